@@ -1,0 +1,112 @@
+"""Batches: which patches a step sees, and how they are cropped and turned, as pure functions of seed and step."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.data.store import Labels, Store
+from methods.parts.randomness import numpy_generator
+
+
+class BalancedSampler:
+    """Draws patches so that every domain is seen equally often, whatever its size.
+
+    The stream of patches runs in rounds; a round holds one patch of each domain, in a random order. Within a domain all
+    patches are seen once before any is seen again. Position k of the stream depends on (seed, purpose, k) alone.
+
+    Args:
+        domains: (n,) domain index of each patch of the pool, 0..D-1, each occurring.
+        seed, purpose: the address of the draws.
+    """
+
+    def __init__(self, domains: np.ndarray, seed: int, purpose: str) -> None:
+        self._members = [np.flatnonzero(domains == domain) for domain in range(int(domains.max()) + 1)]
+        self._address = (seed, purpose)
+        # Methods of one process draw the same permutations again and again; each is a few microseconds to make.
+        self._permutation = lru_cache(maxsize=4096)(self._make_permutation)
+
+    def draw(self, first: int, count: int) -> np.ndarray:
+        """Positions in the pool (count,) of the patches ``first .. first + count - 1`` of the stream."""
+        chosen = np.empty(count, dtype=np.int64)
+        for index, position in enumerate(range(first, first + count)):
+            turn, place = divmod(position, len(self._members))
+            domain = int(self._permutation("order", turn, len(self._members))[place])
+            members = self._members[domain]
+            epoch, rank = divmod(turn, len(members))
+            chosen[index] = members[self._permutation(f"domain {domain}", epoch, len(members))[rank]]
+        return chosen
+
+    def _make_permutation(self, purpose: str, number: int, length: int) -> np.ndarray:
+        return numpy_generator(*self._address, purpose, number).permutation(length)
+
+
+class Batches:
+    """Training batches of one pool of patches.
+
+    Args:
+        store: the decoded patches.
+        rows: (n,) rows of the pool.
+        domains: (n,) domain index of each.
+        labels: reader of the pool's masks; None for a pool without labels, whose batches then have none.
+        batch_size: patches a step.
+        crop: side of the square cut from each patch, in pixels; the patch size or less.
+        turn: flip and rotate by right angles (the eight symmetries of the square).
+        seed, purpose: the address of all draws.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rows: np.ndarray,
+        domains: np.ndarray,
+        labels: Labels | None,
+        *,
+        batch_size: int,
+        crop: int,
+        turn: bool,
+        seed: int,
+        purpose: str,
+    ) -> None:
+        self._store, self._rows, self._domains, self._labels = store, rows, domains, labels
+        self._batch_size, self._crop, self._turn = batch_size, crop, turn
+        self._address = (seed, purpose)
+        self._sampler = BalancedSampler(domains, seed, purpose)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Raw images (N, C, S, S), labels (N, S, S) uint8 or None, and domains (N,) int64 of a step."""
+        chosen = self._sampler.draw(step * self._batch_size, self._batch_size)
+        rows = self._rows[chosen]
+        random = numpy_generator(*self._address, "view", step)
+        size = self._store.images.shape[-1]
+        tops, lefts = random.integers(0, size - self._crop + 1, (2, len(rows)))
+        symmetries = random.integers(0, 8, len(rows)) if self._turn else np.zeros(len(rows), dtype=np.int64)
+
+        images = _view(self._store.read(rows), tops, lefts, self._crop, symmetries)
+        labels = None
+        if self._labels is not None:
+            labels = torch.from_numpy(_view(self._labels.read(rows), tops, lefts, self._crop, symmetries))
+        return torch.from_numpy(images), labels, torch.from_numpy(self._domains[chosen])
+
+
+def ahead(batches: Batches, steps: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+    """The batches of the steps in order, each made by a thread while the step before it is computed."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(batches.at, 0)
+        for step in range(steps):
+            batch = waiting.result()
+            if step + 1 < steps:
+                waiting = thread.submit(batches.at, step + 1)
+            yield batch
+
+
+def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, symmetries: np.ndarray) -> np.ndarray:
+    """Cut and turn each array of (N, ..., S, S) its own way."""
+    out = np.empty((*arrays.shape[:-2], crop, crop), dtype=arrays.dtype)
+    for index, (top, left, symmetry) in enumerate(zip(tops, lefts, symmetries, strict=True)):
+        cut = np.rot90(arrays[index, ..., top : top + crop, left : left + crop], symmetry % 4, axes=(-2, -1))
+        out[index] = cut[..., ::-1] if symmetry >= 4 else cut
+    return out

@@ -1,0 +1,122 @@
+"""The catalog: one row a patch. What every dataset on disk becomes, and all that protocols and the store look at."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from benchmark.data.classes import ClassSet
+from benchmark.errors import DataError
+
+_TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "camera")
+_NEVER_EMPTY = ("id", "image", "place", "zone")
+_DTYPES = dict.fromkeys(_TEXT, "str") | {"x": "float64", "y": "float64", "row": "int64", "column": "int64"}
+
+COLUMNS = ("id", "image", "mask", "place", "time", "zone", "date", "x", "y", "camera", "row", "column")
+"""The columns of `Catalog.patches`, in order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """A dataset on disk, described but not read.
+
+    Attributes:
+        name: of the dataset.
+        classes: how its masks are coded.
+        bands: names of the image bands, in the order of the files.
+        patch_size: height and width of a patch, in pixels of the rescaled image.
+        patches: one row a patch, sorted by id (validated and brought into order on construction):
+
+            - ``id``: unique text.
+            - ``image``, ``mask``: absolute paths; mask is ``""`` where there is none.
+            - ``place``, ``time``: the two parts of the domain; time is ``""`` where unknown.
+            - ``zone``: patches of one zone lie so close together that they are never split between two parts of a fold.
+            - ``date``: ISO date, ``""`` where unknown.
+            - ``x``, ``y``: float64, NaN where unknown; metres (EPSG:2154) for FLAIR, else the dataset's own unit.
+            - ``camera``: ``""`` where unknown.
+            - ``row``, ``column``: top-left pixel of the patch's window in the rescaled image.
+        scale: factor in (0, 1] by which images and masks are shrunk when read.
+        unknown_share: largest tolerated share of mask pixels of a file that are no known class.
+        maximum: image value that becomes 255 in a patch. 255 for 8-bit images; for 16-bit ones the largest value
+            that matters, for example 10000 for reflectances. Brighter pixels are clipped.
+
+    Raises:
+        DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
+    """
+
+    name: str
+    classes: ClassSet
+    bands: tuple[str, ...]
+    patch_size: int
+    patches: pd.DataFrame
+    scale: float = 1.0
+    unknown_share: float = 0.0
+    maximum: int = 255
+
+    def __post_init__(self) -> None:
+        problem = self._settings_problem() or _table_problem(self.patches)
+        if problem:
+            raise DataError(f"dataset {self.name}: {problem}")
+        patches = self.patches.loc[:, list(COLUMNS)].astype(_DTYPES)
+        patches = patches.sort_values("id").reset_index(drop=True)
+        object.__setattr__(self, "patches", patches)
+
+    def __len__(self) -> int:
+        return len(self.patches)
+
+    @property
+    def domain(self) -> "pd.Series[str]":
+        """Domain of each patch: ``place@time``, or just the place where the time is unknown; indexed like `patches`."""
+        place, time = self.patches["place"], self.patches["time"]
+        return place.where(time == "", place + "@" + time).rename("domain")
+
+    def select(self, ids: Iterable[str]) -> "Catalog":
+        """The catalog of these patches only (still sorted by id).
+
+        Raises:
+            DataError: an id is not in this catalog; the message names the first ones.
+        """
+        wanted = set(ids)
+        if unknown := sorted(wanted - set(self.patches["id"])):
+            raise DataError(f"dataset {self.name}: {len(unknown)} of {len(wanted)} ids are unknown: {_first(unknown)}")
+        return replace(self, patches=self.patches[self.patches["id"].isin(wanted)])
+
+    def _settings_problem(self) -> str:
+        if not self.bands or len(set(self.bands)) < len(self.bands) or not all(self.bands):
+            return f"band names must be unique and not empty, not {list(self.bands)}"
+        if self.patch_size < 1:
+            return f"patch_size must be at least 1, not {self.patch_size}"
+        if not 0 < self.scale <= 1:
+            return f"scale must be above 0 and at most 1, not {self.scale}"
+        if not 0 <= self.unknown_share <= 1:
+            return f"unknown_share must be between 0 and 1, not {self.unknown_share}"
+        if not 1 <= self.maximum <= 65535:
+            return f"maximum must be between 1 and 65535, not {self.maximum}"
+        return ""
+
+
+def _table_problem(patches: pd.DataFrame) -> str:
+    if missing := [column for column in COLUMNS if column not in patches]:
+        return f"the table of patches lacks the columns {', '.join(missing)}"
+    if patches.empty:
+        return "no patches"
+    for column in _TEXT:
+        if patches[column].isna().any():
+            return f"column {column} has missing values; unknown text is written ''"
+    for column in _NEVER_EMPTY:
+        empty = patches.loc[patches[column].astype(str) == "", "image"].astype(str)
+        if len(empty):
+            return f"{len(empty)} patches have an empty {column}, first in {empty.iloc[0]}"
+    repeated = patches.loc[patches["id"].duplicated(), "id"].astype(str).unique()
+    if len(repeated):
+        files = patches.loc[patches["id"] == repeated[0], "image"].astype(str)
+        return f"{len(repeated)} ids are not unique: {_first(repeated)} ({_first(files.unique())})"
+    paths = {*patches["image"].astype(str), *patches["mask"].astype(str)} - {""}
+    relative = sorted(path for path in paths if not os.path.isabs(path))  # noqa: PTH117 - quicker than 77,412 Paths
+    return f"paths must be absolute: {_first(relative)}" if relative else ""
+
+
+def _first(items: Iterable[str], count: int = 3) -> str:
+    items = list(items)
+    return ", ".join(items[:count]) + (" …" if len(items) > count else "")

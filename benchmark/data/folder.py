@@ -1,0 +1,272 @@
+"""A user's own images and masks as a catalog, described by one small TOML file.
+
+```toml
+name = "dubai"
+root = "."                             # relative to this file
+bands = ["red", "green", "blue"]
+patch_size = 128
+scale = 0.5                            # optional: shrink images and masks when reading them
+maximum = 10000                        # optional, for 16-bit images: the value that becomes 255
+image = "{tile}/images/{part}.jpg"     # a placeholder captures a path component or a part of one, as short as possible
+mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
+place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
+zone = "{tile}/{part}"                 # optional; default: the image
+time = "{year}"                        # optional, as are date (ISO), camera, x, y, id (default: all captured)
+table = "manifest.csv"                 # optional CSV, relative to the root, whose first column identifies the images …
+table_key = "{stem}"                   # … by this template (default: the file name without its ending)
+exclude = ["2021_02_*"]                # optional: patterns on the file name without its ending; say why in a comment
+ignore = ["#9b9b9b"]                   # optional: colours (or values) in the mask that are no class
+unknown_share = 0.001                  # optional: more other colours (or values) than this in one mask is an error
+
+[[classes]]
+name = "building"
+color = "#3c1098"                      # with `value = 4` (or a list) masks hold values; without it, these colours
+```
+"""
+
+import datetime
+import logging
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.data.catalog import COLUMNS, Catalog
+from benchmark.data.classes import ClassSet, LandClass, color_value
+from benchmark.data.raster import image_size, rescaled_size, windows
+from benchmark.errors import DataError
+
+_LOG = logging.getLogger(__name__)
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+_Check = tuple[str, Callable[[Any], bool]]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_value(value: object) -> bool:
+    return _is_integer(value) or (value != [] and _list_of(_is_integer)(value))
+
+
+def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(check, value))
+
+
+_TEXT: _Check = ("a text that is not empty", _is_text)
+_KEYS: dict[str, _Check] = {
+    "name": _TEXT,
+    "root": _TEXT,
+    "bands": ("a list of names", _list_of(_is_text)),
+    "patch_size": ("an integer of at least 1", lambda value: _is_integer(value) and value >= 1),
+    "image": ("a path below the root", lambda value: _is_text(value) and not {"/", ".."} & {*Path(value).parts}),
+    "scale": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
+    "maximum": ("an integer from 1 to 65535", lambda value: _is_integer(value) and 1 <= value <= 65535),
+    **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "x", "y", "camera", "table"), _TEXT),
+    "table_key": _TEXT,
+    "exclude": ("a list of patterns", _list_of(_is_text)),
+    "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
+    "unknown_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
+    "classes": ("a list of tables, each [[classes]]", _list_of(lambda value: isinstance(value, dict))),
+}
+_REQUIRED = ("name", "bands", "patch_size", "image", "place", "classes")
+_CLASS_KEYS: dict[str, _Check] = {
+    "name": _TEXT,
+    "color": ("a text like '#3c1098'", _is_text),
+    "value": ("an integer or a list of them", _is_value),
+    "french": _TEXT,
+}
+_CLASS_REQUIRED = ("name", "color")
+
+
+def read_folder(description: Path, root: Path | None = None) -> Catalog:
+    """Find the patches that a description (see the module's text) speaks of.
+
+    Args:
+        description: the TOML file.
+        root: the folder that holds the data; default: the one the description names.
+
+    Returns:
+        One row a window of each image, with id ``<captures>/r<row>_c<column>``; date, coordinates and the like are
+        those of the whole image. Only headers are read.
+
+    Raises:
+        DataError: anything is missing, unknown or of the wrong kind in the description, or no file is found; the
+            message names the TOML file, the key, what came and what is allowed.
+    """
+    try:
+        settings = tomllib.loads(description.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{description}: no readable TOML ({error})") from error
+    try:
+        _check_keys(settings, _KEYS, _REQUIRED)
+        folder = (root or description.parent / settings.get("root", ".")).resolve()
+        return Catalog(
+            name=settings["name"],
+            classes=_class_set(settings),
+            bands=tuple(settings["bands"]),
+            patch_size=settings["patch_size"],
+            patches=pd.DataFrame(_rows(settings, folder), columns=list(COLUMNS)),
+            scale=float(settings.get("scale", 1)),
+            unknown_share=float(settings.get("unknown_share", 0.001)),
+            maximum=settings.get("maximum", 255),
+        )
+    except DataError as error:
+        raise DataError(f"{description}: {error}") from error
+
+
+def _check_keys(
+    table: Mapping[str, Any], checks: Mapping[str, _Check], required: tuple[str, ...], where: str = ""
+) -> None:
+    if unknown := [key for key in table if key not in checks]:
+        raise DataError(f"{where}unknown key '{unknown[0]}'; allowed are {', '.join(checks)}")
+    if missing := [key for key in required if key not in table]:
+        raise DataError(f"{where}key '{missing[0]}' is missing")
+    for key, value in table.items():
+        expected, check = checks[key]
+        if not check(value):
+            raise DataError(f"{where}key '{key}' must be {expected}, not {value!r}")
+
+
+def _class_set(settings: Mapping[str, Any]) -> ClassSet:
+    tables: list[dict[str, Any]] = settings["classes"]
+    for number, table in enumerate(tables, 1):
+        _check_keys(table, _CLASS_KEYS, _CLASS_REQUIRED, where=f"classes, number {number}: ")
+    with_value = [table["name"] for table in tables if "value" in table]
+    if with_value and len(with_value) < len(tables):
+        raise DataError(f"classes: only some have a 'value' ({', '.join(with_value)}); give it to all or to none")
+    colors_in_mask = not with_value
+    ignored = settings.get("ignore", [])
+    if any(_is_text(item) != colors_in_mask for item in ignored):
+        kind = "colours" if colors_in_mask else "values"
+        raise DataError(f"key 'ignore' must hold {kind} as the classes do, not {ignored}")
+    classes = [LandClass(t["name"], t["color"].lower(), _mask_values(t), t.get("french", "")) for t in tables]
+    ignored_values = tuple(color_value(item) if colors_in_mask else item for item in ignored)
+    return ClassSet(settings["name"], tuple(classes), ignored_values, colors_in_mask)
+
+
+def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
+    value = table.get("value", [color_value(table["color"])])
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
+    """One row a window of each image."""
+    captures = _find(settings["image"], settings.get("exclude", []), root)
+    table = _read_table(root / settings["table"]) if "table" in settings else None
+    scale = settings.get("scale", 1)
+    rows: list[dict[str, object]] = []
+    without_mask = []
+    for path, captured in captures.items():
+        fields = captured | {"stem": path.stem}
+        if table is not None:
+            key = _fill("table_key", settings.get("table_key", "{stem}"), fields)
+            if key not in table:
+                raise DataError(f"key 'table': {settings['table']} has no row '{key}' for {path}")
+            fields = table[key] | fields
+        image_row = _image_row(settings, fields, path, root)
+        if not image_row["mask"]:
+            without_mask.append(path)
+        for row, column in windows(*rescaled_size(*image_size(path), scale), settings["patch_size"]):
+            window = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
+            rows.append(image_row | window)
+    if "mask" in settings and len(without_mask) == len(captures):
+        looked_for = root / _fill("mask", settings["mask"], fields)
+        raise DataError(f"key 'mask': not one of the {len(captures)} images has its mask; looked for {looked_for}")
+    if "mask" in settings and without_mask:
+        count = f"{len(without_mask)} of {len(captures)}"
+        _LOG.warning("%s: %s images have no mask, such as %s", root, count, without_mask[0])
+    return rows
+
+
+def _image_row(settings: Mapping[str, Any], fields: Mapping[str, str], path: Path, root: Path) -> dict[str, object]:
+    """The columns that all windows of an image share."""
+
+    def text(key: str, default: str = "") -> str:
+        return _fill(key, settings.get(key, default), fields)
+
+    placeholders = dict.fromkeys(_PLACEHOLDER.findall(settings["image"]))
+    name = "/".join(f"{{{placeholder}}}" for placeholder in placeholders) or path.stem
+    mask = root / text("mask")
+    return {
+        "id": text("id", name),
+        "image": str(path),
+        "mask": str(mask) if mask.is_file() else "",
+        "place": text("place"),
+        "time": text("time"),
+        "zone": text("zone", path.relative_to(root).as_posix()),
+        "date": _date(text("date"), path),
+        "x": _coordinate("x", text("x"), path),
+        "y": _coordinate("y", text("y"), path),
+        "camera": text("camera"),
+    }
+
+
+def _fill(key: str, template: str, fields: Mapping[str, str]) -> str:
+    for placeholder in _PLACEHOLDER.findall(template):
+        if placeholder not in fields:
+            known = ", ".join(sorted(fields))
+            raise DataError(f"key '{key}': nothing gives {{{placeholder}}} of '{template}'; known are {known}")
+    return _PLACEHOLDER.sub(lambda match: fields[match[1]], template)
+
+
+def _find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str, str]]:
+    """The files that match a template, and what its placeholders captured."""
+    glob, pattern, seen = "", "", set()
+    for index, part in enumerate(_PLACEHOLDER.split(template)):  # texts and placeholders take turns
+        if index % 2 == 0:
+            glob, pattern = glob + escape(part), pattern + re.escape(part)
+        else:
+            glob = glob.rstrip("*") + "*"  # ** would look into folders
+            pattern += f"(?P={part})" if part in seen else f"(?P<{part}>[^/]+?)"
+            seen.add(part)
+    found = {}
+    for path in sorted(root.glob(glob)):
+        match = re.fullmatch(pattern, path.relative_to(root).as_posix())
+        if match and path.is_file() and not any(fnmatchcase(path.stem, each) for each in exclude):
+            found[path] = match.groupdict()
+    if not found:
+        but = " and is not excluded" if exclude else ""
+        raise DataError(f"key 'image': no file in {root} matches '{template}'{but}")
+    return found
+
+
+def _read_table(path: Path) -> dict[str, dict[str, str]]:
+    """Rows by their first column. All cells stay text: pandas would read the year code 2018_01 as the number 201801."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise DataError(f"key 'table': {path} is no readable CSV ({error})") from error
+    keys = table.iloc[:, 0]
+    if keys.duplicated().any():
+        raise DataError(f"key 'table': {path} has several rows '{keys[keys.duplicated()].iloc[0]}'")
+    return dict(zip(keys, table.to_dict("records"), strict=True))
+
+
+def _date(text: str, path: Path) -> str:
+    try:
+        return datetime.date.fromisoformat(text).isoformat() if text else ""
+    except ValueError:
+        raise DataError(f"key 'date': '{text}' of {path} is no date like 2021-07-09") from None
+
+
+def _coordinate(key: str, text: str, path: Path) -> float:
+    try:
+        return float(text) if text else math.nan
+    except ValueError:
+        raise DataError(f"key '{key}': '{text}' of {path} is no number") from None

@@ -1,0 +1,250 @@
+"""Reading image and mask files, and cutting them into patches."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import rasterio
+from numpy.typing import NDArray
+from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from benchmark.data.catalog import Catalog
+from benchmark.data.classes import IGNORE, ClassSet
+from benchmark.errors import DataError
+
+_TIFF = (".tif", ".tiff")
+_UNREADABLE = (OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError)  # all that the two raise
+_MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
+
+
+@dataclass(frozen=True)
+class Patches:
+    """The decoded patches of one image.
+
+    Attributes:
+        images: (N, C, S, S) uint8.
+        masks: (N, S, S) uint8 class indices; `IGNORE` in padding, in ignored and unknown classes, and everywhere if
+            the image has no mask.
+        has_mask: whether the image has a mask.
+        unknown: pixels of the mask file that are no known class: value (or packed colour) and number.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    has_mask: bool
+    unknown: dict[int, int]
+
+
+@contextmanager
+def _open_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
+    """A GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files."""
+    # EMPTY_DIR: GDAL lists the whole folder on each opening, to look for side files, if not told otherwise
+    with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            yield file
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _UNREADABLE as error:
+        if not path.exists():
+            raise DataError(f"{path}: no such file") from error
+        raise DataError(f"{path}: cannot be read, perhaps truncated: {error.__cause__ or error}") from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image in pixels, from its header alone.
+
+    Raises:
+        DataError: the file is missing or no image.
+    """
+    with _readable(path):
+        if path.suffix.lower() in _TIFF:
+            with _open_tiff(path) as file:
+                return file.height, file.width
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+
+
+def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read a JPEG, PNG or GeoTIFF image.
+
+    Args:
+        path: the file; ``.tif`` and ``.tiff`` are read by rasterio, everything else by pillow.
+        bands: the number of bands it must have. The alpha channel of a PNG is no band unless it is asked for.
+
+    Returns:
+        (bands, H, W) uint8 or uint16.
+
+    Raises:
+        DataError: the file is missing or truncated, has another number of bands, or other than 8 or 16 bits per band.
+    """
+    with _readable(path):
+        if path.suffix.lower() in _TIFF:
+            with _open_tiff(path) as file:
+                image = file.read()
+        else:
+            with Image.open(path) as picture:
+                no_bands = picture.mode == "P" or (picture.mode == "RGBA" and bands == 3)
+                pixels = np.asarray(picture.convert("RGB") if no_bands else picture)
+                image = np.atleast_3d(pixels).transpose(2, 0, 1)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise DataError(f"{path}: pixels are {image.dtype}; uint8 and uint16 images can be used")
+    if len(image) != bands:
+        raise DataError(f"{path}: has {len(image)} bands where {bands} are expected")
+    return image
+
+
+def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Read a mask as it is on disk.
+
+    Georeferencing is the image's: a mask's is not looked at (that of FLAIR's masks has no EPSG code).
+
+    Args:
+        path: PNG or GeoTIFF.
+        colors: whether the mask is colour-coded. A palette PNG then gives its colours, else its indices.
+
+    Returns:
+        (H, W) uint8 or uint16; (H, W, 3) uint8 where `colors`.
+
+    Raises:
+        DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
+            0..65535.
+    """
+    with _readable(path):
+        if path.suffix.lower() in _TIFF:
+            with _open_tiff(path) as file:
+                mask = file.read().transpose(1, 2, 0)
+        else:
+            with Image.open(path) as picture:
+                mask = np.atleast_3d(np.asarray(picture.convert("RGB") if colors else picture))
+    if colors:
+        if mask.shape[2] not in (3, 4) or mask.dtype != np.uint8:
+            raise DataError(f"{path}: {mask.shape[2]} bands of {mask.dtype} where colours, 3 of uint8, are expected")
+        return mask[..., :3]
+    if mask.shape[2] != 1:
+        raise DataError(f"{path}: {mask.shape[2]} bands where one band of class values is expected")
+    if mask.dtype.kind not in "uib":
+        raise DataError(f"{path}: values are {mask.dtype} where integers are expected")
+    if mask.dtype not in (np.uint8, np.uint16):
+        if mask.min() < 0 or mask.max() > 65535:
+            raise DataError(f"{path}: values {mask.min()}..{mask.max()} where 0..65535 are expected")
+        mask = mask.astype(np.uint16)
+    return mask[..., 0]
+
+
+def rescaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Height and width in pixels after `rescale`."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def rescale(array: NDArray, scale: float, resampling: Image.Resampling = Image.Resampling.BOX) -> NDArray:
+    """Shrink a (..., H, W) array by the mean over each new pixel's area or, with ``NEAREST``, by picking (for masks)."""
+    if scale == 1:
+        return array
+    height, width = rescaled_size(array.shape[-2], array.shape[-1], scale)
+    planes = array.reshape(-1, *array.shape[-2:])
+    if array.dtype != np.uint8:
+        planes = planes.astype(np.float32)  # pillow averages 8-bit and float planes only
+    small = [np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in planes]
+    stack = np.stack(small).reshape(*array.shape[:-2], height, width)
+    return stack if array.dtype == np.uint8 else np.rint(stack).astype(array.dtype)
+
+
+def windows(height: int, width: int, size: int) -> list[tuple[int, int]]:
+    """Cut an image into a grid of square windows that do not overlap.
+
+    The last row and column may stick out of the image. Windows of which less than a quarter is image are dropped,
+    unless none would be left.
+
+    Returns:
+        (row, column) of each window's top-left pixel, in reading order.
+    """
+    grid = [(row, column) for row in range(0, height, size) for column in range(0, width, size)]
+
+    def content(row: int, column: int) -> float:
+        return min(size, height - row) * min(size, width - column) / size**2
+
+    return [corner for corner in grid if content(*corner) >= _MIN_CONTENT] or grid
+
+
+def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
+    """Read the patches of one image.
+
+    Args:
+        catalog: where the rows come from.
+        rows: some rows of ``catalog.patches``, all on the same image.
+
+    Returns:
+        One patch a row, in the order of the rows. Where a window sticks out of the image, the image is continued by its
+        border pixels (black would be a new colour of its own) and the mask by `IGNORE`.
+
+    Raises:
+        DataError: a file is missing, truncated or of another kind than the catalog says; mask and image differ in
+            size; too many mask pixels are no known class.
+    """
+    image_path, mask_path = Path(rows["image"].iloc[0]), rows["mask"].iloc[0]
+    if rows["image"].nunique() != 1:
+        raise ValueError("the rows of read_patches must be on one image")
+    image = read_image(image_path, len(catalog.bands))
+    original_size = image.shape[1:]
+    image = _to_uint8(rescale(image, catalog.scale), catalog.maximum, image_path)
+    mask = np.full(image.shape[-2:], IGNORE, np.uint8)
+    unknown: dict[int, int] = {}
+    if mask_path:
+        raw = read_mask(Path(mask_path), catalog.classes.colors_in_mask)
+        if raw.shape[:2] != original_size:
+            sizes = [f"{width} x {height}" for height, width in (raw.shape[:2], original_size)]
+            raise DataError(f"{mask_path}: {sizes[0]} pixels, but its image {image_path} has {sizes[1]}")
+        indices, unknown = catalog.classes.encode(raw)
+        _check_unknown(Path(mask_path), catalog.classes, unknown, indices.size, catalog.unknown_share)
+        mask = rescale(indices, catalog.scale, Image.Resampling.NEAREST)
+    corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
+    if any(row >= mask.shape[0] or column >= mask.shape[1] for row, column in corners):
+        raise DataError(f"{image_path}: smaller than when the catalog was made; make the catalog again")
+    size = catalog.patch_size
+    return Patches(
+        images=np.stack([_cut(image, *corner, size, mode="edge") for corner in corners]),
+        masks=np.stack([_cut(mask, *corner, size, mode="constant", constant_values=IGNORE) for corner in corners]),
+        has_mask=bool(mask_path),
+        unknown=unknown,
+    )
+
+
+def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) -> NDArray:
+    window = array[..., row : row + size, column : column + size]
+    height, width = window.shape[-2:]
+    if (height, width) == (size, size):
+        return window
+    ends = [(0, 0)] * (array.ndim - 2) + [(0, size - height), (0, size - width)]
+    return np.pad(window, ends, **padding)  # type: ignore[call-overload]
+
+
+def _to_uint8(image: NDArray, maximum: int, path: Path) -> NDArray[np.uint8]:
+    if image.dtype == np.uint8 and maximum == 255:
+        return image
+    if image.dtype == np.uint16 and maximum == 255 and image.max() > 255:
+        raise DataError(f"{path}: 16-bit values up to {image.max()}; say with 'maximum' which value is to become 255")
+    return np.rint(np.minimum(image, maximum) * (255 / maximum)).astype(np.uint8)
+
+
+def _check_unknown(path: Path, classes: ClassSet, unknown: dict[int, int], pixels: int, allowed: float) -> None:
+    share = sum(unknown.values()) / pixels
+    if share <= allowed:
+        return
+    most = sorted(unknown.items(), key=lambda item: -item[1])
+    found = ", ".join(f"{classes.describe(value)} ({count / pixels:.3%})" for value, count in most[:5])
+    more = f" and {len(most) - 5} more" if len(most) > 5 else ""
+    known = ", ".join(classes.describe(value) for value in sorted(classes.known_values))
+    raise DataError(
+        f"{path}: {share:.3%} of the pixels are no class of {classes.name}, at most {allowed:.3%} are allowed; "
+        f"found {found}{more}; known are {known}"
+    )

@@ -1,0 +1,456 @@
+"""What is on the ground of one zone: cover classes, materials and heights, the same at every time."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from benchmark.data.synthetic.draws import deviations, generator, one_of
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+class Cover(IntEnum):
+    """The values of FLAIR's masks that occur in the synthetic world."""
+
+    BUILDING = 1
+    PERVIOUS = 2
+    IMPERVIOUS = 3
+    BARE_SOIL = 4
+    WATER = 5
+    CONIFEROUS = 6
+    DECIDUOUS = 7
+    BRUSHWOOD = 8
+    VINEYARD = 9
+    HERBACEOUS = 10
+    AGRICULTURAL = 11
+    PLOWED = 12
+
+
+class Material(IntEnum):
+    """What a pixel is made of; the appearance gives each of them a colour."""
+
+    ROOF_MAIN = 0
+    ROOF_OTHER = 1
+    ROOF_FLAT = 2
+    GRAVEL = 3
+    ASPHALT = 4
+    SOIL = 5
+    FURROW = 6
+    WATER = 7
+    CONIFER = 8
+    BROADLEAF = 9
+    SHRUB = 10
+    VINE = 11
+    GRASS = 12
+    CEREAL = 13
+    MAIZE = 14
+    RAPESEED = 15
+    FOREST_FLOOR = 16
+
+
+PARCEL_SHARES = {
+    Cover.HERBACEOUS: 0.17,
+    Cover.AGRICULTURAL: 0.21,
+    Cover.PLOWED: 0.12,
+    Cover.VINEYARD: 0.11,
+    Cover.DECIDUOUS: 0.12,
+    Cover.CONIFEROUS: 0.10,
+    Cover.BRUSHWOOD: 0.09,
+    Cover.BARE_SOIL: 0.08,
+}
+WATER_SHARE = 0.4  # zones with a pond or a stream
+PARCEL_AREA = 1900.0  # square metres; small, so that a zone of 100 m holds several covers
+MARGIN = 24.0  # metres around a zone that are composed too: trees and shadows reach in from there
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """How people build in a place."""
+
+    built: float  # share of the zones that hold a settlement
+    density: float  # share of the house plots that are taken
+    house_length: float  # metres
+    storeys: float
+    setback: float  # metres from the road's edge to the house
+    disorder: float  # radians, spread of the house directions about the road's
+    crossing: float  # probability of a second road
+    scattered: float  # share of the houses that stand off the road
+
+
+BASE_SETTLEMENT = Settlement(0.65, 0.6, 11.0, 1.6, 6.0, 0.12, 0.4, 0.2)
+SETTLEMENTS = (
+    Settlement(0.75, 0.9, 9.5, 2.4, 3.0, 0.02, 0.95, 0.0),  # grid village
+    Settlement(0.55, 0.45, 14.5, 1.2, 14.0, 0.9, 0.1, 0.9),  # scattered farms
+    Settlement(0.7, 0.8, 11.0, 1.4, 7.0, 0.06, 0.05, 0.05),  # linear village
+    Settlement(0.6, 0.7, 18.0, 3.6, 10.0, 0.3, 0.6, 0.3),  # blocks of flats
+)
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """What the grounds of one place are drawn from."""
+
+    parcel_shares: dict[Cover, float]
+    water: float
+    settlement: Settlement
+
+
+def landscape(seed: int, place: int, class_mix: float, settlement: float) -> Landscape:
+    """Return a place's landscape: the common base, moved by the two strengths towards the place's own."""
+    shift = class_mix * deviations(seed, "class mix", place, len(PARCEL_SHARES) + 1)
+    weights = np.array(list(PARCEL_SHARES.values())) * np.exp(1.1 * shift[:-1])
+    own = one_of(SETTLEMENTS, seed, "settlement", place)
+    pattern = {
+        name: max(0.02, base + settlement * (getattr(own, name) - base))
+        for name, base in vars(BASE_SETTLEMENT).items()
+    }
+    return Landscape(
+        parcel_shares=dict(zip(PARCEL_SHARES, (weights / weights.sum()).tolist(), strict=True)),
+        water=float(WATER_SHARE * np.exp(0.6 * shift[-1])),
+        settlement=Settlement(**{**pattern, "house_length": max(6.0, pattern["house_length"])}),
+    )
+
+
+@dataclass(frozen=True)
+class Ground:
+    """One zone's ground with its margin; every array is [rows, columns], north up.
+
+    Attributes:
+        cover: uint8, values of `Cover`.
+        material: uint8, values of `Material`.
+        height: float64, metres above the terrain.
+        tint: float64, about standard normal; what sets one roof, field or crown apart from the next.
+        texture: float64, fine brightness pattern, logarithm of a factor.
+        margin: pixels to crop on each side.
+        pixel_size: metres.
+    """
+
+    cover: NDArray[np.uint8]
+    material: NDArray[np.uint8]
+    height: Floats
+    tint: Floats
+    texture: Floats
+    margin: int
+    pixel_size: float
+
+
+def compose(seed: int, place: int, zone: int, scenery: Landscape, side: int, pixel_size: float) -> Ground:
+    """Compose the ground of one zone.
+
+    Args:
+        seed, place, zone: the address of all draws.
+        scenery: what the place's grounds are drawn from.
+        side: the zone's side, pixels.
+        pixel_size: metres.
+    """
+    margin = round(MARGIN / pixel_size)
+    canvas = Canvas(generator(seed, "ground", place, zone), side + 2 * margin, pixel_size)
+    canvas.lay_parcels(scenery.parcel_shares)
+    if canvas.rng.random() < scenery.water:
+        canvas.lay_water()
+    canvas.build(scenery.settlement)
+    canvas.grow()
+    # A surface model from stereo images is never quite flat.
+    height = np.maximum(0, canvas.height + 0.12 * canvas.noise(1.5) + 0.08 * canvas.noise(0.3))
+    return Ground(canvas.cover, canvas.material, height, canvas.tint, canvas.texture, margin, pixel_size)
+
+
+class Canvas:
+    """A ground in the making. Coordinates are metres from the centre, x east and y north."""
+
+    def __init__(self, rng: np.random.Generator, side: int, pixel_size: float) -> None:
+        """Start with grass everywhere."""
+        self.rng = rng
+        self.pixel_size = pixel_size
+        axis = (np.arange(side) - (side - 1) / 2) * pixel_size
+        self.extent = side * pixel_size
+        self.x, self.y = np.meshgrid(axis, -axis)
+        shape = (side, side)
+        self.cover = np.full(shape, Cover.HERBACEOUS, np.uint8)
+        self.material = np.full(shape, Material.GRASS, np.uint8)
+        self.height = np.zeros(shape)
+        self.fine, self.middle, self.coarse = self.noise(0.5), self.noise(2.0), self.noise(9.0)
+        self.tint = 0.5 * self.coarse
+        self.texture = 0.05 * self.fine
+        self.crowns: list[tuple[float, float, float, float, Cover]] = []  # x, y, radius, height, kind
+
+    def noise(self, scale: float) -> Floats:
+        """Return smooth noise [rows, columns] of mean 0 and deviation 1; `scale` in metres."""
+        field = gaussian_filter(
+            self.rng.standard_normal(self.x.shape), scale / self.pixel_size, mode="wrap", truncate=3
+        )
+        return np.asarray((field - field.mean()) / field.std())
+
+    def paint(
+        self,
+        where: Mask,
+        cover: Cover,
+        material: Material,
+        tint: Any = 0.0,
+        texture: Any = 0.0,
+        height: Any = 0.0,
+    ) -> None:
+        """Cover the pixels `where`; tint, texture and height are numbers or arrays [rows, columns]."""
+        self.cover[where] = cover
+        self.material[where] = material
+        for array, value in ((self.tint, tint), (self.texture, texture), (self.height, height)):
+            array[where] = np.broadcast_to(value, where.shape)[where]
+
+    def along_across(self, x: float, y: float, angle: float) -> tuple[Floats, Floats]:
+        """Return each pixel's coordinates [rows, columns], in metres, in a frame at (x, y) turned by `angle`."""
+        east, north = self.x - x, self.y - y
+        return (
+            east * np.cos(angle) + north * np.sin(angle),
+            north * np.cos(angle) - east * np.sin(angle),
+        )
+
+    def stripes(self, across: Floats, spacing: float) -> Floats:
+        """Return rows as a cosine [rows, columns] in [-1, 1]; `spacing` in metres, at least three pixels."""
+        spacing = max(spacing, 3 * self.pixel_size)
+        return np.asarray(np.cos(2 * np.pi * (across + 0.15 * self.coarse) / spacing))
+
+    # ------------------------------------------------------------------ parcels
+
+    def lay_parcels(self, shares: dict[Cover, float]) -> None:
+        """Split the canvas into parcels and give each a cover."""
+        covers = list(shares)
+        for parcel, angle in self.split():
+            cover = covers[int(self.rng.choice(len(covers), p=list(shares.values())))]
+            self.lay_parcel(parcel, cover, angle)
+
+    def split(self) -> list[tuple[Mask, float]]:
+        """Cut the canvas, always across its longest piece, and return (pixels, direction in radians)."""
+        wobble = 0.6 * self.middle
+        pieces = [(np.ones(self.x.shape, bool), float(self.rng.uniform(0, np.pi)))]
+        done: list[tuple[Mask, float]] = []
+        while pieces:
+            piece, angle = pieces.pop()
+            area = piece.sum() * self.pixel_size**2
+            if area < PARCEL_AREA * self.rng.uniform(0.7, 1.9):
+                done.append((piece, angle))
+                continue
+            along, _ = self.along_across(0, 0, angle)
+            cut = np.quantile(along[piece], self.rng.uniform(0.35, 0.65))
+            for half in (piece & (along + wobble < cut), piece & (along + wobble >= cut)):
+                pieces.append((half, self.direction(half) + self.rng.normal(0, 0.12)))
+        return done
+
+    def direction(self, piece: Mask) -> float:
+        """Return the direction of the long axis of some pixels, radians."""
+        spread = np.cov(self.x[piece], self.y[piece])
+        return float(0.5 * np.arctan2(2 * spread[0, 1], spread[0, 0] - spread[1, 1]))
+
+    def lay_parcel(self, parcel: Mask, cover: Cover, angle: float) -> None:
+        """Cover one parcel; rows run along `angle`."""
+        rng, fine, middle, coarse = self.rng, self.fine, self.middle, self.coarse
+        _, across = self.along_across(0, 0, angle)
+        tint = rng.normal(0, 0.8) + 0.4 * coarse
+        if cover == Cover.HERBACEOUS:
+            self.paint(parcel, cover, Material.GRASS, tint, 0.05 * fine + 0.05 * middle)
+            self.plant(parcel, Cover.DECIDUOUS, 22.0, keep=0.35)
+        elif cover == Cover.AGRICULTURAL:
+            crop = Material(int(rng.choice([Material.CEREAL, Material.MAIZE, Material.RAPESEED])))
+            # Tramlines: the wheel tracks of the sprayer, every dozen metres.
+            tracks = -0.16 * (np.abs((across + rng.uniform(0, 12)) % 12 - 6) < 0.55)
+            rows = 0.05 * self.stripes(across, 2.4)
+            height = rng.uniform(0.2, 0.9) * (tracks == 0)
+            self.paint(parcel, cover, crop, tint, tracks + rows + 0.03 * fine, height)
+        elif cover == Cover.PLOWED:
+            furrows = 0.11 * self.stripes(across, 3.0) + 0.04 * coarse + 0.05 * fine
+            self.paint(parcel, cover, Material.FURROW, tint, furrows)
+        elif cover == Cover.VINEYARD:
+            between = Material.GRASS if rng.random() < 0.4 else Material.SOIL
+            self.paint(parcel, cover, between, tint, 0.05 * fine)
+            row = parcel & (self.stripes(across, 3.2) > 0.05) & (middle + fine > -1.9)
+            self.paint(row, cover, Material.VINE, tint, 0.06 * fine, 1.4)
+        elif cover == Cover.BARE_SOIL:
+            self.paint(parcel, cover, Material.SOIL, tint, 0.09 * middle + 0.08 * fine + 0.05 * coarse)
+            weeds = parcel & (middle + 0.7 * coarse > 2.0)
+            self.paint(weeds, cover, Material.GRASS, tint, 0.06 * fine)
+        elif cover == Cover.BRUSHWOOD:
+            self.paint(parcel, cover, Material.GRASS, tint - 0.6, 0.08 * fine, 0.3)
+            self.plant(parcel, cover, 2.7, keep=0.7)
+        else:
+            self.paint(parcel, cover, Material.FOREST_FLOOR, tint, 0.08 * fine, 0.5)
+            self.plant(parcel, cover, 4.2 if cover == Cover.CONIFEROUS else 5.2, keep=0.94)
+        if cover in (Cover.AGRICULTURAL, Cover.PLOWED, Cover.HERBACEOUS) and rng.random() < 0.3:
+            self.plant_hedge(parcel, across)
+
+    # ------------------------------------------------------------------ trees
+
+    def plant(self, where: Mask, kind: Cover, spacing: float, keep: float) -> None:
+        """Plant a jittered grid of trees or bushes; `spacing` in metres, `keep` the share that stands."""
+        ticks = np.arange(-self.extent / 2, self.extent / 2, spacing)
+        x, y = np.meshgrid(ticks, ticks)
+        x = x + self.rng.uniform(-0.42, 0.42, x.shape) * spacing
+        y = y + self.rng.uniform(-0.42, 0.42, y.shape) * spacing
+        stands = self.rng.random(x.shape) < keep
+        for east, north in zip(x[stands], y[stands], strict=True):
+            if where[self.pixel(east, north)]:
+                self.plant_one(float(east), float(north), kind)
+
+    def plant_one(self, x: float, y: float, kind: Cover) -> None:
+        """Plant one tree or bush with a crown of its kind's size."""
+        radius, height = {
+            Cover.CONIFEROUS: (self.rng.uniform(2.0, 3.2), self.rng.uniform(12, 20)),
+            Cover.DECIDUOUS: (self.rng.uniform(2.4, 4.2), self.rng.uniform(7, 15)),
+            Cover.BRUSHWOOD: (self.rng.uniform(0.8, 1.9), self.rng.uniform(0.8, 2.6)),
+        }[kind]
+        self.crowns.append((x, y, radius, height, kind))
+
+    def plant_hedge(self, parcel: Mask, across: Floats) -> None:
+        """Plant bushes and trees along one long edge of a parcel."""
+        edge = parcel & (across > across[parcel].max() - 2.5)
+        self.plant(edge, Cover.DECIDUOUS if self.rng.random() < 0.5 else Cover.BRUSHWOOD, 2.6, keep=0.8)
+
+    def pixel(self, x: float, y: float) -> tuple[int, int]:
+        """Return the (row, column) nearest to a point, within the canvas."""
+        last = len(self.x) - 1
+        row = last / 2 - y / self.pixel_size
+        column = last / 2 + x / self.pixel_size
+        return int(np.clip(np.rint(row), 0, last)), int(np.clip(np.rint(column), 0, last))
+
+    def grow(self) -> None:
+        """Draw the crowns over everything but roofs; of overlapping crowns the higher one is seen."""
+        if not self.crowns:
+            return
+        x, y, radius, top, kind = (np.array(column) for column in zip(*self.crowns, strict=True))
+        tint = self.rng.standard_normal(len(x))
+        neighbours = min(4, len(x))
+        points = np.stack([self.x, self.y], axis=-1)
+        distance, index = cKDTree(np.stack([x, y], axis=1)).query(points, list(range(1, neighbours + 1)))
+        # An uneven outline: nothing that grows is a disc.
+        ratio = distance * (1 + 0.1 * self.fine[..., None]) / radius[index]
+        cone = kind[index] == Cover.CONIFEROUS
+        dome = top[index] * np.where(cone, 1 - 0.7 * ratio, 1 - 0.5 * ratio**2)
+        dome[ratio > 1] = -1
+        best = dome.argmax(axis=-1)[..., None]
+        crown = np.take_along_axis(dome, best, axis=-1)[..., 0]
+        owner = np.take_along_axis(index, best, axis=-1)[..., 0]
+        seen = (crown > self.height) & (self.cover != Cover.BUILDING)
+        for cover, material in (
+            (Cover.CONIFEROUS, Material.CONIFER),
+            (Cover.DECIDUOUS, Material.BROADLEAF),
+            (Cover.BRUSHWOOD, Material.SHRUB),
+        ):
+            texture = 0.09 * self.fine
+            self.paint(seen & (kind[owner] == cover), cover, material, tint[owner], texture, crown)
+
+    # ------------------------------------------------------------------ water, roads, houses
+
+    def lay_water(self) -> None:
+        """Lay a pond or a stream, with trees on its bank."""
+        if self.rng.random() < 0.6:
+            x, y = self.rng.uniform(-0.3, 0.3, 2) * self.extent
+            along, across = self.along_across(x, y, self.rng.uniform(0, np.pi))
+            length, width = self.rng.uniform(22, 42), self.rng.uniform(13, 24)
+            depth = width * (1 - np.hypot(along / length, across / width)) + 2.2 * self.coarse
+        else:
+            width = self.rng.uniform(3, 7)
+            depth = width - np.abs(self.course(self.rng.uniform(0, np.pi), 0.3, 9.0)[1])
+        bank = (depth <= 0) & (depth > -3.5)
+        self.paint((depth <= 0) & (depth > -1.6), Cover.BARE_SOIL, Material.SOIL, 0.0, 0.06 * self.fine)
+        self.paint(depth > 0, Cover.WATER, Material.WATER, 0.7 * self.coarse, 0.02 * self.middle)
+        self.crowns = [crown for crown in self.crowns if depth[self.pixel(crown[0], crown[1])] < -2]
+        self.plant(bank, Cover.DECIDUOUS, 5.0, keep=0.35)
+
+    def course(self, angle: float, reach: float, swing: float) -> tuple[Floats, Floats]:
+        """Return the (along, across) metres [rows, columns] of a gently winding line through the canvas."""
+        x, y = self.rng.uniform(-reach, reach, 2) * self.extent
+        along, across = self.along_across(x, y, angle)
+        winding = swing * np.sin(2 * np.pi * (along / self.rng.uniform(110, 190) + self.rng.random()))
+        return along, across - winding
+
+    def build(self, settlement: Settlement) -> None:
+        """Lay one or two roads and, in a settled zone, the houses and gardens."""
+        settled = self.rng.random() < settlement.built
+        angle = float(self.rng.uniform(0, np.pi))
+        crossing = self.rng.random() < settlement.crossing
+        roads = [angle, angle + np.pi / 2 + self.rng.normal(0, 0.08)] if crossing else [angle]
+        courses = []
+        for turn in roads:
+            along, across = self.course(turn, 0.22, self.rng.uniform(0, 5))
+            paved = settled or self.rng.random() < 0.6
+            width = self.rng.uniform(2.2, 3.0) if paved else 1.7
+            self.lay_road(along, across, width, paved)
+            courses.append((turn, along, across, width))
+        if settled:
+            for turn, along, across, width in courses:
+                self.lay_houses(settlement, turn, along, across, width)
+        elif self.rng.random() < 0.35:
+            self.lay_yard()
+
+    def lay_road(self, along: Floats, across: Floats, width: float, paved: bool) -> None:
+        """Lay a road of half width `width` metres with its verges."""
+        off = np.abs(across)
+        self.crowns = [c for c in self.crowns if off[self.pixel(c[0], c[1])] > width + 0.6 * c[2]]
+        verge = (off < width + 1.6) & (self.cover != Cover.IMPERVIOUS)
+        self.paint(verge, Cover.HERBACEOUS, Material.GRASS, 0.4 * self.coarse, 0.06 * self.fine)
+        if paved:
+            worn = 0.03 * self.fine + 0.04 * np.cos(2 * np.pi * across / width) + 0.03 * self.middle
+            self.paint(off < width, Cover.IMPERVIOUS, Material.ASPHALT, self.rng.normal(), worn)
+        else:
+            ruts = 0.08 * self.fine - 0.12 * (off < 0.5)
+            self.paint(off < width, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), ruts)
+
+    def lay_yard(self) -> None:
+        """Lay a gravel yard or a car park away from houses."""
+        x, y = self.rng.uniform(-0.3, 0.3, 2) * self.extent
+        along, across = self.along_across(x, y, self.rng.uniform(0, np.pi))
+        free = (self.cover != Cover.IMPERVIOUS) & (self.cover != Cover.WATER)
+        yard = (np.abs(along) < self.rng.uniform(9, 18)) & (np.abs(across) < self.rng.uniform(7, 13)) & free
+        self.crowns = [c for c in self.crowns if not yard[self.pixel(c[0], c[1])]]
+        self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), 0.08 * self.fine + 0.06 * self.middle)
+
+    def lay_houses(
+        self, settlement: Settlement, turn: float, along: Floats, across: Floats, width: float
+    ) -> None:
+        """Lay plots on both sides of a road, each with garden, yard and house."""
+        plot = settlement.house_length * 1.75
+        reach = self.extent / 2
+        for side in (-1, 1):
+            for start in np.arange(-reach, reach, plot) + self.rng.uniform(0, plot):
+                taken, scattered = self.rng.random(2)
+                if taken > settlement.density:
+                    continue
+                depth = width + settlement.setback * self.rng.uniform(0.8, 1.2) + 0.4 * settlement.house_length
+                # The house stands where the road's own coordinates say, so that a row follows the bends.
+                row, column = np.unravel_index(
+                    np.argmin(np.abs(along - start) + np.abs(across - side * depth)), along.shape
+                )
+                x, y = float(self.x[row, column]), float(self.y[row, column])
+                if scattered < settlement.scattered:
+                    x, y = (float(value) for value in self.rng.uniform(-reach, reach, 2))
+                self.lay_plot(settlement, x, y, turn + float(self.rng.normal(0, settlement.disorder)))
+
+    def lay_plot(self, settlement: Settlement, x: float, y: float, angle: float) -> None:
+        """Lay one garden with yard, trees and house, unless the house would stand in something else's way."""
+        rng = self.rng
+        half_length = settlement.house_length / 2 * rng.uniform(0.85, 1.25)
+        half_width = max(2.8, half_length * rng.uniform(0.55, 0.8))
+        along, across = self.along_across(x, y, angle)
+        house = (np.abs(along) < half_length) & (np.abs(across) < half_width)
+        blocked = np.isin(self.cover, (Cover.BUILDING, Cover.IMPERVIOUS, Cover.WATER))
+        if not house.any() or (blocked & house).any():
+            return
+        garden = (np.abs(along) < half_length + 4.5) & (np.abs(across) < half_width + 7) & ~blocked
+        self.crowns = [c for c in self.crowns if not garden[self.pixel(c[0], c[1])]]
+        self.paint(garden, Cover.HERBACEOUS, Material.GRASS, rng.normal(0, 0.7), 0.06 * self.fine + 0.03 * self.middle)
+        yard = garden & (along > half_length * rng.uniform(-0.9, 0.6)) & (across * rng.choice([-1, 1]) > -half_width)
+        if rng.random() < 0.75:
+            self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, rng.normal(), 0.08 * self.fine)
+        else:
+            self.paint(yard, Cover.IMPERVIOUS, Material.ASPHALT, rng.normal(), 0.05 * self.fine)
+        self.plant(garden & ~house & ~yard, Cover.DECIDUOUS, 5.5, keep=0.3)
+        eaves = 2.7 * settlement.storeys * rng.uniform(0.85, 1.2)
+        kinds = (Material.ROOF_MAIN, Material.ROOF_OTHER, Material.ROOF_FLAT)
+        kind = kinds[int(rng.choice(3, p=(0.66, 0.2, 0.14)))]
+        pitch = 0.0 if kind == Material.ROOF_FLAT else rng.uniform(0.45, 0.8)
+        roof = eaves + pitch * (half_width - np.abs(across))
+        self.paint(house, Cover.BUILDING, kind, rng.normal(), 0.035 * self.fine, roof)

@@ -1,0 +1,181 @@
+"""Segmentation networks from segmentation-models-pytorch with any smp or timm encoder."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.errors import NetworkError
+
+HUB = ("huggingface.co", 443)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What network is trained.
+
+    Attributes:
+        architecture: a name smp knows, for example ``unet``.
+        encoder: an smp encoder (``resnet34``) or a timm one (``tu-convnext_tiny``).
+        encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), or the path of a local file
+            (.pth, .pt, .safetensors).
+        encoder_depth: stages of the encoder.
+        decoder_channels: channels of the decoder's stages, deepest first; empty for smp's default.
+    """
+
+    architecture: str = "unet"
+    encoder: str = "resnet34"
+    encoder_weights: str = ""
+    encoder_depth: int = 5
+    decoder_channels: tuple[int, ...] = ()
+
+
+class SegmentationNetwork(nn.Module):
+    """An smp network that takes raw pixel values of any image size and normalises them itself.
+
+    Args:
+        settings: what to build. Random weights come from torch's global generator: seed it before.
+        bands: number of image bands.
+        classes: number of outputs.
+        mean, std: (bands,) of the raw pixel values of the source domains.
+
+    Attributes:
+        stages: the encoder's stages by name, whose output can be perturbed (see ``perturbation``).
+        perturbation: called with (stage, features) in training mode; None for none.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray) -> None:
+        super().__init__()
+        self.model = _build(settings, bands, classes)
+        self.stages = _stages(self.model.encoder)
+        self.perturbation: Callable[[str, Tensor], Tensor] | None = None
+        for name, stage in self.stages.items():
+            stage.register_forward_hook(partial(self._perturb, name))
+        self._multiple = 2**settings.encoder_depth
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes, H, W) of raw images (N, bands, H, W) float32."""
+        height, width = images.shape[-2:]
+        below, right = -height % self._multiple, -width % self._multiple
+        normalized = (images - self.mean) / self.std
+        if below or right:
+            normalized = F.pad(normalized, (0, right, 0, below), mode="replicate")
+        logits = self.model(normalized.contiguous(memory_format=torch.channels_last))
+        return logits[..., :height, :width]
+
+    def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
+        if self.perturbation is None or not self.training:
+            return None
+        return self.perturbation(name, features)
+
+
+def build_network(
+    settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray, seed: int
+) -> SegmentationNetwork:
+    """A network whose random weights depend on the seed alone; torch's global generator is left as it was.
+
+    Raises:
+        NetworkError: an unknown architecture or encoder, or weights that cannot be had; at once, and in one line.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
+    import segmentation_models_pytorch as smp  # importing it takes seconds
+
+    weights = settings.encoder_weights
+    from_file = bool(weights) and (Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors"))
+    if weights and not from_file:
+        _require_hub(settings)
+    options: dict[str, Any] = {"encoder_depth": settings.encoder_depth}
+    if settings.decoder_channels:
+        options["decoder_channels"] = settings.decoder_channels
+    try:
+        model = smp.create_model(
+            settings.architecture,
+            encoder_name=settings.encoder,
+            encoder_weights=weights if weights and not from_file else None,
+            # Pretrained files are for three bands; their first layer is widened after loading.
+            in_channels=3 if from_file else bands,
+            classes=classes,
+            **options,
+        )
+    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
+        raise NetworkError(f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}") from error
+    if from_file:
+        _load_encoder(model.encoder, Path(weights))
+        _widen(model.encoder, bands)
+    return model
+
+
+def _require_hub(settings: NetworkSettings) -> None:
+    """Fail at once where the hub cannot be reached: its own client tries for most of a minute first."""
+    try:
+        socket.create_connection(HUB, timeout=3).close()
+    except OSError as error:
+        raise NetworkError(
+            f"the weights {settings.encoder_weights!r} of {settings.encoder} lie on a model hub that cannot be reached from "
+            "here; give the path of a local file with --encoder-weights, or 'none' for random weights"
+        ) from error
+
+
+def _load_encoder(encoder: nn.Module, path: Path) -> None:
+    """Load an encoder's weights from a local file in smp's, timm's or torchvision's naming."""
+    if not path.is_file():
+        raise NetworkError(f"there is no file {path} with encoder weights")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise NetworkError(f"cannot read encoder weights from {path}: {error}") from error
+    state = state.get("state_dict", state)
+    state = {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
+    wanted = getattr(encoder, "model", encoder)
+    expected = wanted.state_dict()
+    fitting = {name: value for name, value in state.items() if name in expected and value.shape == expected[name].shape}
+    missing = sorted(set(expected) - set(fitting))
+    if missing:
+        raise NetworkError(
+            f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another shape, "
+            f"for example {missing[0]}"
+        )
+    wanted.load_state_dict(fitting)
+
+
+def _widen(encoder: nn.Module, bands: int) -> None:
+    """Repeat the first layer's filters over the extra bands, scaled so that the response keeps its size."""
+    from segmentation_models_pytorch.encoders._utils import patch_first_conv
+
+    patch_first_conv(encoder, bands, pretrained=True)
+    encoder._out_channels = [bands, *list(encoder.out_channels)[1:]]  # type: ignore[assignment,arg-type]
+
+
+def _stages(encoder: nn.Module) -> dict[str, nn.Module]:
+    """The modules whose outputs the decoder sees, named ``stage1`` (shallowest) onwards, as far as they can be told."""
+    inner = getattr(encoder, "model", None)
+    if inner is not None and hasattr(inner, "feature_info"):
+        modules = dict(inner.named_modules())
+        names = [str(name).replace(".", "_") for name in inner.feature_info.module_name()]
+    else:
+        modules = dict(encoder.named_children())
+        names = [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]
+    return {f"stage{index + 1}": modules[name] for index, name in enumerate(names) if name in modules}

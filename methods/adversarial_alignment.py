@@ -1,0 +1,64 @@
+"""Adversarial alignment in output space (AdaptSegNet and AdvEnt)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.parts.discriminator import patch_discriminator
+from methods.parts.entropy import self_information
+
+SOURCE, TARGET = 0.0, 1.0  # the discriminator's labels
+MAPS = {"softmax": lambda logits: logits.softmax(1), "self-information": self_information}
+
+
+class AdversarialAlignment(Method):
+    """Make target predictions look like source predictions to a discriminator.
+
+    ``L = CE(source) + weight * BCE(D(map(target)), "source")``, and the discriminator minimises
+    ``(BCE(D(map(source)), "source") + BCE(D(map(target)), "target")) / 2`` on the same maps. With softmax maps this is
+    AdaptSegNet (Tsai et al., CVPR 2018, single level), with weighted self-information maps AdvEnt (Vu et al.,
+    CVPR 2019). Departures: one output level, and a constant learning rate of the discriminator (polynomial decay there).
+    """
+
+    needs = Needs.TARGET_IMAGES
+
+    @dataclass(frozen=True)
+    class Hyperparameters:
+        weight: float = tunable(1e-3, low=1e-5, high=1e-1, log=True)
+        learning_rate: float = tunable(1e-4, low=1e-5, high=1e-3, log=True)  # the discriminator's
+        maps: str = choice("self-information", MAPS)
+
+    def adversary(self) -> nn.Module:
+        return patch_discriminator(len(self.task.classes))
+
+    def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, betas=(0.9, 0.99))
+
+    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+        assert target is not None and self.discriminator is not None  # the sealed entrance checked it
+        source_logits, target_logits = self.network(source.images), self.network(target.images)
+        to_map = MAPS[self.hyperparameters.maps]
+        target_map = to_map(target_logits)
+        # The discriminator learns from the same maps after the step, without a second pass through the network.
+        self._maps = to_map(source_logits.detach()), target_map.detach()
+        return {
+            "segmentation": self.segmentation_loss(source, source_logits),
+            "adversarial": self.hyperparameters.weight * domain_loss(self.discriminator(target_map), SOURCE),
+        }
+
+    def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
+        assert self.discriminator is not None
+        source_map, target_map = self._maps
+        return {
+            "discriminator_source": domain_loss(self.discriminator(source_map), SOURCE) / 2,
+            "discriminator_target": domain_loss(self.discriminator(target_map), TARGET) / 2,
+        }
+
+
+def domain_loss(judged: Tensor, domain: float) -> Tensor:
+    """Binary cross-entropy of the discriminator's logits against one domain's label."""
+    return F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, domain))

@@ -1,0 +1,277 @@
+"""The method contract: what a researcher writes, and the types that cross to it.
+
+A method is one way of training one network. It subclasses :class:`Method`, says what it ``needs`` to see, declares its
+hyperparameters beside their defaults and search ranges, and overrides only the hooks in which it is special. The engine
+owns everything else: the loop, optimisers, precision, devices, evaluation, logging and timing.
+
+The hooks (each does nothing unless overridden):
+
+=====================  ====================================================================================
+``prepare``            change the network before training, for example its normalisation layers
+``augment``            change the input batches
+``perturb``            change the features at a named stage, while training
+``losses``             the losses of a step; their sum is minimised (the one hook that must be written)
+``adversary`` and      a second network with its own optimiser, trained after each step on
+``adversary_losses``   what ``losses`` left for it
+``after_step``         touch the weights after a step (moving averages, restarts)
+``predict``            logits at test time
+=====================  ====================================================================================
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from enum import StrEnum
+from typing import Any, ClassVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from methods.parts.randomness import torch_generator
+
+IGNORE = 255  # label of a pixel that counts in no loss and no metric
+
+
+class MethodError(ValueError):
+    """A method, or what it was given, does not keep the contract; the message says where."""
+
+
+class Needs(StrEnum):
+    """What a method may see besides the network it trains."""
+
+    SOURCE_LABELS = "source labels"
+    TARGET_IMAGES = "target images"
+    TARGET_LABELS = "all target labels"
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether a result with these needs is a bound to compare with, not a result."""
+        return self is Needs.TARGET_LABELS
+
+    @property
+    def sees_target(self) -> bool:
+        """Whether training uses the ``target_adapt`` part of a fold."""
+        return self is not Needs.SOURCE_LABELS
+
+
+@dataclass(frozen=True)
+class Task:
+    """What there is to learn.
+
+    Attributes:
+        classes: names of the evaluated classes, in the order of the network's outputs.
+        bands: names of the image bands, in order.
+    """
+
+    classes: tuple[str, ...]
+    bands: tuple[str, ...]
+
+    @property
+    def radiometric_bands(self) -> list[int]:
+        """Indices of the bands that hold light; a height band has no colour to change."""
+        return [index for index, band in enumerate(self.bands) if band not in ("height", "elevation")]
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Labelled patches.
+
+    Attributes:
+        images: (N, C, H, W) float32, raw pixel values (the network normalises them itself).
+        labels: (N, H, W) int64, class indices or :data:`IGNORE`.
+        domains: (N,) int64, index of each patch's source domain.
+    """
+
+    images: Tensor
+    labels: Tensor
+    domains: Tensor
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """Unlabelled patches of the target: there is no field for labels, so no method can read them.
+
+    Attributes:
+        images: (N, C, H, W) float32, raw pixel values.
+        domains: (N,) int64, index of each patch's target domain.
+    """
+
+    images: Tensor
+    domains: Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: ``step`` of ``steps``, counted from 0."""
+
+    step: int
+    steps: int
+
+    @property
+    def fraction(self) -> float:
+        return self.step / self.steps
+
+
+def tunable(default: Any, *, low: float, high: float, log: bool = False) -> Any:
+    """A hyperparameter with its default and its search range, declared in one place.
+
+    Args:
+        default: the published default.
+        low, high: bounds of the search, inclusive.
+        log: search on a logarithmic scale.
+    """
+    return field(default=default, metadata={"low": low, "high": high, "log": log})
+
+
+def choice(default: str, options: Iterable[str]) -> Any:
+    """A hyperparameter that takes one of several named values."""
+    return field(default=default, metadata={"options": tuple(options)})
+
+
+SEALED = ("step_losses", "adversary_step_losses", "segmentation_loss", "generator")
+
+
+class Method(ABC):
+    """Base of all methods; see the module's docstring for the hooks.
+
+    Args:
+        network: maps raw images (N, C, H, W) float32 to logits (N, classes, H, W). Its stages
+            (``network.stages``) can be perturbed.
+        task: classes and bands.
+        hyperparameters: an instance of the class's own ``Hyperparameters``; None for the defaults.
+        seed: address of all of the method's own draws.
+    """
+
+    needs: ClassVar[Needs] = Needs.SOURCE_LABELS
+
+    @dataclass(frozen=True)
+    class Hyperparameters:
+        """None."""
+
+    def __init__(self, network: nn.Module, task: Task, hyperparameters: Any = None, seed: int = 0) -> None:
+        self.network = network
+        self.task = task
+        # Typed as Any because each subclass declares fields of its own.
+        self.hyperparameters: Any = self.Hyperparameters() if hyperparameters is None else hyperparameters
+        self.seed = seed
+        self.progress = Progress(0, 1)  # of the step at hand; the sealed entrance keeps it
+        self.discriminator = self.adversary()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in SEALED:
+            if name in vars(cls):
+                raise MethodError(f"{cls.__name__} overrides the sealed method {name}(); override a hook instead")
+        if not is_dataclass(cls.Hyperparameters):
+            raise MethodError(f"{cls.__name__}.Hyperparameters must be a frozen dataclass")
+
+    # ------------------------------------------------------------------ hooks
+
+    def prepare(self, network: nn.Module) -> nn.Module:
+        """Change the untrained network, for example its normalisation layers."""
+        return network
+
+    def augment(
+        self, source: SourceBatch, target: TargetBatch | None, progress: Progress
+    ) -> tuple[SourceBatch, TargetBatch | None]:
+        """Change the input batches; return new ones, the given ones are shared."""
+        return source, target
+
+    def perturb(self, stage: str, features: Tensor) -> Tensor:
+        """Change the features (N, D, h, w) that leave a stage of the network, in training mode only."""
+        return features
+
+    @abstractmethod
+    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+        """Named scalar losses, already weighted; their sum is minimised over the network's weights."""
+
+    def adversary(self) -> nn.Module | None:
+        """The network that plays against the one in training; kept as ``self.discriminator``."""
+        return None
+
+    def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The adversary's optimiser (Adam at 1e-4 with betas 0.9 and 0.99, as in AdaptSegNet, Tsai et al. 2018)."""
+        return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
+
+    def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
+        """Named scalar losses of the adversary, computed after the network's own step."""
+        return {}
+
+    def after_step(self, progress: Progress) -> None:  # noqa: B027 - a hook that may stay empty
+        """Touch the weights after each optimiser step."""
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Logits (N, classes, H, W) for test images (N, C, H, W); the network is in eval mode."""
+        return self.network(images)
+
+    # ------------------------------------------------------------------ sealed
+
+    @final
+    def segmentation_loss(self, batch: SourceBatch, logits: Tensor | None = None) -> Tensor:
+        """Cross-entropy averaged over the valid pixels of the batch, 0 if there are none.
+
+        Args:
+            batch: images and labels.
+            logits: the network's output on them, where it is already there.
+        """
+        if logits is None:
+            logits = self.network(batch.images)
+        total = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="sum")
+        return total / (batch.labels != IGNORE).sum().clamp(min=1)
+
+    @final
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator for one draw of the step at hand (see :mod:`methods.parts.randomness`)."""
+        return torch_generator(self.seed, type(self).__name__, purpose, self.progress.step)
+
+    @final
+    def step_losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+        """Run the input hook and the losses of one step; the engine's only entrance.
+
+        Raises:
+            MethodError: if a batch that the method did not ask for was passed, or no loss came back.
+        """
+        if (target is not None) != (self.needs is Needs.TARGET_IMAGES):
+            raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and target images were "
+                              f"{'not ' if target is None else ''}passed")  # fmt: skip
+        self.progress = progress
+        losses = self.losses(*self.augment(source, target, progress), progress)
+        if not losses:
+            raise MethodError(f"{type(self).__name__}.losses() returned nothing")
+        return losses
+
+    @final
+    def adversary_step_losses(self, progress: Progress) -> dict[str, Tensor]:
+        """The adversary's losses; there must be some where there is an adversary."""
+        losses = self.adversary_losses(progress)
+        if not losses:
+            raise MethodError(f"{type(self).__name__} has an adversary, but adversary_losses() returned nothing")
+        return losses
+
+
+def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
+    """The method's hyperparameters with some values given as text, as on a command line.
+
+    Raises:
+        MethodError: for an unknown name, a value of the wrong type, or one that is not among the options.
+    """
+    defaults = method.Hyperparameters()
+    known = {item.name: item for item in fields(defaults)}
+    changes: dict[str, Any] = {}
+    for name, text in values.items():
+        if name not in known:
+            raise MethodError(f"{method.__name__} has no hyperparameter {name!r}; it has {_listed(known)}")
+        kind = type(getattr(defaults, name))
+        try:
+            changes[name] = kind(text)
+        except ValueError as error:
+            raise MethodError(f"{name} of {method.__name__} takes a {kind.__name__}, not {text!r}") from error
+        options = known[name].metadata.get("options")
+        if options and text not in options:
+            raise MethodError(f"{name} of {method.__name__} is one of {', '.join(options)}, not {text!r}")
+    return replace(defaults, **changes)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"

@@ -1,0 +1,23 @@
+"""Entropy of per-pixel class probabilities, normalised so that it does not depend on the number of classes."""
+
+import math
+
+from torch import Tensor
+
+
+def self_information(logits: Tensor) -> Tensor:
+    """Weighted self-information maps ``-p log p / log C`` (Vu et al., CVPR 2019, eq. 5), in [0, 1].
+
+    Args:
+        logits: (N, C, H, W).
+
+    Returns:
+        (N, C, H, W); the sum over the classes is the normalised entropy of a pixel.
+    """
+    log_probabilities = logits.log_softmax(1)
+    return -log_probabilities.exp() * log_probabilities / math.log(logits.shape[1])
+
+
+def normalized_entropy(logits: Tensor) -> Tensor:
+    """Entropy of each pixel over its largest possible value, ln C: (N, C, H, W) -> (N, H, W) (Vu et al., eq. 2)."""
+    return self_information(logits).sum(1)

@@ -1,0 +1,60 @@
+"""Style randomisation between source domains in the Fourier domain."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from methods.base import Method, Progress, SourceBatch, TargetBatch, tunable
+from methods.parts.fourier import swap_low_frequencies
+
+
+class StyleRandomization(Method):
+    """Train on source images that wear the style of another source domain.
+
+    Style is the amplitude of low spatial frequencies, exchanged as in FDA (Yang and Soatto, CVPR 2020), but with an
+    image of another *source* domain in the batch instead of a target image; so nothing of the target is seen.
+    Departures: only a share ``probability`` of the images is changed, so that the source's own look stays in the
+    training, and only bands that hold light are touched: a height has no style. With a single source domain the
+    images of the batch are exchanged.
+    """
+
+    @dataclass(frozen=True)
+    class Hyperparameters:
+        window: float = tunable(
+            0.05, low=0.01, high=0.09
+        )  # half-width of the swapped frequencies over the image's side
+        probability: float = tunable(0.5, low=0.1, high=1.0)
+
+    def augment(
+        self, source: SourceBatch, target: TargetBatch | None, progress: Progress
+    ) -> tuple[SourceBatch, TargetBatch | None]:
+        partners = other_domain_partners(source.domains.cpu(), self.generator("partner"))
+        chosen = torch.rand(len(partners), generator=self.generator("chosen")) < self.hyperparameters.probability
+        rows = chosen.nonzero().flatten().to(source.images.device)
+        if not len(rows):
+            return source, target
+        bands = torch.tensor(self.task.radiometric_bands, device=rows.device)
+        images = source.images.clone()
+        here, there = rows[:, None], partners.to(rows.device)[rows][:, None]
+        images[here, bands] = swap_low_frequencies(
+            source.images[here, bands], source.images[there, bands], self.hyperparameters.window
+        )
+        return replace(source, images=images), target
+
+    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+def other_domain_partners(domains: Tensor, generator: torch.Generator) -> Tensor:
+    """For each patch of a batch, the index of a random patch of another domain (of any, where there is only one).
+
+    Args:
+        domains: (N,) int64 on the CPU.
+
+    Returns:
+        (N,) int64.
+    """
+    allowed = domains[:, None] != domains
+    allowed[~allowed.any(1)] = True
+    return torch.multinomial(allowed.float(), 1, generator=generator).flatten()

@@ -1,0 +1,78 @@
+"""Protocol files: TOML, one a protocol, shipped beside this module or a user's own."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from protocols.base import NamedFold, Protocol, ProtocolError, Split
+
+FOLDER = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the protocols that come with landshift."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Protocol:
+    """A protocol by its name, or by the path of a TOML file.
+
+    Raises:
+        ProtocolError: there is no such protocol, or the file is wrong; the message names the file and the key.
+    """
+    path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
+    if not path.is_file():
+        raise ProtocolError(
+            f"there is no protocol {name!r}; there are {', '.join(names())}, or give the path of a .toml file"
+        )
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ProtocolError(f"{path} is not valid TOML: {error}") from error
+    return _parse(path, content)
+
+
+def pin(path: Path, fingerprint: str) -> None:
+    """Write the fingerprint of a protocol into its file, in place of the one there."""
+    text = path.read_text(encoding="utf-8")
+    line = f'fingerprint = "{fingerprint}"'
+    replaced, count = re.subn(r"(?m)^fingerprint\s*=.*$", line, text)
+    path.write_text(replaced if count else re.sub(r"(?m)^(version\s*=.*)$", rf"\1\n{line}", text), encoding="utf-8")
+
+
+def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
+    required = ("name", "version", "dataset", "title", "description", "confounds")
+    optional = ("citation", "class_set", "hold_out", "fingerprint", "split", "fold")
+    _check_keys(path, content, required, optional)
+    if ("hold_out" in content) == ("fold" in content):
+        raise ProtocolError(f'{path}: give either hold_out = ["place"|"time"] or [[fold]] tables')
+    if not set(content.get("hold_out", ())) <= {"place", "time"}:
+        raise ProtocolError(f'{path}: hold_out takes "place" and "time", not {content["hold_out"]}')
+    split = content.get("split", {})
+    _check_keys(path, split, (), tuple(item.name for item in fields(Split)), "[split] ")
+    folds = []
+    for fold in content.get("fold", ()):
+        _check_keys(path, fold, ("name", "target"), ("source_val",), "[[fold]] ")
+        folds.append(NamedFold(fold["name"], _columns(fold["target"]), _columns(fold.get("source_val", {}))))
+    plain = {key: value for key, value in content.items() if key not in ("hold_out", "split", "fold")}
+    return Protocol(
+        **plain, hold_out=tuple(content.get("hold_out", ())), named_folds=tuple(folds), split=Split(**split)
+    )
+
+
+def _columns(table: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {column: tuple(values) for column, values in table.items()}
+
+
+def _check_keys(
+    path: Path, table: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...], where: str = ""
+) -> None:
+    missing = [key for key in required if key not in table]
+    unknown = [key for key in table if key not in required + optional]
+    if missing:
+        raise ProtocolError(f"{path}: {where}lacks {', '.join(missing)}")
+    if unknown:
+        raise ProtocolError(f"{path}: {where}has {', '.join(unknown)}; allowed are {', '.join(required + optional)}")
