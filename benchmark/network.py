@@ -91,7 +91,7 @@ def build_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)
 
 
 def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
@@ -129,8 +129,8 @@ def _require_hub(settings: NetworkSettings) -> None:
         socket.create_connection(HUB, timeout=3).close()
     except OSError as error:
         raise NetworkError(
-            f"the weights {settings.encoder_weights!r} of {settings.encoder} lie on a model hub that cannot be reached from "
-            "here; give the path of a local file with --encoder-weights, or 'none' for random weights"
+            f"the weights {settings.encoder_weights!r} of {settings.encoder} lie on a model hub that cannot be reached "
+            "from here; give the path of a local file with --encoder-weights, or 'none' for random weights"
         ) from error
 
 
@@ -155,8 +155,8 @@ def _load_encoder(encoder: nn.Module, path: Path) -> None:
     missing = sorted(set(expected) - set(fitting))
     if missing:
         raise NetworkError(
-            f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another shape, "
-            f"for example {missing[0]}"
+            f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another "
+            f"shape, for example {missing[0]}"
         )
     wanted.load_state_dict(fitting)
 

@@ -21,7 +21,7 @@ class AdversarialAlignment(Method):
     ``L = CE(source) + weight * BCE(D(map(target)), "source")``, and the discriminator minimises
     ``(BCE(D(map(source)), "source") + BCE(D(map(target)), "target")) / 2`` on the same maps. With softmax maps this is
     AdaptSegNet (Tsai et al., CVPR 2018, single level), with weighted self-information maps AdvEnt (Vu et al.,
-    CVPR 2019). Departures: one output level, and a constant learning rate of the discriminator (polynomial decay there).
+    CVPR 2019). Departures: one output level, and a constant learning rate of the discriminator (it decays there).
     """
 
     needs = Needs.TARGET_IMAGES
@@ -30,10 +30,11 @@ class AdversarialAlignment(Method):
     class Hyperparameters:
         weight: float = tunable(1e-3, low=1e-5, high=1e-1, log=True)
         learning_rate: float = tunable(1e-4, low=1e-5, high=1e-3, log=True)  # the discriminator's
+        width: int = tunable(64, low=8, high=128, log=True)  # the discriminator's first layer; 64 in both papers
         maps: str = choice("self-information", MAPS)
 
     def adversary(self) -> nn.Module:
-        return patch_discriminator(len(self.task.classes))
+        return patch_discriminator(len(self.task.classes), self.hyperparameters.width)
 
     def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, betas=(0.9, 0.99))

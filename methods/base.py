@@ -144,6 +144,7 @@ class Method(ABC):
     """
 
     needs: ClassVar[Needs] = Needs.SOURCE_LABELS
+    is_control: ClassVar[bool] = False  # the one that all others are compared with
 
     @dataclass(frozen=True)
     class Hyperparameters:

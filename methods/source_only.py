@@ -12,5 +12,7 @@ class SourceOnly(Method):
     weights, is what the method is worth (Gulrajani and Lopez-Paz, ICLR 2021).
     """
 
+    is_control = True
+
     def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}

@@ -70,7 +70,6 @@ class Protocol:
         description: what is held out, and how the parts are made.
         confounds: what else changes with the held-out domains, so that nobody reads too much into a number.
         citation: where the split comes from, if it was published.
-        class_set: FLAIR's class set, where the data set has several.
         hold_out: the catalog columns whose values are held out, one fold a combination; empty if folds are named.
         named_folds: folds listed by hand.
         split: how zones are dealt.
@@ -84,7 +83,6 @@ class Protocol:
     description: str
     confounds: str
     citation: str = ""
-    class_set: str = ""
     hold_out: tuple[str, ...] = ()
     named_folds: tuple[NamedFold, ...] = ()
     split: Split = Split()
@@ -119,23 +117,19 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
         for part in PARTS:
             ids = fold.parts[part]
             if not ids and not (part == "target_adapt" and protocol.split.adapt_share == 0):
-                raise ProtocolError(
-                    f"{protocol.label}, fold {fold.name}: {part} is empty; the catalog has too few zones"
-                )
+                raise ProtocolError(f"{protocol.label}, fold {fold.name}: {part} is empty: too few zones")
             for zone in {zones[patch] for patch in ids}:
                 if where.setdefault(zone, part) != part:
-                    raise ProtocolError(
-                        f"{protocol.label}, fold {fold.name}: zone {zone} is in {where[zone]} and {part}"
-                    )
+                    raise ProtocolError(f"{protocol.label}, fold {fold.name}: {zone} is in {where[zone]} and {part}")
             bare = [images[patch] for patch in ids if not masks[patch]]
             if bare and part != "target_adapt":
                 raise ProtocolError(
-                    f"{protocol.label}, fold {fold.name}: {part} needs labels, and {len(bare)} of its images have no mask, "
-                    f"for example {bare[0]}"
+                    f"{protocol.label}, fold {fold.name}: {part} needs labels, and {len(bare)} images have no "
+                    f"mask, for example {bare[0]}"
                 )
     found = fingerprint(folds)
     if protocol.fingerprint and found != protocol.fingerprint:
         raise ProtocolError(
-            f"{protocol.label}: this catalog gives other folds than the protocol was made of (fingerprint {found[:12]}, "
-            f"pinned {protocol.fingerprint[:12]}): patches are missing, added or renamed"
+            f"{protocol.label}: this catalog gives other folds than the protocol was made of (fingerprint {found[:12]} "
+            f"where {protocol.fingerprint[:12]} is pinned): patches are missing, added or renamed"
         )

@@ -45,7 +45,7 @@ def pin(path: Path, fingerprint: str) -> None:
 
 def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
     required = ("name", "version", "dataset", "title", "description", "confounds")
-    optional = ("citation", "class_set", "hold_out", "fingerprint", "split", "fold")
+    optional = ("citation", "hold_out", "fingerprint", "split", "fold")
     _check_keys(path, content, required, optional)
     if ("hold_out" in content) == ("fold" in content):
         raise ProtocolError(f'{path}: give either hold_out = ["place"|"time"] or [[fold]] tables')

@@ -1,5 +1,6 @@
 """From the name a user gives to a catalog."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from benchmark.data.flair import read_flair
 from benchmark.data.folder import read_folder
 from benchmark.errors import DataError
 
+_LOG = logging.getLogger(__name__)
 _DESCRIPTIONS = Path(__file__).parent / "descriptions"
 
 Opener = Callable[[Path], Catalog]
@@ -20,6 +22,7 @@ def _open_world(root: Path) -> Catalog:
     if not (root / "world.json").is_file():
         from benchmark.data.synthetic import World, generate
 
+        _LOG.info("generating the synthetic world in %s", root)
         try:
             generate(World(), root)
         except FileExistsError as error:  # something else lies there

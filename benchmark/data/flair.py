@@ -23,8 +23,8 @@ BANDS = ("red", "green", "blue", "nir", "height")
 """The five uint8 bands of FLAIR's images; height above ground in about 0.2 m a count."""
 
 _PATCH = re.compile(r"(IMG|MSK)_(\d+)\.tif")
-_DOMAIN = re.compile(r"D\d{3}_\d{4}")
-_ZONE = re.compile(r"Z\d+_[A-Z]{2}")
+_DOMAIN = re.compile(r"(?<=[\\/])D\d{3}_\d{4}(?=[\\/])")
+_ZONE = re.compile(r"(?<=[\\/])Z\d+_[A-Z]{2}(?=[\\/])")
 
 
 def read_flair(root: Path, class_set: str = "flair-13", name: str = "flair1") -> Catalog:
@@ -50,95 +50,95 @@ def read_flair(root: Path, class_set: str = "flair-13", name: str = "flair1") ->
         One row an image, with id ``IMG_000826``. The patch size is that of the first image.
 
     Raises:
-        DataError: no images, an unknown class set, two masks for one image, unreadable metadata, or metadata that
-            contradicts the path of its image.
+        DataError: no images, an unknown class set, two images or masks of one number, unreadable metadata, or
+            metadata that contradicts the path of its image.
 
     Source: Garioud et al., FLAIR #1 (2022), and github.com/IGNF/FLAIR-1.
     """
     if class_set not in CLASS_SETS:
         raise DataError(f"class set {class_set!r} is unknown; allowed are {', '.join(CLASS_SETS)}")
     root = Path(root).resolve()
-    images, masks = _find(root)
+    files = _find(root)
+    images = {f"IMG_{number}": path for number, path in sorted(files["IMG"].items())}
     if not images:
         raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
     metadata = _read_metadata(root)
-    if absent := metadata.keys() - {path.stem for path in images}:
+    if absent := metadata.keys() - images.keys():
         _LOG.warning("%s: the metadata has %d ids without an image, such as %s", root, len(absent), min(absent))
-    rows = [_row(path, masks.get(path.stem[4:], ""), metadata.get(path.stem, {})) for path in images]
-    height, width = image_size(images[0])
+    rows = [
+        _row(patch, path, files["MSK"].get(patch.removeprefix("IMG_"), ""), metadata.get(patch, {}))
+        for patch, path in images.items()
+    ]
+    first = next(iter(images.values()))
+    height, width = image_size(Path(first))
     if height != width:
-        raise DataError(f"{images[0]}: {width} x {height} pixels; FLAIR's patches are square")
+        raise DataError(f"{first}: {width} x {height} pixels; FLAIR's patches are square")
     patches = pd.DataFrame(rows, columns=list(COLUMNS))
     return Catalog(name=name, classes=CLASS_SETS[class_set], bands=BANDS, patch_size=height, patches=patches)
 
 
-def _find(root: Path) -> tuple[list[Path], dict[str, str]]:
-    """All images, sorted, and the mask path of each number, by one walk over the tree."""
-    images: list[Path] = []
-    masks: dict[str, str] = {}
-    for folder, _, files in os.walk(root, followlinks=True):
-        for file in files:
-            match = _PATCH.fullmatch(file)
-            if match is None:
-                continue
-            kind, number = match.groups()
-            path = Path(folder, file)
-            if kind == "IMG":
-                images.append(path)
-            elif number in masks:
-                raise DataError(f"two masks for IMG_{number}: {masks[number]} and {path}")
-            else:
-                masks[number] = str(path)
-    return sorted(images), masks
+def _find(root: Path) -> dict[str, dict[str, str]]:
+    """Paths of all images ("IMG") and masks ("MSK") by their number, from one walk over the tree.
+
+    Paths stay texts here: a `Path` for each of the 155,000 files would take twice the time of all the rest.
+    """
+    files: dict[str, dict[str, str]] = {"IMG": {}, "MSK": {}}
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            if match := _PATCH.fullmatch(name):
+                kind, number = match.groups()
+                path = f"{folder}{os.sep}{name}"
+                if files[kind].setdefault(number, path) != path:
+                    raise DataError(f"{kind}_{number} is there twice: {files[kind][number]} and {path}")
+    return files
 
 
-def _row(image: Path, mask: str, entry: dict[str, Any]) -> dict[str, object]:
-    domain, zone = _last(_DOMAIN, image), _last(_ZONE, image)
+def _row(patch: str, image: str, mask: str, entry: dict[str, Any]) -> dict[str, object]:
+    domain, zone = _nearest(_DOMAIN, image), _nearest(_ZONE, image)
     for key, found in (("domain", domain), ("zone", zone)):
         if entry.get(key, found) != found:
-            raise DataError(f"metadata of {image.stem}: {key} is {entry[key]!r}, but its path says {found!r}: {image}")
+            raise DataError(f"metadata of {patch}: {key} is {entry[key]!r}, but its path says {found!r}: {image}")
     place, time = domain.split("_")
     return {
-        "id": image.stem,
-        "image": str(image),
+        "id": patch,
+        "image": image,
         "mask": mask,
         "place": place,
         "time": time,
         "zone": f"{place}/{zone}",
-        "date": _date(image.stem, entry.get("date")),
-        "x": _number(image.stem, "patch_centroid_x", entry),
-        "y": _number(image.stem, "patch_centroid_y", entry),
+        "date": _date(patch, entry.get("date")),
+        "x": _number(patch, "patch_centroid_x", entry),
+        "y": _number(patch, "patch_centroid_y", entry),
         "camera": str(entry.get("camera") or ""),
         "row": 0,
         "column": 0,
     }
 
 
-def _last(pattern: re.Pattern[str], path: Path) -> str:
-    """The folder nearest to the file whose name matches."""
-    for part in reversed(path.parts):
-        if pattern.fullmatch(part):
-            return part
+def _nearest(pattern: re.Pattern[str], path: str) -> str:
+    """The name of the folder nearest to the file that matches."""
+    if folders := pattern.findall(path):
+        return folders[-1]
     raise DataError(f"{path}: no folder of its path is named like {'D004_2021' if pattern is _DOMAIN else 'Z10_AU'}")
 
 
-def _date(name: str, value: object) -> str:
+def _date(patch: str, value: object) -> str:
     if not value:
         return ""
     try:
         return datetime.date.fromisoformat(str(value)).isoformat()
     except ValueError:
-        raise DataError(f"metadata of {name}: date is {value!r}; expected is YYYY-MM-DD") from None
+        raise DataError(f"metadata of {patch}: date is {value!r}; expected is YYYY-MM-DD") from None
 
 
-def _number(name: str, key: str, entry: dict[str, Any]) -> float:
+def _number(patch: str, key: str, entry: dict[str, Any]) -> float:
     value = entry.get(key)
     if value is None:
         return math.nan
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise DataError(f"metadata of {name}: {key} is {value!r}; expected is a number of metres") from None
+        raise DataError(f"metadata of {patch}: {key} is {value!r}; expected is a number of metres") from None
 
 
 def _metadata_files(root: Path) -> Iterator[Path]:

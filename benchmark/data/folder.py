@@ -249,7 +249,7 @@ def _find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str,
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
     """Rows by their first column. All cells stay text: pandas would read the year code 2018_01 as the number 201801."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
         raise DataError(f"key 'table': {path} is no readable CSV ({error})") from error
     keys = table.iloc[:, 0]

@@ -27,11 +27,12 @@ class Patches:
     """The decoded patches of one image.
 
     Attributes:
-        images: (N, C, S, S) uint8.
+        images: (N, C, S, S) uint8; 16-bit values are brought down by the catalog's `maximum`.
         masks: (N, S, S) uint8 class indices; `IGNORE` in padding, in ignored and unknown classes, and everywhere if
             the image has no mask.
         has_mask: whether the image has a mask.
-        unknown: pixels of the mask file that are no known class: value (or packed colour) and number.
+        unknown: number of pixels of each value (or packed colour, see `ClassSet.describe`) of the mask file that is no
+            known class.
     """
 
     images: NDArray[np.uint8]
@@ -147,7 +148,7 @@ def rescaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
 
 
 def rescale(array: NDArray, scale: float, resampling: Image.Resampling = Image.Resampling.BOX) -> NDArray:
-    """Shrink a (..., H, W) array by the mean over each new pixel's area or, with ``NEAREST``, by picking (for masks)."""
+    """Shrink a (..., H, W) array by the mean over each new pixel's area or, with ``NEAREST``, by picking one."""
     if scale == 1:
         return array
     height, width = rescaled_size(array.shape[-2], array.shape[-1], scale)
@@ -197,18 +198,19 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     image = read_image(image_path, len(catalog.bands))
     original_size = image.shape[1:]
     image = _to_uint8(rescale(image, catalog.scale), catalog.maximum, image_path)
-    mask = np.full(image.shape[-2:], IGNORE, np.uint8)
+    height, width = image.shape[1:]
+    mask = np.full((height, width), IGNORE, np.uint8)
     unknown: dict[int, int] = {}
     if mask_path:
         raw = read_mask(Path(mask_path), catalog.classes.colors_in_mask)
         if raw.shape[:2] != original_size:
-            sizes = [f"{width} x {height}" for height, width in (raw.shape[:2], original_size)]
-            raise DataError(f"{mask_path}: {sizes[0]} pixels, but its image {image_path} has {sizes[1]}")
+            sizes = f"{_size(raw.shape[:2])} pixels, but its image {image_path} has {_size(original_size)}"
+            raise DataError(f"{mask_path}: {sizes}")
         indices, unknown = catalog.classes.encode(raw)
         _check_unknown(Path(mask_path), catalog.classes, unknown, indices.size, catalog.unknown_share)
         mask = rescale(indices, catalog.scale, Image.Resampling.NEAREST)
     corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
-    if any(row >= mask.shape[0] or column >= mask.shape[1] for row, column in corners):
+    if any(row >= height or column >= width for row, column in corners):
         raise DataError(f"{image_path}: smaller than when the catalog was made; make the catalog again")
     size = catalog.patch_size
     return Patches(
@@ -217,6 +219,11 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
         has_mask=bool(mask_path),
         unknown=unknown,
     )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    height, width = shape
+    return f"{width} x {height}"
 
 
 def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) -> NDArray:
@@ -229,9 +236,9 @@ def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) ->
 
 
 def _to_uint8(image: NDArray, maximum: int, path: Path) -> NDArray[np.uint8]:
-    if image.dtype == np.uint8 and maximum == 255:
-        return image
-    if image.dtype == np.uint16 and maximum == 255 and image.max() > 255:
+    if maximum == 255 and image.max() <= 255:
+        return image.astype(np.uint8, copy=False)
+    if maximum == 255:
         raise DataError(f"{path}: 16-bit values up to {image.max()}; say with 'maximum' which value is to become 255")
     return np.rint(np.minimum(image, maximum) * (255 / maximum)).astype(np.uint8)
 

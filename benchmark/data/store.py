@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
@@ -28,18 +28,23 @@ class Store:
     """Decoded patches of a catalog, memory-mapped.
 
     Attributes:
+        place: the folder it lies in.
         ids: patch ids, in the order of the rows.
         digest: of the ids and all decoded bytes, the same wherever the files lie.
-        images: (N, C, S, S) uint8 or uint16, raw pixel values.
-        sums, square_sums: (N, C) float64, over the pixels of each patch; means of any group of patches follow from them.
+        images: (N, C, S, S) uint8, raw pixel values.
+        sums, square_sums: (N, C) float64, over the pixels of each patch; from them follow the means of any patches.
     """
 
+    place: Path
     ids: tuple[str, ...]
     digest: str
     images: np.ndarray
     sums: np.ndarray
     square_sums: np.ndarray
     _masks: np.ndarray
+
+    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
+        return _open, (self.place,)  # another process maps the files itself; pickling a memory map copies it whole
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers (n,) int64 of patches."""
@@ -63,7 +68,7 @@ class Store:
 
 
 class Labels:
-    """The masks of an allowed set of rows. Reading any other is an error: the label guard of training and evaluation."""
+    """The masks of an allowed set of rows; reading any other is an error. The label guard of training."""
 
     def __init__(self, masks: np.ndarray, allowed: frozenset[int]) -> None:
         self._masks = masks
@@ -83,9 +88,9 @@ class Labels:
 def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], None] | None = None) -> Store:
     """The catalog's store, decoded into ``folder`` if it is not there yet.
 
-    The store's folder is named after the catalog and a key over its table, its classes and each file's size and time of
-    change; so a changed file gives a new store. It is written beside its place and moved there when whole: an interrupted
-    call leaves nothing half-written.
+    The store's folder is named after the catalog and a key over its table, its classes and each file's size and time
+    of change; so a changed file gives a new store. It is written beside its place and moved there when whole: an
+    interrupted call leaves nothing half-written.
 
     Args:
         catalog: the patches.
@@ -123,7 +128,8 @@ def _key(catalog: Catalog) -> str:
             raise DataError(f"{path} is in the catalog, but not on the disk") from error
         stamps.append((path, status.st_size, status.st_mtime_ns))
     columns = patches[["id", "image", "mask", "row", "column"]].to_csv(index=False)
-    setting = (FORMAT, catalog.classes, catalog.bands, catalog.patch_size, catalog.scale, catalog.unknown_share)
+    reading = (catalog.bands, catalog.patch_size, catalog.scale, catalog.unknown_share, catalog.maximum)
+    setting = (FORMAT, catalog.classes, reading)
     return hashlib.sha256(repr((setting, stamps, columns)).encode()).hexdigest()[:12]
 
 
@@ -131,21 +137,16 @@ def _write(catalog: Catalog, folder: Path, progress: Callable[[int, int], None] 
     """Decode file after file and append; plain writes, because a full disk under a memory map kills the process."""
     groups = list(catalog.patches.groupby("image", sort=True))
     count, size, bands = len(catalog.patches), catalog.patch_size, len(catalog.bands)
-    digest, unknown = hashlib.sha256(), Counter[str]()
+    digest, unknown = hashlib.sha256(), Counter[int]()
     ids: list[str] = []
     sums: list[np.ndarray] = []
     square_sums: list[np.ndarray] = []
-    dtype: np.dtype[Any] | None = None
+    _require_space(folder, count * size * size * (bands + 1))
     with (folder / "images.npy").open("wb") as images, (folder / "masks.npy").open("wb") as masks:
-        _header(masks, (count, size, size), np.dtype(np.uint8))
+        _header(images, (count, bands, size, size))
+        _header(masks, (count, size, size))
         for done, (_, rows) in enumerate(groups):
             decoded = read_patches(catalog, rows)
-            if dtype is None:
-                dtype = decoded.images.dtype
-                _require_space(folder, count * size * size * (bands * dtype.itemsize + 1))
-                _header(images, (count, bands, size, size), dtype)
-            elif decoded.images.dtype != dtype:
-                raise DataError(f"{rows['image'].iloc[0]} holds {decoded.images.dtype}, the files before it {dtype}")
             ids += rows["id"].tolist()
             unknown.update(decoded.unknown)
             exact = decoded.images.astype(np.float64)
@@ -158,28 +159,31 @@ def _write(catalog: Catalog, folder: Path, progress: Callable[[int, int], None] 
             if progress:
                 progress(done + 1, len(groups))
     if unknown:
-        log.warning("%s: mask values that are no class were ignored: %s", catalog.name, dict(unknown))
+        told = ", ".join(f"{catalog.classes.describe(value)} ({count} pixels)" for value, count in unknown.items())
+        log.warning("%s: mask values that are no class were ignored: %s", catalog.name, told)
     digest.update("\0".join(ids).encode())
     np.savez(folder / "statistics.npz", sums=np.concatenate(sums), square_sums=np.concatenate(square_sums))
-    content = {"digest": digest.hexdigest(), "ids": ids, "unknown": {str(k): int(v) for k, v in unknown.items()}}
-    (folder / "store.json").write_text(json.dumps(content), encoding="utf-8")
+    summary = {"digest": digest.hexdigest(), "ids": ids, "unknown": {str(k): int(v) for k, v in unknown.items()}}
+    (folder / "store.json").write_text(json.dumps(summary), encoding="utf-8")
 
 
-def _header(file: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    description = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(dtype)}
-    np.lib.format.write_array_header_1_0(file, description)
+def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "|u1"})
 
 
 def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise DataError(f"the disk is full: the store needs {needed / 1e9:.1f} GB in {folder.parent}, {free / 1e9:.1f} are free")
+        raise DataError(
+            f"the disk is full: the store needs {needed / 1e9:.2f} GB in {folder.parent}, and {free / 1e9:.2f} are free"
+        )
 
 
 def _open(place: Path) -> Store:
     content = json.loads((place / "store.json").read_text(encoding="utf-8"))
     statistics = np.load(place / "statistics.npz")
     return Store(
+        place=place,
         ids=tuple(content["ids"]),
         digest=content["digest"],
         images=np.load(place / "images.npy", mmap_mode="r"),

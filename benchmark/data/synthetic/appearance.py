@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from benchmark.data.synthetic.draws import deviations, one_of
-from benchmark.data.synthetic.ground import Ground, Material
+from benchmark.data.synthetic.ground import Ground
+from benchmark.data.synthetic.landscape import Material
 
 Floats = NDArray[np.float64]
 HEIGHT_UNIT = 0.2  # metres per count of the fifth band, as in FLAIR
@@ -134,7 +135,8 @@ def flight(
     base = _seasonal(BASE_DAY)
     season = np.stack(
         [
-            (_seasonal(BASE_DAY + delay) / base) ** (1 - phenology) * (_seasonal(day + delay) / base) ** phenology
+            (_seasonal(BASE_DAY + delay) / base) ** (1 - phenology)
+            * (_seasonal(day + delay) / base) ** phenology
             for delay in (-DELAY, DELAY)
         ]
     )
@@ -145,10 +147,10 @@ def flight(
         elevation=float(np.clip(50 + sun * (elevation - 50), 18, 75)),
         azimuth=165 + sun * (azimuth - 165),
         haze=np.minimum(0.6, np.array([0.08, 0.11, 0.16, 0.04]) * np.exp(1.1 * drawn[0])),
-        gain=np.exp(0.16 * drawn[1] + np.array([0.09, 0.07, 0.10, 0.22]) * drawn[2:6]),
+        gain=np.exp(0.10 * drawn[1] + np.array([0.07, 0.05, 0.08, 0.16]) * drawn[2:6]),
         offset=np.array([8.0, 8.0, 10.0, 8.0]) * drawn[6:10],
-        gamma=float(np.exp(0.3 * drawn[10])),
-        saturation=float(np.exp(0.3 * drawn[11])),
+        gamma=float(np.exp(0.22 * drawn[10])),
+        saturation=float(np.exp(0.25 * drawn[11])),
         blur=float(np.clip(0.4 * np.exp(0.6 * drawn[12]), 0, 1.2)),
         noise=float(2.0 * np.exp(0.6 * drawn[13])),
     )
@@ -224,8 +226,10 @@ def _illumination(ground: Ground, elevation: float, azimuth: float) -> Floats:
     direct = np.sqrt(np.sin(np.radians(elevation)) / np.sin(np.radians(50)))
     # A low sun is reddened by the air; what shade receives comes from the blue sky.
     redness = (50 - elevation) / 50
-    sunlight = direct * np.array([0.70, 0.68, 0.62, 0.80]) * np.exp(redness * np.array([0.14, 0.0, -0.16, 0.10]))
-    skylight = np.array([0.30, 0.32, 0.38, 0.20])
+    sunlight = (
+        direct * np.array([0.66, 0.64, 0.58, 0.76]) * np.exp(redness * np.array([0.14, 0.0, -0.16, 0.10]))
+    )
+    skylight = np.array([0.34, 0.36, 0.42, 0.24])
     return np.clip(facing, 0, 1.7)[..., None] * lit[..., None] * sunlight + skylight
 
 

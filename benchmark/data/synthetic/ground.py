@@ -1,7 +1,6 @@
 """What is on the ground of one zone: cover classes, materials and heights, the same at every time."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -9,112 +8,19 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from benchmark.data.synthetic.draws import deviations, generator, one_of
+from benchmark.data.synthetic.draws import generator
+from benchmark.data.synthetic.landscape import Cover, Landscape, Material, Settlement
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-
-class Cover(IntEnum):
-    """The values of FLAIR's masks that occur in the synthetic world."""
-
-    BUILDING = 1
-    PERVIOUS = 2
-    IMPERVIOUS = 3
-    BARE_SOIL = 4
-    WATER = 5
-    CONIFEROUS = 6
-    DECIDUOUS = 7
-    BRUSHWOOD = 8
-    VINEYARD = 9
-    HERBACEOUS = 10
-    AGRICULTURAL = 11
-    PLOWED = 12
-
-
-class Material(IntEnum):
-    """What a pixel is made of; the appearance gives each of them a colour."""
-
-    ROOF_MAIN = 0
-    ROOF_OTHER = 1
-    ROOF_FLAT = 2
-    GRAVEL = 3
-    ASPHALT = 4
-    SOIL = 5
-    FURROW = 6
-    WATER = 7
-    CONIFER = 8
-    BROADLEAF = 9
-    SHRUB = 10
-    VINE = 11
-    GRASS = 12
-    CEREAL = 13
-    MAIZE = 14
-    RAPESEED = 15
-    FOREST_FLOOR = 16
-
-
-PARCEL_SHARES = {
-    Cover.HERBACEOUS: 0.17,
-    Cover.AGRICULTURAL: 0.21,
-    Cover.PLOWED: 0.12,
-    Cover.VINEYARD: 0.11,
-    Cover.DECIDUOUS: 0.12,
-    Cover.CONIFEROUS: 0.10,
-    Cover.BRUSHWOOD: 0.09,
-    Cover.BARE_SOIL: 0.08,
-}
-WATER_SHARE = 0.4  # zones with a pond or a stream
 PARCEL_AREA = 1900.0  # square metres; small, so that a zone of 100 m holds several covers
+CROWNS = {  # metres: (smallest, largest) radius and height
+    Cover.CONIFEROUS: ((2.0, 3.2), (12.0, 20.0)),
+    Cover.DECIDUOUS: ((2.4, 4.2), (7.0, 15.0)),
+    Cover.BRUSHWOOD: ((0.8, 1.9), (0.8, 2.6)),
+}
 MARGIN = 24.0  # metres around a zone that are composed too: trees and shadows reach in from there
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """How people build in a place."""
-
-    built: float  # share of the zones that hold a settlement
-    density: float  # share of the house plots that are taken
-    house_length: float  # metres
-    storeys: float
-    setback: float  # metres from the road's edge to the house
-    disorder: float  # radians, spread of the house directions about the road's
-    crossing: float  # probability of a second road
-    scattered: float  # share of the houses that stand off the road
-
-
-BASE_SETTLEMENT = Settlement(0.65, 0.6, 11.0, 1.6, 6.0, 0.12, 0.4, 0.2)
-SETTLEMENTS = (
-    Settlement(0.75, 0.9, 9.5, 2.4, 3.0, 0.02, 0.95, 0.0),  # grid village
-    Settlement(0.55, 0.45, 14.5, 1.2, 14.0, 0.9, 0.1, 0.9),  # scattered farms
-    Settlement(0.7, 0.8, 11.0, 1.4, 7.0, 0.06, 0.05, 0.05),  # linear village
-    Settlement(0.6, 0.7, 18.0, 3.6, 10.0, 0.3, 0.6, 0.3),  # blocks of flats
-)
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """What the grounds of one place are drawn from."""
-
-    parcel_shares: dict[Cover, float]
-    water: float
-    settlement: Settlement
-
-
-def landscape(seed: int, place: int, class_mix: float, settlement: float) -> Landscape:
-    """Return a place's landscape: the common base, moved by the two strengths towards the place's own."""
-    shift = class_mix * deviations(seed, "class mix", place, len(PARCEL_SHARES) + 1)
-    weights = np.array(list(PARCEL_SHARES.values())) * np.exp(1.1 * shift[:-1])
-    own = one_of(SETTLEMENTS, seed, "settlement", place)
-    pattern = {
-        name: max(0.02, base + settlement * (getattr(own, name) - base))
-        for name, base in vars(BASE_SETTLEMENT).items()
-    }
-    return Landscape(
-        parcel_shares=dict(zip(PARCEL_SHARES, (weights / weights.sum()).tolist(), strict=True)),
-        water=float(WATER_SHARE * np.exp(0.6 * shift[-1])),
-        settlement=Settlement(**{**pattern, "house_length": max(6.0, pattern["house_length"])}),
-    )
 
 
 @dataclass(frozen=True)
@@ -157,7 +63,7 @@ def compose(seed: int, place: int, zone: int, scenery: Landscape, side: int, pix
     canvas.build(scenery.settlement)
     canvas.grow()
     # A surface model from stereo images is never quite flat.
-    height = np.maximum(0, canvas.height + 0.12 * canvas.noise(1.5) + 0.08 * canvas.noise(0.3))
+    height = np.maximum(0, canvas.height + 0.10 * canvas.noise(1.5) + 0.06 * canvas.noise(0.3))
     return Ground(canvas.cover, canvas.material, height, canvas.tint, canvas.texture, margin, pixel_size)
 
 
@@ -178,7 +84,7 @@ class Canvas:
         self.fine, self.middle, self.coarse = self.noise(0.5), self.noise(2.0), self.noise(9.0)
         self.tint = 0.5 * self.coarse
         self.texture = 0.05 * self.fine
-        self.crowns: list[tuple[float, float, float, float, Cover]] = []  # x, y, radius, height, kind
+        self.crowns = np.zeros((0, 5))  # one a row: x, y, radius, height, kind
 
     def noise(self, scale: float) -> Floats:
         """Return smooth noise [rows, columns] of mean 0 and deviation 1; `scale` in metres."""
@@ -287,44 +193,41 @@ class Canvas:
     def plant(self, where: Mask, kind: Cover, spacing: float, keep: float) -> None:
         """Plant a jittered grid of trees or bushes; `spacing` in metres, `keep` the share that stands."""
         ticks = np.arange(-self.extent / 2, self.extent / 2, spacing)
-        x, y = np.meshgrid(ticks, ticks)
-        x = x + self.rng.uniform(-0.42, 0.42, x.shape) * spacing
-        y = y + self.rng.uniform(-0.42, 0.42, y.shape) * spacing
-        stands = self.rng.random(x.shape) < keep
-        for east, north in zip(x[stands], y[stands], strict=True):
-            if where[self.pixel(east, north)]:
-                self.plant_one(float(east), float(north), kind)
+        points = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
+        points = points + self.rng.uniform(-0.42, 0.42, points.shape) * spacing
+        stands = (self.rng.random(len(points)) < keep) & where[self.pixels(points)]
+        x, y = points[stands].T
+        radius, height = CROWNS[kind]
+        sizes = (self.rng.uniform(*radius, x.shape), self.rng.uniform(*height, x.shape))
+        planted = np.stack([x, y, *sizes, np.full(x.shape, kind)], axis=1)
+        self.crowns = np.concatenate([self.crowns, planted])
 
-    def plant_one(self, x: float, y: float, kind: Cover) -> None:
-        """Plant one tree or bush with a crown of its kind's size."""
-        radius, height = {
-            Cover.CONIFEROUS: (self.rng.uniform(2.0, 3.2), self.rng.uniform(12, 20)),
-            Cover.DECIDUOUS: (self.rng.uniform(2.4, 4.2), self.rng.uniform(7, 15)),
-            Cover.BRUSHWOOD: (self.rng.uniform(0.8, 1.9), self.rng.uniform(0.8, 2.6)),
-        }[kind]
-        self.crowns.append((x, y, radius, height, kind))
+    def fell(self, where: Mask) -> None:
+        """Remove the trees and bushes that stand on these pixels."""
+        self.crowns = self.crowns[~where[self.pixels(self.crowns[:, :2])]]
 
     def plant_hedge(self, parcel: Mask, across: Floats) -> None:
         """Plant bushes and trees along one long edge of a parcel."""
         edge = parcel & (across > across[parcel].max() - 2.5)
         self.plant(edge, Cover.DECIDUOUS if self.rng.random() < 0.5 else Cover.BRUSHWOOD, 2.6, keep=0.8)
 
-    def pixel(self, x: float, y: float) -> tuple[int, int]:
-        """Return the (row, column) nearest to a point, within the canvas."""
+    def pixels(self, points: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return the (rows, columns) nearest to points [number, 2], within the canvas."""
         last = len(self.x) - 1
-        row = last / 2 - y / self.pixel_size
-        column = last / 2 + x / self.pixel_size
-        return int(np.clip(np.rint(row), 0, last)), int(np.clip(np.rint(column), 0, last))
+        place = last / 2 + points * (1, -1) / self.pixel_size
+        column, row = np.clip(np.rint(place), 0, last).astype(np.intp).T
+        return row, column
 
     def grow(self) -> None:
         """Draw the crowns over everything but roofs; of overlapping crowns the higher one is seen."""
-        if not self.crowns:
+        if not len(self.crowns):
             return
-        x, y, radius, top, kind = (np.array(column) for column in zip(*self.crowns, strict=True))
+        x, y, radius, top, kind = self.crowns.T
         tint = self.rng.standard_normal(len(x))
-        neighbours = min(4, len(x))
         points = np.stack([self.x, self.y], axis=-1)
-        distance, index = cKDTree(np.stack([x, y], axis=1)).query(points, list(range(1, neighbours + 1)))
+        tree = cKDTree(np.stack([x, y], axis=1))
+        distance, index = tree.query(points, [1, 2, 3, 4], distance_upper_bound=1.5 * radius.max())
+        index[np.isinf(distance)] = 0  # where fewer crowns are near; the distance keeps them from being drawn
         # An uneven outline: nothing that grows is a disc.
         ratio = distance * (1 + 0.1 * self.fine[..., None]) / radius[index]
         cone = kind[index] == Cover.CONIFEROUS
@@ -339,8 +242,8 @@ class Canvas:
             (Cover.DECIDUOUS, Material.BROADLEAF),
             (Cover.BRUSHWOOD, Material.SHRUB),
         ):
-            texture = 0.09 * self.fine
-            self.paint(seen & (kind[owner] == cover), cover, material, tint[owner], texture, crown)
+            shown = seen & (kind[owner] == cover)
+            self.paint(shown, cover, material, tint[owner], 0.09 * self.fine, crown)
 
     # ------------------------------------------------------------------ water, roads, houses
 
@@ -357,7 +260,7 @@ class Canvas:
         bank = (depth <= 0) & (depth > -3.5)
         self.paint((depth <= 0) & (depth > -1.6), Cover.BARE_SOIL, Material.SOIL, 0.0, 0.06 * self.fine)
         self.paint(depth > 0, Cover.WATER, Material.WATER, 0.7 * self.coarse, 0.02 * self.middle)
-        self.crowns = [crown for crown in self.crowns if depth[self.pixel(crown[0], crown[1])] < -2]
+        self.fell(depth > -2)
         self.plant(bank, Cover.DECIDUOUS, 5.0, keep=0.35)
 
     def course(self, angle: float, reach: float, swing: float) -> tuple[Floats, Floats]:
@@ -389,7 +292,7 @@ class Canvas:
     def lay_road(self, along: Floats, across: Floats, width: float, paved: bool) -> None:
         """Lay a road of half width `width` metres with its verges."""
         off = np.abs(across)
-        self.crowns = [c for c in self.crowns if off[self.pixel(c[0], c[1])] > width + 0.6 * c[2]]
+        self.fell(off < width + 2)
         verge = (off < width + 1.6) & (self.cover != Cover.IMPERVIOUS)
         self.paint(verge, Cover.HERBACEOUS, Material.GRASS, 0.4 * self.coarse, 0.06 * self.fine)
         if paved:
@@ -405,8 +308,10 @@ class Canvas:
         along, across = self.along_across(x, y, self.rng.uniform(0, np.pi))
         free = (self.cover != Cover.IMPERVIOUS) & (self.cover != Cover.WATER)
         yard = (np.abs(along) < self.rng.uniform(9, 18)) & (np.abs(across) < self.rng.uniform(7, 13)) & free
-        self.crowns = [c for c in self.crowns if not yard[self.pixel(c[0], c[1])]]
-        self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), 0.08 * self.fine + 0.06 * self.middle)
+        self.fell(yard)
+        self.paint(
+            yard, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), 0.08 * self.fine + 0.06 * self.middle
+        )
 
     def lay_houses(
         self, settlement: Settlement, turn: float, along: Floats, across: Floats, width: float
@@ -419,7 +324,9 @@ class Canvas:
                 taken, scattered = self.rng.random(2)
                 if taken > settlement.density:
                     continue
-                depth = width + settlement.setback * self.rng.uniform(0.8, 1.2) + 0.4 * settlement.house_length
+                depth = (
+                    width + settlement.setback * self.rng.uniform(0.8, 1.2) + 0.4 * settlement.house_length
+                )
                 # The house stands where the road's own coordinates say, so that a row follows the bends.
                 row, column = np.unravel_index(
                     np.argmin(np.abs(along - start) + np.abs(across - side * depth)), along.shape
@@ -440,9 +347,19 @@ class Canvas:
         if not house.any() or (blocked & house).any():
             return
         garden = (np.abs(along) < half_length + 4.5) & (np.abs(across) < half_width + 7) & ~blocked
-        self.crowns = [c for c in self.crowns if not garden[self.pixel(c[0], c[1])]]
-        self.paint(garden, Cover.HERBACEOUS, Material.GRASS, rng.normal(0, 0.7), 0.06 * self.fine + 0.03 * self.middle)
-        yard = garden & (along > half_length * rng.uniform(-0.9, 0.6)) & (across * rng.choice([-1, 1]) > -half_width)
+        self.fell(garden)
+        self.paint(
+            garden,
+            Cover.HERBACEOUS,
+            Material.GRASS,
+            rng.normal(0, 0.7),
+            0.06 * self.fine + 0.03 * self.middle,
+        )
+        yard = (
+            garden
+            & (along > half_length * rng.uniform(-0.9, 0.6))
+            & (across * rng.choice([-1, 1]) > -half_width)
+        )
         if rng.random() < 0.75:
             self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, rng.normal(), 0.08 * self.fine)
         else:

@@ -1,7 +1,6 @@
 """The synthetic world's settings and grid, and its files in the layout of FLAIR #1."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
-from rasterio.transform import Affine, from_origin
+from rasterio.transform import Affine
 
 from benchmark.data.synthetic.appearance import Flight, flight, materials, render
 from benchmark.data.synthetic.draws import generator
-from benchmark.data.synthetic.ground import compose, landscape
+from benchmark.data.synthetic.ground import compose
+from benchmark.data.synthetic.landscape import landscape
 
 FORMAT = 1
 IMAGES, MASKS, METADATA = "flair_aerial_train", "flair_labels_train", "flair-1_metadata_aerial.json"
@@ -86,7 +86,9 @@ class World:
                 f"got {self.side * self.pixel_size:g} m"
             )
 
-    def _require(self, name: str, kind: type | tuple[type, ...], low: float, high: float) -> None:
+    def _require(
+        self, name: str, kind: type[int] | tuple[type[int], type[float]], low: float, high: float
+    ) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
             number = "an integer" if kind is int else "a number"
@@ -124,11 +126,13 @@ def generate(world: World, root: Path, progress: Callable[[int, int], None] | No
         for folder in (IMAGES, MASKS):
             shutil.rmtree(root / folder, ignore_errors=True)
     elif any((root / name).exists() for name in (IMAGES, MASKS, METADATA)):
-        raise FileExistsError(f"{root} holds data that is no synthetic world; give an empty folder for {settings}")
+        raise FileExistsError(
+            f"{root} holds data that is no synthetic world; give an empty folder for {settings}"
+        )
     root.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(_json(settings))
     (root / METADATA).write_text(_json(_write_patches(world, root, progress)))
-    os.replace(unfinished, complete)
+    unfinished.replace(complete)
 
 
 def _json(content: dict[str, Any]) -> str:
@@ -155,7 +159,9 @@ def _write_patches(
                     entry = _entry(world, place, time, zone, transform)
                     entries[f"IMG_{number:06d}"] = entry
                     home = Path(entry["domain"]) / entry["zone"]
-                    _write(root / IMAGES / home / "img" / f"IMG_{number:06d}.tif", image[:, *window], transform)
+                    _write(
+                        root / IMAGES / home / "img" / f"IMG_{number:06d}.tif", image[:, *window], transform
+                    )
                     _write(root / MASKS / home / "msk" / f"MSK_{number:06d}.tif", mask[:, *window], transform)
                 done += 1
                 if progress is not None:
@@ -189,7 +195,8 @@ def _patches(
     step = size * world.pixel_size
     for row, column in np.ndindex(count, count):
         window = (slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size))
-        transform = from_origin(west + column * step, north - row * step, world.pixel_size, world.pixel_size)
+        pixel = world.pixel_size
+        transform = Affine(pixel, 0, west + column * step, 0, -pixel, north - row * step)
         yield number + row * count + column, window, transform
 
 

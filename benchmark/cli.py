@@ -1,0 +1,173 @@
+"""The command line. Thin: it reads arguments, calls one room, and prints.
+
+Nothing heavy is imported until a command needs it, so that ``landshift --help`` answers at once.
+"""
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmark import commands
+from benchmark.errors import LandshiftError
+
+EPILOG = """\
+examples:
+  landshift demo                                           five methods on the synthetic world, a few minutes
+  landshift run world-leave-places-out --method source-only --method entropy-minimization --seeds 0,1,2 --workers 2
+  landshift run dubai-leave-one-place-out --data path/to/dubai --steps 300
+  landshift run my-protocol.toml --data my-data.toml       your own images
+  landshift report world-leave-places-out                  the comparison as text, Markdown, CSV and a figure
+  landshift ui                                             the comparison in the MLflow UI
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 1 for an error or failed runs, 2 for wrong arguments, 130 for Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="landshift: %(message)s", level=logging.WARNING)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
+    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: what runs is marked, what is done stays
+    try:
+        return int(options.action(options))
+    except KeyboardInterrupt:
+        print("\nstopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        return 130
+    except LandshiftError as error:
+        return _complain(str(error))
+    except ValueError as error:
+        # The two other packages raise ValueErrors of their own, which cannot be imported here cheaply.
+        if type(error).__name__ in ("MethodError", "ProtocolError"):
+            return _complain(str(error))
+        raise
+
+
+def _complain(message: str) -> int:
+    print(f"landshift: {message}", file=sys.stderr)
+    return 1
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="landshift",
+        description="Which way of training a land-cover network survives a place or a time it has no labels for?",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands_ = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = _add(commands_, "run", commands.run, "train methods on every fold of a protocol, and compare")
+    _add_protocol(run)
+    run.add_argument(
+        "--method",
+        action="append",
+        metavar="M",
+        help="a method, as often as wanted: name, name[hyperparameter=value,...], package.module:Class (default: all)",
+    )
+    run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
+    run.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
+    _add_running(run)
+
+    demo = _add(commands_, "demo", commands.demo, "five methods and two seeds on the synthetic world")
+    _add_running(demo)
+
+    report = _add(commands_, "report", commands.report, "write the comparison: text, Markdown, CSV and a figure")
+    _add_protocol(report)
+    report.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
+    report.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
+    _add_results(report)
+
+    methods = _add(commands_, "methods", commands.methods, "list the methods and their hyperparameters")
+    methods.add_argument("name", nargs="?", help="show one method")
+
+    protocols = _add(commands_, "protocols", commands.protocols, "list the protocols, show one, or pin its fingerprint")
+    protocols.add_argument("verb", nargs="?", choices=("list", "show", "pin"), default="list")
+    protocols.add_argument("name", nargs="?", help="a protocol's name, or the path of a .toml file")
+    _add_data(protocols)
+
+    world = _add(commands_, "world", commands.world, "generate a synthetic world with shifts of chosen strength")
+    world.add_argument("folder", type=Path, help="where to write it")
+    commands.add_world_options(world)
+
+    interface = _add(commands_, "ui", commands.ui, "open the comparison in the MLflow UI, on this machine only")
+    interface.add_argument("--port", type=int, help="default: 5000, or a free one")
+    interface.add_argument("--no-browser", action="store_true", help="only print the address")
+    _add_results(interface)
+
+    bench = _add(
+        commands_, "bench", commands.bench, "measure the engine against bare PyTorch, and the store against files"
+    )
+    bench.add_argument("--output", type=Path, metavar="FILE", help="also write the table there (Markdown)")
+    bench.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: 20)")
+    return parser
+
+
+def _add(group: Any, name: str, action: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("protocol", help="name (see: landshift protocols) or path of a .toml file")
+    _add_data(parser)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", type=Path, metavar="PATH", help="folder of the data set, or a .toml that describes one"
+    )
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core)")
+    parser.add_argument("--preset", default="tiny", help="network, optimiser and budget: tiny, flair-baseline")
+    parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
+    parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
+    _add_results(parser)
+    changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
+    for name, kind in commands.RECIPE_OPTIONS.items():
+        changes.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), dest=f"recipe_{name}"
+        )
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"seeds are whole numbers with commas between, as 0,1,2, not {text!r}"
+        ) from error
+    if min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"seeds are 0 or more, not {min(seeds)}")
+    return seeds
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is allowed, not {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,276 @@
+"""What each command does, between the parsed arguments and the rooms. Heavy imports stand inside the functions."""
+
+import argparse
+import os
+import sys
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import SettingsError
+
+# The changes to a preset that the command line offers, with their types; a test holds them equal to the recipe's.
+RECIPE_OPTIONS: dict[str, type] = {
+    "architecture": str,
+    "encoder": str,
+    "encoder_weights": str,
+    "encoder_depth": int,
+    "steps": int,
+    "batch_size": int,
+    "crop": int,
+    "optimizer": str,
+    "learning_rate": float,
+    "weight_decay": float,
+    "momentum": float,
+    "schedule": str,
+    "checkpoints": int,
+    "precision": str,
+}
+WORLD_SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
+DEMO = {
+    "protocol": "world-leave-times-out",
+    "seeds": (0, 1),
+    "folds": (),
+    "data": None,
+    # The papers' discriminator is thirty times the size of the tiny network, and would take most of the demo's time.
+    "method": [
+        "source-only",
+        "entropy-minimization",
+        "adversarial-alignment[width=16]",
+        "style-randomization",
+        "oracle",
+    ],
+}
+
+
+def demo(options: argparse.Namespace) -> int:
+    """``landshift demo``: one fixed ``landshift run`` on the world."""
+    vars(options).update(DEMO)
+    status = run(options)
+    where = "" if options.results == Path("results") else f" --results {options.results}"
+    print(f"\nOpen the comparison in the MLflow UI:  {_program()} ui{where}")
+    return status
+
+
+def run(options: argparse.Namespace) -> int:
+    """``landshift run``: train what is not yet there, then print the comparison."""
+    from benchmark.grid.pool import warm_up
+    from benchmark.grid.session import Session
+    from benchmark.terminal import DecodingBar, RunBar
+
+    plan = _plan(options)
+    workers = options.workers or _cores()
+    if workers > 1:
+        warm_up()
+    _prepare_world(options)
+    with DecodingBar() as bar:
+        session = Session(plan, bar)
+    labels = options.method or _all_methods()
+    jobs = session.bench.jobs(labels, options.seeds, options.folds)
+    session.remember(jobs)
+    left = session.left(jobs)
+    skipped = sum(bool(job.skip) for job in jobs)
+    print(
+        f"{session.bench.protocol.label} on {session.bench.catalog.name}: {len(jobs)} runs, "
+        f"{len(jobs) - len(left) - skipped} done before, {skipped} skipped, {len(left)} to do"
+    )
+    failed = 0
+    if left:
+        with RunBar(len(left)) as bar:
+            session.run(left, workers, bar.advance, bar.end)
+        failed = bar.failed
+    options.output, options.comparison = None, session.bench.comparison
+    report(options)
+    return 1 if failed else 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """``landshift report``: print and write the comparison."""
+    from benchmark.grid.session import describe, publish, standing
+    from benchmark.report import EXPLANATION, cells_csv, draw, empty_cells, fold_table, markdown_table
+    from benchmark.terminal import print_comparison
+    from benchmark.tracking import Tracker
+    from protocols.files import load
+
+    protocol = load(options.protocol)
+    tracker = Tracker(options.results)
+    experiment = tracker.experiment(protocol.label)
+    state = standing(tracker, experiment, options.comparison)
+    facts = state.facts
+    shared = (
+        f"{facts['network']}, {facts['steps']} steps of {facts['batch_size']} patches, {len(state.grid.folds)} folds, "
+        f"seeds {', '.join(map(str, state.grid.seeds))}; dataset {facts['dataset']} {facts['dataset_digest'][:12]}, "
+        f"folds {facts['fingerprint'][:12]}, comparison {facts['comparison']}, code {facts['code_version']}"
+    )
+    empty = empty_cells(state.cells)
+    parts = [
+        markdown_table(state.lines),
+        EXPLANATION,
+        "Target mIoU of every fold, mean over seeds:",
+        fold_table(state.cells, state.grid),
+        f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
+        f"*{shared}*",
+    ]
+    markdown = "\n\n".join(parts)
+    folder: Path = options.output or options.results / protocol.label
+    folder.mkdir(parents=True, exist_ok=True)
+    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n![](comparison.png)\n\n{markdown}\n"
+    (folder / "comparison.md").write_text(page, encoding="utf-8")
+    (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
+    draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / "comparison.png")
+    publish(tracker, experiment, protocol, state, markdown)
+    print_comparison(state.lines, empty, shared)
+    if state.others:
+        print(f"{state.others} finished runs with other settings or data are left aside (see --comparison)")
+    print(f"written: {folder}/comparison.md, comparison.png, cells.csv")
+    return 0
+
+
+def methods(options: argparse.Namespace) -> int:
+    """``landshift methods``: what there is, and what can be set."""
+    from methods.registry import available, find
+
+    found = {options.name: find(options.name)} if options.name else available()
+    for name, method in found.items():
+        summary, _, rest = (method.__doc__ or "").partition("\n")
+        print(f"{name}  (sees {method.needs.value})\n    {summary}")
+        for item in fields(method.Hyperparameters):
+            about = item.metadata
+            search = ", ".join(about["options"]) if "options" in about else f"{about.get('low')} to {about.get('high')}"
+            default = "" if item.default is MISSING else item.default
+            print(f"    {item.name} = {default}   [{search}{', log' if about.get('log') else ''}]")
+        if options.name:
+            print(rest)
+    return 0
+
+
+def protocols(options: argparse.Namespace) -> int:
+    """``landshift protocols``: list, show one, or pin the fingerprint of one."""
+    from protocols.files import load, names, pin
+
+    if options.verb == "list":
+        for name in names():
+            protocol = load(name)
+            print(f"{name}  v{protocol.version}  {protocol.fingerprint[:12] or 'not pinned'}\n    {protocol.title}")
+        return 0
+    if not options.name:
+        raise SettingsError(f"landshift protocols {options.verb} needs a name; there are {', '.join(names())}")
+    protocol = load(options.name)
+    if options.verb == "pin":
+        from benchmark.data.datasets import open_catalog
+        from protocols.base import fingerprint
+        from protocols.cutting import cut
+
+        catalog = open_catalog(protocol.dataset, options.data)
+        found = fingerprint(cut(replace(protocol, fingerprint=""), catalog.patches))
+        pin(Path(options.name), found)
+        print(f"{options.name}: fingerprint {found}")
+        return 0
+    print(f"{protocol.label}: {protocol.title}\n\n{protocol.description.strip()}\n")
+    print(f"confounds: {protocol.confounds.strip()}\nsource: {protocol.citation or 'landshift'}")
+    print(f"fingerprint: {protocol.fingerprint or 'not pinned'}\n")
+    _print_folds(protocol, options.data)
+    return 0
+
+
+def _print_folds(protocol: Any, data: Path | None) -> None:
+    """The folds' sizes, where the data is at hand."""
+    from benchmark.data.datasets import open_catalog
+    from benchmark.errors import DataError
+    from benchmark.terminal import print_rows
+    from protocols.base import PARTS
+    from protocols.cutting import cut
+
+    try:
+        catalog = open_catalog(protocol.dataset, data)
+    except DataError as error:
+        print(f"the folds' sizes are shown where the data is at hand (--data): {error}")
+        return
+    folds = cut(protocol, catalog.patches)
+    print_rows(("fold", *PARTS), [(fold.name, *(str(len(fold.parts[part])) for part in PARTS)) for fold in folds])
+
+
+def add_world_options(parser: argparse.ArgumentParser) -> None:
+    """The settings of ``landshift world``."""
+    parser.add_argument("--seed", type=int, default=0)
+    for shift in WORLD_SHIFTS:
+        parser.add_argument(
+            f"--{shift.replace('_', '-')}",
+            type=float,
+            default=1.0,
+            metavar="STRENGTH",
+            help="0 for none, 1 the default",
+        )
+
+
+def world(options: argparse.Namespace) -> int:
+    """``landshift world``: generate a world."""
+    from benchmark.data.synthetic import World
+    from benchmark.terminal import generate_with_bar
+
+    strengths = {shift: getattr(options, shift) for shift in WORLD_SHIFTS}
+    try:
+        generate_with_bar(World(seed=options.seed, **strengths), options.folder)
+    except (ValueError, FileExistsError) as error:
+        raise SettingsError(str(error)) from error
+    print(f"the world is in {options.folder}; use it with --data {options.folder}")
+    return 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """``landshift ui``: serve the store on the loopback address."""
+    from benchmark.tracking import serve
+
+    serve(options.results, options.port, not options.no_browser)
+    return 0
+
+
+def bench(options: argparse.Namespace) -> int:
+    """``landshift bench``: ratios measured side by side."""
+    from benchmark.bench import measure
+
+    table = measure(options.seconds)
+    print(table)
+    if options.output:
+        options.output.write_text(table + "\n", encoding="utf-8")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> Any:
+    from benchmark.grid.jobs import Plan
+    from benchmark.recipe import make_recipe
+
+    changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("encoder_weights") == "none":
+        changes["encoder_weights"] = ""
+    recipe = make_recipe(options.preset, changes)
+    return Plan(
+        options.protocol, options.data, options.results, options.stores, recipe, options.accelerator, options.devices
+    )
+
+
+def _prepare_world(options: argparse.Namespace) -> None:
+    """Generate the default world with a progress bar, where it is wanted and not there yet."""
+    from benchmark.data.synthetic import World
+    from benchmark.terminal import generate_with_bar
+    from protocols.files import load
+
+    folder = Path("data/world")
+    if load(options.protocol).dataset == "world" and options.data is None and not (folder / "world.json").is_file():
+        generate_with_bar(World(), folder)
+
+
+def _all_methods() -> list[str]:
+    from methods.registry import available
+
+    return list(available())
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _program() -> str:
+    """How the command was called, so that what is printed can be pasted."""
+    return os.path.relpath(sys.argv[0]) if os.path.dirname(sys.argv[0]) else "landshift"  # noqa: PTH120

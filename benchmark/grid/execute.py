@@ -1,0 +1,218 @@
+"""Running one job: train, score every checkpoint, choose, and log it all."""
+
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benchmark import selection
+from benchmark.data.classes import slug
+from benchmark.evaluation import METRICS, Confusion, Scores, iou
+from benchmark.figures import prediction_panel
+from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
+from benchmark.recipe import Recipe
+from benchmark.tracking import Tracker
+from benchmark.training import FoldData, evaluate_part, fitted
+from methods.base import Method
+
+PANEL_PATCHES = 4
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training left: scores of every checkpoint, and the chosen one's weights and some predictions.
+
+    Attributes:
+        steps: of each checkpoint.
+        source_val, target: scores of each checkpoint.
+        selected: for each selection rule, the index of the checkpoint it takes.
+        chosen: the index of the checkpoint that is the headline.
+        weights: of that checkpoint.
+        panel_rows: store rows of the patches in the picture.
+        panel: (n, S, S) predicted classes of them.
+        seconds: of training, without evaluation.
+        images_per_second: training images, source and target.
+        gpu_memory: peak in bytes; 0 on a CPU.
+        curves: (step, losses), where they were not logged on the way.
+    """
+
+    steps: list[int]
+    source_val: list[Scores]
+    target: list[Scores]
+    selected: dict[str, int]
+    chosen: int
+    weights: dict[str, Tensor]
+    panel_rows: np.ndarray
+    panel: np.ndarray
+    seconds: float
+    images_per_second: float
+    gpu_memory: int
+    curves: list[tuple[int, dict[str, float]]]
+
+
+def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: Callable[[float], None]) -> float:
+    """Run a job and log it as one MLflow run.
+
+    Args:
+        report: takes the share of the training that is done.
+
+    Returns:
+        the target mean IoU of the chosen checkpoint.
+
+    Raises:
+        LandshiftError and others: whatever went wrong; the MLflow run then is FAILED and says why.
+    """
+    torch.set_num_threads(1)  # sums in another order are other bits; processes, not threads, fill the cores
+    recipe, data = bench.plan.recipe, bench.fold_data(job.fold)
+    name = f"{job.label} · {job.fold} · seed {job.seed}"
+    with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
+        devices = bench.plan.devices
+        fabric = Fabric(
+            accelerator=bench.plan.accelerator,
+            devices=devices,
+            strategy="ddp_spawn" if devices > 1 else "auto",
+            precision=recipe.precision,  # type: ignore[arg-type]
+        )
+        # Spawned processes cannot reach this run: their curves come back with the outcome.
+        log = run.log if devices == 1 else None
+        method, hyperparameters = parse_label(job.label)
+        outcome: Outcome = fabric.launch(
+            train_and_score, method, hyperparameters, data, recipe, job.seed, log, report if devices == 1 else None
+        )
+        for step, losses in outcome.curves:
+            run.log(losses, step)
+        for step, scores in zip(outcome.steps, outcome.source_val, strict=True):
+            run.log(_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
+        metrics = run_metrics(bench, outcome)
+        run.log(metrics)
+        with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
+            for path in _write_artifacts(bench, job, outcome, Path(folder)):
+                run.artifact(path, str(path.parent.relative_to(folder)).strip("."))
+    return metrics["target/miou"]
+
+
+def train_and_score(
+    fabric: Fabric,
+    method: type[Method],
+    hyperparameters: Any,
+    data: FoldData,
+    recipe: Recipe,
+    seed: int,
+    log: Callable[[dict[str, float], int], None] | None,
+    report: Callable[[float], None] | None,
+) -> Outcome:
+    """Train on a fold, then open the test's labels and score every checkpoint."""
+    curves: list[tuple[int, dict[str, float]]] = []
+
+    def collect(metrics: dict[str, float], step: int) -> None:
+        curves.append((step, metrics))
+
+    if fabric.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(fabric.device)
+    with fitted(
+        fabric, method, hyperparameters, data, recipe, seed, log or collect, report or (lambda fraction: None)
+    ) as trained:
+        source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
+        target = []
+        for checkpoint in trained.checkpoints:
+            trained.load(checkpoint)
+            target.append(evaluate_part(fabric, trained.method, data, "target_test"))
+        records = [
+            selection.Record(checkpoint.step, METRICS["miou"](source.total()), METRICS["miou"](test.total()))
+            for checkpoint, source, test in zip(trained.checkpoints, source_val, target, strict=True)
+        ]
+        selected = {name: rule(records) for name, rule in selection.RULES.items()}
+        chosen = selected[selection_rule(method)]
+        trained.load(trained.checkpoints[chosen])
+        test_rows = data.parts["target_test"].rows
+        rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
+        return Outcome(
+            steps=[checkpoint.step for checkpoint in trained.checkpoints],
+            source_val=source_val,
+            target=target,
+            selected=selected,
+            chosen=chosen,
+            weights={name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()},
+            panel_rows=rows,
+            panel=_predict_classes(fabric, trained.method, data, rows),
+            seconds=trained.seconds,
+            images_per_second=trained.images / trained.seconds,
+            gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
+            curves=curves,
+        )
+
+
+@torch.inference_mode()
+def _predict_classes(fabric: Fabric, method: Method, data: FoldData, rows: np.ndarray) -> np.ndarray:
+    method.network.eval()
+    images = torch.from_numpy(data.store.read(rows)).to(fabric.device).float()
+    return method.predict(images).argmax(1).to(torch.uint8).cpu().numpy()
+
+
+def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
+    """The run's final metrics, of the chosen checkpoint unless the name says otherwise."""
+    index = outcome.chosen
+    target, source = outcome.target[index], outcome.source_val[index]
+    metrics = _metrics("target", target.total()) | {"target/loss": target.loss}
+    for name, value in zip(bench.task.classes, iou(target.total()), strict=True):
+        metrics[f"target/iou/{slug(name)}"] = float(value)
+    for domain, confusion in _by_domain(target).items():
+        metrics |= _metrics(f"target_domain/{slug(domain)}", confusion)
+    metrics["selected/step"] = outcome.steps[index]
+    metrics["selected/source_val_miou"] = METRICS["miou"](source.total())
+    metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]
+    for rule, selected in outcome.selected.items():
+        metrics[f"selection/{rule}/target_miou"] = METRICS["miou"](outcome.target[selected].total())
+    metrics["time/training_seconds"] = outcome.seconds
+    metrics["time/images_per_second"] = outcome.images_per_second
+    if outcome.gpu_memory:
+        metrics["time/gpu_memory_gib"] = outcome.gpu_memory / 2**30
+    return metrics
+
+
+def _metrics(prefix: str, confusion: Confusion) -> dict[str, float]:
+    return {f"{prefix}/{name}": metric(confusion) for name, metric in METRICS.items()}
+
+
+def _by_domain(scores: Scores) -> dict[str, Confusion]:
+    zones: dict[str, list[str]] = defaultdict(list)
+    for zone, domain in zip(scores.confusions, domains_of(list(scores.confusions)), strict=True):
+        zones[domain].append(zone)
+    return {domain: scores.total(members) for domain, members in sorted(zones.items())}
+
+
+def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> list[Path]:
+    """The record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
+    matrices = {
+        f"{step}/{part}/{zone}": confusion
+        for part, scores in (("source_val", outcome.source_val), ("target_test", outcome.target))
+        for step, score in zip(outcome.steps, scores, strict=True)
+        for zone, confusion in score.confusions.items()
+    }
+    np.savez_compressed(folder / "confusions.npz", **matrices)
+    save_file(outcome.weights, folder / "weights.safetensors")
+    settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}
+    (folder / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    chosen = outcome.target[outcome.chosen]
+    (folder / "confusion").mkdir()
+    header = ",".join(["true \\ predicted", *bench.task.classes])
+    for domain, confusion in _by_domain(chosen).items():
+        rows = zip([*bench.task.classes, "(ignored)"], confusion.tolist(), strict=True)
+        lines = [header, *(",".join([name, *map(str, counts)]) for name, counts in rows)]
+        (folder / "confusion" / f"{slug(domain)}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    rows = outcome.panel_rows
+    truth = bench.store.labels_of(rows).read(rows)
+    panel = prediction_panel(bench.store.read(rows), truth, outcome.panel, bench.catalog.classes, bench.catalog.bands)
+    panel.save(folder / "panel.png")
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,234 @@
+"""Jobs: one training each, named by everything its result depends on."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import benchmark
+from benchmark.data.catalog import Catalog
+from benchmark.data.datasets import open_catalog
+from benchmark.data.store import Store, open_store
+from benchmark.errors import SettingsError
+from benchmark.recipe import Recipe
+from benchmark.selection import DEFAULT_RULE
+from benchmark.tracking import DatasetFact
+from benchmark.training import FoldData, Part
+from methods import registry
+from methods.base import Method, MethodError, Needs, Task, make_hyperparameters
+from protocols.base import PARTS, Fold, Protocol, fingerprint
+from protocols.cutting import cut
+from protocols.files import load
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a process needs to run any job of a comparison; small enough to send.
+
+    Attributes:
+        protocol: name, or path of a TOML file.
+        data: folder of the data set, or a description (.toml) of one; None for its default place.
+        results: folder of the MLflow store.
+        stores: folder of the decoded patches.
+        recipe: the training that all methods share.
+        accelerator, devices: Lightning Fabric's; they are no part of a job's identity.
+    """
+
+    protocol: str
+    data: Path | None
+    results: Path
+    stores: Path
+    recipe: Recipe
+    accelerator: str = "auto"
+    devices: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a method with its hyperparameters, a fold and a seed.
+
+    Attributes:
+        label: the method as it was asked for, for example ``adversarial-alignment[maps=softmax]``.
+        fold: the fold's name.
+        seed: of all draws.
+        identity: digest of everything the result depends on; the same identity, the same result.
+        skip: why it cannot be run; "" if it can.
+    """
+
+    label: str
+    fold: str
+    seed: int
+    identity: str
+    skip: str = ""
+
+
+class Bench:
+    """A plan with its data open: protocol, catalog, store and folds.
+
+    Args:
+        plan: what to open.
+        progress: called with (files done, files in all) while patches are decoded.
+
+    Raises:
+        DataError, ProtocolError: the data or the protocol is wrong.
+    """
+
+    def __init__(self, plan: Plan, progress: Any = None) -> None:
+        self.plan = plan
+        self.protocol: Protocol = load(plan.protocol)
+        described = plan.data is not None and plan.data.suffix == ".toml"
+        self.catalog: Catalog = (
+            open_catalog(str(plan.data)) if described else open_catalog(self.protocol.dataset, plan.data)
+        )
+        self.folds: dict[str, Fold] = {fold.name: fold for fold in cut(self.protocol, self.catalog.patches)}
+        self.store: Store = open_store(self.catalog, plan.stores, progress)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(list(self.folds.values()))
+
+    @cached_property
+    def task(self) -> Task:
+        return Task(tuple(self.catalog.classes.names), self.catalog.bands)
+
+    def fold_data(self, name: str) -> FoldData:
+        """A fold's parts as rows of the store."""
+        patches = self.catalog.patches.assign(domain=self.catalog.domain).set_index("id")
+        parts = {}
+        for part in PARTS:
+            ids = list(self.folds[name].parts[part])
+            rows = patches.loc[ids]
+            # A zone flown at several times has one matrix a time, so that every domain's result can be told.
+            zones = (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str)
+            parts[part] = Part(self.store.rows(ids), rows["domain"].to_numpy(dtype=str), zones)
+        return FoldData(self.store, parts, self.task)
+
+    def jobs(self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = ()) -> list[Job]:
+        """Every combination, seed after seed, so that a comparison cut short is complete for the first seeds.
+
+        Args:
+            labels: methods, with hyperparameters in brackets if they are not the defaults.
+            seeds: non-negative integers.
+            folds: names; all if empty.
+
+        Raises:
+            SettingsError, MethodError: an unknown fold, method or hyperparameter.
+        """
+        unknown = sorted(set(folds) - set(self.folds))
+        if unknown:
+            raise SettingsError(
+                f"{self.protocol.name} has no fold {', '.join(unknown)}; it has {', '.join(self.folds)}"
+            )
+        return [self._job(label, fold, seed) for seed in seeds for fold in (folds or self.folds) for label in labels]
+
+    @cached_property
+    def comparison(self) -> str:
+        """Digest of what all runs of one comparison share: folds, data and recipe."""
+        content = [self.fingerprint, self.store.digest, asdict(self.plan.recipe)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    def dataset_fact(self) -> DatasetFact:
+        """The data set as MLflow shows it beside a run."""
+        source = str(self.plan.data or "default")
+        return DatasetFact(self.catalog.name, self.store.digest, source, self.catalog.domain.value_counts().to_dict())
+
+    def _job(self, label: str, fold: str, seed: int) -> Job:
+        method, hyperparameters = parse_label(label)
+        content = {
+            "protocol": self.fingerprint,
+            "fold": fold,
+            "method": label.partition("[")[0],
+            "method_digest": registry.code_digest(method),
+            "hyperparameters": asdict(hyperparameters),
+            "seed": seed,
+            "data": self.store.digest,
+            "recipe": asdict(self.plan.recipe),
+        }
+        identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return Job(label, fold, seed, identity, self._reason_to_skip(method, self.folds[fold]))
+
+    def _reason_to_skip(self, method: type[Method], fold: Fold) -> str:
+        adapt = list(fold.parts["target_adapt"])
+        if method.needs.sees_target and not adapt:
+            return f"needs {method.needs.value}, and the protocol has no target_adapt part"
+        if method.needs is Needs.TARGET_LABELS:
+            masks = self.catalog.patches.set_index("id").loc[adapt, "mask"]
+            if (masks == "").any():
+                return "needs all target labels, and some images of target_adapt have no mask"
+        return ""
+
+    def facts(self, job: Job) -> dict[str, str | int | float]:
+        """What a run is labelled with, for the charts and the search of the MLflow UI."""
+        method, hyperparameters = parse_label(job.label)
+        fold, recipe = self.folds[job.fold], self.plan.recipe
+        return {
+            "method": job.label,
+            "needs": method.needs.value,
+            "fold": job.fold,
+            "held_out_place": fold.held_out["place"] or "none",
+            "held_out_time": fold.held_out["time"] or "none",
+            "seed": job.seed,
+            "network": f"{recipe.network.architecture} {recipe.network.encoder}",
+            "encoder_weights": recipe.network.encoder_weights or "random",
+            "steps": recipe.steps,
+            "batch_size": recipe.batch_size,
+            "crop": recipe.crop,
+            "optimizer": recipe.optimizer,
+            "learning_rate": recipe.learning_rate,
+            "precision": recipe.precision,
+            "protocol": self.protocol.name,
+            "protocol_version": self.protocol.version,
+            "fingerprint": self.fingerprint,
+            "dataset": self.catalog.name,
+            "dataset_digest": self.store.digest,
+            "class_set": self.catalog.classes.name,
+            "code_version": code_version(),
+            "method_digest": registry.code_digest(method),
+            "comparison": self.comparison,
+            "identity": job.identity,
+            "rule": selection_rule(method),
+        } | {f"hp/{name}": value for name, value in asdict(hyperparameters).items()}
+
+
+def parse_label(label: str) -> tuple[type[Method], Any]:
+    """A method and its hyperparameters from ``name`` or ``name[key=value,key=value]``.
+
+    Raises:
+        MethodError: the label is not of that form, or names something unknown.
+    """
+    match = re.fullmatch(r"([^\[\]]+)(?:\[([^\[\]]*)\])?", label)
+    if not match:
+        raise MethodError(f"a method is given as name or name[hyperparameter=value,...], not {label!r}")
+    method = registry.find(match[1])
+    pairs = [pair.partition("=") for pair in (match[2] or "").split(",") if pair]
+    if any(not equals for _, equals, _ in pairs):
+        raise MethodError(f"hyperparameters are given as name=value, not {match[2]!r}")
+    return method, make_hyperparameters(method, {key.strip(): value.strip() for key, _, value in pairs})
+
+
+def selection_rule(method: type[Method]) -> str:
+    """The rule that chooses the headline's checkpoint.
+
+    For a bound it is the last step: source validation says nothing of a network trained on the target.
+    """
+    return "last-step" if method.needs.is_bound else DEFAULT_RULE
+
+
+@cache
+def code_version() -> str:
+    """The version of landshift and a digest of the engine's own source."""
+    files = sorted(Path(next(iter(benchmark.__path__))).rglob("*.py"))
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    return f"{version('landshift')}+{digest[:8]}"
+
+
+def domains_of(zones: np.ndarray | Sequence[str]) -> list[str]:
+    """The domain of each zone key of :meth:`Bench.fold_data`."""
+    return [str(zone).partition("|")[0] for zone in zones]

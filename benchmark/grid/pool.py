@@ -1,0 +1,183 @@
+"""Worker processes that stay alive from job to job, and outlive a job that dies.
+
+The standard pools give up as a whole when one of their processes is killed (by the kernel for want of memory, say).
+Here only the job at hand fails, with the reason, and a new process takes the place of the old.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from benchmark.errors import LandshiftError
+from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.tracking import Tracker
+from methods.base import MethodError
+
+REPORT_EVERY = 0.5  # seconds between two messages on how far a job is
+# Importing these takes half a minute of one core; a server does it once, and every worker is a fork of it. Nothing is
+# computed before the fork, so there are no threads of torch's yet that would not survive it.
+PRELOAD = ["benchmark.grid.execute", "segmentation_models_pytorch", "mlflow"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended: its target mean IoU, or why it failed."""
+
+    job: Job
+    seconds: float
+    miou: float = float("nan")
+    error: str = ""
+
+
+class Runner:
+    """Runs jobs in this process; what it opens is opened once."""
+
+    def __init__(self, plan: Plan, experiment: str, bench: Bench | None = None) -> None:
+        self._bench = bench or Bench(plan)
+        self._tracker = Tracker(plan.results)
+        self._experiment = experiment
+        from benchmark.grid.execute import execute  # imports Lightning Fabric, which a parent of workers can do without
+
+        self._execute = execute
+
+    def run(self, job: Job, report: Callable[[float], None]) -> Ended:
+        """Run one job; only Ctrl-C and the like come out of it, everything else ends the job."""
+        started = time.monotonic()
+        try:
+            miou = self._execute(self._bench, job, self._tracker, self._experiment, report)
+        except (LandshiftError, MethodError) as error:
+            return Ended(job, time.monotonic() - started, error=str(error))
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"  # noqa: PTH119
+            return Ended(job, time.monotonic() - started, error=reason.replace("\n", " ")[:500])
+        return Ended(job, time.monotonic() - started, miou)
+
+
+def warm_up() -> None:
+    """Start the server that workers are forked from; it imports while the caller goes on."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    forkserver.ensure_running()
+
+
+def run_all(
+    plan: Plan,
+    experiment: str,
+    jobs: Sequence[Job],
+    workers: int,
+    bench: Bench,
+    on_progress: Callable[[Job, float], None],
+    on_end: Callable[[Ended], None],
+) -> None:
+    """Run jobs, in this process for one worker, else in as many processes.
+
+    Args:
+        on_progress: takes a job and the share of its training that is done.
+        on_end: takes each job's end as it comes.
+    """
+    if workers == 1:
+        runner = Runner(plan, experiment, bench)
+        for job in jobs:
+            on_end(runner.run(job, lambda share, job=job: on_progress(job, share)))  # type: ignore[misc]
+        return
+    waiting = deque(jobs)
+    pool = [_Worker(plan, experiment) for _ in range(min(workers, len(jobs)))]
+    try:
+        while waiting or any(worker.job for worker in pool):
+            for worker in pool:
+                if worker.job is None and waiting:
+                    worker.give(waiting.popleft())
+            busy = {worker.connection: worker for worker in pool if worker.job}
+            for ready in wait(list(busy)):
+                worker = busy[ready]  # type: ignore[index]
+                message = worker.receive()
+                if isinstance(message, Ended):
+                    on_end(message)
+                elif worker.job:
+                    on_progress(worker.job, message)
+                if not worker.alive:
+                    pool[pool.index(worker)] = _Worker(plan, experiment)
+    finally:
+        for worker in pool:
+            worker.stop()
+
+
+class _Worker:
+    """One process and the job it is at."""
+
+    def __init__(self, plan: Plan, experiment: str) -> None:
+        context = multiprocessing.get_context("forkserver")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, plan, experiment))
+        self._process.start()
+        theirs.close()  # so that its death closes the pipe
+        self.job: Job | None = None
+        self.alive = True
+        self._since = 0.0
+
+    def give(self, job: Job) -> None:
+        self.job, self._since = job, time.monotonic()
+        self.connection.send(job)
+
+    def receive(self) -> Ended | float:
+        """The next message: an end, or the share of the job that is done. A dead process ends its job."""
+        assert self.job is not None
+        try:
+            message: Ended | float = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            self.alive = False
+            code = self._process.exitcode or 0
+            reason = f"killed by signal {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
+            message = Ended(self.job, time.monotonic() - self._since, error=f"its process was {reason}")
+        if isinstance(message, Ended):
+            self.job = None
+        return message
+
+    def stop(self) -> None:
+        """End the process: politely, so that its run is marked, and then not."""
+        self.connection.close()
+        if self.job:
+            self._process.terminate()
+        self._process.join(20)
+        if self._process.is_alive():
+            self._process.kill()
+
+
+def _serve(connection: Connection, plan: Plan, experiment: str) -> None:
+    """Run the jobs that come in until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides and terminates
+    signal.signal(signal.SIGTERM, _raise_interrupt)
+    runner: Runner | None = None
+    try:
+        while True:
+            job: Job = connection.recv()
+            runner = runner or Runner(plan, experiment)
+            connection.send(runner.run(job, _Throttled(connection)))
+    except (EOFError, BrokenPipeError, KeyboardInterrupt):
+        return  # the parent is gone, or wants us gone
+
+
+def _raise_interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+class _Throttled:
+    """Sends how far a job is, not more often than a person can see."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._last = 0.0
+
+    def __call__(self, share: float) -> None:
+        if time.monotonic() - self._last >= REPORT_EVERY:
+            self._last = time.monotonic()
+            self._connection.send(share)

@@ -1,0 +1,162 @@
+"""One call of ``landshift run``: what is done already, what is left, and what the comparison then says."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics
+from benchmark.errors import TrackingError
+from benchmark.grid.jobs import Bench, Job, Plan, parse_label
+from benchmark.grid.pool import Ended, run_all
+from benchmark.tracking import RunRecord, Tracker
+from protocols.base import Protocol
+
+STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a comparison.
+
+    Attributes:
+        grid: its axes.
+        cells: every place of the grid.
+        lines: one a method.
+        others: finished runs of the same protocol with other settings or data, which are left aside.
+        facts: what all its runs share.
+    """
+
+    grid: Grid
+    cells: list[Cell]
+    lines: list[Line]
+    others: int
+    facts: dict[str, str]
+
+
+class Session:
+    """A plan opened together with its MLflow experiment.
+
+    Args:
+        plan: what to run.
+        progress: see :class:`benchmark.grid.jobs.Bench`.
+    """
+
+    def __init__(self, plan: Plan, progress: Callable[[int, int], None] | None = None) -> None:
+        self.plan = plan
+        self.bench = Bench(plan, progress)
+        self.tracker = Tracker(plan.results)
+        self.experiment = self.tracker.experiment(
+            self.bench.protocol.label,
+            describe(self.bench.protocol),
+            {"protocol": self.bench.protocol.name, "fingerprint": self.bench.fingerprint},
+        )
+        self.tracker.close_stale(self.experiment)
+
+    def left(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs that are neither finished, nor skipped, nor running in another process."""
+        taken = {
+            record.identity
+            for record in self.tracker.cells(self.experiment)
+            if record.status in ("FINISHED", "RUNNING")
+        }
+        return [job for job in jobs if not job.skip and job.identity not in taken]
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        workers: int,
+        on_progress: Callable[[Job, float], None],
+        on_end: Callable[[Ended], None],
+    ) -> None:
+        """Run jobs; whatever happens, what is finished stays finished."""
+        run_all(self.plan, self.experiment, jobs, workers, self.bench, on_progress, on_end)
+
+    def remember(self, jobs: Sequence[Job]) -> None:
+        """Write the grid into the experiment, so that a report can tell what is missing, and why."""
+        key = f"landshift.grid.{self.bench.comparison}"
+        grid = _read_grid(self.tracker, self.experiment, self.bench.comparison)
+        for job in jobs:
+            method, _ = parse_label(job.label)
+            grid["methods"][job.label] = {
+                "needs": method.needs.value,
+                "bound": method.needs.is_bound,
+                "control": method.is_control,
+            }
+            if job.fold not in grid["folds"]:
+                grid["folds"] = sorted({*grid["folds"], job.fold})
+            grid["seeds"] = sorted({*grid["seeds"], job.seed})
+            if job.skip:
+                grid["skipped"][job.label] = job.skip
+        self.tracker.tag(self.experiment, key, json.dumps(grid))
+
+
+def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standing:
+    """The state of the newest comparison of an experiment, or of the one named.
+
+    Raises:
+        TrackingError: there is no run yet.
+    """
+    records = tracker.cells(experiment)
+    keys = [record.facts["comparison"] for record in records if "comparison" in record.facts]
+    if not keys:
+        raise TrackingError("nothing has been run under this protocol yet; start with: landshift run PROTOCOL")
+    comparison = comparison or keys[-1]
+    if comparison not in keys:
+        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(dict.fromkeys(keys))}")
+    mine = [record for record in records if record.facts.get("comparison") == comparison]
+    others = sum(record.status == "FINISHED" for record in records) - sum(r.status == "FINISHED" for r in mine)
+    content = _read_grid(tracker, experiment, comparison)
+    grid = Grid(
+        methods=tuple(content["methods"]),
+        folds=tuple(content["folds"]),
+        seeds=tuple(content["seeds"]),
+        needs={label: method["needs"] for label, method in content["methods"].items()},
+        bounds=frozenset(label for label, method in content["methods"].items() if method["bound"]),
+        control=next((label for label, method in content["methods"].items() if method["control"]), ""),
+    )
+    best = _best_record(mine)
+    cells = [
+        _cell(label, fold, seed, best.get((label, fold, str(seed))), content["skipped"].get(label, ""))
+        for label in grid.methods
+        for fold in grid.folds
+        for seed in grid.seeds
+    ]
+    shared = dict(mine[-1].facts.items())
+    return Standing(grid, cells, compare(cells, grid), others, shared)
+
+
+def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:
+    """Write one summary run a method, and the comparison itself onto the experiment's page."""
+    common = ("protocol", "fingerprint", "dataset", "network", "steps", "batch_size", "comparison")
+    for line in state.lines:
+        if line.target.cells:
+            facts = {"method": line.method, "needs": line.needs} | {name: state.facts[name] for name in common}
+            tracker.summarise(experiment, line.method, facts, summary_metrics(line))
+    tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown}")
+
+
+def describe(protocol: Protocol) -> str:
+    """The protocol as the note on its experiment's page."""
+    return f"**{protocol.title}.** {protocol.description.strip()}\n\n*What it confounds:* {protocol.confounds.strip()}"
+
+
+def _read_grid(tracker: Tracker, experiment: str, comparison: str) -> dict:  # type: ignore[type-arg]
+    text = tracker.tags(experiment).get(f"landshift.grid.{comparison}")
+    return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}}
+
+
+def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
+    """Of the runs of a cell (oldest first): the newest finished one, else the newest."""
+    best: dict[tuple[str, str, str], RunRecord] = {}
+    for record in records:
+        key = record.facts["method"], record.facts["fold"], record.facts["seed"]
+        if record.status == "FINISHED" or key not in best or best[key].status != "FINISHED":
+            best[key] = record
+    return best
+
+
+def _cell(label: str, fold: str, seed: int, record: RunRecord | None, skip: str) -> Cell:
+    if record is None:
+        return Cell(label, fold, seed, "skipped" if skip else "not run", skip)
+    status = STATUS[record.status]
+    return Cell(label, fold, seed, status, record.error or "", record.metrics if status == "done" else None)

@@ -1,0 +1,96 @@
+"""Recipes: everything about a training that is the same for every method of a comparison."""
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_type_hints
+
+from benchmark.errors import SettingsError
+from benchmark.network import NetworkSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Network, input, optimiser and budget.
+
+    Attributes:
+        network: what is trained.
+        steps: optimiser steps, equal for every method.
+        batch_size: labelled patches a step; a method that sees target images gets as many of those on top.
+        crop: side of the square cut from each training patch, in pixels; 0 for the whole patch.
+        turn: flip and rotate training patches by right angles.
+        optimizer: ``adamw`` or ``sgd``.
+        learning_rate, weight_decay, momentum: the optimiser's (momentum for ``sgd`` only).
+        schedule: ``constant``; ``poly`` (down to 0 with power 0.9); ``plateau`` (halved after 10 evaluations without a
+            better source validation loss, then 4 of rest, down to 1e-7).
+        checkpoints: how often the weights are kept and scored on source validation, evenly spaced, the last at the end.
+        precision: Lightning Fabric's, for example ``32-true`` or ``bf16-mixed``.
+    """
+
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    steps: int = 1000
+    batch_size: int = 8
+    crop: int = 0
+    turn: bool = True
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.0
+    schedule: str = "poly"
+    checkpoints: int = 4
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoints"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.checkpoints > self.steps:
+            raise SettingsError(f"checkpoints must be at most the steps ({self.steps}), not {self.checkpoints}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+
+
+CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("constant", "poly", "plateau")}
+
+PRESETS = {
+    # 0.1 million weights, without the deep stages of its encoder: trains on two CPU cores in seconds.
+    "tiny": Recipe(
+        network=NetworkSettings(encoder="tu-test_resnet", encoder_depth=3, decoder_channels=(32, 16, 16)),
+        steps=200,
+        batch_size=16,
+        crop=32,
+        learning_rate=3e-3,
+    ),
+    # The published baseline of FLAIR #1 (IGNF/FLAIR-1, challenge code): plain SGD at 0.02, halved on a plateau of the
+    # validation loss, geometric augmentation. Its batch size, epochs and early stop are not published or not
+    # compatible with equal steps: 10 patches, and about 100 epochs of the 32 training departments, are ours.
+    "flair-baseline": Recipe(
+        network=NetworkSettings(encoder="resnet34", encoder_weights="imagenet"),
+        steps=475_000,
+        batch_size=10,
+        optimizer="sgd",
+        learning_rate=0.02,
+        weight_decay=0.0,
+        schedule="plateau",
+        checkpoints=100,
+    ),
+}
+
+
+def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
+    """A preset with some values changed; those of the network are named like those of the recipe.
+
+    Raises:
+        SettingsError: there is no such preset, or a value is not allowed.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    recipe = PRESETS[preset]
+    of_network = {item.name for item in fields(NetworkSettings)}
+    network = replace(recipe.network, **{key: value for key, value in changes.items() if key in of_network})
+    return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
+
+
+def option_types() -> dict[str, type]:
+    """The type of each value that the command line can change, by name."""
+    hints = get_type_hints(NetworkSettings) | get_type_hints(Recipe)
+    return {name: kind for name, kind in hints.items() if kind in (int, float, str)}

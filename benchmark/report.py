@@ -1,0 +1,153 @@
+"""The comparison as text, Markdown, CSV and a figure."""
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.comparison import Cell, Grid, Line, table
+
+HEADER = (
+    "method",
+    "sees",
+    "target mIoU",
+    "95 % interval",
+    "± seeds",
+    "source val",
+    "drop",
+    "gain",
+    "gap closed",
+    "worst",
+)
+EXPLANATION = """\
+mIoU in percent at the checkpoint that source validation chose (for a bound: the last). *Target*: mean over the
+held-out folds and seeds, with a bootstrap interval over folds and seeds; *± seeds*: standard deviation over seeds of
+the mean over folds; *drop*: source validation minus target; *gain*: over source-only on the same folds and seeds; *gap
+closed*: (method - source-only) / (oracle - source-only), median over the cells where the oracle gains at least a point
+[quartiles]; *worst*: the lowest fold. A bound is trained on target labels and is not a result."""
+
+
+def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
+    """The table's rows below :data:`HEADER`, best target first, bounds last."""
+    ordered = sorted(lines, key=lambda line: (line.bound, -_sortable(line.target.mean)))
+    return [
+        (
+            f"{line.method} (bound)" if line.bound else line.method,
+            line.needs,
+            _percent(line.target.mean),
+            f"{_percent(line.target.low)} to {_percent(line.target.high)}" if line.target.cells else "–",
+            _percent(line.target.seed_std),
+            _percent(line.source_val.mean),
+            _percent(line.source_val.mean - line.target.mean),
+            _percent(line.gain.mean, sign=True) if line.gain.cells else "–",
+            _gap(line),
+            _percent(line.target.worst),
+        )
+        for line in ordered
+    ]
+
+
+def markdown_table(lines: Sequence[Line]) -> str:
+    """The comparison as a Markdown table."""
+    head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 2))}|"
+    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows(lines))])
+
+
+def fold_table(cells: Sequence[Cell], grid: Grid) -> str:
+    """Target mIoU of every fold (mean over seeds) as a Markdown table."""
+    head = f"| method | {' | '.join(grid.folds)} |\n|---|{'|'.join(['--:'] * len(grid.folds))}|"
+    body = []
+    for method in grid.methods:
+        values = table(cells, grid, method, "target/miou")
+        body.append(f"| {method} | {' | '.join(_percent(_mean(row)) for row in values)} |")
+    return "\n".join([head, *body])
+
+
+def empty_cells(cells: Sequence[Cell]) -> str:
+    """One line a reason for the cells that hold no result; "" if all do."""
+    reasons = Counter((cell.method, cell.status, cell.reason) for cell in cells if cell.status != "done")
+    return "\n".join(
+        f"- {method}: {count} × {status}{': ' + reason if reason else ''}"
+        for (method, status, reason), count in sorted(reasons.items())
+    )
+
+
+def cells_csv(cells: Sequence[Cell]) -> str:
+    """Every cell with its status, reason and final metrics."""
+    names = sorted({name for cell in cells if cell.metrics for name in cell.metrics if not name.startswith("train/")})
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "fold", "seed", "status", "reason", *names])
+    for cell in cells:
+        values = [f"{cell.metrics[n]:.6g}" if cell.metrics and n in cell.metrics else "" for n in names]
+        writer.writerow([cell.method, cell.fold, cell.seed, cell.status, cell.reason, *values])
+    return text.getvalue()
+
+
+def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, path: Path) -> None:
+    """Two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    ordered = sorted((line for line in lines if line.target.cells), key=lambda line: (not line.bound, line.target.mean))
+    names = [line.method for line in ordered]
+    height = 1.6 + 0.5 * len(ordered)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(7 + max(3.0, 0.62 * len(grid.folds)), height), width_ratios=[5, max(3.0, 0.62 * len(grid.folds))]
+    )
+    for place, line in enumerate(ordered):
+        folds = 100 * np.array([_mean(row) for row in table(cells, grid, line.method, "target/miou")])
+        color = "#888888" if line.bound else "#0072b2"
+        left.plot(folds, np.full(len(folds), place), "o", color=color, alpha=0.3, markersize=5, linestyle="none")
+        left.plot([100 * line.target.low, 100 * line.target.high], [place, place], color=color, linewidth=3)
+        left.plot(100 * line.target.mean, place, "o", color=color, markersize=9)
+        left.plot(100 * line.source_val.mean, place, "|", color="#d55e00", markersize=14, markeredgewidth=2)
+        if line.method == grid.control:
+            left.axvline(100 * line.target.mean, color="black", linewidth=0.8, linestyle="dotted")
+    left.set_yticks(range(len(names)), [f"{line.method} (bound)" if line.bound else line.method for line in ordered])
+    left.set_ylim(-0.6, len(names) - 0.4)
+    left.set_xlabel("target mIoU (%): mean, 95 % interval, folds\norange: source validation")
+    _draw_gains(right, names, cells, grid)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def _draw_gains(axes, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -> None:  # type: ignore[no-untyped-def]
+    control = table(cells, grid, grid.control, "target/miou")
+    gains = [[_mean(row) for row in table(cells, grid, name, "target/miou") - control] for name in names]
+    values = 100 * np.array(gains).reshape(len(names), len(grid.folds))
+    reach = max(5.0, float(np.nanmax(np.abs(values)))) if np.isfinite(values).any() else 5.0
+    axes.imshow(values, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
+    for row, column in np.ndindex(values.shape):
+        value = values[row, column]
+        text, dark = (f"{value:+.0f}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    axes.set_xticks(range(len(grid.folds)), grid.folds, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks([])
+    axes.set_xlabel(f"gain over {grid.control or 'the control'} in points, by held-out fold")
+
+
+def _percent(value: float, sign: bool = False) -> str:
+    return "–" if not math.isfinite(value) else f"{100 * value:{'+' if sign else ''}.1f}"
+
+
+def _gap(line: Line) -> str:
+    median, low, high = line.gap_closed
+    return f"{median:.2f} [{low:.2f}, {high:.2f}]" if line.gap_cells else "–"
+
+
+def _mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _sortable(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf

@@ -1,0 +1,114 @@
+"""What a person sees in the terminal: progress bars with the time left, and tables."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from benchmark.comparison import Line
+from benchmark.data.synthetic import World, generate
+from benchmark.grid.jobs import Job
+from benchmark.grid.pool import Ended
+from benchmark.report import HEADER, rows
+
+# Where there is no terminal rich assumes 80 columns, too few for the table.
+console = Console() if Console().is_terminal else Console(width=120)
+TERMINAL_COLUMNS = ("method", "target mIoU", "95 % interval", "± seeds", "source val", "gain", "gap closed", "worst")
+
+
+class _Bar:
+    """A progress bar for the length of a block."""
+
+    def __init__(self, title: str, total: float | None = None) -> None:
+        left = TextColumn("left:")
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            left,
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._title, self._total = title, total
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        self._task = self._progress.add_task(self._title, total=self._total, visible=self._total is not None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, done: float, total: float) -> None:
+        self._progress.update(self._task, completed=done, total=total, visible=True)
+
+
+class DecodingBar(_Bar):
+    """Shown only if patches have to be decoded."""
+
+    def __init__(self) -> None:
+        super().__init__("decoding files")
+
+    def __call__(self, done: int, total: int) -> None:
+        self.show(done, total)
+
+
+class RunBar(_Bar):
+    """The runs of a comparison: one line for each that ended, and one bar for all."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__("training", runs)
+        self._runs = runs
+        self._shares: dict[str, float] = {}
+        self._ended = 0
+        self.failed = 0
+
+    def advance(self, job: Job, share: float) -> None:
+        self._shares[job.identity] = min(share, 0.99)
+        self.show(self._ended + sum(self._shares.values()), self._runs)
+
+    def end(self, ended: Ended) -> None:
+        self._shares.pop(ended.job.identity, None)
+        self._ended += 1
+        what = f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}"
+        if ended.error:
+            self.failed += 1
+            console.print(f"{what}: FAILED: {ended.error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        else:
+            console.print(
+                f"{what}: target mIoU {100 * ended.miou:.1f} ({ended.seconds:.0f} s)", markup=False, highlight=False
+            )
+        self.show(self._ended + sum(self._shares.values()), self._runs)
+
+
+def generate_with_bar(world: World, folder: Path) -> None:
+    """Generate a synthetic world and show how far it is."""
+    with _Bar("generating the world") as bar:
+        generate(world, folder, bar.show)
+
+
+def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
+    """The comparison as a table."""
+    shown = [HEADER.index(name) for name in TERMINAL_COLUMNS]
+    print_rows(TERMINAL_COLUMNS, [[row[index] for index in shown] for row in rows(lines)])
+    if empty:
+        console.print("cells without a result:", highlight=False)
+        console.print(empty, markup=False, highlight=False, soft_wrap=True)
+    console.print(shared, style="dim", markup=False, highlight=False)
+
+
+def print_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    """A plain table, the first column to the left, the others to the right."""
+    table: Any = Table(show_edge=False, pad_edge=False)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
+    for row in body:
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    console.print(table)

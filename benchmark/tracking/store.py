@@ -1,0 +1,289 @@
+"""The MLflow store of one results folder: experiments, runs and what can be asked of them."""
+
+import contextlib
+import filecmp
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import TrackingError
+from benchmark.tracking import view
+from benchmark.tracking.database import address, database, locked, open_client, told
+from benchmark.tracking.limits import (
+    BATCH_FACTS,
+    EXPERIMENT_TAG_LENGTH,
+    PARAM_LENGTH,
+    Fact,
+    checked_facts,
+    checked_metrics,
+    checked_text,
+)
+from benchmark.tracking.owner import is_gone, this_process
+from benchmark.tracking.runs import DatasetFact, Run, RunRecord
+
+KIND = "landshift.kind"
+OWNER = "landshift.owner"
+IDENTITY = "identity"
+NOTE = "mlflow.note.content"
+
+
+class Tracker:
+    """The MLflow store of one results folder: `<results>/mlflow.db` and `<results>/artifacts/`.
+
+    Each process makes its own; any number may write at once. The folder may be moved or copied to another machine:
+    nothing in the store knows its path. Artifacts are addressed as `mlflow-artifacts:/...`, which the server started
+    by `serve` resolves to `<results>/artifacts`.
+
+    Args:
+        results: the folder; made if it is missing.
+
+    Raises:
+        TrackingError: if the folder cannot be written or the store cannot be read.
+    """
+
+    def __init__(self, results: Path):
+        self.results = results.resolve()
+        self._client = open_client(self.results)
+
+    def experiment(self, name: str, description: str = "", tags: Mapping[str, Fact] | None = None) -> str:
+        """The id of an experiment, created on the first call.
+
+        Args:
+            name: one for each protocol version.
+            description: Markdown; see `describe`.
+            tags: facts of the protocol, for example its fingerprint.
+
+        Raises:
+            TrackingError: if it was deleted in the UI, or a text is too long.
+        """
+        texts = {key: checked_text(key, value, EXPERIMENT_TAG_LENGTH) for key, value in (tags or {}).items()}
+        # Without this tag the UI asks every visitor what kind of experiment it is.
+        texts["mlflow.experimentKind"] = "custom_model_development"
+        # The lock, because MLflow fails where two processes create one experiment, or one tag of it.
+        with told(f"the experiment {name!r} cannot be used"), locked(self.results):
+            found = self._client.get_experiment_by_name(name)
+            if found is None:
+                folder = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "experiment"
+                self._client.create_experiment(name, f"mlflow-artifacts:/{folder}", texts)
+                found = self._client.get_experiment_by_name(name)
+            if found.lifecycle_stage == "deleted":
+                raise TrackingError(
+                    f"the experiment {name!r} was deleted in the MLflow UI; remove it for good with: mlflow gc "
+                    f"--backend-store-uri '{address(database(self.results))}' "
+                    f"--experiment-ids {found.experiment_id}"
+                )
+            id = str(found.experiment_id)
+            self._set_tags(found, texts)
+            with contextlib.suppress(TrackingError):  # undocumented tags: a future MLflow may refuse them
+                self._set_tags(found, view.tags())
+        if description:
+            self.describe(id, description)
+        return id
+
+    def _set_tags(self, experiment: Any, tags: Mapping[str, str]) -> None:
+        with told(f"the experiment {experiment.name!r} cannot be tagged"):
+            for key, text in tags.items():
+                if experiment.tags.get(key) != text:
+                    self._client.set_experiment_tag(experiment.experiment_id, key, text)
+
+    def describe(self, experiment: str, markdown: str) -> None:
+        """Set the note on top of an experiment's page; the links to its views are put in front.
+
+        Raises:
+            TrackingError: if it is longer than MLflow keeps (20,000 characters).
+        """
+        text = f"{view.links(experiment)}\n\n{markdown}"
+        checked_text("description", text, EXPERIMENT_TAG_LENGTH)
+        with told("the experiment cannot be described"):
+            self._client.set_experiment_tag(experiment, NOTE, text)
+
+    def tags(self, experiment: str) -> dict[str, str]:
+        """The tags of an experiment."""
+        with told("the experiment cannot be read"):
+            return dict(self._client.get_experiment(experiment).tags)
+
+    def tag(self, experiment: str, key: str, text: str) -> None:
+        """Set one tag of an experiment.
+
+        Raises:
+            TrackingError: if the text is longer than MLflow keeps (20,000 characters).
+        """
+        checked_text(key, text, EXPERIMENT_TAG_LENGTH)
+        with told("the experiment cannot be tagged"):
+            self._client.set_experiment_tag(experiment, key, text)
+
+    def start(
+        self,
+        experiment: str,
+        name: str,
+        facts: Mapping[str, Fact],
+        identity: str,
+        dataset: DatasetFact | None = None,
+    ) -> Run:
+        """Start the run of a cell, owned by the calling process.
+
+        Args:
+            experiment: its id.
+            name: as shown in the UI, for example "advent | north | seed 0".
+            facts: each is written as a param (all that charts offer) and as a tag (for search).
+            identity: of the cell (design, law 3).
+            dataset: shown beside the run.
+
+        Raises:
+            TrackingError: if a fact does not fit.
+        """
+        texts = checked_facts({**facts, IDENTITY: identity})
+        checked_text("name", name, PARAM_LENGTH)
+        look = self._look(experiment, texts.get("method"))
+        return self._start(experiment, name, texts, {KIND: "cell", OWNER: this_process(), **look}, dataset)
+
+    def cells(self, experiment: str) -> list[RunRecord]:
+        """All runs of cells, oldest first, whatever their status; deleted ones are not among them."""
+        return [self._record(run) for run in self._search(experiment, "cell")]
+
+    def finished(self, experiment: str) -> dict[str, RunRecord]:
+        """The finished run of each identity; the newest, where there are several."""
+        runs = self._search(experiment, "cell", "attributes.status = 'FINISHED'")
+        return {record.identity: record for record in map(self._record, runs)}
+
+    def close_stale(self, experiment: str) -> int:
+        """Close runs that a killed process left RUNNING, as KILLED; returns how many.
+
+        A run is left alone if its process is alive or belongs to another host.
+        """
+        stale = 0
+        for run in list(self._search(experiment, "cell", "attributes.status = 'RUNNING'")):
+            owner = run.data.tags.get(OWNER, "")
+            if is_gone(owner):
+                host, pid = owner.split(" ")[:2]
+                with told(f"run {run.info.run_id} cannot be closed"):
+                    self._client.set_tag(run.info.run_id, "error", f"its process ({pid} on {host}) was killed")
+                    self._client.set_terminated(run.info.run_id, "KILLED")
+                stale += 1
+        return stale
+
+    def summarise(
+        self,
+        experiment: str,
+        name: str,
+        facts: Mapping[str, Fact],
+        metrics: Mapping[str, float],
+        artifacts: Sequence[Path] = (),
+    ) -> str:
+        """Write the summary run called `name`; returns its run id.
+
+        One that says the same is kept. Otherwise a new one takes its place and the old one is deleted: params cannot
+        change, and a number that is no longer known must not stay.
+
+        Args:
+            experiment: its id.
+            name: usually the method's.
+            facts: as in `start`.
+            metrics: under names of their own ("summary/..."), so that the UI never averages them with cells.
+            artifacts: files to keep beside it.
+        """
+        texts, values = checked_facts(facts), checked_metrics(metrics)
+        tags = {KIND: "summary", **self._look(experiment, texts.get("method"))}
+        with locked(self.results), told(f"the summary {name!r} cannot be written"):
+            old = [run for run in self._search(experiment, "summary") if run.info.run_name == name]
+            kept = next((run.info.run_id for run in old if self._says(run, texts, values, artifacts)), None)
+            if kept is None:
+                new = self._start(experiment, name, texts, tags)
+                new.log(values)
+                for path in artifacts:
+                    new.artifact(path)
+                new.finish()
+            for run in old:
+                if run.info.run_id != kept:
+                    self._client.delete_run(run.info.run_id)
+                    shutil.rmtree(self._folder(run), ignore_errors=True)
+        return str(kept or new.id)
+
+    def _says(
+        self, run: Any, facts: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]
+    ) -> bool:
+        """Whether a summary is complete and holds exactly these facts, numbers and files."""
+        folder = self._folder(run)
+        return (
+            run.info.status == "FINISHED"
+            and run.data.params == facts
+            and run.data.metrics == metrics
+            and all(
+                (folder / path.name).exists() and filecmp.cmp(path, folder / path.name, shallow=False)
+                for path in artifacts
+            )
+        )
+
+    def _start(
+        self,
+        experiment: str,
+        name: str,
+        facts: Mapping[str, str],
+        tags: Mapping[str, str],
+        dataset: DatasetFact | None = None,
+    ) -> Run:
+        from mlflow.entities import Param
+
+        entity = dataset.entity() if dataset else None
+        with told(f"the run {name!r} cannot be started"):
+            run = self._client.create_run(experiment, tags={**facts, **tags}, run_name=name)
+            params = [Param(key, text) for key, text in facts.items()]
+            for first in range(0, len(params), BATCH_FACTS):
+                self._client.log_batch(run.info.run_id, params=params[first : first + BATCH_FACTS])
+            if entity is not None:
+                self._client.log_inputs(run.info.run_id, [entity])
+        return Run(self._client, run.info.run_id, self._folder(run))
+
+    def _look(self, experiment: str, method: str | None) -> dict[str, str]:
+        """The tags that make the UI show a method in one colour: of its summary and of all its cells."""
+        tags = {"mlflow.source.name": "landshift", "mlflow.source.type": "LOCAL"}
+        if method is None:
+            return tags
+        with told("the colour of a method cannot be chosen"):
+            known = self._methods(experiment)
+            if method not in known:
+                with locked(self.results):
+                    known = self._methods(experiment)
+                    if method not in known:
+                        known.append(method)
+                        self._client.set_experiment_tag(experiment, view.METHODS_TAG, json.dumps(known))
+        return {**tags, "mlflow.runColor": view.PALETTE[known.index(method) % len(view.PALETTE)]}
+
+    def _methods(self, experiment: str) -> list[str]:
+        """The methods seen in an experiment, in the order of their colours."""
+        return list(json.loads(self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]")))
+
+    def _search(self, experiment: str, kind: str, condition: str = "") -> Iterator[Any]:
+        """Runs of a kind, oldest first."""
+        wanted = f"tags.`{KIND}` = '{kind}'" + (f" and {condition}" if condition else "")
+        token = None
+        with told("the runs cannot be read"):
+            while True:
+                page = self._client.search_runs(
+                    [experiment], wanted, max_results=1000, order_by=["attributes.start_time ASC"], page_token=token
+                )
+                yield from page
+                token = page.token
+                if not token:
+                    return
+
+    def _record(self, run: Any) -> RunRecord:
+        tags = run.data.tags
+        return RunRecord(
+            id=run.info.run_id,
+            name=run.info.run_name,
+            identity=tags.get(IDENTITY, ""),
+            status=run.info.status,
+            facts=run.data.params,
+            metrics=run.data.metrics,
+            tags=tags,
+            error=tags.get("error"),
+            artifacts=self._folder(run),
+            started=run.info.start_time / 1000,
+        )
+
+    def _folder(self, run: Any) -> Path:
+        return self.results / "artifacts" / str(run.info.artifact_uri).removeprefix("mlflow-artifacts:/").lstrip("/")

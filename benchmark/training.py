@@ -1,0 +1,277 @@
+"""Training: one run fits one method on one fold. The loop every method shares."""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.batches import Batches, ahead
+from benchmark.data.store import Store
+from benchmark.errors import TrainingError
+from benchmark.evaluation import Scores, evaluate
+from benchmark.network import build_network
+from benchmark.recipe import Recipe
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, Task
+from methods.parts.randomness import address
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # half of the import time of a command that only looks
+
+LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step waits for a transfer
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a fold, as rows of a store.
+
+    Attributes:
+        rows: (n,) rows of the store.
+        domains: (n,) domain name of each.
+        zones: (n,) zone name of each.
+    """
+
+    rows: np.ndarray
+    domains: np.ndarray
+    zones: np.ndarray
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """A fold over a store: the four parts by name, and what there is to learn."""
+
+    store: Store
+    parts: dict[str, Part]
+    task: Task
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights after some steps: the scores on source validation, and the file that holds the weights."""
+
+    step: int
+    source_val: Scores
+    file: Path
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the method with its network, the checkpoints in order, and what it cost."""
+
+    method: Method
+    network: nn.Module
+    checkpoints: list[Checkpoint]
+    seconds: float
+    images: int
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Put a checkpoint's weights back into the network."""
+        self.network.load_state_dict(torch.load(checkpoint.file, weights_only=True))
+
+
+def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str) -> Scores:
+    """Score the method's prediction on one labelled part of the fold."""
+    rows = data.parts[part]
+    labels = data.store.labels_of(rows.rows)
+    method.network.eval()
+    scores = evaluate(fabric, method.predict, data.store, rows.rows, labels, rows.zones, len(data.task.classes))
+    method.network.train()
+    return scores
+
+
+@contextmanager
+def fitted(
+    fabric: "Fabric",
+    method_class: type[Method],
+    hyperparameters: Any,
+    data: FoldData,
+    recipe: Recipe,
+    seed: int,
+    log: Callable[[dict[str, float], int], None],
+    report: Callable[[float], None] = lambda fraction: None,
+) -> Iterator[Trained]:
+    """Train, and keep the checkpoints' files until the block ends.
+
+    While it trains, only the masks of the labelled pool and of ``source_val`` can be read.
+
+    Args:
+        log: takes metrics and their step.
+        report: takes the share of the steps that is done.
+
+    Raises:
+        TrainingError: a loss is not finite; the message names it and the step.
+    """
+    with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
+        shared = Path(fabric.broadcast(folder))  # of several processes, the first one's
+        yield _train(fabric, method_class, hyperparameters, data, recipe, seed, log, report, shared)
+
+
+def _train(
+    fabric: "Fabric",
+    method_class: type[Method],
+    hyperparameters: Any,
+    data: FoldData,
+    recipe: Recipe,
+    seed: int,
+    log: Callable[[dict[str, float], int], None],
+    report: Callable[[float], None],
+    folder: Path,
+) -> Trained:
+    method, network, optimizer, adversary_optimizer = _set_up(fabric, method_class, hyperparameters, data, recipe, seed)
+    pools = _pools(fabric, method_class.needs, data, recipe, seed)
+    scheduler = _scheduler(recipe, optimizer)
+    due = {math.ceil(recipe.steps * (k + 1) / recipe.checkpoints) for k in range(recipe.checkpoints)}
+    checkpoints: list[Checkpoint] = []
+    losses = _LossBuffer(log)
+    seconds, started = 0.0, time.perf_counter()
+    for step, (source, target) in enumerate(pools):
+        # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
+        torch.manual_seed(address(seed, "step", step))
+        _step(fabric, method, optimizer, adversary_optimizer, source, target, Progress(step, recipe.steps), losses)
+        if recipe.schedule == "poly":
+            scheduler.step()
+        if (step + 1) % LOG_EVERY == 0:
+            losses.flush()
+            report((step + 1) / recipe.steps)
+        if step + 1 in due:
+            losses.flush()
+            seconds += time.perf_counter() - started
+            scores = evaluate_part(fabric, method, data, "source_val")
+            if recipe.schedule == "plateau":
+                scheduler.step(scores.loss)
+            checkpoints.append(Checkpoint(step + 1, scores, folder / f"{step + 1}.pt"))
+            if fabric.is_global_zero:
+                torch.save(network.state_dict(), checkpoints[-1].file)
+            fabric.barrier()
+            started = time.perf_counter()
+    pools_seen = 1 if method_class.needs is not Needs.TARGET_IMAGES else 2
+    return Trained(method, network, checkpoints, seconds, recipe.steps * recipe.batch_size * pools_seen)
+
+
+def _set_up(
+    fabric: "Fabric", method_class: type[Method], hyperparameters: Any, data: FoldData, recipe: Recipe, seed: int
+) -> tuple[Method, nn.Module, Any, Any]:
+    """Method, bare network and optimisers, on the device; the same starting weights for every method of a seed."""
+    mean, std = data.store.band_statistics(data.parts["source_train"].rows)
+    bands, classes = len(data.task.bands), len(data.task.classes)
+    bare: nn.Module = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(address(seed, "method"))
+        method = method_class(bare, data.task, hyperparameters, seed)
+        bare = method.prepare(bare)
+    if type(method).perturb is not Method.perturb:
+        bare.perturbation = method.perturb
+    network, optimizer = fabric.setup(bare, _optimizer(recipe, bare))
+    method.network = network
+    adversary_optimizer = None
+    if method.discriminator is not None:
+        adversary_optimizer = method.adversary_optimizer(method.discriminator.parameters())
+        method.discriminator, adversary_optimizer = fabric.setup(method.discriminator, adversary_optimizer)
+    network.train()
+    return method, bare, optimizer, adversary_optimizer
+
+
+def _pools(
+    fabric: "Fabric", needs: Needs, data: FoldData, recipe: Recipe, seed: int
+) -> Iterator[tuple[SourceBatch, TargetBatch | None]]:
+    """The batches of every step, on the device. The label guard stands here: what has no reader cannot be read."""
+    labelled = "target_adapt" if needs is Needs.TARGET_LABELS else "source_train"
+    sources = _batches(data, labelled, recipe, seed, with_labels=True)
+    targets = _batches(data, "target_adapt", recipe, seed, with_labels=False) if needs is Needs.TARGET_IMAGES else None
+    streams = zip(
+        ahead(sources, recipe.steps), ahead(targets, recipe.steps) if targets else [None] * recipe.steps, strict=True
+    )
+    mine = slice(fabric.global_rank, None, fabric.world_size)  # with several devices each takes its share of a batch
+
+    def place(tensor: Tensor) -> Tensor:
+        return tensor[mine].to(fabric.device, non_blocking=True)
+
+    for (images, labels, domains), target in streams:
+        assert labels is not None
+        source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains))
+        yield source_batch, TargetBatch(place(target[0]).float(), place(target[2])) if target else None
+
+
+def _batches(data: FoldData, name: str, recipe: Recipe, seed: int, *, with_labels: bool) -> Batches:
+    part = data.parts[name]
+    _, domains = np.unique(part.domains, return_inverse=True)
+    return Batches(
+        data.store,
+        part.rows,
+        domains,
+        data.store.labels_of(part.rows) if with_labels else None,
+        batch_size=recipe.batch_size,
+        crop=min(recipe.crop or data.store.images.shape[-1], data.store.images.shape[-1]),
+        turn=recipe.turn,
+        seed=seed,
+        purpose="labelled" if with_labels else "unlabelled",
+    )
+
+
+def _step(
+    fabric: "Fabric",
+    method: Method,
+    optimizer: Any,
+    adversary_optimizer: Any,
+    source: SourceBatch,
+    target: TargetBatch | None,
+    progress: Progress,
+    buffer: "_LossBuffer",
+) -> None:
+    """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
+    optimizer.zero_grad(set_to_none=True)
+    if method.discriminator is not None:
+        method.discriminator.requires_grad_(False)
+    losses = method.step_losses(source, target, progress)
+    fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+    optimizer.step()
+    if method.discriminator is not None:
+        method.discriminator.requires_grad_(True)
+        adversary_optimizer.zero_grad(set_to_none=True)
+        adversary_losses = method.adversary_step_losses(progress)
+        fabric.backward(sum(adversary_losses.values()))  # type: ignore[arg-type]
+        adversary_optimizer.step()
+        losses = losses | adversary_losses
+    method.after_step(progress)
+    buffer.add(losses, progress.step)
+
+
+class _LossBuffer:
+    """Losses stay on the device and are handed on, checked, in blocks."""
+
+    def __init__(self, log: Callable[[dict[str, float], int], None]) -> None:
+        self._log = log
+        self._waiting: list[tuple[int, list[str], Tensor]] = []
+
+    def add(self, losses: dict[str, Tensor], step: int) -> None:
+        self._waiting.append((step, list(losses), torch.stack([loss.detach() for loss in losses.values()])))
+
+    def flush(self) -> None:
+        for step, names, stacked in self._waiting:
+            values = dict(zip(names, stacked.tolist(), strict=True))
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    raise TrainingError(f"the {name} loss is {value} at step {step}; a lower learning rate may help")
+            self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
+        self._waiting.clear()
+
+
+def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    return torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+
+
+def _scheduler(recipe: Recipe, optimizer: Any) -> Any:
+    if recipe.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10, cooldown=4, min_lr=1e-7)
+    return torch.optim.lr_scheduler.PolynomialLR(optimizer, recipe.steps, power=0.9)
