@@ -49,6 +49,8 @@ def serve(results: Path, port: int | None = None, open_browser: bool = False) ->
             print(f"{name}: {link}", flush=True)
         if not links:
             print(f"no experiments yet: {home}", flush=True)
+        # MLflow opens that panel itself, on every address of this machine; no setting of the server prevents it.
+        print("MLflow's Assistant panel opens on a browser's first visit: close it once", flush=True)
         print("Ctrl-C stops it", flush=True)
         if open_browser:
             webbrowser.open(links[0][1] if links else home)

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmark.errors import TrackingError
 from benchmark.tracking import view
-from benchmark.tracking.database import address, database, locked, open_client, told
+from benchmark.tracking.database import locked, open_client, told
 from benchmark.tracking.limits import (
     BATCH_FACTS,
     EXPERIMENT_TAG_LENGTH,
@@ -49,7 +49,7 @@ class Tracker:
         self._client = open_client(self.results)
 
     def experiment(self, name: str, description: str = "", tags: Mapping[str, Fact] | None = None) -> str:
-        """The id of an experiment, created on the first call.
+        """The id of an experiment, created on the first call, and anew if it was deleted in the UI.
 
         Args:
             name: one for each protocol version.
@@ -57,7 +57,7 @@ class Tracker:
             tags: facts of the protocol, for example its fingerprint.
 
         Raises:
-            TrackingError: if it was deleted in the UI, or a text is too long.
+            TrackingError: if a text is too long.
         """
         texts = {key: checked_text(key, value, EXPERIMENT_TAG_LENGTH) for key, value in (tags or {}).items()}
         # Without this tag the UI asks every visitor what kind of experiment it is.
@@ -65,15 +65,13 @@ class Tracker:
         # The lock, because MLflow fails where two processes create one experiment, or one tag of it.
         with told(f"the experiment {name!r} cannot be used"), locked(self.results):
             found = self._client.get_experiment_by_name(name)
+            if found is not None and found.lifecycle_stage == "deleted":
+                self._release_name(found)
+                found = None
             if found is None:
                 folder = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "experiment"
-                self._client.create_experiment(name, f"mlflow-artifacts:/{folder}", texts)
-                found = self._client.get_experiment_by_name(name)
-            if found.lifecycle_stage == "deleted":
-                raise TrackingError(
-                    f"the experiment {name!r} was deleted in the MLflow UI; remove it for good with: mlflow gc "
-                    f"--backend-store-uri '{address(database(self.results))}' "
-                    f"--experiment-ids {found.experiment_id}"
+                found = self._client.get_experiment(
+                    self._client.create_experiment(name, f"mlflow-artifacts:/{folder}", texts)
                 )
             id = str(found.experiment_id)
             self._set_tags(found, texts)
@@ -82,6 +80,14 @@ class Tracker:
         if description:
             self.describe(id, description)
         return id
+
+    def _release_name(self, experiment: Any) -> None:
+        """Rename a deleted experiment, whose name MLflow keeps taken; it can rename only what is not deleted."""
+        self._client.restore_experiment(experiment.experiment_id)
+        self._client.rename_experiment(
+            experiment.experiment_id, f"{experiment.name} (deleted, {experiment.experiment_id})"
+        )
+        self._client.delete_experiment(experiment.experiment_id)
 
     def _set_tags(self, experiment: Any, tags: Mapping[str, str]) -> None:
         with told(f"the experiment {experiment.name!r} cannot be tagged"):

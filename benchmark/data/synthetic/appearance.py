@@ -122,9 +122,7 @@ def materials(seed: int, place: int, strength: float) -> Materials:
     return Materials(np.clip(base * (own / base) ** strength, 8, 245), roughness)
 
 
-def flight(
-    seed: int, time: int, day: int, hour: float, phenology: float, sun: float, atmosphere: float
-) -> Flight:
+def flight(seed: int, time: int, day: int, hour: float, phenology: float, sun: float, atmosphere: float) -> Flight:
     """Return a time's flight: the common base, moved by the three strengths towards the time's own.
 
     Args:
@@ -135,8 +133,7 @@ def flight(
     base = _seasonal(BASE_DAY)
     season = np.stack(
         [
-            (_seasonal(BASE_DAY + delay) / base) ** (1 - phenology)
-            * (_seasonal(day + delay) / base) ** phenology
+            (_seasonal(BASE_DAY + delay) / base) ** (1 - phenology) * (_seasonal(day + delay) / base) ** phenology
             for delay in (-DELAY, DELAY)
         ]
     )
@@ -146,10 +143,10 @@ def flight(
         season=season,
         elevation=float(np.clip(50 + sun * (elevation - 50), 18, 75)),
         azimuth=165 + sun * (azimuth - 165),
-        haze=np.minimum(0.6, np.array([0.08, 0.11, 0.16, 0.04]) * np.exp(1.1 * drawn[0])),
-        gain=np.exp(0.10 * drawn[1] + np.array([0.07, 0.05, 0.08, 0.16]) * drawn[2:6]),
-        offset=np.array([8.0, 8.0, 10.0, 8.0]) * drawn[6:10],
-        gamma=float(np.exp(0.22 * drawn[10])),
+        haze=np.minimum(0.6, np.array([0.09, 0.11, 0.14, 0.05]) * np.exp(0.7 * drawn[0])),
+        gain=np.exp(0.10 * drawn[1] + np.array([0.05, 0.04, 0.06, 0.12]) * drawn[2:6]),
+        offset=4.0 * drawn[6:10],
+        gamma=float(np.exp(0.18 * drawn[10])),
         saturation=float(np.exp(0.25 * drawn[11])),
         blur=float(np.clip(0.4 * np.exp(0.6 * drawn[12]), 0, 1.2)),
         noise=float(2.0 * np.exp(0.6 * drawn[13])),
@@ -226,9 +223,7 @@ def _illumination(ground: Ground, elevation: float, azimuth: float) -> Floats:
     direct = np.sqrt(np.sin(np.radians(elevation)) / np.sin(np.radians(50)))
     # A low sun is reddened by the air; what shade receives comes from the blue sky.
     redness = (50 - elevation) / 50
-    sunlight = (
-        direct * np.array([0.66, 0.64, 0.58, 0.76]) * np.exp(redness * np.array([0.14, 0.0, -0.16, 0.10]))
-    )
+    sunlight = direct * np.array([0.66, 0.64, 0.58, 0.76]) * np.exp(redness * np.array([0.08, 0.0, -0.10, 0.06]))
     skylight = np.array([0.34, 0.36, 0.42, 0.24])
     return np.clip(facing, 0, 1.7)[..., None] * lit[..., None] * sunlight + skylight
 

@@ -309,13 +309,9 @@ class Canvas:
         free = (self.cover != Cover.IMPERVIOUS) & (self.cover != Cover.WATER)
         yard = (np.abs(along) < self.rng.uniform(9, 18)) & (np.abs(across) < self.rng.uniform(7, 13)) & free
         self.fell(yard)
-        self.paint(
-            yard, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), 0.08 * self.fine + 0.06 * self.middle
-        )
+        self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), 0.08 * self.fine + 0.06 * self.middle)
 
-    def lay_houses(
-        self, settlement: Settlement, turn: float, along: Floats, across: Floats, width: float
-    ) -> None:
+    def lay_houses(self, settlement: Settlement, turn: float, along: Floats, across: Floats, width: float) -> None:
         """Lay plots on both sides of a road, each with garden, yard and house."""
         plot = settlement.house_length * 1.75
         reach = self.extent / 2
@@ -324,9 +320,7 @@ class Canvas:
                 taken, scattered = self.rng.random(2)
                 if taken > settlement.density:
                     continue
-                depth = (
-                    width + settlement.setback * self.rng.uniform(0.8, 1.2) + 0.4 * settlement.house_length
-                )
+                depth = width + settlement.setback * self.rng.uniform(0.8, 1.2) + 0.4 * settlement.house_length
                 # The house stands where the road's own coordinates say, so that a row follows the bends.
                 row, column = np.unravel_index(
                     np.argmin(np.abs(along - start) + np.abs(across - side * depth)), along.shape
@@ -355,11 +349,7 @@ class Canvas:
             rng.normal(0, 0.7),
             0.06 * self.fine + 0.03 * self.middle,
         )
-        yard = (
-            garden
-            & (along > half_length * rng.uniform(-0.9, 0.6))
-            & (across * rng.choice([-1, 1]) > -half_width)
-        )
+        yard = garden & (along > half_length * rng.uniform(-0.9, 0.6)) & (across * rng.choice([-1, 1]) > -half_width)
         if rng.random() < 0.75:
             self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, rng.normal(), 0.08 * self.fine)
         else:

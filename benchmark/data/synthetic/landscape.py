@@ -98,8 +98,7 @@ def landscape(seed: int, place: int, class_mix: float, settlement: float) -> Lan
     weights = np.array(list(PARCEL_SHARES.values())) * np.exp(1.1 * shift[:-1])
     own = one_of(SETTLEMENTS, seed, "settlement", place)
     pattern = {
-        name: max(0.02, base + settlement * (getattr(own, name) - base))
-        for name, base in vars(BASE_SETTLEMENT).items()
+        name: max(0.02, base + settlement * (getattr(own, name) - base)) for name, base in vars(BASE_SETTLEMENT).items()
     }
     return Landscape(
         parcel_shares=dict(zip(PARCEL_SHARES, (weights / weights.sum()).tolist(), strict=True)),

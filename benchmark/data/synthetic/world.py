@@ -86,9 +86,7 @@ class World:
                 f"got {self.side * self.pixel_size:g} m"
             )
 
-    def _require(
-        self, name: str, kind: type[int] | tuple[type[int], type[float]], low: float, high: float
-    ) -> None:
+    def _require(self, name: str, kind: type[int] | tuple[type[int], type[float]], low: float, high: float) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
             number = "an integer" if kind is int else "a number"
@@ -126,9 +124,7 @@ def generate(world: World, root: Path, progress: Callable[[int, int], None] | No
         for folder in (IMAGES, MASKS):
             shutil.rmtree(root / folder, ignore_errors=True)
     elif any((root / name).exists() for name in (IMAGES, MASKS, METADATA)):
-        raise FileExistsError(
-            f"{root} holds data that is no synthetic world; give an empty folder for {settings}"
-        )
+        raise FileExistsError(f"{root} holds data that is no synthetic world; give an empty folder for {settings}")
     root.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(_json(settings))
     (root / METADATA).write_text(_json(_write_patches(world, root, progress)))
@@ -139,9 +135,7 @@ def _json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _write_patches(
-    world: World, root: Path, progress: Callable[[int, int], None] | None
-) -> dict[str, dict[str, Any]]:
+def _write_patches(world: World, root: Path, progress: Callable[[int, int], None] | None) -> dict[str, dict[str, Any]]:
     """Write all images and masks; return the metadata, one entry a patch in the order of their ids."""
     entries: dict[str, dict[str, Any]] = {}
     done = 0
@@ -159,9 +153,7 @@ def _write_patches(
                     entry = _entry(world, place, time, zone, transform)
                     entries[f"IMG_{number:06d}"] = entry
                     home = Path(entry["domain"]) / entry["zone"]
-                    _write(
-                        root / IMAGES / home / "img" / f"IMG_{number:06d}.tif", image[:, *window], transform
-                    )
+                    _write(root / IMAGES / home / "img" / f"IMG_{number:06d}.tif", image[:, *window], transform)
                     _write(root / MASKS / home / "msk" / f"MSK_{number:06d}.tif", mask[:, *window], transform)
                 done += 1
                 if progress is not None:
@@ -180,9 +172,7 @@ def _flown(place: int, time: int) -> date:
     return date(FIRST_YEAR + time, SEASONS[time % len(SEASONS)][0], 10) + timedelta(days=place % 10)
 
 
-def _patches(
-    world: World, place: int, time: int, zone: int
-) -> Iterator[tuple[int, tuple[slice, slice], Affine]]:
+def _patches(world: World, place: int, time: int, zone: int) -> Iterator[tuple[int, tuple[slice, slice], Affine]]:
     """Yield (id number, window in the zone, transform) for the patches of one zone, row by row.
 
     Ids run through places, then times, zones and patches, as FLAIR's run through its domains.

@@ -50,12 +50,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_place_is_flown_at_every_time_in_flairs_layout(tiny: Path) -> None:
     entries = list(patches(tiny))
-    assert (
-        len(entries)
-        == len(list(tiny.rglob("IMG*.tif")))
-        == len(list(tiny.rglob("MSK*.tif")))
-        == 2 * 2 * 2 * 4
-    )
+    assert len(entries) == len(list(tiny.rglob("IMG*.tif"))) == len(list(tiny.rglob("MSK*.tif"))) == 2 * 2 * 2 * 4
     assert all(image.exists() and mask.exists() for _, image, mask in entries)
     zones = {(entry["domain"], entry["zone"]) for entry, _, _ in entries}
     domains = ("D901_2019", "D901_2020", "D902_2019", "D902_2020")
@@ -158,9 +153,7 @@ def colours(root: Path) -> dict[str, NDArray[Any]]:
     """The mean visible and infrared colours [class, band] of each domain; NaN where a class is rare."""
     groups: dict[str, list[tuple[NDArray[Any], NDArray[Any]]]] = {}
     for entry, image, mask in patches(root):
-        groups.setdefault(entry["domain"], []).append(
-            (pixels(image)[:4].reshape(4, -1), pixels(mask).ravel())
-        )
+        groups.setdefault(entry["domain"], []).append((pixels(image)[:4].reshape(4, -1), pixels(mask).ravel()))
     table = {}
     for domain, parts in groups.items():
         image, mask = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
@@ -185,7 +178,7 @@ def test_strength_zero_makes_domains_alike(axis: str, strengths: tuple[str, ...]
         shifts[strength] = np.nanmean(np.abs(first - second))
     assert shifts[0.0] < (6 if axis == "place" else 3)
     assert shifts[1.0] > 3 * shifts[0.0]
-    assert shifts[1.0] > 10
+    assert shifts[1.0] > 8
 
 
 def test_class_mix_and_settlement_move_the_ground_and_time_strengths_do_not(tmp_path: Path) -> None:

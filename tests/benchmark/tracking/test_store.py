@@ -66,10 +66,15 @@ def test_a_note_that_does_not_fit_is_refused(tracker: Tracker, experiment: str) 
         tracker.describe(experiment, "x" * 20_000)
 
 
-def test_a_deleted_experiment_is_an_error_with_its_cure(tracker: Tracker) -> None:
-    tracker._client.delete_experiment(tracker.experiment("deleted v1"))
-    with pytest.raises(TrackingError, match=r"deleted in the MLflow UI.*mlflow gc"):
-        tracker.experiment("deleted v1")
+def test_a_deleted_experiment_starts_anew(tracker: Tracker) -> None:
+    for _ in range(2):
+        first = tracker.experiment("deleted v1")
+        tracker.start(first, "n", {"method": "m"}, "i").finish()
+        tracker._client.delete_experiment(first)
+        second = tracker.experiment("deleted v1")
+        assert second != first
+        assert tracker.finished(second) == {}
+        assert tracker._client.get_experiment(first).lifecycle_stage == "deleted"
 
 
 def test_the_newest_finished_run_counts(tracker: Tracker, experiment: str) -> None:

@@ -1,0 +1,80 @@
+"""A tiny world on disk, its catalog and store, and a recipe that trains in a second."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark.data.catalog import Catalog
+from benchmark.data.flair import read_flair
+from benchmark.data.store import Store, open_store
+from benchmark.data.synthetic import World, generate
+from benchmark.network import NetworkSettings
+from benchmark.recipe import Recipe
+from benchmark.training import FoldData, Part
+from methods.base import Task
+from protocols.base import PARTS, Protocol
+from protocols.cutting import cut
+
+WORLD = World(places=2, times=2, zones=4, zone_side=1, patch_size=32)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two places at two times, four zones of one 32-pixel patch each."""
+    root = tmp_path_factory.mktemp("world")
+    generate(WORLD, root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def catalog(world: Path) -> Catalog:
+    return read_flair(world, name="tiny-world")
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture(scope="session")
+def store(catalog: Catalog, stores: Path) -> Store:
+    return open_store(catalog, stores)
+
+
+@pytest.fixture(scope="session")
+def protocol_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
+    path.write_text(
+        'name = "tiny"\nversion = 1\ndataset = "world"\ntitle = "A tiny split"\ndescription = "Times."\n'
+        'confounds = "Nothing."\nhold_out = ["time"]\n'
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(catalog: Catalog, store: Store) -> FoldData:
+    """The first fold of leaving times out."""
+    fold = cut(Protocol("tiny", 1, "world", "t", "d", "c", hold_out=("time",)), catalog.patches)[0]
+    patches = catalog.patches.assign(domain=catalog.domain).set_index("id")
+    parts = {}
+    for part in PARTS:
+        rows = patches.loc[list(fold.parts[part])]
+        parts[part] = Part(
+            store.rows(list(rows.index)),
+            rows["domain"].to_numpy(dtype=str),
+            (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str),
+        )
+    return FoldData(store, parts, Task(tuple(catalog.classes.names), catalog.bands))
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    """Four steps of a network of two small stages."""
+    network = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))
+    return Recipe(network=network, steps=4, batch_size=2, crop=32, checkpoints=2, learning_rate=1e-2)
+
+
+@pytest.fixture
+def noise() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,89 @@
+"""Batches are functions of seed and step: balanced, whole, and the same for everybody."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.data.batches import BalancedSampler, Batches, ahead
+
+
+def _batches(store, rows, **changes):
+    settings = {"batch_size": 4, "crop": 16, "turn": True, "seed": 0, "purpose": "labelled"} | changes
+    domains = np.arange(len(rows)) % 2
+    return Batches(store, rows, domains, store.labels_of(rows), **settings)
+
+
+def test_every_domain_is_seen_equally_often_whatever_its_size():
+    domains = np.array([0] * 20 + [1] * 3 + [2] * 7)
+    drawn = BalancedSampler(domains, 0, "test").draw(0, 300)
+    assert Counter(domains[drawn].tolist()) == {0: 100, 1: 100, 2: 100}
+
+
+def test_within_a_domain_all_patches_are_seen_before_any_is_again():
+    domains = np.array([0] * 5 + [1] * 2)
+    drawn = BalancedSampler(domains, 0, "test").draw(0, 20)
+    of_first = [patch for patch in drawn if domains[patch] == 0]
+    assert sorted(of_first[:5]) == sorted(of_first[5:10]) == [0, 1, 2, 3, 4]
+
+
+def test_the_stream_can_be_entered_anywhere():
+    sampler = BalancedSampler(np.array([0, 0, 0, 1, 1]), 3, "test")
+    whole = sampler.draw(0, 40)
+    np.testing.assert_array_equal(np.concatenate([sampler.draw(0, 13), sampler.draw(13, 27)]), whole)
+
+
+def test_seed_and_purpose_each_change_the_stream():
+    domains = np.zeros(50, dtype=int)
+    streams = [BalancedSampler(domains, seed, purpose).draw(0, 50) for seed, purpose in ((0, "a"), (1, "a"), (0, "b"))]
+    assert not np.array_equal(streams[0], streams[1]) and not np.array_equal(streams[0], streams[2])
+
+
+def test_images_and_labels_are_cut_and_turned_alike(store):
+    rows = np.arange(8)
+    images, labels, domains = _batches(store, rows).at(3)
+    assert images.shape == (4, 5, 16, 16) and labels.shape == (4, 16, 16) and domains.tolist().count(0) == 2
+    for image, label in zip(images.numpy(), labels.numpy(), strict=True):
+        assert any(_holds(store, row, image, label) for row in rows)
+
+
+def _holds(store, row, image, label):
+    """Whether some cut and turn of a stored patch gives exactly this image, and the same one this label."""
+    whole, mask = store.images[row], store.labels_of(np.array([row])).read(np.array([row]))[0]
+    for turn in range(8):
+        back, back_label = (np.flip(a, -1) if turn >= 4 else a for a in (image, label))
+        back, back_label = (np.rot90(a, -(turn % 4), axes=(-2, -1)) for a in (back, back_label))
+        windows = np.lib.stride_tricks.sliding_window_view(whole[0], (16, 16))
+        for top, left in np.argwhere((windows == back[0]).all((-2, -1))):
+            place = np.s_[..., top : top + 16, left : left + 16]
+            if np.array_equal(whole[place], back) and np.array_equal(mask[place], back_label):
+                return True
+    return False
+
+
+def test_without_turning_and_cropping_a_batch_is_the_stored_patches(store):
+    images, labels, _ = _batches(store, np.arange(2), crop=32, turn=False, batch_size=2).at(0)
+    assert {images[i].numpy().tobytes() for i in range(2)} == {store.images[row].tobytes() for row in (0, 1)}
+
+
+def test_a_pool_without_labels_gives_none(store):
+    rows = np.arange(4)
+    batches = Batches(store, rows, np.zeros(4, int), None, batch_size=2, crop=8, turn=True, seed=0, purpose="x")
+    assert batches.at(0)[1] is None
+
+
+def test_making_batches_ahead_changes_nothing(store):
+    batches = _batches(store, np.arange(8))
+    for step, (images, labels, domains) in enumerate(ahead(batches, 5)):
+        expected = batches.at(step)
+        assert all(torch.equal(a, b) for a, b in zip((images, labels, domains), expected, strict=True))
+
+
+def test_an_error_while_making_a_batch_is_not_lost(store):
+    rows = np.arange(4)
+    batches = Batches(
+        store, rows, np.zeros(4, int), store.labels_of(rows[:1]), batch_size=4, crop=8, turn=True, seed=0, purpose="x"
+    )
+    with pytest.raises(PermissionError):
+        next(ahead(batches, 3))

@@ -1,0 +1,48 @@
+"""Held against valeoai/ADVENT's own numbers: the discriminator, its loss, and who learns from what."""
+
+import torch
+
+from methods.adversarial_alignment import AdversarialAlignment, domain_loss
+from methods.base import Progress
+from methods.parts.discriminator import patch_discriminator
+from methods.parts.entropy import self_information
+
+
+def test_the_discriminator_equals_the_official_one(fixture_values):
+    values = fixture_values("advent_minent")
+    discriminator = patch_discriminator(13)
+    with torch.no_grad():  # the fixture's closed form: the i-th tensor is 0.02 sin(0.7 k + i)
+        for index, parameter in enumerate(discriminator.parameters()):
+            k = torch.arange(parameter.numel(), dtype=torch.float64)
+            parameter.copy_((0.02 * torch.sin(0.7 * k + index)).view_as(parameter))
+    judged = discriminator(self_information(torch.tensor(values["in_logits"])))
+    torch.testing.assert_close(judged, torch.tensor(values["out_D_out"]), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(domain_loss(judged, 0.0).item(), float(values["out_bce_src0"]), rtol=1e-5, atol=0)
+    torch.testing.assert_close(domain_loss(judged, 1.0).item(), float(values["out_bce_trg1"]), rtol=1e-5, atol=0)
+
+
+def test_the_discriminator_has_the_published_size(fixture_values):
+    values = fixture_values("advent_minent")
+    for classes in (12, 13, 19):
+        size = sum(parameter.numel() for parameter in patch_discriminator(classes).parameters())
+        assert size == int(values[f"out_n_params_D_C{classes}"])
+
+
+def test_the_network_learns_to_fool_and_the_discriminator_to_tell(network, task, source, target):
+    method = AdversarialAlignment(network, task)
+    losses = method.step_losses(source, target, Progress(0, 1))
+    grown = torch.autograd.grad(losses["adversarial"], network.weight, retain_graph=True)[0]
+    assert grown.abs().sum() > 0
+    network.zero_grad()
+    sum(method.adversary_step_losses(Progress(0, 1)).values()).backward()
+    assert network.weight.grad is None, "the discriminator's loss must not reach the network"
+    assert all(parameter.grad is not None for parameter in method.discriminator.parameters())
+
+
+def test_both_kinds_of_maps_are_offered(network, task, source, target):
+    seen = set()
+    for maps in ("softmax", "self-information"):
+        torch.manual_seed(0)
+        method = AdversarialAlignment(network, task, AdversarialAlignment.Hyperparameters(maps=maps, weight=1.0))
+        seen.add(method.step_losses(source, target, Progress(0, 1))["adversarial"].item())
+    assert len(seen) == 2

@@ -1,0 +1,113 @@
+"""The contract: sealed entrances, the label guard's types, hyperparameters, the loss."""
+
+from dataclasses import dataclass, fields
+
+import pytest
+import torch
+
+from methods.base import (
+    IGNORE,
+    Method,
+    MethodError,
+    Needs,
+    Progress,
+    SourceBatch,
+    TargetBatch,
+    Task,
+    choice,
+    make_hyperparameters,
+    tunable,
+)
+
+
+class Plain(Method):
+    """Cross-entropy, with hyperparameters to set."""
+
+    @dataclass(frozen=True)
+    class Hyperparameters:
+        weight: float = tunable(0.5, low=0.1, high=1.0)
+        width: int = tunable(4, low=1, high=8)
+        maps: str = choice("softmax", ("softmax", "entropy"))
+
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+def test_a_target_batch_has_no_place_for_labels():
+    assert {field.name for field in fields(TargetBatch)} == {"images", "domains"}
+
+
+def test_sealed_methods_cannot_be_overridden():
+    with pytest.raises(MethodError, match=r"sealed method step_losses\(\)"):
+        type("Sly", (Plain,), {"step_losses": lambda self: None})
+
+
+def test_a_method_that_did_not_ask_for_target_images_is_not_given_any(network, task, source, target):
+    with pytest.raises(MethodError, match="source labels"):
+        Plain(network, task).step_losses(source, target, Progress(0, 1))
+
+
+def test_a_method_that_asked_for_target_images_must_get_them(network, task, source):
+    greedy = type("Greedy", (Plain,), {"needs": Needs.TARGET_IMAGES})
+    with pytest.raises(MethodError, match="target images"):
+        greedy(network, task).step_losses(source, None, Progress(0, 1))
+
+
+def test_losses_must_come_back(network, task, source):
+    lazy = type("Lazy", (Plain,), {"losses": lambda self, source, target, progress: {}})
+    with pytest.raises(MethodError, match="nothing"):
+        lazy(network, task).step_losses(source, None, Progress(0, 1))
+
+
+def test_the_segmentation_loss_is_the_mean_over_valid_pixels(network, task, source):
+    labels = source.labels.clone()
+    labels[:, :16] = IGNORE
+    batch = SourceBatch(source.images, labels, source.domains)
+    logits = network(source.images)
+    expected = torch.nn.functional.cross_entropy(logits[:, :, 16:], source.labels[:, 16:])
+    torch.testing.assert_close(Plain(network, task).segmentation_loss(batch), expected)
+    torch.testing.assert_close(Plain(network, task).segmentation_loss(batch, logits), expected)
+
+
+def test_a_batch_without_a_valid_pixel_costs_nothing(network, task, source):
+    empty = SourceBatch(source.images, torch.full_like(source.labels, IGNORE), source.domains)
+    loss = Plain(network, task).segmentation_loss(empty)
+    loss.backward()
+    assert loss.item() == 0 and torch.isfinite(network.weight.grad).all()
+
+
+def test_draws_depend_on_seed_purpose_and_step_alone(network, task):
+    def draw(seed, purpose, step):
+        method = Plain(network, task, seed=seed)
+        method.progress = Progress(step, 10)
+        return torch.rand(3, generator=method.generator(purpose)).tolist()
+
+    assert draw(0, "mask", 4) == draw(0, "mask", 4)
+    others = [draw(1, "mask", 4), draw(0, "crop", 4), draw(0, "mask", 5)]
+    assert draw(0, "mask", 4) not in others and len({tuple(other) for other in others}) == 3
+
+
+def test_hyperparameters_are_read_from_text():
+    values = make_hyperparameters(Plain, {"weight": "0.25", "width": "2", "maps": "entropy"})
+    assert (values.weight, values.width, values.maps) == (0.25, 2, "entropy")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"wight": "1"}, "weight, width, maps"),
+        ({"width": "wide"}, "takes a int"),
+        ({"maps": "softmin"}, "one of softmax, entropy"),
+    ],
+)
+def test_wrong_hyperparameters_name_what_is_allowed(given, message):
+    with pytest.raises(MethodError, match=message):
+        make_hyperparameters(Plain, given)
+
+
+def test_a_height_band_holds_no_light():
+    assert Task(("a", "b"), ("red", "green", "blue", "nir", "height")).radiometric_bands == [0, 1, 2, 3]
+
+
+def test_only_the_oracle_sees_target_labels():
+    assert [need for need in Needs if need.is_bound] == [Needs.TARGET_LABELS]

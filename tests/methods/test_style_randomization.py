@@ -1,0 +1,53 @@
+"""Held against YanchaoYang/FDA's own numbers: the swap, and which images and bands it touches."""
+
+import pytest
+import torch
+
+from methods.base import Progress
+from methods.parts.fourier import swap_low_frequencies
+from methods.style_randomization import StyleRandomization, other_domain_partners
+
+
+@pytest.mark.parametrize(("share", "key"), [(0.01, "0p01"), (0.05, "0p05"), (0.09, "0p09"), (0.1, "0p1")])
+def test_the_swap_equals_the_official_numpy_code(fixture_values, share, key):
+    values = fixture_values("fda")
+    images, references = (torch.tensor(values[name], dtype=torch.float64) for name in ("in_src", "in_trg"))
+    swapped = swap_low_frequencies(images, references, share)[0]
+    torch.testing.assert_close(swapped, torch.tensor(values[f"out_np_{key}"]), rtol=0, atol=1e-8)
+
+
+def test_swapping_with_oneself_changes_nothing(source):
+    images = source.images.double()
+    torch.testing.assert_close(swap_low_frequencies(images, images, 0.09), images)
+
+
+def test_only_light_is_changed_and_the_given_batch_stays(network, task, source):
+    method = StyleRandomization(network, task, StyleRandomization.Hyperparameters(probability=1.0))
+    before = source.images.clone()
+    changed, _ = method.augment(source, None, Progress(0, 1))
+    assert torch.equal(source.images, before)
+    assert torch.equal(changed.images[:, 2], before[:, 2]), "a height has no style"
+    assert (changed.images[:, :2] != before[:, :2]).flatten(1).any(1).all()
+    assert torch.equal(changed.labels, source.labels)
+
+
+def test_about_a_share_of_the_images_is_changed(network, task, source):
+    method = StyleRandomization(network, task, StyleRandomization.Hyperparameters(probability=0.25))
+    changed = 0
+    for step in range(100):
+        method.progress = Progress(step, 100)
+        images = method.augment(source, None, method.progress)[0].images
+        changed += int((images != source.images).flatten(1).any(1).sum())
+    assert 60 < changed < 140  # of 400
+
+
+def test_partners_come_from_other_domains():
+    domains = torch.tensor([0, 0, 0, 1, 2])
+    for seed in range(20):
+        partners = other_domain_partners(domains, torch.Generator().manual_seed(seed))
+        assert (domains[partners] != domains).all()
+
+
+def test_with_one_domain_any_image_is_a_partner():
+    partners = other_domain_partners(torch.zeros(5, dtype=torch.int64), torch.Generator().manual_seed(0))
+    assert partners.shape == (5,)

@@ -1,0 +1,128 @@
+"""Cutting a table into folds: what is held out, disjoint zones, gaps, and a fingerprint that is the same anywhere."""
+
+import itertools
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from protocols.base import PARTS, NamedFold, Protocol, ProtocolError, Split, fingerprint
+from protocols.cutting import cut
+
+PROTOCOL = Protocol("tiny", 1, "none", "t", "d", "c", hold_out=("place",))
+
+
+@pytest.fixture
+def patches() -> pd.DataFrame:
+    """Three places in a row, two times, six zones a place (a grid of columns), two patches a zone and time."""
+    rows = []
+    for place, time, zone, patch in itertools.product(range(3), ("2019", "2020"), range(6), range(2)):
+        name = f"p{place}/z{zone}"
+        rows.append(
+            {
+                "id": f"{name}/{time}/{patch}",
+                "image": f"/{name}-{time}-{patch}.tif",
+                "mask": "/m.tif",
+                "place": f"p{place}",
+                "time": time,
+                "zone": name,
+                "x": float(place * 6 + zone),
+                "y": float(patch),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _rows(patches, fold, part):
+    return patches[patches["id"].isin(fold.parts[part])]
+
+
+@pytest.mark.parametrize("hold_out", [("place",), ("time",), ("place", "time")])
+def test_no_zone_and_no_held_out_value_is_on_both_sides(patches, hold_out):
+    folds = cut(replace(PROTOCOL, hold_out=hold_out), patches)
+    assert len(folds) == {("place",): 3, ("time",): 2, ("place", "time"): 6}[hold_out]
+    for fold in folds:
+        seen = [set(_rows(patches, fold, part)["zone"]) for part in PARTS]
+        assert all(not a & b for a, b in itertools.combinations(seen, 2))
+        for column in hold_out:
+            source = set(_rows(patches, fold, "source_train")[column]) | set(_rows(patches, fold, "source_val")[column])
+            target = set(_rows(patches, fold, "target_adapt")[column]) | set(
+                _rows(patches, fold, "target_test")[column]
+            )
+            assert not source & target and target == {fold.held_out[column]}
+
+
+def test_a_joint_fold_drops_what_shares_only_one_axis(patches):
+    fold = cut(replace(PROTOCOL, hold_out=("place", "time")), patches)[0]
+    used = {patch for part in PARTS for patch in fold.parts[part]}
+    rows = patches[patches["id"].isin(used)]
+    assert not ((rows["place"] == "p0") & (rows["time"] == "2020")).any()
+    assert not ((rows["place"] != "p0") & (rows["time"] == "2019")).any()
+
+
+def test_every_place_is_on_both_sides_of_a_held_out_time(patches):
+    for fold in cut(replace(PROTOCOL, hold_out=("time",)), patches):
+        for part in ("source_train", "source_val", "target_adapt", "target_test"):
+            assert set(_rows(patches, fold, part)["place"]) == {"p0", "p1", "p2"}
+
+
+def test_the_order_of_the_table_does_not_matter(patches):
+    folds = cut(PROTOCOL, patches)
+    shuffled = cut(PROTOCOL, patches.sample(frac=1, random_state=3))
+    assert fingerprint(folds) == fingerprint(shuffled)
+
+
+def test_a_lost_or_renamed_patch_changes_the_fingerprint(patches):
+    whole = fingerprint(cut(PROTOCOL, patches))
+    assert fingerprint(cut(PROTOCOL, patches.iloc[1:])) != whole
+    pinned = replace(PROTOCOL, fingerprint=whole)
+    cut(pinned, patches)
+    with pytest.raises(ProtocolError, match="missing, added or renamed"):
+        cut(pinned, patches.iloc[1:])
+
+
+def test_a_gap_drops_source_zones_near_the_target(patches):
+    folds = cut(replace(PROTOCOL, split=Split(gap=2.5)), patches)
+    for fold in folds:
+        source = pd.concat([_rows(patches, fold, part) for part in PARTS[:2]])
+        target = pd.concat([_rows(patches, fold, part) for part in PARTS[2:]])
+        assert min(abs(a - b) for a in source["x"] for b in target["x"]) > 2
+
+
+def test_a_gap_needs_coordinates(patches):
+    patches.loc[0, "x"] = float("nan")
+    with pytest.raises(ProtocolError, match="coordinates"):
+        cut(replace(PROTOCOL, split=Split(gap=2.5)), patches)
+
+
+def test_named_folds_take_validation_from_the_places_listed(patches):
+    named = NamedFold("test", {"place": ("p2",)}, {"place": ("p1",)})
+    protocol = replace(PROTOCOL, hold_out=(), named_folds=(named,), split=Split(adapt_share=0.0))
+    (fold,) = cut(protocol, patches)
+    assert set(_rows(patches, fold, "source_train")["place"]) == {"p0"}
+    assert set(_rows(patches, fold, "source_val")["place"]) == {"p1"}
+    assert len(fold.parts["target_test"]) == 24 and fold.parts["target_adapt"] == ()
+
+
+def test_an_image_without_a_mask_is_refused_where_labels_are_needed(patches):
+    fold = cut(PROTOCOL, patches)[0]
+    bare = patches.copy()
+    bare.loc[bare["id"] == fold.parts["source_train"][0], "mask"] = ""
+    with pytest.raises(ProtocolError, match=r"source_train needs labels.*\.tif"):
+        cut(PROTOCOL, bare)
+    bare = patches.copy()
+    adapt_everywhere = bare["id"].isin([fold.parts["target_adapt"][0]])
+    bare.loc[adapt_everywhere, "mask"] = ""
+    only_first = replace(PROTOCOL, hold_out=(), named_folds=(NamedFold(fold.name, {"place": ("p0",)}),))
+    cut(only_first, bare)  # target_adapt is unlabelled anyway
+
+
+def test_a_catalog_without_the_held_out_places_is_refused(patches):
+    protocol = replace(PROTOCOL, hold_out=(), named_folds=(NamedFold("test", {"place": ("D012",)}),))
+    with pytest.raises(ProtocolError, match="is empty"):
+        cut(protocol, patches)
+
+
+def test_places_without_a_time_cannot_be_held_out_by_time(patches):
+    with pytest.raises(ProtocolError, match="time"):
+        cut(replace(PROTOCOL, hold_out=("time",)), patches.assign(time=""))

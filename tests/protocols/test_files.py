@@ -1,0 +1,57 @@
+"""Protocol files: those shipped are whole, and a wrong one is named with its key."""
+
+import pytest
+
+from protocols import files
+from protocols.base import ProtocolError
+
+GOOD = """
+name = "mine"
+version = 2
+dataset = "world"
+title = "t"
+description = "d"
+confounds = "c"
+hold_out = ["place"]
+"""
+
+
+@pytest.mark.parametrize("name", files.names())
+def test_every_shipped_protocol_can_be_read(name):
+    protocol = files.load(name)
+    assert protocol.name == name and protocol.version >= 1
+    assert protocol.title and protocol.description and protocol.confounds
+    assert len(protocol.fingerprint) == 64 or protocol.dataset == "flair1"
+
+
+def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    assert files.load(str(path)).label == "mine-v2"
+    for digest in ("a" * 64, "b" * 64):
+        files.pin(path, digest)
+        assert files.load(str(path)).fingerprint == digest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (GOOD.replace("title", "titel"), "lacks title"),
+        (GOOD + "speed = 3\n", "has speed; allowed are"),
+        (GOOD.replace('"place"', '"colour"'), "hold_out takes"),
+        (GOOD.replace("hold_out", "# hold_out"), "either hold_out"),
+        (GOOD + "[split]\nadapt = 0.5\n", r"\[split\] has adapt"),
+        (GOOD + "=", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_key(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ProtocolError, match=message) as caught:
+        files.load(str(path))
+    assert "mine.toml" in str(caught.value)
+
+
+def test_an_unknown_name_lists_those_there_are():
+    with pytest.raises(ProtocolError, match="world-leave-times-out"):
+        files.load("world-leave-nothing-out")
