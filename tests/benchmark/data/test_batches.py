@@ -63,7 +63,7 @@ def _holds(store, row, image, label):
 
 
 def test_without_turning_and_cropping_a_batch_is_the_stored_patches(store):
-    images, labels, _ = _batches(store, np.arange(2), crop=32, turn=False, batch_size=2).at(0)
+    images, _, _ = _batches(store, np.arange(2), crop=32, turn=False, batch_size=2).at(0)
     assert {images[i].numpy().tobytes() for i in range(2)} == {store.images[row].tobytes() for row in (0, 1)}
 
 
