@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     if workers > 1:
         warm_up()
     _prepare_world(options)
-    with DecodingBar() as bar:
-        session = Session(plan, bar)
+    with DecodingBar() as decoding:
+        session = Session(plan, decoding)
     labels = options.method or _all_methods()
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
     session.remember(jobs)

@@ -12,6 +12,7 @@ Table = NDArray[np.float64]
 """(folds, seeds), NaN where there is no value."""
 
 RESAMPLES = 2000
+NAN = float("nan")
 MIN_GAIN = 0.01  # of mIoU: below this oracle gain there is no gap to close, and a quotient would be noise
 
 
@@ -39,10 +40,10 @@ def spread(values: Table, seed: int = 0) -> Spread:
     """Summarise a table; NaN everywhere where it holds nothing."""
     known = values[np.isfinite(values).any(1)]
     if not len(known):
-        return Spread(*[float("nan")] * 5, cells=0)
+        return Spread(NAN, NAN, NAN, NAN, NAN, cells=0)
     by_fold = np.nanmean(known, axis=1)
     whole = known[:, np.isfinite(known).all(0)]
-    seed_std = float(whole.mean(0).std(ddof=1)) if whole.shape[1] > 1 else float("nan")
+    seed_std = float(whole.mean(0).std(ddof=1)) if whole.shape[1] > 1 else NAN
     low, high = bootstrap_interval(known, seed)
     return Spread(float(by_fold.mean()), seed_std, low, high, float(by_fold.min()), int(np.isfinite(values).sum()))
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step waits for a transfer
 
+Log = Callable[[dict[str, float], int], None]
+"""Takes metrics and their step."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -94,7 +97,7 @@ def fitted(
     data: FoldData,
     recipe: Recipe,
     seed: int,
-    log: Callable[[dict[str, float], int], None],
+    log: Log,
     report: Callable[[float], None] = lambda fraction: None,
 ) -> Iterator[Trained]:
     """Train, and keep the checkpoints' files until the block ends.
@@ -120,62 +123,99 @@ def _train(
     data: FoldData,
     recipe: Recipe,
     seed: int,
-    log: Callable[[dict[str, float], int], None],
+    log: Log,
     report: Callable[[float], None],
     folder: Path,
 ) -> Trained:
-    method, network, optimizer, adversary_optimizer = _set_up(fabric, method_class, hyperparameters, data, recipe, seed)
-    pools = _pools(fabric, method_class.needs, data, recipe, seed)
-    scheduler = _scheduler(recipe, optimizer)
+    stepper = Stepper(fabric, method_class, hyperparameters, data, recipe, seed, log)
     due = {math.ceil(recipe.steps * (k + 1) / recipe.checkpoints) for k in range(recipe.checkpoints)}
     checkpoints: list[Checkpoint] = []
-    losses = _LossBuffer(log)
     seconds, started = 0.0, time.perf_counter()
-    for step, (source, target) in enumerate(pools):
-        # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
-        torch.manual_seed(address(seed, "step", step))
-        _step(fabric, method, optimizer, adversary_optimizer, source, target, Progress(step, recipe.steps), losses)
-        if recipe.schedule == "poly":
-            scheduler.step()
+    for step, (source, target) in enumerate(_pools(fabric, method_class.needs, data, recipe, seed)):
+        stepper.step(source, target, Progress(step, recipe.steps))
         if (step + 1) % LOG_EVERY == 0:
-            losses.flush()
             report((step + 1) / recipe.steps)
         if step + 1 in due:
-            losses.flush()
+            stepper.losses.flush()
             seconds += time.perf_counter() - started
-            scores = evaluate_part(fabric, method, data, "source_val")
-            if recipe.schedule == "plateau":
-                scheduler.step(scores.loss)
+            scores = evaluate_part(fabric, stepper.method, data, "source_val")
+            stepper.validated(scores.loss)
             checkpoints.append(Checkpoint(step + 1, scores, folder / f"{step + 1}.pt"))
             if fabric.is_global_zero:
-                torch.save(network.state_dict(), checkpoints[-1].file)
+                torch.save(stepper.network.state_dict(), checkpoints[-1].file)
             fabric.barrier()
             started = time.perf_counter()
-    pools_seen = 1 if method_class.needs is not Needs.TARGET_IMAGES else 2
-    return Trained(method, network, checkpoints, seconds, recipe.steps * recipe.batch_size * pools_seen)
+    pools = 2 if method_class.needs is Needs.TARGET_IMAGES else 1
+    images = recipe.steps * recipe.batch_size * pools
+    return Trained(stepper.method, stepper.network, checkpoints, seconds, images)
 
 
-def _set_up(
-    fabric: "Fabric", method_class: type[Method], hyperparameters: Any, data: FoldData, recipe: Recipe, seed: int
-) -> tuple[Method, nn.Module, Any, Any]:
-    """Method, bare network and optimisers, on the device; the same starting weights for every method of a seed."""
-    mean, std = data.store.band_statistics(data.parts["source_train"].rows)
-    bands, classes = len(data.task.bands), len(data.task.classes)
-    bare: nn.Module = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(address(seed, "method"))
-        method = method_class(bare, data.task, hyperparameters, seed)
-        bare = method.prepare(bare)
-    if type(method).perturb is not Method.perturb:
-        bare.perturbation = method.perturb
-    network, optimizer = fabric.setup(bare, _optimizer(recipe, bare))
-    method.network = network
-    adversary_optimizer = None
-    if method.discriminator is not None:
-        adversary_optimizer = method.adversary_optimizer(method.discriminator.parameters())
-        method.discriminator, adversary_optimizer = fabric.setup(method.discriminator, adversary_optimizer)
-    network.train()
-    return method, bare, optimizer, adversary_optimizer
+class Stepper:
+    """A method with its network and optimisers on the device, and the step that all methods share.
+
+    Attributes:
+        method: whose network and adversary are wrapped for the device.
+        network: the bare network, the same object the method trains.
+        losses: those not logged yet.
+    """
+
+    def __init__(
+        self,
+        fabric: "Fabric",
+        method_class: type[Method],
+        hyperparameters: Any,
+        data: FoldData,
+        recipe: Recipe,
+        seed: int,
+        log: Log,
+    ) -> None:
+        mean, std = data.store.band_statistics(data.parts["source_train"].rows)
+        bands, classes = len(data.task.bands), len(data.task.classes)
+        # The starting weights are the same for every method of a seed.
+        self.network: Any = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(address(seed, "method"))
+            self.method = method_class(self.network, data.task, hyperparameters, seed)
+            self.network = self.method.prepare(self.network)
+        if method_class.perturb is not Method.perturb:
+            self.network.perturbation = self.method.perturb
+        self.method.network, self._optimizer = fabric.setup(self.network, _optimizer(recipe, self.network))
+        self._adversary_optimizer: Any = None
+        if self.method.discriminator is not None:
+            optimizer = self.method.adversary_optimizer(self.method.discriminator.parameters())
+            self.method.discriminator, self._adversary_optimizer = fabric.setup(self.method.discriminator, optimizer)
+        self.network.train()
+        self.losses = _LossBuffer(log)
+        self._fabric, self._recipe, self._seed = fabric, recipe, seed
+        self._scheduler = _scheduler(recipe, self._optimizer)
+
+    def step(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> None:
+        """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
+        # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
+        torch.manual_seed(address(self._seed, "step", progress.step))
+        method, adversary = self.method, self.method.discriminator
+        self._optimizer.zero_grad(set_to_none=True)
+        if adversary is not None:
+            adversary.requires_grad_(False)
+        losses = method.step_losses(source, target, progress)
+        self._fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+        self._optimizer.step()
+        if adversary is not None:
+            adversary.requires_grad_(True)
+            self._adversary_optimizer.zero_grad(set_to_none=True)
+            adversary_losses = method.adversary_step_losses(progress)
+            self._fabric.backward(sum(adversary_losses.values()))  # type: ignore[arg-type]
+            self._adversary_optimizer.step()
+            losses = losses | adversary_losses
+        method.after_step(progress)
+        self.losses.add(losses, progress.step)
+        if self._recipe.schedule == "poly":
+            self._scheduler.step()
+
+    def validated(self, loss: float) -> None:
+        """Hear of a new source validation loss."""
+        if self._recipe.schedule == "plateau":
+            self._scheduler.step(loss)
 
 
 def _pools(
@@ -215,43 +255,17 @@ def _batches(data: FoldData, name: str, recipe: Recipe, seed: int, *, with_label
     )
 
 
-def _step(
-    fabric: "Fabric",
-    method: Method,
-    optimizer: Any,
-    adversary_optimizer: Any,
-    source: SourceBatch,
-    target: TargetBatch | None,
-    progress: Progress,
-    buffer: "_LossBuffer",
-) -> None:
-    """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
-    optimizer.zero_grad(set_to_none=True)
-    if method.discriminator is not None:
-        method.discriminator.requires_grad_(False)
-    losses = method.step_losses(source, target, progress)
-    fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
-    optimizer.step()
-    if method.discriminator is not None:
-        method.discriminator.requires_grad_(True)
-        adversary_optimizer.zero_grad(set_to_none=True)
-        adversary_losses = method.adversary_step_losses(progress)
-        fabric.backward(sum(adversary_losses.values()))  # type: ignore[arg-type]
-        adversary_optimizer.step()
-        losses = losses | adversary_losses
-    method.after_step(progress)
-    buffer.add(losses, progress.step)
-
-
 class _LossBuffer:
     """Losses stay on the device and are handed on, checked, in blocks."""
 
-    def __init__(self, log: Callable[[dict[str, float], int], None]) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
         self._waiting: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, losses: dict[str, Tensor], step: int) -> None:
         self._waiting.append((step, list(losses), torch.stack([loss.detach() for loss in losses.values()])))
+        if len(self._waiting) >= LOG_EVERY:
+            self.flush()
 
     def flush(self) -> None:
         for step, names, stacked in self._waiting:

@@ -86,7 +86,14 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         log = run.log if devices == 1 else None
         method, hyperparameters = parse_label(job.label)
         outcome: Outcome = fabric.launch(
-            train_and_score, method, hyperparameters, data, recipe, job.seed, log, report if devices == 1 else None
+            train_and_score,  # type: ignore[arg-type]  # its further arguments are passed on
+            method,
+            hyperparameters,
+            data,
+            recipe,
+            job.seed,
+            log,
+            report if devices == 1 else None,
         )
         for step, losses in outcome.curves:
             run.log(losses, step)
@@ -192,7 +199,7 @@ def _by_domain(scores: Scores) -> dict[str, Confusion]:
 
 def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> list[Path]:
     """The record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
-    matrices = {
+    matrices: dict[str, Any] = {
         f"{step}/{part}/{zone}": confusion
         for part, scores in (("source_val", outcome.source_val), ("target_test", outcome.target))
         for step, score in zip(outcome.steps, scores, strict=True)
@@ -207,8 +214,8 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     (folder / "confusion").mkdir()
     header = ",".join(["true \\ predicted", *bench.task.classes])
     for domain, confusion in _by_domain(chosen).items():
-        rows = zip([*bench.task.classes, "(ignored)"], confusion.tolist(), strict=True)
-        lines = [header, *(",".join([name, *map(str, counts)]) for name, counts in rows)]
+        counted = zip([*bench.task.classes, "(ignored)"], confusion.tolist(), strict=True)
+        lines = [header, *(",".join([name, *map(str, counts)]) for name, counts in counted)]
         (folder / "confusion" / f"{slug(domain)}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     rows = outcome.panel_rows

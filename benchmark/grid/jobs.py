@@ -137,7 +137,8 @@ class Bench:
     def dataset_fact(self) -> DatasetFact:
         """The data set as MLflow shows it beside a run."""
         source = str(self.plan.data or "default")
-        return DatasetFact(self.catalog.name, self.store.digest, source, self.catalog.domain.value_counts().to_dict())
+        patches = {str(domain): int(count) for domain, count in self.catalog.domain.value_counts().items()}
+        return DatasetFact(self.catalog.name, self.store.digest, source, patches)
 
     def _job(self, label: str, fold: str, seed: int) -> Job:
         method, hyperparameters = parse_label(label)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics
 from benchmark.errors import TrackingError
@@ -140,7 +141,7 @@ def describe(protocol: Protocol) -> str:
     return f"**{protocol.title}.** {protocol.description.strip()}\n\n*What it confounds:* {protocol.confounds.strip()}"
 
 
-def _read_grid(tracker: Tracker, experiment: str, comparison: str) -> dict:  # type: ignore[type-arg]
+def _read_grid(tracker: Tracker, experiment: str, comparison: str) -> dict[str, Any]:
     text = tracker.tags(experiment).get(f"landshift.grid.{comparison}")
     return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}}
 

@@ -1,0 +1,101 @@
+"""Networks: any bands and sizes, weights from the seed alone or from a local file, and one clear line offline."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from benchmark import network as network_module
+from benchmark.errors import NetworkError
+from benchmark.network import NetworkSettings, build_network
+
+SMALL = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))
+
+
+def _build(settings=SMALL, bands=5, seed=0):
+    return build_network(settings, bands, 4, np.zeros(bands), np.ones(bands), seed)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 50), (7, 9)])
+def test_images_of_any_size_give_logits_of_that_size(size):
+    assert _build().eval()(torch.rand(2, 5, *size)).shape == (2, 4, *size)
+
+
+def test_raw_pixels_are_normalised_inside():
+    mean, std = np.array([100.0, 50, 20, 10, 5]), np.array([10.0, 5, 4, 3, 2])
+    inside = build_network(SMALL, 5, 4, mean, std, 0).eval()
+    images = torch.rand(1, 5, 16, 16) * 255
+    scale = [torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std)]
+    torch.testing.assert_close(inside(images), _build().eval()((images - scale[0]) / scale[1]))
+
+
+def test_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    first = _build().state_dict()
+    before = torch.get_rng_state()
+    second = _build().state_dict()
+    assert torch.equal(before, torch.get_rng_state()), "the global generator is left as it was"
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(value, _build(seed=1).state_dict()[name]) for name, value in first.items())
+
+
+def test_a_stage_can_be_perturbed_in_training_only():
+    network = _build()
+    seen = []
+    network.perturbation = lambda stage, features: seen.append(stage) or features * 0
+    network.train()
+    changed = network(torch.rand(2, 5, 16, 16))
+    assert seen == list(network.stages) and len(seen) == 2
+    network.eval()
+    assert len(seen) == 2 and not torch.equal(network(torch.rand(2, 5, 16, 16)), changed)
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_encoder_weights_come_from_a_local_file_for_any_number_of_bands(tmp_path, suffix):
+    donor = build_network(SMALL, 3, 4, np.zeros(3), np.ones(3), 7).model.encoder
+    path = tmp_path / f"weights{suffix}"
+    state = {name: value.contiguous() for name, value in donor.model.state_dict().items()} | {
+        "fc.weight": torch.zeros(2)
+    }
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    settings = NetworkSettings(SMALL.architecture, SMALL.encoder, str(path), 2, (8, 8))
+    loaded = _build(settings)
+    ours, theirs = loaded.model.encoder.model.state_dict(), donor.model.state_dict()
+    same = [name for name in theirs if ours[name].shape == theirs[name].shape]
+    assert len(same) == len(theirs) - 1, "all but the first layer, which has more bands now"
+    assert all(torch.equal(ours[name], theirs[name]) for name in same)
+    assert loaded(torch.rand(2, 5, 16, 16)).shape == (2, 4, 16, 16)
+
+
+def test_a_file_of_another_encoder_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"conv.weight": torch.zeros(3)}, path)
+    with pytest.raises(NetworkError, match=r"weights\.pth does not fit the encoder: \d+ of \d+ weights"):
+        _build(NetworkSettings(SMALL.architecture, SMALL.encoder, str(path), 2, (8, 8)))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(NetworkError, match=r"no file /nowhere/x\.pth"):
+        _build(NetworkSettings(SMALL.architecture, SMALL.encoder, "/nowhere/x.pth", 2, (8, 8)))
+
+
+def test_without_a_network_pretrained_weights_fail_at_once(monkeypatch):
+    monkeypatch.setattr(network_module, "HUB", ("127.0.0.1", 9))  # nothing listens there
+    started = time.monotonic()
+    with pytest.raises(NetworkError, match=r"cannot be reached.*--encoder-weights"):
+        _build(NetworkSettings("unet", "resnet34", "imagenet"))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("settings", [NetworkSettings("unet", "resnet3"), NetworkSettings("unett", "resnet34")])
+def test_unknown_names_are_one_line(settings):
+    with pytest.raises(NetworkError, match="cannot build"):
+        _build(settings)
+
+
+def test_the_flair_baseline_has_the_published_size():
+    network = _build(NetworkSettings("unet", "resnet34"))
+    assert 24.0e6 < sum(parameter.numel() for parameter in network.parameters()) < 24.8e6

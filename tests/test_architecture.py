@@ -1,0 +1,74 @@
+"""The arrows between rooms, the length of files, and what a quick command may import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = sorted(path for top in ("benchmark", "methods", "protocols") for path in (REPOSITORY / top).rglob("*.py"))
+# Floors of benchmark from the top; a room imports only from floors below its own.
+FLOORS = (
+    {"cli"},
+    {"commands"},
+    {"terminal", "bench"},
+    {"grid"},
+    {"training", "report"},
+    {"comparison", "evaluation", "recipe"},
+    {"figures", "data"},
+    {"network", "selection", "statistics", "tracking"},
+    {"errors"},
+)
+
+
+def _imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module == "benchmark" else {node.module}
+            )
+    return found
+
+
+def _floor(module: str) -> int:
+    room = module.split(".")[1]
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_arrows_go_down(path):
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    imports = _imports(path)
+    if parts[0] in ("methods", "protocols"):
+        others = {"benchmark", "methods", "protocols"} - {parts[0]}
+        assert not {name for name in imports if name.split(".")[0] in others}
+    elif parts[1] != "__init__":
+        mine = _floor(".".join(parts))
+        for name in imports:
+            if name.startswith("benchmark."):
+                same_room = name.split(".")[1] == parts[1]
+                within = same_room or {parts[1], name.split(".")[1]} <= {"figures", "data"}
+                assert within or _floor(name) > mine, f"{'.'.join(parts)} imports {name}"
+
+
+@pytest.mark.parametrize(("library", "room"), [("mlflow", "tracking")])
+def test_a_library_is_known_to_one_room(library, room):
+    users = {path for path in SOURCES if any(name.split(".")[0] == library for name in _imports(path))}
+    assert users and all(path.relative_to(REPOSITORY).parts[1] == room for path in users)
+
+
+def test_no_file_is_too_long():
+    assert [str(path) for path in SOURCES if len(path.read_text().splitlines()) > 400] == []
+
+
+def test_help_answers_without_the_heavy_imports():
+    code = "import sys, benchmark.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch','mlflow','numpy','pandas','rasterio','matplotlib') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert "examples:" in answer.stdout and answer.stdout.endswith("[]\n")
