@@ -41,11 +41,15 @@ DEMO = {
         "oracle",
     ],
 }
+DEMO_RECIPE = {"recipe_steps": 80, "recipe_checkpoints": 2}  # the published comparison takes 200 steps
 
 
 def demo(options: argparse.Namespace) -> int:
-    """``landshift demo``: one fixed ``landshift run`` on the world."""
+    """``landshift demo``: one fixed ``landshift run`` on the world, short enough to wait for."""
     vars(options).update(DEMO)
+    for name, value in DEMO_RECIPE.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     status = run(options)
     where = "" if options.results == Path("results") else f" --results {options.results}"
     print(f"\nOpen the comparison in the MLflow UI:  {_program()} ui{where}")
@@ -114,10 +118,11 @@ def report(options: argparse.Namespace) -> int:
     markdown = "\n\n".join(parts)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
-    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n![](comparison.png)\n\n{markdown}\n"
+    draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / "comparison.png")
+    figure = "![](comparison.png)\n\n" if (folder / "comparison.png").is_file() else ""
+    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{figure}{markdown}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
-    draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / "comparison.png")
     publish(tracker, experiment, protocol, state, markdown)
     print_comparison(state.lines, empty, shared)
     if state.others:
@@ -205,7 +210,9 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
 
 def world(options: argparse.Namespace) -> int:
     """``landshift world``: generate a world."""
+    from benchmark.data.flair import read_flair
     from benchmark.data.synthetic import World
+    from benchmark.figures import domain_sheet
     from benchmark.terminal import generate_with_bar
 
     strengths = {shift: getattr(options, shift) for shift in WORLD_SHIFTS}
@@ -213,7 +220,9 @@ def world(options: argparse.Namespace) -> int:
         generate_with_bar(World(seed=options.seed, **strengths), options.folder)
     except (ValueError, FileExistsError) as error:
         raise SettingsError(str(error)) from error
-    print(f"the world is in {options.folder}; use it with --data {options.folder}")
+    domain_sheet(read_flair(options.folder, name="world")).save(options.folder / "world.png")
+    print(f"the world is in {options.folder}, a picture of its domains in {options.folder}/world.png")
+    print(f"use it with --data {options.folder}")
     return 0
 
 

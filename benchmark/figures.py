@@ -1,12 +1,15 @@
-"""Pictures of patches: image, truth and prediction side by side, in the classes' colours."""
+"""Pictures of patches in the classes' colours: predictions beside the truth, and domains beside each other."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
+from benchmark.data.raster import read_patches
 
 SIDE = 192  # pixels of a patch in the picture
 GAP = 6
@@ -53,3 +56,44 @@ def prediction_panel(
         draw.rectangle((left, top, left + 12, top + 12), fill=color, outline="black")
         draw.text((left + 18, top), name, fill="black")
     return canvas
+
+
+def domain_sheet(catalog: Catalog) -> Image.Image:
+    """One row a place, one column a time: the same ground in each, and its classes on the right.
+
+    For each place the zone with the most classes is shown, its patches put together by their coordinates.
+    """
+    times = sorted(catalog.patches["time"].unique())
+    sheets = []
+    for _, patches in catalog.patches.groupby("place"):
+        zone = max(sorted(patches["zone"].unique()), key=lambda zone: _variety(catalog, patches, zone, times[0]))
+        scenes = [_scene(catalog, patches[(patches["zone"] == zone) & (patches["time"] == time)]) for time in times]
+        sheets.append([rgb for rgb, _ in scenes] + [scenes[0][1]])
+    side = 2 * SIDE
+    canvas = Image.new("RGB", (len(sheets[0]) * (side + GAP) + GAP, len(sheets) * (side + GAP) + GAP), "white")
+    for row, pictures in enumerate(sheets):
+        for column, picture in enumerate(pictures):
+            scaled = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+            canvas.paste(scaled, (GAP + column * (side + GAP), GAP + row * (side + GAP)))
+    return canvas
+
+
+def _variety(catalog: Catalog, patches: pd.DataFrame, zone: str, time: str) -> int:
+    rows = patches[(patches["zone"] == zone) & (patches["time"] == time)]
+    return len(
+        {value for _, row in rows.iterrows() for value in np.unique(read_patches(catalog, row.to_frame().T).masks)}
+    )
+
+
+def _scene(catalog: Catalog, rows: pd.DataFrame) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The patches of a zone at one time as one picture, and their classes as another."""
+    across, down = (np.unique(values, return_inverse=True)[1] for values in (rows["x"], -rows["y"]))
+    size = catalog.patch_size
+    shape = (size * (int(down.max()) + 1), size * (int(across.max()) + 1), 3)
+    rgb, classes = np.full(shape, 255, np.uint8), np.full(shape, 255, np.uint8)
+    for (_, row), right, below in zip(rows.iterrows(), across, down, strict=True):
+        decoded = read_patches(catalog, row.to_frame().T)
+        place = np.s_[below * size : (below + 1) * size, right * size : (right + 1) * size]
+        rgb[place] = to_rgb(decoded.images, catalog.bands)[0]
+        classes[place] = colorize(decoded.masks, catalog.classes)[0]
+    return rgb, classes

@@ -96,6 +96,8 @@ def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, p
     from matplotlib import pyplot as plt
 
     ordered = sorted((line for line in lines if line.target.cells), key=lambda line: (not line.bound, line.target.mean))
+    if not ordered:
+        return  # nothing is done yet, and an empty figure would say less than the reasons in the text
     names = [line.method for line in ordered]
     height = 1.6 + 0.5 * len(ordered)
     figure, (left, right) = plt.subplots(

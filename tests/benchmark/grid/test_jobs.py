@@ -1,0 +1,90 @@
+"""Jobs: their identity says all that a result depends on, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import SettingsError
+from benchmark.grid.jobs import Bench, parse_label
+from methods import registry
+from methods.base import MethodError
+
+
+def _identity(bench, label="source-only", fold="2019", seed=0):
+    (job,) = bench.jobs([label], [seed], [fold])
+    return job.identity
+
+
+def test_the_grid_is_every_combination_seed_after_seed(bench):
+    jobs = bench.jobs(["source-only", "oracle"], [0, 1])
+    assert len(jobs) == 2 * 2 * 2 and len({job.identity for job in jobs}) == 8
+    assert [job.seed for job in jobs] == [0] * 4 + [1] * 4
+
+
+def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch):
+    identities = {
+        _identity(bench),
+        _identity(bench, seed=1),
+        _identity(bench, fold="2020"),
+        _identity(bench, "entropy-minimization"),
+        _identity(bench, "entropy-minimization[weight=0.01]"),
+        _identity(Bench(replace(plan, recipe=replace(plan.recipe, steps=5)))),
+        _identity(Bench(replace(plan, recipe=replace(plan.recipe, precision="bf16-mixed")))),
+    }
+    monkeypatch.setattr(registry, "code_digest", lambda method: "other code")
+    identities.add(_identity(bench))
+    assert len(identities) == 8
+
+
+def test_device_and_folders_do_not_change_the_identity(bench, plan, tmp_path):
+    elsewhere = replace(plan, results=tmp_path, accelerator="auto", devices=2)
+    assert _identity(Bench(elsewhere)) == _identity(bench)
+
+
+def test_a_default_written_out_is_the_default(bench):
+    assert _identity(bench, "entropy-minimization[weight=0.001]") == _identity(bench, "entropy-minimization")
+
+
+def test_a_method_that_needs_target_images_is_skipped_where_there_are_none(plan, protocol_file, tmp_path):
+    protocol = tmp_path / "blind.toml"
+    text = Path(protocol_file).read_text().replace('hold_out = ["time"]', "")
+    protocol.write_text(text + '[split]\nadapt_share = 0.0\n[[fold]]\nname = "t"\ntarget = {place = ["D901"]}\n')
+    bench = Bench(replace(plan, protocol=str(protocol)))
+    reasons = {job.label: job.skip for job in bench.jobs(["source-only", "entropy-minimization", "oracle"], [0])}
+    assert reasons["source-only"] == ""
+    assert "no target_adapt part" in reasons["entropy-minimization"] and "no target_adapt part" in reasons["oracle"]
+
+
+def test_the_oracle_is_skipped_where_target_images_have_no_masks(bench, monkeypatch):
+    bare = bench.catalog.patches.copy()
+    bare.loc[bare["id"] == bench.folds["2019"].parts["target_adapt"][0], "mask"] = ""
+    monkeypatch.setattr(bench, "catalog", replace(bench.catalog, patches=bare))
+    (job,) = bench.jobs(["oracle"], [0], ["2019"])
+    assert "have no mask" in job.skip
+
+
+def test_an_unknown_fold_is_named_with_those_there_are(bench):
+    with pytest.raises(SettingsError, match="no fold 1999; it has 2019, 2020"):
+        bench.jobs(["source-only"], [0], ["1999"])
+
+
+@pytest.mark.parametrize("label", ["source-only[", "entropy-minimization[weight]", "source-only]x["])
+def test_a_malformed_label_is_refused(label):
+    with pytest.raises(MethodError, match="given as name"):
+        parse_label(label)
+
+
+def test_facts_tell_all_that_the_interface_searches_for(bench):
+    (job,) = bench.jobs(["entropy-minimization"], [3], ["2020"])
+    facts = bench.facts(job)
+    assert facts["method"] == "entropy-minimization" and facts["needs"] == "target images"
+    assert (facts["held_out_place"], facts["held_out_time"], facts["seed"]) == ("none", "2020", 3)
+    assert facts["hp/weight"] == 0.001 and facts["identity"] == job.identity
+    for name in ("network", "steps", "fingerprint", "dataset_digest", "code_version", "rule", "protocol_version"):
+        assert facts[name]
+
+
+def test_a_bound_is_not_chosen_by_source_validation(bench):
+    rules = {job.label: bench.facts(job)["rule"] for job in bench.jobs(["source-only", "oracle"], [0], ["2019"])}
+    assert rules == {"source-only": "source-validation", "oracle": "last-step"}

@@ -1,0 +1,66 @@
+"""Worker processes: several at once, one that is killed, and a call that is interrupted."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmark.grid.session import Session
+
+pytestmark = pytest.mark.slow
+
+
+def _run(session, jobs, workers, on_progress=lambda job, share: None):
+    ends = []
+    session.run(jobs, workers, on_progress, ends.append)
+    return {end.job.identity: end for end in ends}
+
+
+def test_workers_give_the_numbers_that_one_process_gives(session):
+    jobs = session.bench.jobs(["source-only", "style-randomization"], [11, 12])
+    several = _run(session, jobs, 2)
+    alone = _run(session, jobs, 1)
+    assert len(several) == 8 and all(several[k].miou == alone[k].miou and not several[k].error for k in several)
+
+
+def test_a_killed_worker_costs_its_job_only(plan, tmp_path):
+    from dataclasses import replace
+
+    long = replace(plan, results=tmp_path, recipe=replace(plan.recipe, steps=400))
+    session = Session(long)
+    jobs = session.bench.jobs(["source-only"], [0, 1, 2], ["2020"])
+    killed = []
+
+    def kill_first(job, share):
+        if not killed:
+            running = [r for r in session.tracker.cells(session.experiment) if r.identity == job.identity]
+            killed.append(job.identity)
+            os.kill(int(running[0].tags["landshift.owner"].split(" ")[1]), signal.SIGKILL)
+
+    ends = _run(session, jobs, 2, kill_first)
+    assert len(ends) == 3
+    assert "SIGKILL" in ends[killed[0]].error
+    assert [bool(end.error) for identity, end in ends.items() if identity != killed[0]] == [False, False]
+    assert session.tracker.close_stale(session.experiment) == 1
+    assert [job.identity for job in session.left(jobs)] == killed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_call_keeps_what_is_finished_and_the_next_goes_on(plan, tmp_path, number):
+    command = [
+        *(sys.executable, "-m", "benchmark.cli", "run", plan.protocol, "--data", str(plan.data)),
+        *("--method", "source-only", "--seeds", "0,1,2", "--folds", "2020", "--workers", "2", "--steps", "150"),
+        *("--results", str(tmp_path), "--stores", str(plan.stores), "--accelerator", "cpu"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while "[1/3]" not in (line := process.stdout.readline()):
+        assert line, "ended before the first run did"
+    process.send_signal(number)
+    assert process.wait(60) == 130
+    time.sleep(1)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    done = int(again.stdout.split(" done before")[0].split()[-1])
+    assert 1 <= done < 3 and "FAILED" not in again.stdout

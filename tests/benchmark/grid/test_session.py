@@ -1,0 +1,127 @@
+"""From jobs to a comparison in MLflow: finished ones stay, failed ones say why, and the rest goes on."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from benchmark.comparison import summary_metrics
+from benchmark.evaluation import miou
+from benchmark.grid.session import publish, standing
+from methods.base import Method
+
+LABELS = ["source-only", "oracle", "tests_failing:Failing"]
+
+
+class Failing(Method):
+    """Breaks on seed 1."""
+
+    def losses(self, source, target, progress):
+        if self.seed == 1:
+            raise RuntimeError("no idea\nwhat to do")
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+@pytest.fixture(scope="module")
+def ended(session, monkeypatch_module):
+    """All jobs of three methods, one fold and two seeds, run once."""
+    jobs = session.bench.jobs(LABELS, [0, 1], ["2020"])
+    session.remember(jobs)
+    ends = []
+    session.run(jobs, 1, lambda job, share: None, ends.append)
+    return jobs, ends
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    import sys
+
+    sys.modules["tests_failing"] = sys.modules[__name__]
+    yield
+    del sys.modules["tests_failing"]
+
+
+def test_a_failed_job_says_why_and_the_rest_goes_on(session, ended):
+    _, ends = ended
+    assert [bool(end.error) for end in ends] == [False, False, False, False, False, True]
+    assert "RuntimeError: no idea what to do" in ends[-1].error
+    record = session.tracker.cells(session.experiment)[-1]
+    assert record.status == "FAILED" and "no idea" in (record.error or "")
+
+
+def test_a_finished_job_is_not_run_again_and_a_failed_one_is(session, ended):
+    jobs, _ = ended
+    assert session.left(jobs) == [jobs[-1]]
+
+
+def test_a_run_holds_every_fact_metric_and_artifact(session, ended):
+    jobs, ends = ended
+    record = session.tracker.finished(session.experiment)[jobs[0].identity]
+    assert record.facts["method"] == "source-only" and record.tags["fold"] == "2020"
+    metrics = record.metrics
+    assert metrics["target/miou"] == pytest.approx(ends[0].miou)
+    for name in ("source_val/miou", "target/f1", "target/overall_accuracy", "target/iou/water", "selected/drop"):
+        assert name in metrics
+    assert {"target_domain/d901_2020/miou", "selection/oracle-rule/target_miou"} <= set(metrics)
+    assert metrics["selection/oracle-rule/target_miou"] >= metrics["selection/last-step/target_miou"]
+    names = {str(path.relative_to(record.artifacts)) for path in record.artifacts.rglob("*") if path.is_file()}
+    assert {"confusions.npz", "weights.safetensors", "settings.json", "panel.png", "confusion/d901_2020.csv"} <= names
+    assert json.loads((record.artifacts / "settings.json").read_text())["recipe"]["steps"] == 4
+    assert Image.open(record.artifacts / "panel.png").width > 500
+    assert load_file(record.artifacts / "weights.safetensors")
+
+
+def test_the_metrics_can_be_computed_again_from_the_record(session, ended):
+    record = session.tracker.finished(session.experiment)[ended[0][0].identity]
+    matrices = np.load(record.artifacts / "confusions.npz")
+    step = int(record.metrics["selected/step"])
+    total = sum(matrices[key] for key in matrices if key.startswith(f"{step}/target_test/"))
+    assert miou(total) == pytest.approx(record.metrics["target/miou"])
+    assert len({key.rpartition("/target_test/")[2] for key in matrices if "/target_test/" in key}) == len(
+        set(session.bench.fold_data("2020").parts["target_test"].zones)
+    )
+
+
+def test_the_same_job_gives_the_same_numbers(session, ended):
+    jobs, ends = ended
+    again = []
+    session.run(jobs[:1], 1, lambda job, share: None, again.append)
+    assert again[0].miou == ends[0].miou
+
+
+def test_the_standing_names_every_cell(session, ended):
+    state = standing(session.tracker, session.experiment)
+    status = {(cell.method, cell.seed): (cell.status, cell.reason) for cell in state.cells}
+    assert status["source-only", 0] == ("done", "")
+    failed, reason = status["tests_failing:Failing", 1]
+    assert failed == "failed" and "no idea" in reason
+    assert state.grid.control == "source-only" and state.grid.bounds == {"oracle"}
+    lines = {line.method: line for line in state.lines}
+    assert lines["source-only"].target.cells == 2 and lines["tests_failing:Failing"].target.cells == 1
+    assert lines["source-only"].gain.mean == 0
+
+
+def test_other_settings_are_left_aside(session, ended, plan):
+    from dataclasses import replace
+
+    from benchmark.grid.session import Session
+
+    other = Session(replace(plan, recipe=replace(plan.recipe, steps=3)))
+    jobs = other.bench.jobs(["source-only"], [0], ["2020"])
+    other.remember(jobs)
+    other.run(jobs, 1, lambda job, share: None, lambda end: None)
+    newest = standing(other.tracker, other.experiment)
+    assert [cell.method for cell in newest.cells] == ["source-only"] and newest.others >= 5
+    older = standing(session.tracker, session.experiment, session.bench.comparison)
+    assert len(older.cells) == 6 and older.others == 1
+
+
+def test_summaries_carry_the_numbers_of_the_comparison(session, ended):
+    state = standing(session.tracker, session.experiment, session.bench.comparison)
+    publish(session.tracker, session.experiment, session.bench.protocol, state, "| a | table |")
+    publish(session.tracker, session.experiment, session.bench.protocol, state, "| a | table |")
+    assert "| a | table |" in session.tracker.tags(session.experiment)["mlflow.note.content"]
+    line = state.lines[0]
+    assert summary_metrics(line)["summary/target_miou_mean"] == line.target.mean

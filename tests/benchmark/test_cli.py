@@ -1,0 +1,100 @@
+"""The command line in this process: what it prints, writes and refuses."""
+
+import pytest
+
+from benchmark.cli import main
+
+
+def _run(plan, tmp_path, *more):
+    options = ["--data", str(plan.data), "--results", str(tmp_path), "--stores", str(plan.stores), "--workers", "1"]
+    small = ["--steps", "2", "--checkpoints", "1", "--batch-size", "2", "--accelerator", "cpu"]
+    return main(["run", plan.protocol, *options, *small, *more])
+
+
+@pytest.fixture(scope="module")
+def plan(world, protocol_file, stores):
+    from argparse import Namespace
+
+    return Namespace(data=world, protocol=str(protocol_file), stores=stores)
+
+
+def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, capsys):
+    arguments = ["--method", "source-only", "--method", "oracle", "--folds", "2020", "--seeds", "0,1"]
+    assert _run(plan, tmp_path, *arguments) == 0
+    first = capsys.readouterr().out
+    assert "4 runs, 0 done before, 0 skipped, 4 to do" in first and "[4/4] oracle, 2020, seed 1: target mIoU" in first
+    assert "oracle (bound)" in first
+    assert {path.name for path in (tmp_path / "tiny-v1").iterdir()} == {"comparison.md", "comparison.png", "cells.csv"}
+    assert _run(plan, tmp_path, *arguments) == 0
+    assert "4 done before, 0 skipped, 0 to do" in capsys.readouterr().out
+    assert main(["report", plan.protocol, "--results", str(tmp_path), "--output", str(tmp_path / "elsewhere")]) == 0
+    assert "| source-only |" in (tmp_path / "elsewhere" / "comparison.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--method", "source-olny"], "there is no method 'source-olny'; there are"),
+        (["--method", "entropy-minimization[wait=1]"], "has no hyperparameter 'wait'; it has weight"),
+        (["--folds", "1999"], "has no fold 1999; it has 2019, 2020"),
+        (["--preset", "huge"], "there is no preset 'huge'; there are tiny, flair-baseline"),
+        (["--encoder", "resnet3", "--method", "source-only", "--folds", "2020"], "cannot build unet on resnet3"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_that_names_what_is_allowed(plan, tmp_path, capsys, more, message):
+    assert _run(plan, tmp_path, *more) == 1
+    printed = capsys.readouterr()
+    assert message in printed.err + printed.out and "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "no-such-protocol"], "there is no protocol 'no-such-protocol'; there are"),
+        (["run", "dubai-leave-one-place-out", "--data", "/nowhere"], "/nowhere"),
+        (["protocols", "show", "x"], "there is no protocol 'x'"),
+        (["protocols", "show"], "needs a name"),
+        (["methods", "x"], "there is no method 'x'"),
+        (["ui", "--results", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_other_commands_refuse_in_one_line_too(arguments, message, capsys):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["run", "x", "--seeds", "a"], ["run", "x", "--workers", "0"], ["fly"]])
+def test_arguments_that_cannot_be_read_exit_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2 and "allowed" in capsys.readouterr().err + "allowed"
+
+
+def test_methods_are_listed_with_their_hyperparameters(capsys):
+    assert main(["methods"]) == 0
+    text = capsys.readouterr().out
+    assert "entropy-minimization  (sees target images)" in text and "weight = 0.001   [1e-05 to 0.1, log]" in text
+    assert main(["methods", "adversarial-alignment"]) == 0
+    assert "Tsai et al." in capsys.readouterr().out
+
+
+def test_protocols_are_listed_and_shown(plan, capsys):
+    assert main(["protocols"]) == 0
+    assert "flair1-official  v1  not pinned" in capsys.readouterr().out
+    assert main(["protocols", "show", plan.protocol, "--data", str(plan.data)]) == 0
+    assert "target_adapt" in capsys.readouterr().out
+
+
+def test_a_world_is_generated_and_a_wrong_one_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("benchmark.data.synthetic.World", _tiny_world)
+    assert main(["world", str(tmp_path / "flat"), "--phenology", "0"]) == 0
+    assert (tmp_path / "flat" / "world.json").is_file()
+    assert main(["world", str(tmp_path / "x"), "--sun", "-1"]) == 1
+    assert "sun" in capsys.readouterr().err
+
+
+def _tiny_world(**settings):
+    from benchmark.data.synthetic.world import World
+
+    return World(places=1, times=1, zones=1, zone_side=1, patch_size=16, **settings)

@@ -1,0 +1,25 @@
+"""Pictures: the right bands, the classes' colours, and black where the truth is ignored."""
+
+import numpy as np
+
+from benchmark.data.classes import FLAIR_13, IGNORE
+from benchmark.figures import GAP, SIDE, colorize, prediction_panel, to_rgb
+
+
+def test_bands_are_shown_by_name():
+    images = np.arange(4, dtype=np.uint8).reshape(1, 4, 1, 1)
+    assert to_rgb(images, ("nir", "red", "green", "blue"))[0, 0, 0].tolist() == [1, 2, 3]
+    assert to_rgb(images, ("a", "b", "c", "d"))[0, 0, 0].tolist() == [0, 1, 2]
+    assert to_rgb(images[:, :1], ("grey",))[0, 0, 0].tolist() == [0, 0, 0]
+
+
+def test_classes_have_their_colours():
+    colors = colorize(np.array([[[0, IGNORE]]], dtype=np.uint8), FLAIR_13)[0, 0]
+    assert colors.tolist() == [[0xDB, 0x0E, 0x9A], [0, 0, 0]]
+
+
+def test_a_prediction_is_hidden_where_the_truth_is_ignored():
+    images = np.zeros((1, 5, 8, 8), np.uint8)
+    truth = np.full((1, 8, 8), IGNORE, np.uint8)
+    panel = prediction_panel(images, truth, np.zeros_like(truth), FLAIR_13, ("red", "green", "blue", "nir", "height"))
+    assert panel.getpixel((GAP + 2 * (SIDE + GAP) + 5, 30)) == (0, 0, 0)

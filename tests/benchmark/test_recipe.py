@@ -1,0 +1,39 @@
+"""Recipes: presets, changes, and values that are not allowed."""
+
+import pytest
+
+from benchmark.commands import RECIPE_OPTIONS
+from benchmark.errors import SettingsError
+from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types
+
+
+def test_changes_reach_the_recipe_and_its_network():
+    recipe = make_recipe("tiny", {"steps": 7, "checkpoints": 1, "encoder": "resnet18"})
+    assert (recipe.steps, recipe.network.encoder) == (7, "resnet18")
+    assert recipe.batch_size == PRESETS["tiny"].batch_size
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "message"),
+    [
+        ("huge", {}, "tiny, flair-baseline"),
+        ("tiny", {"steps": 0}, "steps must be at least 1"),
+        ("tiny", {"optimizer": "lion"}, "adamw, sgd"),
+        ("tiny", {"steps": 2}, "checkpoints must be at most the steps"),
+    ],
+)
+def test_what_is_not_allowed_is_told_with_what_is(preset, changes, message):
+    with pytest.raises(SettingsError, match=message):
+        make_recipe(preset, changes)
+
+
+def test_the_command_line_offers_what_can_be_changed():
+    assert option_types() == RECIPE_OPTIONS
+
+
+def test_the_baseline_is_the_published_one():
+    baseline = PRESETS["flair-baseline"]
+    assert (baseline.optimizer, baseline.learning_rate, baseline.momentum, baseline.weight_decay) == ("sgd", 0.02, 0, 0)
+    assert (baseline.network.architecture, baseline.network.encoder) == ("unet", "resnet34")
+    assert baseline.schedule == "plateau"
+    assert isinstance(baseline, Recipe)

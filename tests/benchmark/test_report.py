@@ -1,0 +1,69 @@
+"""The comparison as text: order, marks, and cells that say why they are empty."""
+
+import csv
+import io
+
+import pytest
+from PIL import Image
+
+from benchmark.comparison import Cell, Grid, compare
+from benchmark.report import cells_csv, draw, empty_cells, fold_table, markdown_table, rows
+
+GRID = Grid(
+    methods=("source-only", "idea[weight=2]", "oracle", "blind"),
+    folds=("north", "south"),
+    seeds=(0, 1),
+    needs={
+        "source-only": "source labels",
+        "idea[weight=2]": "target images",
+        "oracle": "all",
+        "blind": "target images",
+    },
+    bounds=frozenset({"oracle"}),
+    control="source-only",
+)
+VALUES = {"source-only": 0.4, "idea[weight=2]": 0.5, "oracle": 0.6}
+
+
+@pytest.fixture
+def cells():
+    done = [
+        Cell(method, fold, seed, "done", metrics={"target/miou": value + 0.01 * seed, "selected/source_val_miou": 0.7})
+        for method, value in VALUES.items()
+        for fold in GRID.folds
+        for seed in GRID.seeds
+        if (method, fold, seed) != ("idea[weight=2]", "south", 1)
+    ]
+    failed = Cell("idea[weight=2]", "south", 1, "failed", "the loss is nan")
+    return [*done, failed, *(Cell("blind", f, s, "skipped", "no images") for f in GRID.folds for s in GRID.seeds)]
+
+
+def test_methods_are_sorted_with_bounds_last(cells):
+    table = rows(compare(cells, GRID))
+    assert [row[0] for row in table] == ["idea[weight=2]", "source-only", "blind", "oracle (bound)"]
+    by_name = {row[0]: row for row in table}
+    assert by_name["source-only"][2] == "40.5" and by_name["oracle (bound)"][2] == "60.5"
+    assert by_name["idea[weight=2]"][7] == "+10.0" and by_name["idea[weight=2]"][8].startswith("0.50")
+    assert by_name["blind"][2:] == ("–",) * 8
+
+
+def test_empty_cells_speak(cells):
+    text = empty_cells(cells)
+    assert "- idea[weight=2]: 1 × failed: the loss is nan" in text
+    assert "- blind: 4 × skipped: no images" in text
+
+
+def test_markdown_has_a_row_a_method_and_a_column_a_fold(cells):
+    assert markdown_table(compare(cells, GRID)).count("\n") == 1 + len(GRID.methods)
+    assert fold_table(cells, GRID).splitlines()[2] == "| source-only | 40.5 | 40.5 |"
+
+
+def test_csv_holds_every_cell(cells):
+    table = list(csv.DictReader(io.StringIO(cells_csv(cells))))
+    assert len(table) == len(cells)
+    assert float(table[0]["target/miou"]) == pytest.approx(0.4) and table[-1]["reason"] == "no images"
+
+
+def test_the_figure_is_drawn(cells, tmp_path):
+    draw(compare(cells, GRID), cells, GRID, "Places", tmp_path / "figure.png")
+    assert Image.open(tmp_path / "figure.png").width > 800
