@@ -134,7 +134,9 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core)")
+    parser.add_argument(
+        "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
+    )
     parser.add_argument("--preset", default="tiny", help="network, optimiser and budget: tiny, flair-baseline")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")

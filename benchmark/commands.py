@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmark.terminal import DecodingBar, RunBar
 
     plan = _plan(options)
-    workers = options.workers or _cores()
+    workers = options.workers or _default_workers(options.accelerator)
     if workers > 1:
         warm_up()
     _prepare_world(options)
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """``landshift report``: print and write the comparison."""
     from benchmark.grid.session import describe, publish, standing
-    from benchmark.report import EXPLANATION, cells_csv, draw, empty_cells, fold_table, markdown_table
+    from benchmark.report import cells_csv, draw, empty_cells, markdown_page
     from benchmark.terminal import print_comparison
     from benchmark.tracking import Tracker
     from protocols.files import load
@@ -106,16 +106,7 @@ def report(options: argparse.Namespace) -> int:
         f"seeds {', '.join(map(str, state.grid.seeds))}; dataset {facts['dataset']} {facts['dataset_digest'][:12]}, "
         f"folds {facts['fingerprint'][:12]}, comparison {facts['comparison']}, code {facts['code_version']}"
     )
-    empty = empty_cells(state.cells)
-    parts = [
-        markdown_table(state.lines),
-        EXPLANATION,
-        "Target mIoU of every fold, mean over seeds:",
-        fold_table(state.cells, state.grid),
-        f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
-        f"*{shared}*",
-    ]
-    markdown = "\n\n".join(parts)
+    markdown = markdown_page(state.lines, state.cells, state.grid, shared)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
     draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / "comparison.png")
@@ -124,7 +115,7 @@ def report(options: argparse.Namespace) -> int:
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown)
-    print_comparison(state.lines, empty, shared)
+    print_comparison(state.lines, empty_cells(state.cells), shared)
     if state.others:
         print(f"{state.others} finished runs with other settings or data are left aside (see --comparison)")
     print(f"written: {folder}/comparison.md, comparison.png, cells.csv")
@@ -276,7 +267,12 @@ def _all_methods() -> list[str]:
     return list(available())
 
 
-def _cores() -> int:
+def _default_workers(accelerator: str) -> int:
+    """One process a core; on an accelerator one, since several might not fit into its memory."""
+    import torch
+
+    if accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -76,6 +76,24 @@ def empty_cells(cells: Sequence[Cell]) -> str:
     )
 
 
+def markdown_page(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, shared: str) -> str:
+    """All the tables with what they mean.
+
+    Args:
+        shared: what all runs of the comparison have in common, in one line.
+    """
+    empty = empty_cells(cells)
+    parts = [
+        markdown_table(lines),
+        EXPLANATION,
+        "Target mIoU of every fold, mean over seeds:",
+        fold_table(cells, grid),
+        f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
+        f"*{shared}*",
+    ]
+    return "\n\n".join(parts)
+
+
 def cells_csv(cells: Sequence[Cell]) -> str:
     """Every cell with its status, reason and final metrics."""
     names = sorted({name for cell in cells if cell.metrics for name in cell.metrics if not name.startswith("train/")})

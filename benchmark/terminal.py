@@ -1,5 +1,6 @@
 """What a person sees in the terminal: progress bars with the time left, and tables."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +25,15 @@ class _Bar:
     """A progress bar for the length of a block."""
 
     def __init__(self, title: str, total: float | None = None) -> None:
-        left = TextColumn("left:")
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            left,
+            TextColumn("left:"),
             TimeRemainingColumn(),
             console=console,
+            speed_estimate_period=600,  # runs last from seconds to hours; the last half minute says little
         )
         self._title, self._total = title, total
 
@@ -68,6 +69,7 @@ class RunBar(_Bar):
         self._runs = runs
         self._shares: dict[str, float] = {}
         self._ended = 0
+        self._started = time.monotonic()
         self.failed = 0
 
     def advance(self, job: Job, share: float) -> None:
@@ -82,10 +84,16 @@ class RunBar(_Bar):
             self.failed += 1
             console.print(f"{what}: FAILED: {ended.error}", style="red", markup=False, highlight=False, soft_wrap=True)
         else:
-            console.print(
-                f"{what}: target mIoU {100 * ended.miou:.1f} ({ended.seconds:.0f} s)", markup=False, highlight=False
-            )
+            # A log file shows no bar, so that every line tells the time left, too.
+            left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
+            result = f"target mIoU {100 * ended.miou:.1f} ({ended.seconds:.0f} s; about {_duration(left)} left)"
+            console.print(f"{what}: {result}", markup=False, highlight=False)
         self.show(self._ended + sum(self._shares.values()), self._runs)
+
+
+def _duration(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
 def generate_with_bar(world: World, folder: Path) -> None:
@@ -108,7 +116,7 @@ def print_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
     """A plain table, the first column to the left, the others to the right."""
     table: Any = Table(show_edge=False, pad_edge=False)
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in body:
         table.add_row(*(cell.replace("[", "\\[") for cell in row))
     console.print(table)

@@ -82,6 +82,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             strategy="ddp_spawn" if devices > 1 else "auto",
             precision=recipe.precision,  # type: ignore[arg-type]
         )
+        run.tag("device", _device_name(fabric))
         # Spawned processes cannot reach this run: their curves come back with the outcome.
         log = run.log if devices == 1 else None
         method, hyperparameters = parse_label(job.label)
@@ -156,6 +157,10 @@ def train_and_score(
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
             curves=curves,
         )
+
+
+def _device_name(fabric: Fabric) -> str:
+    return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
 
 
 @torch.inference_mode()
