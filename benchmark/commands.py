@@ -109,6 +109,7 @@ def report(options: argparse.Namespace) -> int:
     markdown = markdown_page(state.lines, state.cells, state.grid, shared)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.png").unlink(missing_ok=True)  # one of an older comparison must not stand beside new numbers
     draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / "comparison.png")
     figure = "![](comparison.png)\n\n" if (folder / "comparison.png").is_file() else ""
     page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{figure}{markdown}\n"

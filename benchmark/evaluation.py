@@ -138,5 +138,10 @@ METRICS: dict[str, Callable[[Confusion], float]] = {
 }
 
 
+def named_metrics(prefix: str, confusion: Confusion) -> dict[str, float]:
+    """Every metric of a confusion matrix, as ``prefix/name``."""
+    return {f"{prefix}/{name}": metric(confusion) for name, metric in METRICS.items()}
+
+
 def _mean(values: NDArray[np.float64]) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.data.batches import Batches, ahead
 from benchmark.data.store import Store
 from benchmark.errors import TrainingError
-from benchmark.evaluation import Scores, evaluate
+from benchmark.evaluation import Scores, evaluate, named_metrics
 from benchmark.network import build_network
 from benchmark.recipe import Recipe
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, Task
@@ -140,6 +140,7 @@ def _train(
             seconds += time.perf_counter() - started
             scores = evaluate_part(fabric, stepper.method, data, "source_val")
             stepper.validated(scores.loss)
+            log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step + 1)
             checkpoints.append(Checkpoint(step + 1, scores, folder / f"{step + 1}.pt"))
             if fabric.is_global_zero:
                 torch.save(stepper.network.state_dict(), checkpoints[-1].file)

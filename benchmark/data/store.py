@@ -175,7 +175,7 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"the disk is full: the store needs {needed / 1e9:.2f} GB in {folder.parent}, and {free / 1e9:.2f} are free"
+            f"the disk is full: the store needs {needed / 1e6:.1f} MB in {folder.parent}, and {free / 1e6:.1f} are free"
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmark import selection
 from benchmark.data.classes import slug
-from benchmark.evaluation import METRICS, Confusion, Scores, iou
+from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
 from benchmark.recipe import Recipe
@@ -42,7 +42,7 @@ class Outcome:
         seconds: of training, without evaluation.
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
-        curves: (step, losses), where they were not logged on the way.
+        curves: (step, metrics), where they were not logged on the way.
     """
 
     steps: list[int]
@@ -96,10 +96,8 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             log,
             report if devices == 1 else None,
         )
-        for step, losses in outcome.curves:
-            run.log(losses, step)
-        for step, scores in zip(outcome.steps, outcome.source_val, strict=True):
-            run.log(_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
+        for step, curve in outcome.curves:
+            run.log(curve, step)
         metrics = run_metrics(bench, outcome)
         run.log(metrics)
         with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
@@ -174,11 +172,11 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     """The run's final metrics, of the chosen checkpoint unless the name says otherwise."""
     index = outcome.chosen
     target, source = outcome.target[index], outcome.source_val[index]
-    metrics = _metrics("target", target.total()) | {"target/loss": target.loss}
+    metrics = named_metrics("target", target.total()) | {"target/loss": target.loss}
     for name, value in zip(bench.task.classes, iou(target.total()), strict=True):
         metrics[f"target/iou/{slug(name)}"] = float(value)
     for domain, confusion in _by_domain(target).items():
-        metrics |= _metrics(f"target_domain/{slug(domain)}", confusion)
+        metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
     metrics["selected/step"] = outcome.steps[index]
     metrics["selected/source_val_miou"] = METRICS["miou"](source.total())
     metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]
@@ -189,10 +187,6 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     if outcome.gpu_memory:
         metrics["time/gpu_memory_gib"] = outcome.gpu_memory / 2**30
     return metrics
-
-
-def _metrics(prefix: str, confusion: Confusion) -> dict[str, float]:
-    return {f"{prefix}/{name}": metric(confusion) for name, metric in METRICS.items()}
 
 
 def _by_domain(scores: Scores) -> dict[str, Confusion]:
