@@ -99,6 +99,7 @@ def report(options: argparse.Namespace) -> int:
     protocol = load(options.protocol)
     tracker = Tracker(options.results)
     experiment = tracker.experiment(protocol.label)
+    tracker.close_stale(experiment)
     state = standing(tracker, experiment, options.comparison)
     facts = state.facts
     shared = (
@@ -119,7 +120,7 @@ def report(options: argparse.Namespace) -> int:
     print_comparison(state.lines, empty_cells(state.cells), shared)
     if state.others:
         print(f"{state.others} finished runs with other settings or data are left aside (see --comparison)")
-    print(f"written: {folder}/comparison.md, comparison.png, cells.csv")
+    print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
     return 0
 
 
@@ -143,7 +144,7 @@ def methods(options: argparse.Namespace) -> int:
 
 def protocols(options: argparse.Namespace) -> int:
     """``landshift protocols``: list, show one, or pin the fingerprint of one."""
-    from protocols.files import load, names, pin
+    from protocols.files import load, names, path_of, pin
 
     if options.verb == "list":
         for name in names():
@@ -160,7 +161,7 @@ def protocols(options: argparse.Namespace) -> int:
 
         catalog = open_catalog(protocol.dataset, options.data)
         found = fingerprint(cut(replace(protocol, fingerprint=""), catalog.patches))
-        pin(Path(options.name), found)
+        pin(path_of(options.name), found)
         print(f"{options.name}: fingerprint {found}")
         return 0
     print(f"{protocol.label}: {protocol.title}\n\n{protocol.description.strip()}\n")

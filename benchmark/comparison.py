@@ -58,8 +58,8 @@ class Grid:
         methods: labels, in the order asked for.
         folds, seeds: the other two axes.
         needs: of each method.
+        bounds: labels of the methods that are no results; the first is what a gap is measured to.
         control: label of the method every other is compared with; "" if it is not among them.
-        oracle: label of the bound; "" if there is none.
     """
 
     methods: tuple[str, ...]

@@ -23,3 +23,7 @@ class SettingsError(LandshiftError):
 
 class TrackingError(LandshiftError):
     """The MLflow store cannot be used."""
+
+
+class AlreadyTaken(LandshiftError):  # noqa: N818 - no error, but a reason to go on with the next job
+    """Another process has finished this run, or is at it."""

@@ -80,7 +80,9 @@ class RunBar(_Bar):
         self._shares.pop(ended.job.identity, None)
         self._ended += 1
         what = f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}"
-        if ended.error:
+        if ended.taken:
+            console.print(f"{what}: another call has it", markup=False, highlight=False)
+        elif ended.error:
             self.failed += 1
             console.print(f"{what}: FAILED: {ended.error}", style="red", markup=False, highlight=False, soft_wrap=True)
         else:

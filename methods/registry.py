@@ -1,5 +1,6 @@
 """Finding methods: files of this package, entry points of others, or ``package.module:Class``."""
 
+import ast
 import hashlib
 import importlib
 import inspect
@@ -46,19 +47,43 @@ def find(name: str) -> type[Method]:
 def code_digest(method: type[Method]) -> str:
     """Digest of the source a method is made of: its module, those of its base classes, and the parts they import.
 
+    Of a method from another package also that package's modules which they import by their full names.
+
     Two runs with the same digest trained by the same method code.
     """
-    modules: dict[str, ModuleType] = {}
-    waiting = [inspect.getmodule(base) for base in method.__mro__ if issubclass(base, Method)]
+    sources: dict[str, str] = {}
+    waiting = [base.__module__ for base in method.__mro__ if issubclass(base, Method)]
+    package = method.__module__.partition(".")[0]
     while waiting:
-        module = waiting.pop()
-        if module is None or module.__name__ in modules:
-            continue
-        modules[module.__name__] = module
-        origins = {getattr(value, "__module__", None) for value in vars(module).values()}
-        waiting += [importlib.import_module(name) for name in origins if name and name.startswith("methods.parts.")]
-    sources = [inspect.getsource(modules[name]) for name in sorted(modules)]
-    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:12]
+        name = waiting.pop()
+        if name not in sources and (module := _module(name)) is not None:
+            sources[name] = inspect.getsource(module)
+            waiting += [found for found in _imported(sources[name]) if _is_part(found, package)]
+    return hashlib.sha256("\0".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:12]
+
+
+def _imported(source: str) -> set[str]:
+    """Names of the modules that a module's source imports, and of what might be one."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def _is_part(name: str, package: str) -> bool:
+    """Whether a module belongs to a method's code: a shared part, or a module of the other package it comes from."""
+    return name.startswith("methods.parts.") or (package != "methods" and name.partition(".")[0] == package)
+
+
+def _module(name: str) -> ModuleType | None:
+    """The module of this name; None if the name is that of something inside a module."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        return None
 
 
 def _methods_of(module: ModuleType) -> list[type[Method]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 PARTS = ("source_train", "source_val", "target_adapt", "target_test")
+AXES = ("place", "time")  # the columns of a catalog that can be held out
 
 
 class ProtocolError(ValueError):

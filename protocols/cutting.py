@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from protocols.base import Fold, NamedFold, Protocol, ProtocolError, check_folds
-
-AXES = ("place", "time")
+from protocols.base import AXES, Fold, NamedFold, Protocol, ProtocolError, check_folds
 
 
 def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:

@@ -1,6 +1,7 @@
 """The catalog: one row a patch. What every dataset on disk becomes, and all that protocols and the store look at."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -83,6 +84,8 @@ class Catalog:
         return replace(self, patches=self.patches[self.patches["id"].isin(wanted)])
 
     def _settings_problem(self) -> str:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            return "the name of a dataset holds letters, digits, '.', '-' and '_' only"
         if not self.bands or len(set(self.bands)) < len(self.bands) or not all(self.bands):
             return f"band names must be unique and not empty, not {list(self.bands)}"
         if self.patch_size < 1:

@@ -89,7 +89,7 @@ def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]
         DataError: the file is missing or truncated, has another number of bands, or other than 8 or 16 bits per band.
     """
     with _readable(path):
-        if path.suffix.lower() in _TIFF:
+        if path.suffix.lower() in _TIFF or _is_16_bit_png(path):
             with _open_tiff(path) as file:
                 image = file.read()
         else:
@@ -140,6 +140,13 @@ def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[n
             raise DataError(f"{path}: values {mask.min()}..{mask.max()} where 0..65535 are expected")
         mask = mask.astype(np.uint16)
     return mask[..., 0]
+
+
+def _is_16_bit_png(path: Path) -> bool:
+    """Whether pillow would silently read the upper eight bits only (PNG specification, section 11.2.2)."""
+    with path.open("rb") as file:
+        header = file.read(25)
+    return len(header) == 25 and header[:8] == b"\x89PNG\r\n\x1a\n" and header[24] == 16
 
 
 def rescaled_size(height: int, width: int, scale: float) -> tuple[int, int]:

@@ -106,9 +106,7 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
         half = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=folder))
         try:
             _write(catalog, half, progress)
-            # Two processes may have decoded at the same time; the first to finish wins and the copies are equal.
-            if not place.exists():
-                half.rename(place)
+            _move(half, place)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -116,6 +114,15 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
         finally:
             shutil.rmtree(half, ignore_errors=True)
     return _open(place)
+
+
+def _move(half: Path, place: Path) -> None:
+    """Two processes may have decoded at the same time; the first to finish wins, and the copies are equal."""
+    try:
+        half.rename(place)
+    except OSError:
+        if not (place / "store.json").is_file():
+            raise
 
 
 def _key(catalog: Catalog) -> str:

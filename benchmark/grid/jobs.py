@@ -83,10 +83,7 @@ class Bench:
     def __init__(self, plan: Plan, progress: Any = None) -> None:
         self.plan = plan
         self.protocol: Protocol = load(plan.protocol)
-        described = plan.data is not None and plan.data.suffix == ".toml"
-        self.catalog: Catalog = (
-            open_catalog(str(plan.data)) if described else open_catalog(self.protocol.dataset, plan.data)
-        )
+        self.catalog: Catalog = open_catalog(self.protocol.dataset, plan.data)
         self.folds: dict[str, Fold] = {fold.name: fold for fold in cut(self.protocol, self.catalog.patches)}
         self.store: Store = open_store(self.catalog, plan.stores, progress)
 
@@ -126,13 +123,29 @@ class Bench:
             raise SettingsError(
                 f"{self.protocol.name} has no fold {', '.join(unknown)}; it has {', '.join(self.folds)}"
             )
-        return [self._job(label, fold, seed) for seed in seeds for fold in (folds or self.folds) for label in labels]
+        wanted = dict.fromkeys(canonical_label(label) for label in labels)
+        return [self._job(label, fold, seed) for seed in seeds for fold in (folds or self.folds) for label in wanted]
 
     @cached_property
     def comparison(self) -> str:
         """Digest of what all runs of one comparison share: folds, data and recipe."""
-        content = [self.fingerprint, self.store.digest, asdict(self.plan.recipe)]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        return _digest(self._shared)[:12]
+
+    @cached_property
+    def _shared(self) -> dict[str, Any]:
+        """What every job of this plan depends on. Weights from a file are known by their bytes, wherever it lies."""
+        recipe = asdict(self.plan.recipe)
+        weights = Path(recipe["network"]["encoder_weights"])
+        if weights.is_file():
+            recipe["network"]["encoder_weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        columns = self.catalog.patches[["id", "place", "time", "zone"]]
+        return {
+            "protocol": self.fingerprint,
+            "data": self.store.digest,
+            "domains": hashlib.sha256(columns.to_csv(index=False).encode()).hexdigest(),
+            "bands": self.catalog.bands,
+            "recipe": recipe,
+        }
 
     def dataset_fact(self) -> DatasetFact:
         """The data set as MLflow shows it beside a run."""
@@ -142,18 +155,14 @@ class Bench:
 
     def _job(self, label: str, fold: str, seed: int) -> Job:
         method, hyperparameters = parse_label(label)
-        content = {
-            "protocol": self.fingerprint,
+        content = self._shared | {
             "fold": fold,
             "method": label.partition("[")[0],
             "method_digest": registry.code_digest(method),
             "hyperparameters": asdict(hyperparameters),
             "seed": seed,
-            "data": self.store.digest,
-            "recipe": asdict(self.plan.recipe),
         }
-        identity = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-        return Job(label, fold, seed, identity, self._reason_to_skip(method, self.folds[fold]))
+        return Job(label, fold, seed, _digest(content)[:16], self._reason_to_skip(method, self.folds[fold]))
 
     def _reason_to_skip(self, method: type[Method], fold: Fold) -> str:
         adapt = list(fold.parts["target_adapt"])
@@ -165,17 +174,10 @@ class Bench:
                 return "needs all target labels, and some images of target_adapt have no mask"
         return ""
 
-    def facts(self, job: Job) -> dict[str, str | int | float]:
-        """What a run is labelled with, for the charts and the search of the MLflow UI."""
-        method, hyperparameters = parse_label(job.label)
-        fold, recipe = self.folds[job.fold], self.plan.recipe
+    def shared_facts(self) -> dict[str, str | int | float]:
+        """The facts that all runs of the comparison share."""
+        recipe = self.plan.recipe
         return {
-            "method": job.label,
-            "needs": method.needs.value,
-            "fold": job.fold,
-            "held_out_place": fold.held_out["place"] or "none",
-            "held_out_time": fold.held_out["time"] or "none",
-            "seed": job.seed,
             "network": f"{recipe.network.architecture} {recipe.network.encoder}",
             "encoder_weights": recipe.network.encoder_weights or "random",
             "steps": recipe.steps,
@@ -190,11 +192,25 @@ class Bench:
             "dataset": self.catalog.name,
             "dataset_digest": self.store.digest,
             "class_set": self.catalog.classes.name,
-            "code_version": code_version(),
-            "method_digest": registry.code_digest(method),
             "comparison": self.comparison,
+            "code_version": code_version(),
+        }
+
+    def facts(self, job: Job) -> dict[str, str | int | float]:
+        """What a run is labelled with, for the charts and the search of the MLflow UI."""
+        method, hyperparameters = parse_label(job.label)
+        fold = self.folds[job.fold]
+        return {
+            "method": job.label,
+            "needs": method.needs.value,
+            "fold": job.fold,
+            "held_out_place": fold.held_out["place"] or "none",
+            "held_out_time": fold.held_out["time"] or "none",
+            "seed": job.seed,
+            "method_digest": registry.code_digest(method),
             "identity": job.identity,
             "rule": selection_rule(method),
+            **self.shared_facts(),
         } | {f"hp/{name}": value for name, value in asdict(hyperparameters).items()}
 
 
@@ -214,6 +230,14 @@ def parse_label(label: str) -> tuple[type[Method], Any]:
     return method, make_hyperparameters(method, {key.strip(): value.strip() for key, _, value in pairs})
 
 
+def canonical_label(label: str) -> str:
+    """The one way to write a method and its hyperparameters: only those that are not the defaults, in their order."""
+    method, hyperparameters = parse_label(label)
+    defaults = asdict(method.Hyperparameters())
+    changed = [f"{key}={value}" for key, value in asdict(hyperparameters).items() if value != defaults[key]]
+    return label.partition("[")[0] + (f"[{','.join(changed)}]" if changed else "")
+
+
 def selection_rule(method: type[Method]) -> str:
     """The rule that chooses the headline's checkpoint.
 
@@ -228,6 +252,10 @@ def code_version() -> str:
     files = sorted(Path(next(iter(benchmark.__path__))).rglob("*.py"))
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     return f"{version('landshift')}+{digest[:8]}"
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def domains_of(zones: np.ndarray | Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from benchmark.errors import LandshiftError
+from benchmark.errors import AlreadyTaken, LandshiftError
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.tracking import Tracker
 from methods.base import MethodError
@@ -29,12 +29,13 @@ PRELOAD = ["benchmark.grid.execute", "segmentation_models_pytorch", "mlflow"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: its target mean IoU, or why it failed."""
+    """How a job ended: its target mean IoU, or why it failed, or that another call has it."""
 
     job: Job
     seconds: float
     miou: float = float("nan")
     error: str = ""
+    taken: bool = False
 
 
 class Runner:
@@ -53,6 +54,8 @@ class Runner:
         started = time.monotonic()
         try:
             miou = self._execute(self._bench, job, self._tracker, self._experiment, report)
+        except AlreadyTaken:
+            return Ended(job, time.monotonic() - started, taken=True)
         except (LandshiftError, MethodError) as error:
             return Ended(job, time.monotonic() - started, error=str(error))
         except Exception as error:

@@ -12,6 +12,8 @@ from benchmark.grid.pool import Ended, run_all
 from benchmark.tracking import RunRecord, Tracker
 from protocols.base import Protocol
 
+GRID = "landshift.grid."  # experiment tag, with the comparison's key behind it
+NOTE_LENGTH = 15_000  # of the 20,000 characters that MLflow keeps; the report's own files hold everything
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
 
 
@@ -74,8 +76,9 @@ class Session:
 
     def remember(self, jobs: Sequence[Job]) -> None:
         """Write the grid into the experiment, so that a report can tell what is missing, and why."""
-        key = f"landshift.grid.{self.bench.comparison}"
+        key = GRID + self.bench.comparison
         grid = _read_grid(self.tracker, self.experiment, self.bench.comparison)
+        grid["facts"] = {name: str(value) for name, value in self.bench.shared_facts().items()}
         for job in jobs:
             method, _ = parse_label(job.label)
             grid["methods"][job.label] = {
@@ -87,7 +90,7 @@ class Session:
                 grid["folds"] = sorted({*grid["folds"], job.fold})
             grid["seeds"] = sorted({*grid["seeds"], job.seed})
             if job.skip:
-                grid["skipped"][job.label] = job.skip
+                grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
         self.tracker.tag(self.experiment, key, json.dumps(grid))
 
 
@@ -98,12 +101,13 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
         TrackingError: there is no run yet.
     """
     records = tracker.cells(experiment)
-    keys = [record.facts["comparison"] for record in records if "comparison" in record.facts]
-    if not keys:
+    started = [record.facts["comparison"] for record in records if "comparison" in record.facts]
+    asked = [tag.removeprefix(GRID) for tag in tracker.tags(experiment) if tag.startswith(GRID)]
+    if not asked:
         raise TrackingError("nothing has been run under this protocol yet; start with: landshift run PROTOCOL")
-    comparison = comparison or keys[-1]
-    if comparison not in keys:
-        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(dict.fromkeys(keys))}")
+    comparison = comparison or (started or asked)[-1]
+    if comparison not in asked:
+        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(asked)}")
     mine = [record for record in records if record.facts.get("comparison") == comparison]
     others = sum(record.status == "FINISHED" for record in records) - sum(r.status == "FINISHED" for r in mine)
     content = _read_grid(tracker, experiment, comparison)
@@ -117,13 +121,12 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
     )
     best = _best_record(mine)
     cells = [
-        _cell(label, fold, seed, best.get((label, fold, str(seed))), content["skipped"].get(label, ""))
+        _cell(label, fold, seed, best.get((label, fold, str(seed))), content["skipped"].get(label, {}).get(fold, ""))
         for label in grid.methods
         for fold in grid.folds
         for seed in grid.seeds
     ]
-    shared = dict(mine[-1].facts.items())
-    return Standing(grid, cells, compare(cells, grid), others, shared)
+    return Standing(grid, cells, compare(cells, grid), others, content["facts"])
 
 
 def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:
@@ -133,7 +136,8 @@ def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standi
         if line.target.cells:
             facts = {"method": line.method, "needs": line.needs} | {name: state.facts[name] for name in common}
             tracker.summarise(experiment, line.method, facts, summary_metrics(line))
-    tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown}")
+    tracker.keep_summaries(experiment, {line.method for line in state.lines if line.target.cells})
+    tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown[:NOTE_LENGTH]}")
 
 
 def describe(protocol: Protocol) -> str:
@@ -142,16 +146,20 @@ def describe(protocol: Protocol) -> str:
 
 
 def _read_grid(tracker: Tracker, experiment: str, comparison: str) -> dict[str, Any]:
-    text = tracker.tags(experiment).get(f"landshift.grid.{comparison}")
-    return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}}
+    text = tracker.tags(experiment).get(GRID + comparison)
+    return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
 
 
 def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
-    """Of the runs of a cell (oldest first): the newest finished one, else the newest."""
+    """Of the runs of a cell (oldest first) that are the same job as the newest: a finished one, else the newest.
+
+    An older job of the cell was run with other code of the method, and would stand for what it is not.
+    """
     best: dict[tuple[str, str, str], RunRecord] = {}
     for record in records:
         key = record.facts["method"], record.facts["fold"], record.facts["seed"]
-        if record.status == "FINISHED" or key not in best or best[key].status != "FINISHED":
+        same_job = key in best and best[key].identity == record.identity
+        if not (same_job and best[key].status == "FINISHED" and record.status != "FINISHED"):
             best[key] = record
     return best
 

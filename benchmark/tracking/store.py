@@ -5,11 +5,11 @@ import filecmp
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import TrackingError
+from benchmark.errors import AlreadyTaken, TrackingError
 from benchmark.tracking import view
 from benchmark.tracking.database import locked, open_client, told
 from benchmark.tracking.limits import (
@@ -140,11 +140,17 @@ class Tracker:
 
         Raises:
             TrackingError: if a fact does not fit.
+            AlreadyTaken: if a run of this identity is finished, or a living process is at it.
         """
         texts = checked_facts({**facts, IDENTITY: identity})
         checked_text("name", name, PARAM_LENGTH)
-        look = self._look(experiment, texts.get("method"))
-        return self._start(experiment, name, texts, {KIND: "cell", OWNER: this_process(), **look}, dataset)
+        tags = {KIND: "cell", OWNER: this_process(), **self._look(experiment, texts.get("method"))}
+        with locked(self.results):  # two processes that ask at the same time must not both get it
+            for run in self._search(experiment, "cell", f"tags.`{IDENTITY}` = '{texts[IDENTITY]}'"):
+                at_it = run.info.status == "RUNNING" and not is_gone(run.data.tags.get(OWNER, ""))
+                if at_it or run.info.status == "FINISHED":
+                    raise AlreadyTaken(f"{name} is {'being run by' if at_it else 'finished in'} another process")
+            return self._start(experiment, name, texts, tags, dataset)
 
     def cells(self, experiment: str) -> list[RunRecord]:
         """All runs of cells, oldest first, whatever their status; deleted ones are not among them."""
@@ -207,6 +213,14 @@ class Tracker:
                     self._client.delete_run(run.info.run_id)
                     shutil.rmtree(self._folder(run), ignore_errors=True)
         return str(kept or new.id)
+
+    def keep_summaries(self, experiment: str, names: Collection[str]) -> None:
+        """Delete the summaries of all others: they belong to another comparison."""
+        with locked(self.results), told("old summaries cannot be deleted"):
+            for run in list(self._search(experiment, "summary")):
+                if run.info.run_name not in names:
+                    self._client.delete_run(run.info.run_id)
+                    shutil.rmtree(self._folder(run), ignore_errors=True)
 
     def _says(
         self, run: Any, facts: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]

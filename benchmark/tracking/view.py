@@ -88,11 +88,11 @@ def _cells() -> dict[str, Any]:
     sections = {
         "All runs": [
             _bar("target/miou"),
-            _scatter("source_val/miou", "target/miou"),
+            _scatter("selected/source_val_miou", "target/miou"),
             {"type": "LINE", "metricKey": "source_val/miou"},
         ],
     }
-    columns = ["metrics.`target/miou`", "metrics.`source_val/miou`", "params.`fold`", "params.`seed`"]
+    columns = ["metrics.`target/miou`", "metrics.`selected/source_val_miou`", "params.`fold`", "params.`seed`"]
     return {
         **_page("cell", columns[0], columns, sections),
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "param", "groupByData": "method"}]},

@@ -56,3 +56,22 @@ def test_the_digest_follows_the_parts_a_method_imports(monkeypatch):
     monkeypatch.setattr(registry.inspect, "getsource", changed)
     assert registry.code_digest(method) != before
     assert registry.code_digest(registry.find("source-only")) == other
+
+
+def test_the_digest_follows_the_modules_of_another_package(tmp_path, monkeypatch):
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "constants.py").write_text("WEIGHT = 1.0\n")
+    (package / "idea.py").write_text(
+        "from methods.base import Method\nfrom their_package.constants import WEIGHT\n"
+        "class Idea(Method):\n    def losses(self, source, target, progress):\n"
+        "        return {'s': WEIGHT * self.segmentation_loss(source)}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = registry.code_digest(registry.find("their_package.idea:Idea"))
+    for name in [name for name in sys.modules if name.startswith("their_package")]:
+        del sys.modules[name]
+    (package / "constants.py").write_text("WEIGHT = 20.0\n")
+    registry.inspect.linecache.clearcache()
+    assert registry.code_digest(registry.find("their_package.idea:Idea")) != before

@@ -14,6 +14,7 @@ description = "d"
 confounds = "c"
 hold_out = ["place"]
 """
+NAMED = GOOD.replace('hold_out = ["place"]', "")
 
 
 @pytest.mark.parametrize("name", files.names())
@@ -42,6 +43,11 @@ def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
         (GOOD.replace("hold_out", "# hold_out"), "either hold_out"),
         (GOOD + "[split]\nadapt = 0.5\n", r"\[split\] has adapt"),
         (GOOD + "=", "not valid TOML"),
+        (GOOD.replace('["place"]', "[]"), "hold_out takes"),
+        (GOOD + "[split]\nadapt_share = 1.5\n", "a share lies in 0 to 1"),
+        (NAMED + '[[fold]]\nname = "a"\ntarget = {place = "D012"}\n', "takes a list"),
+        (NAMED + '[[fold]]\nname = "a"\ntarget = {colour = ["red"]}\n', "has colour; allowed are place, time"),
+        (NAMED + 2 * '[[fold]]\nname = "a"\ntarget = {place = ["b"]}\n', "a name of its own"),
     ],
 )
 def test_a_wrong_file_is_named_with_its_key(tmp_path, text, message):

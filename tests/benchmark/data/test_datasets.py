@@ -1,12 +1,10 @@
 """Names, descriptions and folders become catalogs; the shipped descriptions fit the real data."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-import benchmark.data.synthetic
 from benchmark.data.datasets import DATASETS, open_catalog
 from benchmark.data.raster import read_patches
 from benchmark.errors import DataError
@@ -40,22 +38,14 @@ def test_default_root_is_below_data(monkeypatch: pytest.MonkeyPatch, tmp_path: P
             open_catalog(name)
 
 
-def test_world_is_generated_once(monkeypatch: pytest.MonkeyPatch, flair: Path) -> None:
-    calls = []
-
-    def generate(world: object, root: Path) -> None:
-        calls.append(root)
-        (root / "world.json").write_text(json.dumps({}))
-
-    monkeypatch.setattr(benchmark.data.synthetic, "generate", generate)
-    assert open_catalog("world", flair).name == "world"
-    assert len(open_catalog("world", flair)) == 3
-    assert calls == [flair]
+def test_a_look_at_a_folder_never_makes_a_world(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no synthetic world in .*; make one with: landshift world"):
+        open_catalog("world", tmp_path / "typo")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_world_is_not_generated_over_other_data(flair: Path) -> None:
-    with pytest.raises(DataError, match="holds data that is no synthetic world"):
-        open_catalog("world", flair)
+def test_a_description_can_take_the_place_of_the_data(folder: Path) -> None:
+    assert open_catalog("world", folder).name == "tiny"
 
 
 def test_dubai(shared_data) -> None:

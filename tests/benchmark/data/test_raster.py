@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from PIL import Image
+from rasterio.errors import NotGeoreferencedWarning
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet, LandClass
@@ -236,3 +238,14 @@ def test_scaled_patches(one_image: Catalog) -> None:
     read = read_patches(half, half.patches)
     assert np.array_equal(read.images[0, :, :3, :4], rescale(RGB, 0.5))
     assert (read.masks[0, 3] == IGNORE).all()
+
+
+def test_a_16_bit_colour_png_keeps_its_bits(tmp_path: Path) -> None:
+    pixels = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5) * 100
+    path = tmp_path / "deep.png"
+    with (
+        pytest.warns(NotGeoreferencedWarning),
+        rasterio.open(path, "w", driver="PNG", count=3, height=4, width=5, dtype="uint16") as file,
+    ):
+        file.write(pixels)
+    np.testing.assert_array_equal(read_image(path, 3), pixels)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Bench, parse_label
+from benchmark.grid.jobs import Bench, canonical_label, parse_label
 from methods import registry
 from methods.base import MethodError
 
@@ -67,6 +67,23 @@ def test_the_oracle_is_skipped_where_target_images_have_no_masks(bench, monkeypa
 def test_an_unknown_fold_is_named_with_those_there_are(bench):
     with pytest.raises(SettingsError, match="no fold 1999; it has 2019, 2020"):
         bench.jobs(["source-only"], [0], ["1999"])
+
+
+def test_every_way_to_write_a_method_is_one(bench):
+    labels = ["entropy-minimization", "entropy-minimization[weight=1e-3]", "entropy-minimization[]"]
+    assert [job.label for job in bench.jobs(labels, [0], ["2019"])] == ["entropy-minimization"]
+    assert canonical_label("adversarial-alignment[maps=softmax, weight=0.01]") == (
+        "adversarial-alignment[weight=0.01,maps=softmax]"
+    )
+
+
+def test_weights_from_a_file_are_known_by_their_bytes(plan, tmp_path):
+    def identity(name, content):
+        (tmp_path / name).write_bytes(content)
+        network = replace(plan.recipe.network, encoder_weights=str(tmp_path / name))
+        return _identity(Bench(replace(plan, recipe=replace(plan.recipe, network=network))))
+
+    assert identity("a.pth", b"1") == identity("b.pth", b"1") != identity("a.pth", b"2")
 
 
 @pytest.mark.parametrize("label", ["source-only[", "entropy-minimization[weight]", "source-only]x["])

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -19,16 +20,14 @@ def _run(session, jobs, workers, on_progress=lambda job, share: None):
     return {end.job.identity: end for end in ends}
 
 
-def test_workers_give_the_numbers_that_one_process_gives(session):
+def test_workers_give_the_numbers_that_one_process_gives(session, plan, tmp_path):
     jobs = session.bench.jobs(["source-only", "style-randomization"], [11, 12])
     several = _run(session, jobs, 2)
-    alone = _run(session, jobs, 1)
+    alone = _run(Session(replace(plan, results=tmp_path)), jobs, 1)
     assert len(several) == 8 and all(several[k].miou == alone[k].miou and not several[k].error for k in several)
 
 
 def test_a_killed_worker_costs_its_job_only(plan, tmp_path):
-    from dataclasses import replace
-
     long = replace(plan, results=tmp_path, recipe=replace(plan.recipe, steps=400))
     session = Session(long)
     jobs = session.bench.jobs(["source-only"], [0, 1, 2], ["2020"])
@@ -46,6 +45,21 @@ def test_a_killed_worker_costs_its_job_only(plan, tmp_path):
     assert [bool(end.error) for identity, end in ends.items() if identity != killed[0]] == [False, False]
     assert session.tracker.close_stale(session.experiment) == 1
     assert [job.identity for job in session.left(jobs)] == killed
+
+
+def test_two_calls_at_once_share_the_work(plan, tmp_path):
+    command = [
+        *(sys.executable, "-m", "benchmark.cli", "run", plan.protocol, "--data", str(plan.data)),
+        *("--method", "source-only", "--method", "oracle", "--workers", "1", "--steps", "30", "--accelerator", "cpu"),
+        *("--results", str(tmp_path), "--stores", str(plan.stores)),
+    ]
+    calls = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [call.communicate(timeout=200)[0] for call in calls]
+    assert [call.returncode for call in calls] == [0, 0]
+    assert sum(text.count("target mIoU ") - text.count("─target mIoU") for text in printed) >= 4
+    session = Session(replace(plan, results=tmp_path))
+    identities = [record.identity for record in session.tracker.cells(session.experiment)]
+    assert len(identities) == len(set(identities)) == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

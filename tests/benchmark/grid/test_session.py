@@ -1,6 +1,7 @@
 """From jobs to a comparison in MLflow: finished ones stay, failed ones say why, and the rest goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from safetensors.numpy import load_file
 
 from benchmark.comparison import summary_metrics
 from benchmark.evaluation import miou
-from benchmark.grid.session import publish, standing
+from benchmark.grid.session import Session, _best_record, publish, standing
 from methods.base import Method
 
 LABELS = ["source-only", "oracle", "tests_failing:Failing"]
@@ -84,11 +85,35 @@ def test_the_metrics_can_be_computed_again_from_the_record(session, ended):
     )
 
 
-def test_the_same_job_gives_the_same_numbers(session, ended):
+def test_the_same_job_gives_the_same_numbers_elsewhere(plan, ended, tmp_path):
     jobs, ends = ended
     again = []
-    session.run(jobs[:1], 1, lambda job, share: None, again.append)
+    Session(replace(plan, results=tmp_path)).run(jobs[:1], 1, lambda job, share: None, again.append)
     assert again[0].miou == ends[0].miou
+
+
+def test_a_job_that_another_call_has_finished_meanwhile_is_not_run(session, ended):
+    again = []
+    session.run(ended[0][:1], 1, lambda job, share: None, again.append)
+    assert again[0].taken and not again[0].error
+
+
+def test_a_comparison_of_skipped_jobs_only_says_why(session, plan, tmp_path):
+    other = Session(replace(plan, results=tmp_path))
+    jobs = [replace(job, skip="no images") for job in other.bench.jobs(["oracle"], [0])]
+    other.remember(jobs)
+    state = standing(other.tracker, other.experiment)
+    assert {(cell.status, cell.reason) for cell in state.cells} == {("skipped", "no images")}
+    assert state.facts["steps"] == "4"
+
+
+def test_a_cell_shows_the_newest_code_of_its_method_only(session, ended):
+    records = session.tracker.cells(session.experiment)
+    newest = next(record for record in records if record.status == "FINISHED")
+    failed = replace(newest, identity="of newer code", status="FAILED")
+    key = newest.facts["method"], newest.facts["fold"], newest.facts["seed"]
+    assert _best_record([newest, failed])[key] == failed
+    assert _best_record([newest, replace(newest, status="FAILED")])[key] == newest
 
 
 def test_the_standing_names_every_cell(session, ended):
@@ -104,10 +129,6 @@ def test_the_standing_names_every_cell(session, ended):
 
 
 def test_other_settings_are_left_aside(session, ended, plan):
-    from dataclasses import replace
-
-    from benchmark.grid.session import Session
-
     other = Session(replace(plan, recipe=replace(plan.recipe, steps=3)))
     jobs = other.bench.jobs(["source-only"], [0], ["2020"])
     other.remember(jobs)
@@ -125,3 +146,9 @@ def test_summaries_carry_the_numbers_of_the_comparison(session, ended):
     assert "| a | table |" in session.tracker.tags(session.experiment)["mlflow.note.content"]
     line = state.lines[0]
     assert summary_metrics(line)["summary/target_miou_mean"] == line.target.mean
+    names = {run.info.run_name for run in session.tracker._search(session.experiment, "summary")}
+    assert names == {line.method for line in state.lines}
+    fewer = replace(state, lines=state.lines[:1])
+    publish(session.tracker, session.experiment, session.bench.protocol, fewer, "")
+    left = {run.info.run_name for run in session.tracker._search(session.experiment, "summary")}
+    assert left == {state.lines[0].method}, "summaries of another comparison do not stay beside it"

@@ -139,7 +139,7 @@ def test_a_missing_artifact_is_named(tracker: Tracker, experiment: str, tmp_path
 
 
 def _work(results: Path, experiment: str, started: Any) -> None:
-    with Tracker(results).start(experiment, "worker", {"method": "m"}, "killed") as run:
+    with Tracker(results).start(experiment, "worker", {"method": "m"}, f"of process {os.getpid()}") as run:
         run.log({"target/miou": 0.5})
         started.set()
         time.sleep(60)

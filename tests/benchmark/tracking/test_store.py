@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import TrackingError
+from benchmark.errors import AlreadyTaken, TrackingError
 from benchmark.tracking import Fact, Tracker
 from benchmark.tracking.database import database
 
@@ -77,13 +77,16 @@ def test_a_deleted_experiment_starts_anew(tracker: Tracker) -> None:
         assert tracker._client.get_experiment(first).lifecycle_stage == "deleted"
 
 
-def test_the_newest_finished_run_counts(tracker: Tracker, experiment: str) -> None:
-    for value in (0.1, 0.2):
-        with tracker.start(experiment, "n", {"method": "m"}, "same") as run:
-            run.log({"target/miou": value})
+def test_a_failed_run_may_be_started_again_and_a_finished_or_running_one_not(tracker: Tracker, experiment: str) -> None:
     with pytest.raises(ValueError), tracker.start(experiment, "n", {"method": "m"}, "same"):
         raise ValueError("failed")
-    assert [record.status for record in tracker.cells(experiment)] == ["FINISHED", "FINISHED", "FAILED"]
+    with tracker.start(experiment, "n", {"method": "m"}, "same") as run:
+        with pytest.raises(AlreadyTaken, match="n is being run by another process"):
+            tracker.start(experiment, "n", {"method": "m"}, "same")
+        run.log({"target/miou": 0.2})
+    with pytest.raises(AlreadyTaken, match="finished"):
+        tracker.start(experiment, "n", {"method": "m"}, "same")
+    assert [record.status for record in tracker.cells(experiment)] == ["FAILED", "FINISHED"]
     assert tracker.finished(experiment)["same"].metrics == {"target/miou": 0.2}
 
 
@@ -125,12 +128,19 @@ def test_a_summary_is_kept_or_replaced(tracker: Tracker, experiment: str, tmp_pa
 
 
 def test_a_method_has_one_colour(tracker: Tracker, experiment: str) -> None:
-    for method in ("a", "b", "a"):
-        tracker.start(experiment, method, {"method": method}, method).finish()
+    for identity, method in enumerate(("a", "b", "a")):
+        tracker.start(experiment, method, {"method": method}, str(identity)).finish()
     summary = tracker.summarise(experiment, "b", {"method": "b"}, {"summary/target_miou_mean": 0.5})
     first, second, third = [record.tags["mlflow.runColor"] for record in tracker.cells(experiment)]
     assert first == third != second
     assert tracker._client.get_run(summary).data.tags["mlflow.runColor"] == second
+
+
+def test_tags_of_an_experiment_can_be_set_and_read(tracker: Tracker, experiment: str) -> None:
+    tracker.tag(experiment, "landshift.grid.x", "{}")
+    assert tracker.tags(experiment)["landshift.grid.x"] == "{}"
+    with pytest.raises(TrackingError, match=r"landshift\.grid\.y"):
+        tracker.tag(experiment, "landshift.grid.y", "x" * 20_001)
 
 
 def test_results_may_be_moved(tracker: Tracker, experiment: str, tmp_path: Path) -> None:
