@@ -148,11 +148,11 @@ def _draw_gains(axes, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -
     axes.imshow(values, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
-        text, dark = (f"{value:+.0f}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
+        text, dark = (f"{round(value):+d}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     axes.set_xticks(range(len(grid.folds)), grid.folds, rotation=45, ha="right", fontsize=8)
     axes.set_yticks([])
-    axes.set_xlabel(f"gain over {grid.control or 'the control'} in points, by held-out fold")
+    axes.set_xlabel(f"gain over {grid.control or 'the control'}\nin points, by held-out fold")
 
 
 def _percent(value: float, sign: bool = False) -> str:
