@@ -80,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
     )
     failed = 0
     if left:
+        session.bench.check_network()
         with RunBar(len(left)) as bar:
             session.run(left, workers, bar.advance, bar.end)
         failed = bar.failed
@@ -118,8 +119,8 @@ def report(options: argparse.Namespace) -> int:
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown)
     print_comparison(state.lines, empty_cells(state.cells), shared)
-    if state.others:
-        print(f"{state.others} finished runs with other settings or data are left aside (see --comparison)")
+    for key, count in state.others.items():
+        print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
     print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
     return 0
 
@@ -165,7 +166,9 @@ def protocols(options: argparse.Namespace) -> int:
         print(f"{options.name}: fingerprint {found}")
         return 0
     print(f"{protocol.label}: {protocol.title}\n\n{protocol.description.strip()}\n")
-    print(f"confounds: {protocol.confounds.strip()}\nsource: {protocol.citation or 'landshift'}")
+    print(f"confounds: {protocol.confounds.strip()}")
+    if protocol.citation:
+        print(f"source: {protocol.citation}")
     print(f"fingerprint: {protocol.fingerprint or 'not pinned'}\n")
     _print_folds(protocol, options.data)
     return 0
@@ -173,18 +176,17 @@ def protocols(options: argparse.Namespace) -> int:
 
 def _print_folds(protocol: Any, data: Path | None) -> None:
     """The folds' sizes, where the data is at hand."""
-    from benchmark.data.datasets import open_catalog
-    from benchmark.errors import DataError
+    from benchmark.data.datasets import DATASETS, open_catalog
     from benchmark.terminal import print_rows
     from protocols.base import PARTS
     from protocols.cutting import cut
 
-    try:
-        catalog = open_catalog(protocol.dataset, data)
-    except DataError as error:
-        print(f"the folds' sizes are shown where the data is at hand (--data): {error}")
+    if data is None and protocol.dataset in DATASETS and not Path("data", protocol.dataset).is_dir():
+        print(f"with --data, or the data set in data/{protocol.dataset}, the sizes of the folds are shown here")
         return
+    catalog = open_catalog(protocol.dataset, data)
     folds = cut(protocol, catalog.patches)
+    print("patches in each part:")
     print_rows(("fold", *PARTS), [(fold.name, *(str(len(fold.parts[part])) for part in PARTS)) for fold in folds])
 
 
@@ -197,7 +199,7 @@ def add_world_options(parser: argparse.ArgumentParser) -> None:
             type=float,
             default=1.0,
             metavar="STRENGTH",
-            help="0 for none, 1 the default",
+            help="0 for none, 1 the default, 5 at most",
         )
 
 

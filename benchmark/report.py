@@ -28,7 +28,8 @@ mIoU in percent at the checkpoint that source validation chose (for a bound: the
 held-out folds and seeds, with a bootstrap interval over folds and seeds; *± seeds*: standard deviation over seeds of
 the mean over folds; *drop*: source validation minus target; *gain*: over source-only on the same folds and seeds; *gap
 closed*: (method - source-only) / (oracle - source-only), median over the cells where the oracle gains at least a point
-[quartiles]; *worst*: the lowest fold. A bound is trained on target labels and is not a result."""
+[quartiles] (how many); *worst*: the lowest fold. A bound is trained on target labels and is not a result. With a few
+folds an interval is rough, and with one seed little more than their range."""
 
 
 def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
@@ -124,7 +125,7 @@ def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, p
     for place, line in enumerate(ordered):
         folds = 100 * np.array([_mean(row) for row in table(cells, grid, line.method, "target/miou")])
         color = "#888888" if line.bound else "#0072b2"
-        left.plot(folds, np.full(len(folds), place), "o", color=color, alpha=0.3, markersize=5, linestyle="none")
+        left.plot(folds, np.full(len(folds), place - 0.2), "o", color=color, alpha=0.6, markersize=4)
         left.plot([100 * line.target.low, 100 * line.target.high], [place, place], color=color, linewidth=3)
         left.plot(100 * line.target.mean, place, "o", color=color, markersize=9)
         left.plot(100 * line.source_val.mean, place, "|", color="#d55e00", markersize=14, markeredgewidth=2)
@@ -148,7 +149,7 @@ def _draw_gains(axes, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -
     axes.imshow(values, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
-        text, dark = (f"{round(value):+d}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
+        text, dark = (f"{value:+.1f}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
     axes.set_xticks(range(len(grid.folds)), grid.folds, rotation=45, ha="right", fontsize=8)
     axes.set_yticks([])
@@ -161,7 +162,7 @@ def _percent(value: float, sign: bool = False) -> str:
 
 def _gap(line: Line) -> str:
     median, low, high = line.gap_closed
-    return f"{median:.2f} [{low:.2f}, {high:.2f}]" if line.gap_cells else "–"
+    return f"{median:.2f} [{low:.2f}, {high:.2f}] ({line.gap_cells})" if line.gap_cells else "–"
 
 
 def _mean(values: np.ndarray) -> float:

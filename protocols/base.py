@@ -118,7 +118,10 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
         for part in PARTS:
             ids = fold.parts[part]
             if not ids and not (part == "target_adapt" and protocol.split.adapt_share == 0):
-                raise ProtocolError(f"{protocol.label}, fold {fold.name}: {part} is empty: too few zones")
+                raise ProtocolError(
+                    f"{protocol.label}, fold {fold.name}: {part} is empty: too few zones in a "
+                    "place (2 are needed, 4 where the held-out times share them with the others)"
+                )
             for zone in {zones[patch] for patch in ids}:
                 if where.setdefault(zone, part) != part:
                     raise ProtocolError(f"{protocol.label}, fold {fold.name}: {zone} is in {where[zone]} and {part}")

@@ -17,6 +17,7 @@ from benchmark.data.catalog import Catalog
 from benchmark.data.datasets import open_catalog
 from benchmark.data.store import Store, open_store
 from benchmark.errors import SettingsError
+from benchmark.network import build_network
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
 from benchmark.tracking import DatasetFact
@@ -94,6 +95,15 @@ class Bench:
     @cached_property
     def task(self) -> Task:
         return Task(tuple(self.catalog.classes.names), self.catalog.bands)
+
+    def check_network(self) -> None:
+        """Build the network once, so that a wrong name or missing weights are told before any job is started.
+
+        Raises:
+            NetworkError: it cannot be built.
+        """
+        bands = len(self.catalog.bands)
+        build_network(self.plan.recipe.network, bands, len(self.task.classes), np.zeros(bands), np.ones(bands), 0)
 
     def fold_data(self, name: str) -> FoldData:
         """A fold's parts as rows of the store."""

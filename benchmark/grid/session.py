@@ -1,7 +1,8 @@
 """One call of ``landshift run``: what is done already, what is left, and what the comparison then says."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +26,14 @@ class Standing:
         grid: its axes.
         cells: every place of the grid.
         lines: one a method.
-        others: finished runs of the same protocol with other settings or data, which are left aside.
+        others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
     """
 
     grid: Grid
     cells: list[Cell]
     lines: list[Line]
-    others: int
+    others: Mapping[str, int]
     facts: dict[str, str]
 
 
@@ -101,15 +102,16 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
         TrackingError: there is no run yet.
     """
     records = tracker.cells(experiment)
-    started = [record.facts["comparison"] for record in records if "comparison" in record.facts]
+    started = [r.facts["comparison"] for r in records if r.status == "FINISHED"]
     asked = [tag.removeprefix(GRID) for tag in tracker.tags(experiment) if tag.startswith(GRID)]
     if not asked:
-        raise TrackingError("nothing has been run under this protocol yet; start with: landshift run PROTOCOL")
+        raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
     comparison = comparison or (started or asked)[-1]
     if comparison not in asked:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(asked)}")
     mine = [record for record in records if record.facts.get("comparison") == comparison]
-    others = sum(record.status == "FINISHED" for record in records) - sum(r.status == "FINISHED" for r in mine)
+    others = Counter(started)
+    del others[comparison]
     content = _read_grid(tracker, experiment, comparison)
     grid = Grid(
         methods=tuple(content["methods"]),
