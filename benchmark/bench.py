@@ -27,7 +27,7 @@ from benchmark.training import FoldData, Part, Stepper
 from methods.base import IGNORE, Progress, SourceBatch, Task
 from methods.source_only import SourceOnly
 
-BLOCK = 0.5  # seconds of work a turn
+BLOCK = 0.25  # seconds of work a turn
 READ_AT_ONCE = 8  # patches
 
 

@@ -193,7 +193,7 @@ class Stepper:
     def step(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> None:
         """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
         # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
-        torch.manual_seed(address(self._seed, "step", progress.step))
+        _seed_device(self._fabric.device, address(self._seed, "step", progress.step))
         method, adversary = self.method, self.method.discriminator
         self._optimizer.zero_grad(set_to_none=True)
         if adversary is not None:
@@ -276,6 +276,13 @@ class _LossBuffer:
                     raise TrainingError(f"the {name} loss is {value} at step {step}; a lower learning rate may help")
             self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
         self._waiting.clear()
+
+
+def _seed_device(device: torch.device, seed: int) -> None:
+    """Seed what a step can draw from; ``torch.manual_seed`` also formats a stack trace for each idle backend."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
