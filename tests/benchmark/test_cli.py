@@ -1,8 +1,18 @@
 """The command line in this process: what it prints, writes and refuses."""
 
+import signal
+
 import pytest
 
 from benchmark.cli import main
+
+
+@pytest.fixture(autouse=True)
+def signals():
+    """The command line answers SIGTERM in its own way; the other tests' processes must not inherit that."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def _run(plan, tmp_path, *more):
