@@ -91,8 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     methods.add_argument("name", nargs="?", help="show one method")
 
     protocols = _add(commands_, "protocols", commands.protocols, "list the protocols, show one, or pin its fingerprint")
-    protocols.add_argument("verb", nargs="?", choices=("list", "show", "pin"), default="list")
-    protocols.add_argument("name", nargs="?", help="a protocol's name, or the path of a .toml file")
+    protocols.add_argument("verb", nargs="?", choices=("list", "show", "pin"), default="list", help="default: list")
+    protocols.add_argument("name", nargs="?", help="for show and pin: a protocol's name, or the path of a .toml file")
     _add_data(protocols)
 
     world = _add(commands_, "world", commands.world, "generate a synthetic world with shifts of chosen strength")
@@ -143,10 +143,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
-    for name, kind in commands.RECIPE_OPTIONS.items():
-        changes.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), dest=f"recipe_{name}"
-        )
+    for name, (kind, text) in commands.RECIPE_OPTIONS.items():
+        option = f"--{name.replace('_', '-')}"
+        changes.add_argument(option, type=kind, metavar=kind.__name__.upper(), dest=f"recipe_{name}", help=text)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

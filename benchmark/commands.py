@@ -9,22 +9,22 @@ from typing import Any
 
 from benchmark.errors import SettingsError
 
-# The changes to a preset that the command line offers, with their types; a test holds them equal to the recipe's.
-RECIPE_OPTIONS: dict[str, type] = {
-    "architecture": str,
-    "encoder": str,
-    "encoder_weights": str,
-    "encoder_depth": int,
-    "steps": int,
-    "batch_size": int,
-    "crop": int,
-    "optimizer": str,
-    "learning_rate": float,
-    "weight_decay": float,
-    "momentum": float,
-    "schedule": str,
-    "checkpoints": int,
-    "precision": str,
+# The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
+RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
+    "architecture": (str, "segmentation-models-pytorch's: unet, unetplusplus, fpn, deeplabv3plus, segformer ..."),
+    "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
+    "encoder_weights": (str, "none, a name the encoder knows (imagenet), or a file (.pth, .pt, .safetensors)"),
+    "encoder_depth": (int, "stages of the encoder"),
+    "steps": (int, "optimiser steps"),
+    "batch_size": (int, "labelled patches a step"),
+    "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
+    "optimizer": (str, "adamw or sgd"),
+    "learning_rate": (float, "at the start"),
+    "weight_decay": (float, "of the optimiser"),
+    "momentum": (float, "of sgd"),
+    "schedule": (str, "constant, poly or plateau"),
+    "checkpoints": (int, "how often weights are kept and scored on source validation"),
+    "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
 }
 WORLD_SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
 DEMO = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
@@ -13,6 +13,7 @@ from benchmark.data.raster import read_patches
 
 SIDE = 192  # pixels of a patch in the picture
 GAP = 6
+TITLE = 22  # height of the letters on a sheet of domains
 
 
 def to_rgb(images: NDArray[np.uint8], bands: Sequence[str]) -> NDArray[np.uint8]:
@@ -43,38 +44,55 @@ def prediction_panel(
     shown = np.where(truth == IGNORE, IGNORE, predicted).astype(np.uint8)
     columns = [to_rgb(images, bands), colorize(truth, classes), colorize(shown, classes)]
     step = SIDE + GAP
-    legend_rows = -(-classes.num_classes // 3)
-    canvas = Image.new("RGB", (3 * step + GAP, 20 + len(images) * step + GAP + 18 * legend_rows), "white")
+    canvas = Image.new("RGB", (3 * step + GAP, 20 + len(images) * step + GAP + _legend_height(classes, 12)), "white")
     draw = ImageDraw.Draw(canvas)
     for column, (title, pictures) in enumerate(zip(("image", "truth", "prediction"), columns, strict=True)):
         draw.text((GAP + column * step, 4), title, fill="black")
         for row, picture in enumerate(pictures):
             patch = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
             canvas.paste(patch, (GAP + column * step, 20 + row * step))
-    for index, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
-        left, top = GAP + index % 3 * step, 20 + len(images) * step + 18 * (index // 3)
-        draw.rectangle((left, top, left + 12, top + 12), fill=color, outline="black")
-        draw.text((left + 18, top), name, fill="black")
+    _draw_legend(canvas, classes, 20 + len(images) * step, 12)
     return canvas
 
 
+def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
+    """The classes' names beside their colours, in three columns."""
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
+    for index, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
+        x, y = GAP + index % 3 * (canvas.width - GAP) // 3, top + index // 3 * (size + 6)
+        draw.rectangle((x, y, x + size, y + size), fill=color, outline="black")
+        draw.text((x + size + 6, y + size // 2), name, fill="black", font=font, anchor="lm")
+
+
+def _legend_height(classes: ClassSet, size: int) -> int:
+    return -(-classes.num_classes // 3) * (size + 6)
+
+
 def domain_sheet(catalog: Catalog) -> Image.Image:
-    """One row a place, one column a time: the same ground in each, and its classes on the right.
+    """One row a place, one column a time: the same ground in each, and its classes on the right; their names below.
 
     For each place the zone with the most classes is shown, its patches put together by their coordinates.
     """
     times = sorted(catalog.patches["time"].unique())
-    sheets = []
+    places, sheets = sorted(catalog.patches["place"].unique()), []
     for _, patches in catalog.patches.groupby("place"):
         zone = max(sorted(patches["zone"].unique()), key=lambda zone: _variety(catalog, patches, zone, times[0]))
         scenes = [_scene(catalog, patches[(patches["zone"] == zone) & (patches["time"] == time)]) for time in times]
         sheets.append([rgb for rgb, _ in scenes] + [scenes[0][1]])
-    side = 2 * SIDE
-    canvas = Image.new("RGB", (len(sheets[0]) * (side + GAP) + GAP, len(sheets) * (side + GAP) + GAP), "white")
+    step = 2 * SIDE + GAP
+    height = len(sheets) * step + GAP + _legend_height(catalog.classes, TITLE)
+    canvas = Image.new("RGB", (len(sheets[0]) * step + GAP, height), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TITLE)
     for row, pictures in enumerate(sheets):
         for column, picture in enumerate(pictures):
-            scaled = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
-            canvas.paste(scaled, (GAP + column * (side + GAP), GAP + row * (side + GAP)))
+            scaled = Image.fromarray(picture).resize((2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST)
+            corner = GAP + column * step, GAP + row * step
+            canvas.paste(scaled, corner)
+            title = f"{places[row]}, {times[column]}" if column < len(times) else f"{places[row]}, classes"
+            box = draw.textbbox((corner[0] + GAP, corner[1] + GAP), title, font=font)
+            draw.rectangle((*corner, box[2] + GAP, box[3] + GAP), fill="white")
+            draw.text((corner[0] + GAP, corner[1] + GAP), title, fill="black", font=font)
+    _draw_legend(canvas, catalog.classes, len(sheets) * step + GAP, TITLE)
     return canvas
 
 

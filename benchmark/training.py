@@ -90,48 +90,28 @@ def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str) -
 
 
 @contextmanager
-def fitted(
-    fabric: "Fabric",
-    method_class: type[Method],
-    hyperparameters: Any,
-    data: FoldData,
-    recipe: Recipe,
-    seed: int,
-    log: Log,
-    report: Callable[[float], None] = lambda fraction: None,
-) -> Iterator[Trained]:
-    """Train, and keep the checkpoints' files until the block ends.
+def fitted(stepper: "Stepper", report: Callable[[float], None] = lambda fraction: None) -> Iterator[Trained]:
+    """Train to the end of the recipe, and keep the checkpoints' files until the block ends.
 
     While it trains, only the masks of the labelled pool and of ``source_val`` can be read.
 
     Args:
-        log: takes metrics and their step.
         report: takes the share of the steps that is done.
 
     Raises:
         TrainingError: a loss is not finite; the message names it and the step.
     """
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
-        shared = Path(fabric.broadcast(folder))  # of several processes, the first one's
-        yield _train(fabric, method_class, hyperparameters, data, recipe, seed, log, report, shared)
+        shared = Path(stepper.fabric.broadcast(folder))  # of several processes, the first one's
+        yield _train(stepper, report, shared)
 
 
-def _train(
-    fabric: "Fabric",
-    method_class: type[Method],
-    hyperparameters: Any,
-    data: FoldData,
-    recipe: Recipe,
-    seed: int,
-    log: Log,
-    report: Callable[[float], None],
-    folder: Path,
-) -> Trained:
-    stepper = Stepper(fabric, method_class, hyperparameters, data, recipe, seed, log)
+def _train(stepper: "Stepper", report: Callable[[float], None], folder: Path) -> Trained:
+    fabric, recipe, data, needs = stepper.fabric, stepper.recipe, stepper.data, stepper.method.needs
     due = {math.ceil(recipe.steps * (k + 1) / recipe.checkpoints) for k in range(recipe.checkpoints)}
     checkpoints: list[Checkpoint] = []
     seconds, started = 0.0, time.perf_counter()
-    for step, (source, target) in enumerate(_pools(fabric, method_class.needs, data, recipe, seed)):
+    for step, (source, target) in enumerate(_pools(fabric, needs, data, recipe, stepper.seed)):
         stepper.step(source, target, Progress(step, recipe.steps))
         if (step + 1) % LOG_EVERY == 0:
             report((step + 1) / recipe.steps)
@@ -139,14 +119,13 @@ def _train(
             stepper.losses.flush()
             seconds += time.perf_counter() - started
             scores = evaluate_part(fabric, stepper.method, data, "source_val")
-            stepper.validated(scores.loss)
-            log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step + 1)
+            stepper.validated(step + 1, scores)
             checkpoints.append(Checkpoint(step + 1, scores, folder / f"{step + 1}.pt"))
             if fabric.is_global_zero:
                 torch.save(stepper.network.state_dict(), checkpoints[-1].file)
             fabric.barrier()
             started = time.perf_counter()
-    pools = 2 if method_class.needs is Needs.TARGET_IMAGES else 1
+    pools = 2 if needs is Needs.TARGET_IMAGES else 1
     images = recipe.steps * recipe.batch_size * pools
     return Trained(stepper.method, stepper.network, checkpoints, seconds, images)
 
@@ -158,6 +137,9 @@ class Stepper:
         method: whose network and adversary are wrapped for the device.
         network: the bare network, the same object the method trains.
         losses: those not logged yet.
+
+    Args:
+        log: takes metrics and their step.
     """
 
     def __init__(
@@ -187,36 +169,38 @@ class Stepper:
             self.method.discriminator, self._adversary_optimizer = fabric.setup(self.method.discriminator, optimizer)
         self.network.train()
         self.losses = _LossBuffer(log)
-        self._fabric, self._recipe, self._seed = fabric, recipe, seed
+        self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
+        self._log = log
         self._scheduler = _scheduler(recipe, self._optimizer)
 
     def step(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> None:
         """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
         # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
-        _seed_device(self._fabric.device, address(self._seed, "step", progress.step))
+        _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
         method, adversary = self.method, self.method.discriminator
         self._optimizer.zero_grad(set_to_none=True)
         if adversary is not None:
             adversary.requires_grad_(False)
         losses = method.step_losses(source, target, progress)
-        self._fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+        self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
         self._optimizer.step()
         if adversary is not None:
             adversary.requires_grad_(True)
             self._adversary_optimizer.zero_grad(set_to_none=True)
             adversary_losses = method.adversary_step_losses(progress)
-            self._fabric.backward(sum(adversary_losses.values()))  # type: ignore[arg-type]
+            self.fabric.backward(sum(adversary_losses.values()))  # type: ignore[arg-type]
             self._adversary_optimizer.step()
             losses = losses | adversary_losses
         method.after_step(progress)
         self.losses.add(losses, progress.step)
-        if self._recipe.schedule == "poly":
+        if self.recipe.schedule == "poly":
             self._scheduler.step()
 
-    def validated(self, loss: float) -> None:
-        """Hear of a new source validation loss."""
-        if self._recipe.schedule == "plateau":
-            self._scheduler.step(loss)
+    def validated(self, steps: int, scores: Scores) -> None:
+        """Hear of the source validation after some steps."""
+        self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, steps)
+        if self.recipe.schedule == "plateau":
+            self._scheduler.step(scores.loss)
 
 
 def _pools(

@@ -18,6 +18,7 @@ The hooks (each does nothing unless overridden):
 =====================  ====================================================================================
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -42,7 +43,7 @@ class Needs(StrEnum):
 
     SOURCE_LABELS = "source labels"
     TARGET_IMAGES = "target images"
-    TARGET_LABELS = "all target labels"
+    TARGET_LABELS = "all labels of target_adapt"
 
     @property
     def is_bound(self) -> bool:
@@ -255,7 +256,8 @@ def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
     """The method's hyperparameters with some values given as text, as on a command line.
 
     Raises:
-        MethodError: for an unknown name, a value of the wrong type, or one that is not among the options.
+        MethodError: for an unknown name, a value of the wrong type or no finite number, or one that is not among the
+            options. The search range is for tuning, and bounds nothing.
     """
     defaults = method.Hyperparameters()
     known = {item.name: item for item in fields(defaults)}
@@ -265,13 +267,19 @@ def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
             raise MethodError(f"{method.__name__} has no hyperparameter {name!r}; it has {_listed(known)}")
         kind = type(getattr(defaults, name))
         try:
-            changes[name] = kind(text)
-        except ValueError as error:
-            raise MethodError(f"{name} of {method.__name__} takes a {kind.__name__}, not {text!r}") from error
+            changes[name] = _TRUTH[text.lower()] if kind is bool else kind(text)
+            if kind is float and not math.isfinite(changes[name]):
+                raise ValueError(text)
+        except (KeyError, ValueError) as error:
+            expected = "true or false" if kind is bool else f"a {kind.__name__}"
+            raise MethodError(f"{name} of {method.__name__} takes {expected}, not {text!r}") from error
         options = known[name].metadata.get("options")
         if options and text not in options:
             raise MethodError(f"{name} of {method.__name__} is one of {', '.join(options)}, not {text!r}")
     return replace(defaults, **changes)
+
+
+_TRUTH = {"true": True, "false": False}
 
 
 def _listed(names: Iterable[str]) -> str:

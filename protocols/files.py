@@ -70,6 +70,8 @@ def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
     if len({fold.name for fold in folds}) < len(folds) or not all(fold.target for fold in folds):
         raise ProtocolError(f"{path}: every [[fold]] needs a name of its own and a target")
     plain = {key: value for key, value in content.items() if key not in ("hold_out", "split", "fold")}
+    if (path.parent / plain["dataset"]).is_file():
+        plain["dataset"] = str(path.parent / plain["dataset"])  # a description lies beside the protocol that names it
     return Protocol(**plain, hold_out=hold_out, named_folds=tuple(folds), split=Split(**split))
 
 

@@ -14,7 +14,8 @@ zone = "{tile}/{part}"                 # optional; default: the image
 time = "{year}"                        # optional, as are date (ISO), camera, x, y, id (default: all captured)
 table = "manifest.csv"                 # optional CSV, relative to the root, whose first column identifies the images …
 table_key = "{stem}"                   # … by this template (default: the file name without its ending)
-exclude = ["2021_02_*"]                # optional: patterns on the file name without its ending; say why in a comment
+exclude = ["2021_02_*"]                # optional: patterns on the image's path below the root, or on its name without
+                                       # ending; say why in a comment
 ignore = ["#9b9b9b"]                   # optional: colours (or values) in the mask that are no class
 unknown_share = 0.001                  # optional: more other colours (or values) than this in one mask is an error
 
@@ -237,8 +238,10 @@ def _find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str,
             seen.add(part)
     found = {}
     for path in sorted(root.glob(glob)):
-        match = re.fullmatch(pattern, path.relative_to(root).as_posix())
-        if match and path.is_file() and not any(fnmatchcase(path.stem, each) for each in exclude):
+        below = path.relative_to(root).as_posix()
+        excluded = any(fnmatchcase(name, each) for each in exclude for name in (below, path.stem))
+        match = re.fullmatch(pattern, below)
+        if match and path.is_file() and not excluded:
             found[path] = match.groupdict()
     if not found:
         but = " and is not excluded" if exclude else ""

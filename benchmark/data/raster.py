@@ -245,6 +245,8 @@ def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) ->
 def _to_uint8(image: NDArray, maximum: int, path: Path) -> NDArray[np.uint8]:
     if maximum == 255 and image.max() <= 255:
         return image.astype(np.uint8, copy=False)
+    if image.dtype == np.uint8:
+        raise DataError(f"{path}: has 8 bits a band, where 'maximum' = {maximum} is for 16; it would be nearly black")
     if maximum == 255:
         raise DataError(f"{path}: 16-bit values up to {image.max()}; say with 'maximum' which value is to become 255")
     return np.rint(np.minimum(image, maximum) * (255 / maximum)).astype(np.uint8)

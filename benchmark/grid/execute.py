@@ -1,10 +1,12 @@
 """Running one job: train, score every checkpoint, choose, and log it all."""
 
 import json
+import pickle
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
 from benchmark.recipe import Recipe
 from benchmark.tracking import Tracker
-from benchmark.training import FoldData, evaluate_part, fitted
+from benchmark.training import FoldData, Stepper, evaluate_part, fitted
 from methods.base import Method
 
 PANEL_PATCHES = 4
@@ -86,16 +88,17 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         # Spawned processes cannot reach this run: their curves come back with the outcome.
         log = run.log if devices == 1 else None
         method, hyperparameters = parse_label(job.label)
-        outcome: Outcome = fabric.launch(
-            train_and_score,  # type: ignore[arg-type]  # its further arguments are passed on
-            method,
-            hyperparameters,
-            data,
-            recipe,
-            job.seed,
-            log,
-            report if devices == 1 else None,
+        work = partial(
+            train_and_score,
+            method=method,
+            hyperparameters=hyperparameters,
+            data=data,
+            recipe=recipe,
+            seed=job.seed,
+            log=log,
+            report=report if devices == 1 else None,
         )
+        outcome = _launch(fabric, work) if devices > 1 else work(fabric)
         for step, curve in outcome.curves:
             run.log(curve, step)
         metrics = run_metrics(bench, outcome)
@@ -104,6 +107,21 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             for path in _write_artifacts(bench, job, outcome, Path(folder)):
                 run.artifact(path, str(path.parent.relative_to(folder)).strip("."))
     return metrics["target/miou"]
+
+
+def _launch(fabric: Fabric, work: Callable[[Fabric], Outcome]) -> Outcome:
+    """Work in one process a device. The outcome comes back in a file: what Lightning returns goes through a pipe that
+    nobody empties before the process has ended, and tensors in it end with the process."""
+    with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
+        fabric.launch(partial(_work_into, file=Path(folder, "outcome"), work=work))
+        outcome: Outcome = pickle.loads(Path(folder, "outcome").read_bytes())
+    return outcome
+
+
+def _work_into(fabric: Fabric, file: Path, work: Callable[[Fabric], Outcome]) -> None:
+    outcome = work(fabric)
+    if fabric.is_global_zero:
+        file.write_bytes(pickle.dumps(outcome))
 
 
 def train_and_score(
@@ -124,9 +142,8 @@ def train_and_score(
 
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
-    with fitted(
-        fabric, method, hyperparameters, data, recipe, seed, log or collect, report or (lambda fraction: None)
-    ) as trained:
+    stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log or collect)
+    with fitted(stepper, report or (lambda fraction: None)) as trained:
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
         target = []
         for checkpoint in trained.checkpoints:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -14,9 +15,10 @@ import numpy as np
 
 import benchmark
 from benchmark.data.catalog import Catalog
+from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
 from benchmark.data.store import Store, open_store
-from benchmark.errors import SettingsError
+from benchmark.errors import DataError, SettingsError
 from benchmark.network import build_network
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
@@ -78,13 +80,16 @@ class Bench:
         progress: called with (files done, files in all) while patches are decoded.
 
     Raises:
-        DataError, ProtocolError: the data or the protocol is wrong.
+        DataError, ProtocolError: the data or the protocol is wrong, or two domains would share the names of metrics.
     """
 
     def __init__(self, plan: Plan, progress: Any = None) -> None:
         self.plan = plan
         self.protocol: Protocol = load(plan.protocol)
         self.catalog: Catalog = open_catalog(self.protocol.dataset, plan.data)
+        alike = Counter(slug(domain) for domain in self.catalog.domain.unique())
+        if twice := [name for name, count in alike.items() if count > 1]:
+            raise DataError(f"dataset {self.catalog.name}: several domains would be called {twice[0]!r} in MLflow")
         self.folds: dict[str, Fold] = {fold.name: fold for fold in cut(self.protocol, self.catalog.patches)}
         self.store: Store = open_store(self.catalog, plan.stores, progress)
 
@@ -181,7 +186,7 @@ class Bench:
         if method.needs is Needs.TARGET_LABELS:
             masks = self.catalog.patches.set_index("id").loc[adapt, "mask"]
             if (masks == "").any():
-                return "needs all target labels, and some images of target_adapt have no mask"
+                return f"needs {method.needs.value}, and some images of target_adapt have no mask"
         return ""
 
     def shared_facts(self) -> dict[str, str | int | float]:

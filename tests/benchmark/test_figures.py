@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmark.data.classes import FLAIR_13, IGNORE
-from benchmark.figures import GAP, SIDE, colorize, domain_sheet, prediction_panel, to_rgb
+from benchmark.figures import GAP, SIDE, TITLE, colorize, domain_sheet, prediction_panel, to_rgb
 
 
 def test_bands_are_shown_by_name():
@@ -27,7 +27,8 @@ def test_a_prediction_is_hidden_where_the_truth_is_ignored():
 
 def test_a_sheet_has_a_row_a_place_and_a_column_a_time_and_the_classes(catalog):
     sheet = domain_sheet(catalog)
-    assert sheet.size == (3 * (2 * SIDE + GAP) + GAP, 2 * (2 * SIDE + GAP) + GAP)
-    classes = sheet.crop((2 * (2 * SIDE + GAP) + GAP, GAP, sheet.width - GAP, GAP + 2 * SIDE))
+    legend = 4 * (TITLE + GAP)  # twelve names in three columns
+    assert sheet.size == (3 * (2 * SIDE + GAP) + GAP, 2 * (2 * SIDE + GAP) + GAP + legend)
+    classes = sheet.crop((2 * (2 * SIDE + GAP) + GAP, GAP + 2 * TITLE, sheet.width - GAP, GAP + 2 * SIDE))
     colors = {color for _, color in classes.getcolors()}
     assert colors <= {tuple(color) for color in FLAIR_13.palette().tolist()} and len(colors) > 1

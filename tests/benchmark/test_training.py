@@ -11,7 +11,7 @@ from torch import nn
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
 from benchmark.errors import TrainingError
-from benchmark.training import FoldData, evaluate_part, fitted
+from benchmark.training import FoldData, Stepper, evaluate_part, fitted
 from methods import registry
 from methods.base import Method, Needs
 
@@ -29,7 +29,7 @@ def one_thread():
 def _train(method, data, recipe, seed=0, log=lambda losses, step: None):
     """The final weights, and the losses logged."""
     fabric = Fabric(accelerator="cpu", devices=1)
-    with fitted(fabric, method, None, data, recipe, seed, log) as trained:
+    with fitted(Stepper(fabric, method, None, data, recipe, seed, log)) as trained:
         return {name: value.clone() for name, value in trained.network.state_dict().items()}
 
 
@@ -168,10 +168,11 @@ class Everything(Method):
 def test_every_hook_is_called_in_its_place(data, recipe):
     fabric = Fabric(accelerator="cpu", devices=1)
     logged = []
-    with fitted(
+    stepper = Stepper(
         fabric, Everything, None, data, recipe, 0, lambda losses, step: logged.append((step, set(losses)))
-    ) as t:
-        noted = t.method.noted
+    )
+    with fitted(stepper) as trained:
+        noted = trained.method.noted
     step = ["augment", "losses", "perturb stage1", "perturb stage2", "adversary", "after"]
     assert noted[: 1 + 2 * len(step)] == ["prepare", *step, *step]
     assert "predict" in noted
@@ -182,7 +183,8 @@ def test_every_hook_is_called_in_its_place(data, recipe):
 
 def test_checkpoints_are_spread_evenly_and_can_be_put_back(data, recipe):
     fabric = Fabric(accelerator="cpu", devices=1)
-    with fitted(fabric, ALL["source-only"], None, data, recipe, 0, lambda losses, step: None) as trained:
+    stepper = Stepper(fabric, ALL["source-only"], None, data, recipe, 0, lambda losses, step: None)
+    with fitted(stepper) as trained:
         assert [checkpoint.step for checkpoint in trained.checkpoints] == [2, 4]
         last = {name: value.clone() for name, value in trained.network.state_dict().items()}
         trained.load(trained.checkpoints[0])
@@ -201,14 +203,3 @@ def test_other_recipes_train_too(changes, data, recipe):
     assert not _equal(
         _train(ALL["source-only"], data, recipe), _train(ALL["source-only"], data, replace(recipe, **changes))
     )
-
-
-@pytest.mark.slow
-def test_two_processes_score_every_patch_once(data, recipe):
-    from benchmark.grid.execute import train_and_score
-
-    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp_spawn")
-    outcome = fabric.launch(train_and_score, ALL["adversarial-alignment"], None, data, recipe, 0, None, None)
-    pixels = len(data.parts["target_test"].rows) * data.store.images.shape[-1] ** 2
-    assert outcome.target[-1].total().sum() == pixels
-    assert len(outcome.curves) == recipe.steps + recipe.checkpoints

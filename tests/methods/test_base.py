@@ -92,12 +92,24 @@ def test_hyperparameters_are_read_from_text():
     assert (values.weight, values.width, values.maps) == (0.25, 2, "entropy")
 
 
+def test_a_truth_value_is_read_from_text():
+    class Switched(Plain):
+        @dataclass(frozen=True)
+        class Hyperparameters:
+            warm: bool = True
+
+    assert make_hyperparameters(Switched, {"warm": "False"}).warm is False
+    with pytest.raises(MethodError, match="takes true or false, not 'no'"):
+        make_hyperparameters(Switched, {"warm": "no"})
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"wight": "1"}, "weight, width, maps"),
         ({"width": "wide"}, "takes a int"),
         ({"maps": "softmin"}, "one of softmax, entropy"),
+        ({"weight": "nan"}, "takes a float"),
     ],
 )
 def test_wrong_hyperparameters_name_what_is_allowed(given, message):

@@ -1,5 +1,7 @@
 """Protocol files: those shipped are whole, and a wrong one is named with its key."""
 
+import re
+
 import pytest
 
 from protocols import files
@@ -32,6 +34,14 @@ def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
     for digest in ("a" * 64, "b" * 64):
         files.pin(path, digest)
         assert files.load(str(path)).fingerprint == digest
+
+
+def test_a_description_is_looked_for_beside_the_protocol(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(re.sub("dataset = .*", 'dataset = "data.toml"', GOOD))
+    assert files.load(str(path)).dataset == "data.toml"
+    (tmp_path / "data.toml").touch()
+    assert files.load(str(path)).dataset == str(tmp_path / "data.toml")
 
 
 @pytest.mark.parametrize(

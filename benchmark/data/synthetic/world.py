@@ -76,13 +76,13 @@ class World:
         for name in STRENGTHS:
             self._require(name, (int, float), 0, 5)
         if self.patch_size % 8:
-            raise ValueError(f"World.patch_size must be a multiple of 8, got {self.patch_size}")
+            raise ValueError(f"patch_size must be a multiple of 8, got {self.patch_size}")
         for field in fields(self):  # 1 and 1.0 are the same setting, and are written the same
             if field.type is float:
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
         if self.side * self.pixel_size > ZONE_STEP:
             raise ValueError(
-                f"World.zone_side x patch_size x pixel_size must be at most {ZONE_STEP} m, "
+                f"zone_side x patch_size x pixel_size must be at most {ZONE_STEP} m, "
                 f"got {self.side * self.pixel_size:g} m"
             )
 
@@ -90,7 +90,7 @@ class World:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
             number = "an integer" if kind is int else "a number"
-            raise ValueError(f"World.{name} must be {number} from {low} to {high}, got {value!r}")
+            raise ValueError(f"{name} must be {number} from {low} to {high}, got {value!r}")
 
     @property
     def side(self) -> int:

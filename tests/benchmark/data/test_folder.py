@@ -63,9 +63,10 @@ def test_table_keeps_codes_as_text(edit_description, tmp_path: Path) -> None:
     assert catalog.domain.iloc[0] == "Tile 1@2018_01"
 
 
-def test_exclude(edit_description, write_picture, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pattern", ["bad_*", "Tile 1/images/bad_1.*"])
+def test_exclude(pattern, edit_description, write_picture, tmp_path: Path) -> None:
     write_picture(tmp_path / "Tile 1/images/bad_1.png", np.zeros((8, 8, 3), np.uint8))
-    path = edit_description('place = "{tile}"', 'place = "{tile}"\nexclude = ["bad_*"]')
+    path = edit_description('place = "{tile}"', f'place = "{{tile}}"\nexclude = ["{pattern}"]')
     assert len(read_folder(path)) == 8
 
 

@@ -1,6 +1,7 @@
 """Files are read as they are, or a clear error names them."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -231,6 +232,11 @@ def test_sixteen_bits_become_eight(one_image: Catalog, write_tiff) -> None:
     read = read_patches(scaled, scaled.patches).images
     assert read.dtype == np.uint8
     assert np.array_equal(read[0], np.minimum(RGB[:, :4, :4].astype(int) * 2, 255))
+
+
+def test_eight_bits_with_a_maximum_for_sixteen_are_refused(one_image: Catalog) -> None:
+    with pytest.raises(DataError, match=r"i.tif: has 8 bits a band, where 'maximum' = 5100"):
+        read_patches(replace(one_image, maximum=5100), one_image.patches)
 
 
 def test_scaled_patches(one_image: Catalog) -> None:

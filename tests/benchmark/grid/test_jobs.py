@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.data.datasets import open_catalog
+from benchmark.errors import DataError, SettingsError
 from benchmark.grid.jobs import Bench, canonical_label, parse_label
 from methods import registry
 from methods.base import MethodError
@@ -62,6 +63,17 @@ def test_the_oracle_is_skipped_where_target_images_have_no_masks(bench, monkeypa
     monkeypatch.setattr(bench, "catalog", replace(bench.catalog, patches=bare))
     (job,) = bench.jobs(["oracle"], [0], ["2019"])
     assert "have no mask" in job.skip
+
+
+def test_domains_that_mlflow_could_not_tell_apart_are_refused(plan, monkeypatch):
+    def renamed(dataset, root):
+        catalog = open_catalog(dataset, root)
+        places = catalog.patches["place"].map({"D901": "old town", "D902": "Old Town"})
+        return replace(catalog, patches=catalog.patches.assign(place=places))
+
+    monkeypatch.setattr("benchmark.grid.jobs.open_catalog", renamed)
+    with pytest.raises(DataError, match="several domains would be called 'old_town_2019'"):
+        Bench(plan)
 
 
 def test_an_unknown_fold_is_named_with_those_there_are(bench):

@@ -7,9 +7,11 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from benchmark.grid.session import Session
+from methods import registry
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +27,20 @@ def test_workers_give_the_numbers_that_one_process_gives(session, plan, tmp_path
     several = _run(session, jobs, 2)
     alone = _run(Session(replace(plan, results=tmp_path)), jobs, 1)
     assert len(several) == 8 and all(several[k].miou == alone[k].miou and not several[k].error for k in several)
+
+
+@pytest.mark.parametrize("method", registry.available())
+def test_two_devices_score_every_patch_once_and_log_like_one(method, plan, tmp_path):
+    session = Session(replace(plan, results=tmp_path, devices=2))
+    jobs = session.bench.jobs([method], [0], ["2020"])
+    ends = _run(session, jobs, 1)
+    assert not ends[jobs[0].identity].error
+    record = session.tracker.finished(session.experiment)[jobs[0].identity]
+    matrices = np.load(record.artifacts / "confusions.npz")
+    last = [matrices[key] for key in matrices if key.startswith("4/target_test/")]
+    assert sum(last).sum() == len(session.bench.folds["2020"].parts["target_test"]) * 32**2
+    losses = session.tracker._client.get_metric_history(record.id, "train/loss/segmentation")
+    assert sorted(point.step for point in losses) == [0, 1, 2, 3]
 
 
 def test_a_killed_worker_costs_its_job_only(plan, tmp_path):
