@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark import commands
+from benchmark.commands import methods, protocols, runs, world
 from benchmark.errors import LandshiftError
 
 EPILOG = """\
@@ -64,9 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands_ = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    run = _add(commands_, "run", commands.run, "train methods on every fold of a protocol, and compare")
+    run = _add(commands, "run", runs.run, "train methods on every fold of a protocol, and compare")
     _add_protocol(run)
     run.add_argument(
         "--method",
@@ -78,35 +78,35 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
     _add_running(run)
 
-    demo = _add(commands_, "demo", commands.demo, "five methods and two seeds on the synthetic world")
+    demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
     _add_running(demo)
 
-    report = _add(commands_, "report", commands.report, "write the comparison: text, Markdown, CSV and a figure")
+    report = _add(commands, "report", runs.report, "write the comparison: text, Markdown, CSV and a figure")
     _add_protocol(report)
     report.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
     report.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
     _add_results(report)
 
-    methods = _add(commands_, "methods", commands.methods, "list the methods and their hyperparameters")
-    methods.add_argument("name", nargs="?", help="show one method")
+    method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
+    method.add_argument("name", nargs="?", help="show one method")
 
-    protocols = _add(commands_, "protocols", commands.protocols, "list the protocols, show one, or pin its fingerprint")
-    protocols.add_argument("verb", nargs="?", choices=("list", "show", "pin"), default="list", help="default: list")
-    protocols.add_argument("name", nargs="?", help="for show and pin: a protocol's name, or the path of a .toml file")
-    _add_data(protocols)
+    protocol = _add(commands, "protocols", protocols.protocols, "list, show, verify and pin what can be held out")
+    verbs = "; ".join(f"{verb}: {text}" for verb, text in protocols.VERBS.items())
+    protocol.add_argument("verb", nargs="?", choices=list(protocols.VERBS), default="list", help=verbs)
+    protocol.add_argument("name", nargs="?", help="a protocol's name, or the path of a .toml file")
+    protocol.add_argument("--output", type=Path, metavar="FILE", help="where document writes (default: the terminal)")
+    _add_data(protocol)
 
-    world = _add(commands_, "world", commands.world, "generate a synthetic world with shifts of chosen strength")
-    world.add_argument("folder", type=Path, help="where to write it")
-    commands.add_world_options(world)
+    worlds = _add(commands, "world", world.world, "generate a synthetic world with shifts of chosen strength")
+    worlds.add_argument("folder", type=Path, help="where to write it")
+    world.add_options(worlds)
 
-    interface = _add(commands_, "ui", commands.ui, "open the comparison in the MLflow UI, on this machine only")
+    interface = _add(commands, "ui", runs.ui, "open the comparison in the MLflow UI, on this machine only")
     interface.add_argument("--port", type=int, help="default: 5000, or a free one")
     interface.add_argument("--no-browser", action="store_true", help="only print the address")
     _add_results(interface)
 
-    bench = _add(
-        commands_, "bench", commands.bench, "measure the engine against bare PyTorch, and the store against files"
-    )
+    bench = _add(commands, "bench", runs.bench, "measure the engine against bare PyTorch, and the store against files")
     bench.add_argument("--output", type=Path, metavar="FILE", help="also write the table there (Markdown)")
     bench.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: 20)")
     return parser
@@ -127,6 +127,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, metavar="PATH", help="folder of the data set, or a .toml that describes one"
     )
+    parser.add_argument(
+        "--partial",
+        action="store_true",
+        help="take what is there of the data set; such a protocol has another name and fingerprint",
+    )
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -143,7 +148,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
-    for name, (kind, text) in commands.RECIPE_OPTIONS.items():
+    for name, (kind, text) in runs.RECIPE_OPTIONS.items():
         option = f"--{name.replace('_', '-')}"
         changes.add_argument(option, type=kind, metavar=kind.__name__.upper(), dest=f"recipe_{name}", help=text)
 

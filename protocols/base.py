@@ -7,15 +7,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-import pandas as pd
+from pathlib import Path
 
 PARTS = ("source_train", "source_val", "target_adapt", "target_test")
-AXES = ("place", "time")  # the columns of a catalog that can be held out
+PARTIAL = "partial"
 
 
 class ProtocolError(ValueError):
     """A protocol file, or a catalog that does not fit it; the message names what is wrong."""
+
+
+Selector = Mapping[str, tuple[str, ...]]
+"""Column -> values; a patch is selected if it has one of the values in every column."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +27,15 @@ class Fold:
 
     Attributes:
         name: unique within its protocol, for example ``D901@2019``.
-        held_out: the held-out value of each axis, ``{"place": "D901", "time": "2019"}``; "" for an axis not held out.
+        held_out: the held-out values of each column, ``{"place": "D901", "time": "2019"}``.
         parts: sorted patch ids of ``source_train``, ``source_val``, ``target_adapt`` (no labels) and ``target_test``.
+        few: ids of ``target_adapt`` patches whose labels the k-label control may see, the first k of them; or none.
     """
 
     name: str
     held_out: Mapping[str, str]
     parts: Mapping[str, tuple[str, ...]]
+    few: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,34 @@ class Split:
         validation_share: share of the source zones that go to ``source_val``.
         adapt_share: share of the target zones that go to ``target_adapt``; 0 leaves that part empty.
         gap: source zones with a patch closer than this to a target patch are dropped, in the catalog's unit of x and y.
+        few: how many patches of ``target_adapt`` the k-label control may see at most.
+        smallest_target: combinations of held-out values with fewer patches are no fold.
     """
 
     target_share: float = 0.5
     validation_share: float = 0.2
     adapt_share: float = 0.5
     gap: float = 0.0
+    few: int = 0
+    smallest_target: int = 1
 
 
 @dataclass(frozen=True)
 class NamedFold:
-    """A fold whose domains are listed by hand: column -> values. Source is whatever is neither target nor left out."""
+    """A fold whose domains are listed by hand.
+
+    Attributes:
+        target: the held-out patches.
+        source: where labels come from; empty for whatever shares no value with the target.
+        source_val: patches for validation; empty to cut them from the source by zone.
+        target_adapt: unlabelled patches; empty to cut them from the target by zone.
+    """
 
     name: str
-    target: Mapping[str, tuple[str, ...]]
-    source_val: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    target: Selector
+    source: Selector = field(default_factory=dict)
+    source_val: Selector = field(default_factory=dict)
+    target_adapt: Selector = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,10 +89,17 @@ class Protocol:
         description: what is held out, and how the parts are made.
         confounds: what else changes with the held-out domains, so that nobody reads too much into a number.
         citation: where the split comes from, if it was published.
-        hold_out: the catalog columns whose values are held out, one fold a combination; empty if folds are named.
+        hold_out: the columns whose values are held out, one fold a combination; empty if folds are named.
         named_folds: folds listed by hand.
+        tables: CSV files that give patches further columns (see `protocols.columns`).
         split: how zones are dealt.
+        forecast: every source date lies before every target date.
+        transductive: ``target_adapt`` is ``target_test`` itself, without its labels.
+        adapt_may_follow_test: unlabelled images may be younger than the first test image.
         fingerprint: of the folds on the whole data set; "" where nobody has had the whole data set yet.
+        sizes: of the four parts of each fold when it was pinned.
+        smallest_distance: between a source and a target patch when it was pinned, in the catalog's unit; NaN unknown.
+        partial: the catalog may lack what the protocol names; its folds are then compared with no others.
     """
 
     name: str
@@ -86,54 +111,32 @@ class Protocol:
     citation: str = ""
     hold_out: tuple[str, ...] = ()
     named_folds: tuple[NamedFold, ...] = ()
+    tables: tuple[Path, ...] = ()
     split: Split = Split()
+    forecast: bool = False
+    transductive: bool = False
+    adapt_may_follow_test: bool = True
     fingerprint: str = ""
+    sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    smallest_distance: float = float("nan")
+    partial: bool = False
+
+    @property
+    def salt(self) -> str:
+        """What zones are dealt by: the same for the whole and for a part of the data."""
+        return f"{self.name}-v{self.version}"
 
     @property
     def label(self) -> str:
         """Name and version as one word, for example ``world-leave-times-out-v1``."""
-        return f"{self.name}-v{self.version}"
+        return f"{self.salt}-{PARTIAL}" if self.partial else self.salt
 
 
-def fingerprint(folds: list[Fold]) -> str:
+def fingerprint(folds: list[Fold], *, partial: bool = False) -> str:
     """SHA-256 over the patch ids of every part of every fold, the same on any machine and in any file order."""
-    content = {fold.name: {part: sorted(fold.parts[part]) for part in PARTS} for fold in folds}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> None:
-    """Refuse folds that a result could not stand on.
-
-    Raises:
-        ProtocolError: a patch or a zone lies in two parts, a part is empty, a labelled part holds a patch without a
-            mask, or the folds are not those the protocol's fingerprint was made of.
-    """
-    if not folds:
-        raise ProtocolError(f"{protocol.label}: the catalog holds none of the domains it holds out")
-    zones = dict(zip(patches["id"], patches["zone"], strict=True))
-    masks = dict(zip(patches["id"], patches["mask"], strict=True))
-    images = dict(zip(patches["id"], patches["image"], strict=True))
-    for fold in folds:
-        where: dict[str, str] = {}
-        for part in PARTS:
-            ids = fold.parts[part]
-            if not ids and not (part == "target_adapt" and protocol.split.adapt_share == 0):
-                raise ProtocolError(
-                    f"{protocol.label}, fold {fold.name}: {part} is empty: too few zones in a "
-                    "place (2 are needed, 4 where the held-out times share them with the others)"
-                )
-            for zone in {zones[patch] for patch in ids}:
-                if where.setdefault(zone, part) != part:
-                    raise ProtocolError(f"{protocol.label}, fold {fold.name}: {zone} is in {where[zone]} and {part}")
-            bare = [images[patch] for patch in ids if not masks[patch]]
-            if bare and part != "target_adapt":
-                raise ProtocolError(
-                    f"{protocol.label}, fold {fold.name}: {part} needs labels, and {len(bare)} images have no "
-                    f"mask, for example {bare[0]}"
-                )
-    found = fingerprint(folds)
-    if protocol.fingerprint and found != protocol.fingerprint:
-        raise ProtocolError(
-            f"{protocol.label}: this catalog gives other folds than the protocol was made of (fingerprint {found[:12]} "
-            f"where {protocol.fingerprint[:12]} is pinned): patches are missing, added or renamed"
-        )
+    content = {
+        fold.name: {part: sorted(fold.parts[part]) for part in PARTS} | ({"few": list(fold.few)} if fold.few else {})
+        for fold in folds
+    }
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{PARTIAL}-{digest}" if partial else digest

@@ -1,36 +1,49 @@
 """Cutting a catalog into the folds of a protocol. Zones are dealt by a hash of their names, never by a generator."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from protocols.base import AXES, Fold, NamedFold, Protocol, ProtocolError, check_folds
+from protocols.base import Fold, NamedFold, Protocol, ProtocolError, Selector
+from protocols.checks import check_folds
+from protocols.columns import add_columns
 
 
 def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
-    """The protocol's folds over the patches of a catalog (columns id, image, mask, place, time, zone, x, y).
+    """The protocol's folds over the patches of a catalog (columns id, image, mask, place, time, zone, x, y, date …).
+
+    Of a partial protocol, folds of which a part would be empty are left out.
 
     Raises:
-        ProtocolError: see :func:`protocols.base.check_folds`.
+        ProtocolError: see :func:`protocols.checks.check_folds`.
     """
-    named = protocol.named_folds or _every_combination(protocol, patches)
-    folds = [_cut_one(protocol, fold, patches) for fold in named]
-    check_folds(protocol, folds, patches)
+    columns = add_columns(protocol, patches)
+    named = protocol.named_folds or _every_combination(protocol, columns)
+    folds = [_cut_one(protocol, fold, columns) for fold in named]
+    if protocol.partial:
+        empty_allowed = {"target_adapt"} if not protocol.split.adapt_share else set()
+        folds = [fold for fold in folds if all(ids or part in empty_allowed for part, ids in fold.parts.items())]
+    check_folds(protocol, folds, columns)
     return folds
 
 
 def _every_combination(protocol: Protocol, patches: pd.DataFrame) -> list[NamedFold]:
-    """One fold for each combination of the held-out columns' values that has patches."""
+    """One fold for each combination of the held-out columns' values that has patches enough."""
     columns = list(protocol.hold_out)
-    if (patches[columns] == "").any(axis=None):
-        raise ProtocolError(f"{protocol.label} holds out {' and '.join(columns)}, which some patches do not have")
-    combinations = sorted(set(patches[columns].itertuples(index=False, name=None)))
+    unknown = (patches[columns] == "").any(axis=1)
+    if unknown.any():
+        raise ProtocolError(
+            f"{protocol.label} holds out {' and '.join(columns)}, which {int(unknown.sum())} patches do not have, for "
+            f"example {patches.loc[unknown, 'id'].iloc[0]}"
+        )
+    counts = patches.groupby(columns).size()
+    large = counts[counts >= protocol.split.smallest_target].index
+    combinations = [key if isinstance(key, tuple) else (key,) for key in large]
     return [
         NamedFold("@".join(values), {column: (value,) for column, value in zip(columns, values, strict=True)})
-        for values in combinations
+        for values in sorted(combinations)
     ]
 
 
@@ -39,7 +52,9 @@ def _cut_one(protocol: Protocol, fold: NamedFold, patches: pd.DataFrame) -> Fold
     target = patches[np.logical_and.reduce(list(hits.values()))]
     # What shares a place or a time with the target is neither source nor target: it would give the answer away.
     source = patches[~np.logical_or.reduce(list(hits.values()))]
-    split, salt = protocol.split, protocol.label
+    if fold.source:
+        source = source[_matches(source, fold.source) | _matches(source, fold.source_val)]
+    split, salt = protocol.split, protocol.salt
 
     shared = set(source["zone"]) & set(target["zone"])
     kept_for_target = _deal(target[target["zone"].isin(shared)], split.target_share, salt + "/target")
@@ -48,23 +63,32 @@ def _cut_one(protocol: Protocol, fold: NamedFold, patches: pd.DataFrame) -> Fold
     if split.gap:
         source = source[~source["zone"].isin(_zones_within(source, target, split.gap))]
 
-    adapt = _deal(target, split.adapt_share, salt + "/adapt") if split.adapt_share else set()
     if fold.source_val:
         validation = source[_matches(source, fold.source_val)]
     else:
         validation = source[source["zone"].isin(_deal(source, split.validation_share, salt + "/validation"))]
+    if protocol.transductive:
+        adapt, test = target, target
+    elif fold.target_adapt:
+        adapt, test = patches[_matches(patches, fold.target_adapt)], target
+        source = source[~source["zone"].isin(set(adapt["zone"]))]
+    else:
+        dealt = target["zone"].isin(_deal(target, split.adapt_share, salt + "/adapt") if split.adapt_share else set())
+        adapt, test = target[dealt], target[~dealt]
     parts = {
         "source_train": source[~source["zone"].isin(set(validation["zone"]))],
         "source_val": validation,
-        "target_adapt": target[target["zone"].isin(adapt)],
-        "target_test": target[~target["zone"].isin(adapt)],
+        "target_adapt": adapt,
+        "target_test": test,
     }
-    held_out = {axis: "+".join(fold.target.get(axis, ())) for axis in AXES}
-    return Fold(fold.name, held_out, {part: tuple(sorted(rows["id"])) for part, rows in parts.items()})
+    held_out = {column: "+".join(values) for column, values in fold.target.items()}
+    few = sorted(adapt.loc[adapt["mask"] != "", "id"], key=lambda patch: _rank(salt + "/few", patch))[: split.few]
+    return Fold(fold.name, held_out, {part: tuple(sorted(rows["id"])) for part, rows in parts.items()}, tuple(few))
 
 
-def _matches(patches: pd.DataFrame, wanted: Mapping[str, Iterable[str]]) -> pd.Series:
-    return pd.Series(np.logical_and.reduce([patches[c].isin(list(v)) for c, v in wanted.items()]), patches.index)
+def _matches(patches: pd.DataFrame, wanted: Selector) -> "pd.Series[bool]":
+    found = [patches[column].isin(list(values)) for column, values in wanted.items()]
+    return pd.Series(np.logical_and.reduce(found) if found else False, patches.index)
 
 
 def _deal(patches: pd.DataFrame, share: float, salt: str) -> set[str]:
@@ -75,10 +99,14 @@ def _deal(patches: pd.DataFrame, share: float, salt: str) -> set[str]:
     """
     chosen: set[str] = set()
     for _, group in patches.groupby("place"):
-        zones = sorted(group["zone"].unique(), key=lambda zone: hashlib.sha256(f"{salt}\0{zone}".encode()).digest())
+        zones = sorted(group["zone"].unique(), key=lambda zone: _rank(salt, zone))
         if len(zones) > 1:
             chosen.update(zones[: min(max(round(share * len(zones)), 1), len(zones) - 1)])
     return chosen
+
+
+def _rank(salt: str, name: str) -> bytes:
+    return hashlib.sha256(f"{salt}\0{name}".encode()).digest()
 
 
 def _zones_within(source: pd.DataFrame, target: pd.DataFrame, gap: float) -> set[str]:

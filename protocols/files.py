@@ -1,15 +1,32 @@
 """Protocol files: TOML, one a protocol, shipped beside this module or a user's own."""
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from protocols.base import AXES, NamedFold, Protocol, ProtocolError, Split
+from protocols.base import PARTS, Fold, NamedFold, Protocol, ProtocolError, Selector, Split, fingerprint
+from protocols.columns import known_columns
 
 FOLDER = Path(__file__).parent
+REQUIRED = {"name": str, "version": int, "dataset": str, "title": str, "description": str, "confounds": str}
+OPTIONAL = {
+    "citation": str,
+    "fingerprint": str,
+    "hold_out": list,
+    "fold": list,
+    "tables": list,
+    "split": dict,
+    "forecast": bool,
+    "transductive": bool,
+    "adapt_may_follow_test": bool,
+    "pinned": dict,
+}
+PINNED = "# Written by `landshift protocols pin`: patches in " + ", ".join(PARTS) + ", and the\n"
+PINNED += "# smallest distance of a source patch to a target patch. The fingerprint above is of their ids.\n"
 
 
 def names() -> list[str]:
@@ -17,8 +34,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
-def load(name: str) -> Protocol:
+def load(name: str, *, partial: bool = False) -> Protocol:
     """A protocol by its name, or by the path of a TOML file.
+
+    Args:
+        partial: for a catalog that lacks some of what the protocol names; its folds are then others (see `Protocol`).
 
     Raises:
         ProtocolError: there is no such protocol, or the file is wrong; the message names the file and the key.
@@ -30,9 +50,9 @@ def load(name: str) -> Protocol:
         )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ProtocolError(f"{path} is not valid TOML: {error}") from error
-    return _parse(path, content)
+    return replace(_parse(path, content), partial=partial)
 
 
 def path_of(name: str) -> Path:
@@ -40,55 +60,104 @@ def path_of(name: str) -> Path:
     return Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
 
 
-def pin(path: Path, fingerprint: str) -> None:
-    """Write the fingerprint of a protocol into its file, in place of the one there."""
-    text = path.read_text(encoding="utf-8")
-    line = f'fingerprint = "{fingerprint}"'
-    replaced, count = re.subn(r"(?m)^fingerprint\s*=.*$", line, text)
-    path.write_text(replaced if count else re.sub(r"(?m)^(version\s*=.*)$", rf"\1\n{line}", text), encoding="utf-8")
+def pin(path: Path, folds: list[Fold], distance: float) -> str:
+    """Write the fingerprint, sizes and smallest distance of folds into a protocol's file; returns the fingerprint."""
+    found = fingerprint(folds)
+    text = path.read_text(encoding="utf-8").partition(PINNED)[0].rstrip("\n") + "\n"
+    line = f'fingerprint = "{found}"'
+    text, count = re.subn(r"(?m)^fingerprint\s*=.*$", line, text, count=1)
+    text = text if count else re.sub(r"(?m)^(version\s*=.*)$", rf"\1\n{line}", text, count=1)
+    sizes = [f"{_key(fold.name)} = [{', '.join(str(len(fold.parts[part])) for part in PARTS)}]" for fold in folds]
+    measured = [] if math.isnan(distance) else [f"smallest_distance = {distance:.1f}"]
+    lines = ["[pinned]", *measured, "", "[pinned.folds]", *sizes]
+    path.write_text(f"{text}\n{PINNED}" + "\n".join(lines) + "\n", encoding="utf-8")
+    return found
+
+
+def _key(name: str) -> str:
+    """A fold's name as a key of TOML."""
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
-    required = ("name", "version", "dataset", "title", "description", "confounds")
-    optional = ("citation", "hold_out", "fingerprint", "split", "fold")
-    _check_keys(path, content, required, optional)
+    _check_keys(path, content, REQUIRED, OPTIONAL)
     if ("hold_out" in content) == ("fold" in content):
-        raise ProtocolError(f'{path}: give either hold_out = ["place"|"time"] or [[fold]] tables')
+        raise ProtocolError(f'{path}: give either hold_out = ["place"|"time"|...] or [[fold]] tables')
+    tables = tuple(path.parent / _text(path, "tables", table) for table in content.get("tables", ()))
+    columns = known_columns(tables)
     hold_out = tuple(content.get("hold_out", ()))
-    if "hold_out" in content and not (hold_out and set(hold_out) <= set(AXES)):
-        raise ProtocolError(f'{path}: hold_out takes ["place"], ["time"] or both, not {content["hold_out"]}')
-    split = content.get("split", {})
-    _check_keys(path, split, (), tuple(item.name for item in fields(Split)), "[split] ")
-    for key, value in split.items():
-        if not isinstance(value, int | float) or value < 0 or (key != "gap" and value >= 1):
-            raise ProtocolError(f"{path}: [split] {key} is {value}; a share lies in 0 to 1, a gap is 0 or more")
-    folds = []
-    for fold in content.get("fold", ()):
-        _check_keys(path, fold, ("name", "target"), ("source_val",), "[[fold]] ")
-        target, source_val = _columns(path, fold["target"]), _columns(path, fold.get("source_val", {}))
-        folds.append(NamedFold(fold["name"], target, source_val))
+    if "hold_out" in content and not (hold_out and all(name in columns for name in hold_out)):
+        raise ProtocolError(f"{path}: hold_out takes some of {', '.join(columns)}, not {content['hold_out']}")
+    folds = [_fold(path, columns, fold) for fold in content.get("fold", ())]
     if len({fold.name for fold in folds}) < len(folds) or not all(fold.target for fold in folds):
         raise ProtocolError(f"{path}: every [[fold]] needs a name of its own and a target")
-    plain = {key: value for key, value in content.items() if key not in ("hold_out", "split", "fold")}
+    taken = ("hold_out", "split", "fold", "tables", "pinned")
+    plain = {key: value for key, value in content.items() if key not in taken}
     if (path.parent / plain["dataset"]).is_file():
         plain["dataset"] = str(path.parent / plain["dataset"])  # a description lies beside the protocol that names it
-    return Protocol(**plain, hold_out=hold_out, named_folds=tuple(folds), split=Split(**split))
+    sizes, distance = _pinned(path, content.get("pinned", {}))
+    return Protocol(
+        **plain,
+        hold_out=hold_out,
+        named_folds=tuple(folds),
+        tables=tables,
+        split=_split(path, content.get("split", {})),
+        sizes=sizes,
+        smallest_distance=distance,
+    )
 
 
-def _columns(path: Path, table: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    _check_keys(path, table, (), AXES, "[[fold]] ")
+def _split(path: Path, table: Mapping[str, Any]) -> Split:
+    kinds = {item.name: item.type for item in fields(Split)}
+    _check_keys(path, table, {}, dict.fromkeys(kinds, (int, float)), "[split] ")
+    for key, value in table.items():
+        share = key.endswith("_share")
+        if isinstance(value, bool) or not math.isfinite(value) or value < 0 or (share and value >= 1):
+            raise ProtocolError(f"{path}: [split] {key} is {value}; a share lies in 0 to 1, all else is 0 or more")
+        if kinds[key] is int and not isinstance(value, int):
+            raise ProtocolError(f"{path}: [split] {key} is a whole number, not {value}")
+    return Split(**table)
+
+
+def _fold(path: Path, columns: tuple[str, ...], fold: Any) -> NamedFold:
+    if not isinstance(fold, dict):
+        raise ProtocolError(f"{path}: folds are tables, each [[fold]]")
+    selectors = ("target", "source", "source_val", "target_adapt")
+    _check_keys(path, fold, {"name": str, "target": dict}, dict.fromkeys(selectors[1:], dict), "[[fold]] ")
+    return NamedFold(fold["name"], **{key: _selector(path, columns, fold.get(key, {})) for key in selectors})
+
+
+def _selector(path: Path, columns: tuple[str, ...], table: Mapping[str, Any]) -> Selector:
+    _check_keys(path, table, {}, dict.fromkeys(columns, object), "[[fold]] ")
     for column, values in table.items():
         if not isinstance(values, list):
             raise ProtocolError(f'{path}: [[fold]] {column} takes a list, as ["D012", "D022"], not {values!r}')
     return {column: tuple(map(str, values)) for column, values in table.items()}
 
 
+def _pinned(path: Path, table: Mapping[str, Any]) -> tuple[dict[str, tuple[int, ...]], float]:
+    _check_keys(path, table, {}, {"folds": dict, "smallest_distance": (int, float)}, "[pinned] ")
+    sizes = table.get("folds", {})
+    if any(not isinstance(row, list) or len(row) != len(PARTS) for row in sizes.values()):
+        raise ProtocolError(f"{path}: [pinned.folds] takes {len(PARTS)} numbers a fold; pin the protocol again")
+    return {name: tuple(row) for name, row in sizes.items()}, float(table.get("smallest_distance", math.nan))
+
+
+def _text(path: Path, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ProtocolError(f"{path}: {key} takes texts, not {value!r}")
+    return value
+
+
 def _check_keys(
-    path: Path, table: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...], where: str = ""
+    path: Path, table: Mapping[str, Any], required: Mapping[str, Any], optional: Mapping[str, Any], where: str = ""
 ) -> None:
-    missing = [key for key in required if key not in table]
-    unknown = [key for key in table if key not in required + optional]
-    if missing:
+    kinds = {**required, **optional}
+    if missing := [key for key in required if key not in table]:
         raise ProtocolError(f"{path}: {where}lacks {', '.join(missing)}")
-    if unknown:
-        raise ProtocolError(f"{path}: {where}has {', '.join(unknown)}; allowed are {', '.join(required + optional)}")
+    if unknown := [key for key in table if key not in kinds]:
+        raise ProtocolError(f"{path}: {where}has {', '.join(unknown)}; allowed are {', '.join(kinds)}")
+    for key, value in table.items():
+        if not isinstance(value, kinds[key]) or (isinstance(value, bool) and kinds[key] is int):
+            expected = getattr(kinds[key], "__name__", "number")
+            raise ProtocolError(f"{path}: {where}{key} takes a {expected}, not {value!r}")

@@ -18,7 +18,7 @@ FLOORS = (
     {"training", "report"},
     {"comparison", "evaluation", "recipe"},
     {"figures", "data"},
-    {"network", "selection", "statistics", "tracking"},
+    {"network", "selection", "statistics", "shift", "tracking"},
     {"errors"},
 )
 

@@ -56,3 +56,8 @@ def open_catalog(dataset: str, root: Path | None = None) -> Catalog:
         f"dataset {dataset!r} is unknown; allowed are {', '.join(DATASETS)}, "
         "the path of a .toml description and a folder in FLAIR's layout"
     )
+
+
+def is_here(dataset: str, root: Path | None) -> bool:
+    """Whether a data set can be opened without being told where it lies, or one was told."""
+    return root is not None or Path(dataset).exists() or (dataset in DATASETS and Path("data", dataset).is_dir())

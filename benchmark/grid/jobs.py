@@ -42,6 +42,7 @@ class Plan:
         stores: folder of the decoded patches.
         recipe: the training that all methods share.
         accelerator, devices: Lightning Fabric's; they are no part of a job's identity.
+        partial: whether the data may lack what the protocol names.
     """
 
     protocol: str
@@ -51,6 +52,7 @@ class Plan:
     recipe: Recipe
     accelerator: str = "auto"
     devices: int = 1
+    partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Bench:
 
     def __init__(self, plan: Plan, progress: Any = None) -> None:
         self.plan = plan
-        self.protocol: Protocol = load(plan.protocol)
+        self.protocol: Protocol = load(plan.protocol, partial=plan.partial)
         self.catalog: Catalog = open_catalog(self.protocol.dataset, plan.data)
         alike = Counter(slug(domain) for domain in self.catalog.domain.unique())
         if twice := [name for name, count in alike.items() if count > 1]:
@@ -95,7 +97,7 @@ class Bench:
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint(list(self.folds.values()))
+        return fingerprint(list(self.folds.values()), partial=self.protocol.partial)
 
     @cached_property
     def task(self) -> Task:
@@ -214,13 +216,12 @@ class Bench:
     def facts(self, job: Job) -> dict[str, str | int | float]:
         """What a run is labelled with, for the charts and the search of the MLflow UI."""
         method, hyperparameters = parse_label(job.label)
-        fold = self.folds[job.fold]
+        held_out = {"place": "none", "time": "none"} | dict(self.folds[job.fold].held_out)
         return {
             "method": job.label,
             "needs": method.needs.value,
             "fold": job.fold,
-            "held_out_place": fold.held_out["place"] or "none",
-            "held_out_time": fold.held_out["time"] or "none",
+            **{f"held_out_{column}": value for column, value in held_out.items()},
             "seed": job.seed,
             "method_digest": registry.code_digest(method),
             "identity": job.identity,

@@ -77,7 +77,7 @@ def test_a_lost_or_renamed_patch_changes_the_fingerprint(patches):
     assert fingerprint(cut(PROTOCOL, patches.iloc[1:])) != whole
     pinned = replace(PROTOCOL, fingerprint=whole)
     cut(pinned, patches)
-    with pytest.raises(ProtocolError, match="missing, added or renamed"):
+    with pytest.raises(ProtocolError, match="missing, added, renamed"):
         cut(pinned, patches.iloc[1:])
 
 
@@ -96,7 +96,7 @@ def test_a_gap_needs_coordinates(patches):
 
 
 def test_named_folds_take_validation_from_the_places_listed(patches):
-    named = NamedFold("test", {"place": ("p2",)}, {"place": ("p1",)})
+    named = NamedFold("test", {"place": ("p2",)}, source_val={"place": ("p1",)})
     protocol = replace(PROTOCOL, hold_out=(), named_folds=(named,), split=Split(adapt_share=0.0))
     (fold,) = cut(protocol, patches)
     assert set(_rows(patches, fold, "source_train")["place"]) == {"p0"}
@@ -119,10 +119,55 @@ def test_an_image_without_a_mask_is_refused_where_labels_are_needed(patches):
 
 def test_a_catalog_without_the_held_out_places_is_refused(patches):
     protocol = replace(PROTOCOL, hold_out=(), named_folds=(NamedFold("test", {"place": ("D012",)}),))
-    with pytest.raises(ProtocolError, match="is empty"):
+    with pytest.raises(ProtocolError, match="does not hold: place D012"):
         cut(protocol, patches)
 
 
 def test_places_without_a_time_cannot_be_held_out_by_time(patches):
     with pytest.raises(ProtocolError, match="time"):
         cut(replace(PROTOCOL, hold_out=("time",)), patches.assign(time=""))
+
+
+def test_a_fold_may_name_all_its_parts(patches):
+    named = NamedFold("t", {"place": ("p2",)}, {"place": ("p0",), "time": ("2019",)}, target_adapt={"place": ("p1",)})
+    (fold,) = cut(replace(PROTOCOL, hold_out=(), named_folds=(named,)), patches)
+    source = pd.concat([_rows(patches, fold, part) for part in PARTS[:2]])
+    assert set(source["place"]) == {"p0"} and set(source["time"]) == {"2019"}
+    assert set(_rows(patches, fold, "target_adapt")["place"]) == {"p1"}
+    assert len(fold.parts["target_test"]) == 24
+
+
+def test_transductive_adaptation_sees_the_test_images_themselves(patches):
+    for fold in cut(replace(PROTOCOL, transductive=True), patches):
+        assert fold.parts["target_adapt"] == fold.parts["target_test"]
+        assert len(fold.parts["target_test"]) == 24
+
+
+def test_a_few_labelled_target_patches_lie_in_the_unlabelled_pool(patches):
+    whole = cut(replace(PROTOCOL, split=Split(few=3)), patches)
+    for fold in whole:
+        assert len(fold.few) == 3 and set(fold.few) <= set(fold.parts["target_adapt"])
+    assert [fold.few[:2] for fold in whole] == [
+        fold.few for fold in cut(replace(PROTOCOL, split=Split(few=2)), patches)
+    ]
+    assert fingerprint(whole) != fingerprint(cut(PROTOCOL, patches))
+
+
+def test_combinations_with_too_few_patches_are_no_fold(patches):
+    thin = patches[(patches["place"] != "p1") | (patches["zone"].isin({"p1/z0", "p1/z1"}))]
+    folds = cut(replace(PROTOCOL, split=Split(smallest_target=9)), thin)
+    assert [fold.name for fold in folds] == ["p0", "p2"]
+
+
+def test_a_partial_protocol_takes_what_is_there_and_says_so(patches):
+    named = (NamedFold("a", {"place": ("p0",)}), NamedFold("b", {"place": ("p7",)}))
+    protocol = replace(PROTOCOL, hold_out=(), named_folds=named, fingerprint="f" * 64)
+    with pytest.raises(ProtocolError, match=r"does not hold: place p7. With --partial"):
+        cut(protocol, patches)
+    partial = replace(protocol, partial=True)
+    folds = cut(partial, patches)
+    assert [fold.name for fold in folds] == ["a"]
+    assert partial.label == "tiny-v1-partial"
+    assert fingerprint(folds, partial=True) == f"partial-{fingerprint(folds)}"
+    whole = cut(replace(protocol, named_folds=named[:1], fingerprint=""), patches)
+    assert folds[0].parts == whole[0].parts  # zones are dealt alike

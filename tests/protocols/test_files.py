@@ -5,7 +5,7 @@ import re
 import pytest
 
 from protocols import files
-from protocols.base import ProtocolError
+from protocols.base import PARTS, Fold, ProtocolError, fingerprint
 
 GOOD = """
 name = "mine"
@@ -31,9 +31,14 @@ def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(GOOD)
     assert files.load(str(path)).label == "mine-v2"
-    for digest in ("a" * 64, "b" * 64):
-        files.pin(path, digest)
-        assert files.load(str(path)).fingerprint == digest
+    for name, distance in (("north", 5.25), ('a "b"', float("nan"))):
+        fold = Fold(name, {}, dict.fromkeys(PARTS, ("a", "b")))
+        digest = files.pin(path, [fold], distance)
+        protocol = files.load(str(path))
+        assert protocol.fingerprint == digest == fingerprint([fold])
+        assert protocol.sizes == {name: (2, 2, 2, 2)}
+        assert str(protocol.smallest_distance) == ("5.2" if name == "north" else "nan")
+    assert path.read_text().count("[pinned]") == 1
 
 
 def test_a_description_is_looked_for_beside_the_protocol(tmp_path):
@@ -53,6 +58,13 @@ def test_a_description_is_looked_for_beside_the_protocol(tmp_path):
         (GOOD.replace("hold_out", "# hold_out"), "either hold_out"),
         (GOOD + "[split]\nadapt = 0.5\n", r"\[split\] has adapt"),
         (GOOD + "=", "not valid TOML"),
+        (GOOD.replace("version = 2", "version = true"), "version takes a int, not True"),
+        (GOOD + "forecast = 1\n", "forecast takes a bool"),
+        (GOOD + "tables = [3]\n", "tables takes texts"),
+        (GOOD + "[split]\nfew = 2.5\n", "few is a whole number"),
+        (GOOD + "[split]\ngap = nan\n", "gap is nan"),
+        (GOOD + "[pinned.folds]\na = [1, 2]\n", "takes 4 numbers a fold"),
+        (NAMED + "fold = [3]\n", r"each \[\[fold\]\]"),
         (GOOD.replace('["place"]', "[]"), "hold_out takes"),
         (GOOD + "[split]\nadapt_share = 1.5\n", "a share lies in 0 to 1"),
         (NAMED + '[[fold]]\nname = "a"\ntarget = {place = "D012"}\n', "takes a list"),

@@ -1,13 +1,12 @@
-"""What each command does, between the parsed arguments and the rooms. Heavy imports stand inside the functions."""
+"""The commands that train, compare and measure."""
 
 import argparse
 import os
 import sys
-from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import SettingsError
+from benchmark.commands import world
 
 # The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
@@ -26,12 +25,12 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "checkpoints": (int, "how often weights are kept and scored on source validation"),
     "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
 }
-WORLD_SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
 DEMO = {
     "protocol": "world-leave-times-out",
     "seeds": (0, 1),
     "folds": (),
     "data": None,
+    "partial": False,
     # The papers' discriminator is thirty times the size of the tiny network, and would take most of the demo's time.
     "method": [
         "source-only",
@@ -66,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     workers = options.workers or _default_workers(options.accelerator)
     if workers > 1:
         warm_up()
-    _prepare_world(options)
+    world.prepare(options)
     with DecodingBar() as decoding:
         session = Session(plan, decoding)
     labels = options.method or _all_methods()
@@ -97,7 +96,7 @@ def report(options: argparse.Namespace) -> int:
     from benchmark.tracking import Tracker
     from protocols.files import load
 
-    protocol = load(options.protocol)
+    protocol = load(options.protocol, partial=options.partial)
     tracker = Tracker(options.results)
     experiment = tracker.experiment(protocol.label)
     tracker.close_stale(experiment)
@@ -122,102 +121,6 @@ def report(options: argparse.Namespace) -> int:
     for key, count in state.others.items():
         print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
     print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
-    return 0
-
-
-def methods(options: argparse.Namespace) -> int:
-    """``landshift methods``: what there is, and what can be set."""
-    from methods.registry import available, find
-
-    found = {options.name: find(options.name)} if options.name else available()
-    for name, method in found.items():
-        summary, _, rest = (method.__doc__ or "").partition("\n")
-        print(f"{name}  (sees {method.needs.value})\n    {summary}")
-        for item in fields(method.Hyperparameters):
-            about = item.metadata
-            search = ", ".join(about["options"]) if "options" in about else f"{about.get('low')} to {about.get('high')}"
-            default = "" if item.default is MISSING else item.default
-            print(f"    {item.name} = {default}   [{search}{', log' if about.get('log') else ''}]")
-        if options.name:
-            print(rest)
-    return 0
-
-
-def protocols(options: argparse.Namespace) -> int:
-    """``landshift protocols``: list, show one, or pin the fingerprint of one."""
-    from protocols.files import load, names, path_of, pin
-
-    if options.verb == "list":
-        for name in names():
-            protocol = load(name)
-            print(f"{name}  v{protocol.version}  {protocol.fingerprint[:12] or 'not pinned'}\n    {protocol.title}")
-        return 0
-    if not options.name:
-        raise SettingsError(f"landshift protocols {options.verb} needs a name; there are {', '.join(names())}")
-    protocol = load(options.name)
-    if options.verb == "pin":
-        from benchmark.data.datasets import open_catalog
-        from protocols.base import fingerprint
-        from protocols.cutting import cut
-
-        catalog = open_catalog(protocol.dataset, options.data)
-        found = fingerprint(cut(replace(protocol, fingerprint=""), catalog.patches))
-        pin(path_of(options.name), found)
-        print(f"{options.name}: fingerprint {found}")
-        return 0
-    print(f"{protocol.label}: {protocol.title}\n\n{protocol.description.strip()}\n")
-    print(f"confounds: {protocol.confounds.strip()}")
-    if protocol.citation:
-        print(f"source: {protocol.citation}")
-    print(f"fingerprint: {protocol.fingerprint or 'not pinned'}\n")
-    _print_folds(protocol, options.data)
-    return 0
-
-
-def _print_folds(protocol: Any, data: Path | None) -> None:
-    """The folds' sizes, where the data is at hand."""
-    from benchmark.data.datasets import DATASETS, open_catalog
-    from benchmark.terminal import print_rows
-    from protocols.base import PARTS
-    from protocols.cutting import cut
-
-    if data is None and protocol.dataset in DATASETS and not Path("data", protocol.dataset).is_dir():
-        print(f"with --data, or the data set in data/{protocol.dataset}, the sizes of the folds are shown here")
-        return
-    catalog = open_catalog(protocol.dataset, data)
-    folds = cut(protocol, catalog.patches)
-    print("patches in each part:")
-    print_rows(("fold", *PARTS), [(fold.name, *(str(len(fold.parts[part])) for part in PARTS)) for fold in folds])
-
-
-def add_world_options(parser: argparse.ArgumentParser) -> None:
-    """The settings of ``landshift world``."""
-    parser.add_argument("--seed", type=int, default=0)
-    for shift in WORLD_SHIFTS:
-        parser.add_argument(
-            f"--{shift.replace('_', '-')}",
-            type=float,
-            default=1.0,
-            metavar="STRENGTH",
-            help="0 for none, 1 the default, 5 at most",
-        )
-
-
-def world(options: argparse.Namespace) -> int:
-    """``landshift world``: generate a world."""
-    from benchmark.data.flair import read_flair
-    from benchmark.data.synthetic import World
-    from benchmark.figures import domain_sheet
-    from benchmark.terminal import generate_with_bar
-
-    strengths = {shift: getattr(options, shift) for shift in WORLD_SHIFTS}
-    try:
-        generate_with_bar(World(seed=options.seed, **strengths), options.folder)
-    except (ValueError, FileExistsError) as error:
-        raise SettingsError(str(error)) from error
-    domain_sheet(read_flair(options.folder, name="world")).save(options.folder / "world.png")
-    print(f"the world is in {options.folder}, a picture of its domains in {options.folder}/world.png")
-    print(f"use it with --data {options.folder}")
     return 0
 
 
@@ -250,19 +153,15 @@ def _plan(options: argparse.Namespace) -> Any:
         changes["encoder_weights"] = ""
     recipe = make_recipe(options.preset, changes)
     return Plan(
-        options.protocol, options.data, options.results, options.stores, recipe, options.accelerator, options.devices
+        options.protocol,
+        options.data,
+        options.results,
+        options.stores,
+        recipe,
+        options.accelerator,
+        options.devices,
+        options.partial,
     )
-
-
-def _prepare_world(options: argparse.Namespace) -> None:
-    """Generate the default world with a progress bar, where it is wanted and not there yet."""
-    from benchmark.data.synthetic import World
-    from benchmark.terminal import generate_with_bar
-    from protocols.files import load
-
-    folder = Path("data/world")
-    if load(options.protocol).dataset == "world" and options.data is None and not (folder / "world.json").is_file():
-        generate_with_bar(World(), folder)
 
 
 def _all_methods() -> list[str]:

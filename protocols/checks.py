@@ -1,0 +1,174 @@
+"""Checks of a protocol's folds: refuse what a result could not stand on."""
+
+from collections.abc import Iterable
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from protocols.base import PARTS, Fold, Protocol, ProtocolError, fingerprint
+from protocols.columns import missing_patches
+
+TOLD = 8  # names in a message, at most
+
+
+def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> None:
+    """Refuse folds that a result could not stand on.
+
+    Args:
+        patches: the catalog's table (id, image, mask, place, time, zone, x, y, date).
+
+    Raises:
+        ProtocolError: the catalog lacks patches that the protocol expects (unless it is partial); a patch or a zone
+            lies in two parts; a part is empty; a labelled part holds a patch without a mask; a source patch is closer
+            to the target than the protocol's gap; a target date lies in the time of the source where time is held out;
+            or the folds are not those the protocol's fingerprint was made of.
+    """
+    missing = [] if protocol.partial else missing_patches(protocol, patches)
+    if missing:
+        raise ProtocolError(
+            f"{protocol.label} needs what this catalog does not hold: {_first(missing)}. With --partial the rest is "
+            "run as a protocol of another name and fingerprint, and never compared with the whole"
+        )
+    if not folds:
+        raise ProtocolError(f"{protocol.label}: the catalog holds none of the domains it holds out")
+    table = patches.set_index("id")[["image", "mask", "zone", "time", "date", "x", "y"]]
+    if table.index.has_duplicates:
+        twice = table.index[table.index.duplicated()]
+        raise ProtocolError(f"{protocol.label}: the catalog holds {_first(sorted(set(twice)))} more than once")
+    for fold in folds:
+        told = f"{protocol.label}, fold {fold.name}"
+        parts = {part: table.loc[list(fold.parts[part])] for part in PARTS}
+        _check_apart(told, protocol, fold, parts)
+        _check_filled(told, protocol, parts)
+        _check_distance(told, protocol, parts)
+        _check_time(told, protocol, fold, parts)
+    found = fingerprint(folds, partial=protocol.partial)
+    if protocol.fingerprint and not protocol.partial and found != protocol.fingerprint:
+        raise ProtocolError(
+            f"{protocol.label}: this catalog gives other folds than the protocol was made of (fingerprint {found[:12]} "
+            f"where {protocol.fingerprint[:12]} is pinned): patches are missing, added, renamed or in another zone"
+            + _changed_sizes(protocol, folds)
+        )
+
+
+def smallest_distance(folds: Iterable[Fold], patches: pd.DataFrame) -> float:
+    """Between the centres of a source and a target patch of one fold, in the unit of x and y; NaN where unknown."""
+    table = patches.set_index("id")[["x", "y"]]
+    if table.isna().any(axis=None):
+        return float("nan")
+    return min(
+        _distance(*(table.loc[[*fold.parts[f"{side}"], *fold.parts[other]]] for side, other in _SIDES))
+        for fold in folds
+    )
+
+
+_SIDES = (("source_train", "source_val"), ("target_adapt", "target_test"))
+
+
+def _distance(source: pd.DataFrame, target: pd.DataFrame) -> float:
+    distances, _ = cKDTree(target[["x", "y"]].to_numpy()).query(source[["x", "y"]].to_numpy())
+    return float(np.min(distances))
+
+
+def _check_apart(told: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
+    one_pool = {"target_adapt", "target_test"} if protocol.transductive else set()
+    for part, rows in parts.items():
+        if rows.index.has_duplicates:
+            twice = _first(sorted(set(rows.index[rows.index.duplicated()])))
+            raise ProtocolError(f"{told}: {twice} is more than once in {part}")
+    zones = {part: set(rows["zone"]) for part, rows in parts.items()}
+    for one, other in combinations(parts, 2):
+        if {one, other} <= one_pool:
+            continue
+        for kind, both in (
+            ("patch", parts[one].index.intersection(parts[other].index)),
+            ("zone", zones[one] & zones[other]),
+        ):
+            if len(both):
+                raise ProtocolError(f"{told}: the {kind} {_first(sorted(both))} is in {one} and {other}")
+    if stray := set(fold.few) - set(fold.parts["target_adapt"]):
+        raise ProtocolError(f"{told}: the few labelled target patches must be in target_adapt, {_first(stray)} is not")
+
+
+def _check_filled(told: str, protocol: Protocol, parts: dict[str, pd.DataFrame]) -> None:
+    for part, rows in parts.items():
+        if not len(rows) and not (part == "target_adapt" and protocol.split.adapt_share == 0):
+            raise ProtocolError(
+                f"{told}: {part} is empty: too few zones in a place (2 are needed, 4 where the held-out times share "
+                "them with the others)"
+            )
+        bare = rows[rows["mask"] == ""]
+        if len(bare) and part != "target_adapt":
+            raise ProtocolError(
+                f"{told}: {part} needs labels, and {len(bare)} images have no mask, for example {bare['image'].iloc[0]}"
+            )
+
+
+def _check_distance(told: str, protocol: Protocol, parts: dict[str, pd.DataFrame]) -> None:
+    if not protocol.split.gap:
+        return
+    found = _distance(*(pd.concat([parts[one], parts[other]]) for one, other in _SIDES))
+    if not found >= protocol.split.gap:
+        raise ProtocolError(
+            f"{told}: a source patch lies {found:g} from a target patch, and {protocol.split.gap:g} is the least"
+        )
+
+
+def _check_time(told: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
+    """Dates are looked at patch by patch; a patch without one has the year that its domain says, if it says one."""
+    source, target = (pd.concat([parts[one], parts[other]]) for one, other in _SIDES)
+    if "time" in fold.held_out:
+        _check_periods(told, "year", _years(source), _years(target))
+    if {"season", "month"} & set(fold.held_out):
+        _check_periods(told, "month", source["date"].str[5:7], target["date"].str[5:7])
+    if protocol.forecast:
+        latest, earliest = _instants(source).max(), _instants(target).min()
+        if not latest < earliest:
+            raise ProtocolError(f"{told} forecasts, but a source patch is of {latest} and a target patch of {earliest}")
+    adapt, test = parts["target_adapt"], parts["target_test"]
+    if not protocol.adapt_may_follow_test and len(adapt) and _instants(adapt).max() > _instants(test).min():
+        raise ProtocolError(
+            f"{told}: unlabelled images may not be younger than the test, but one is of {_instants(adapt).max()} and a "
+            f"test image of {_instants(test).min()}"
+        )
+
+
+def _years(rows: pd.DataFrame) -> "pd.Series[str]":
+    dated = rows["date"] if "date" in rows else pd.Series("", rows.index)
+    return dated.str[:4].where(dated != "", rows["time"])
+
+
+def _instants(rows: pd.DataFrame) -> "pd.Series[str]":
+    """ISO dates, or years where the date is unknown; as texts they are in the order of time."""
+    return rows["date"].where(rows["date"] != "", rows["time"])
+
+
+def _check_periods(told: str, kind: str, source: "pd.Series[str]", target: "pd.Series[str]") -> None:
+    inside = target[target.isin(set(source))]
+    if len(inside):
+        raise ProtocolError(
+            f"{told}: the target patch {inside.index[0]} is of the {kind} {inside.iloc[0]}, and so are source patches "
+            f"({len(inside)} target patches in all)"
+        )
+
+
+def _changed_sizes(protocol: Protocol, folds: list[Fold]) -> str:
+    changes = []
+    for fold in folds:
+        sizes = tuple(len(fold.parts[part]) for part in PARTS)
+        if protocol.sizes and sizes != protocol.sizes.get(fold.name):
+            pinned = protocol.sizes.get(fold.name)
+            changes.append(f"{fold.name} has {_sizes(sizes)} patches where there were {_sizes(pinned or ())}")
+    changes += [f"{name} is gone" for name in protocol.sizes if name not in {fold.name for fold in folds}]
+    return f". Of what was pinned, {_first(changes, '; ')}" if changes else ""
+
+
+def _sizes(sizes: Iterable[int]) -> str:
+    return "/".join(map(str, sizes)) or "none"
+
+
+def _first(names: Iterable[str], between: str = ", ") -> str:
+    names = list(names)
+    return between.join(names[:TOLD]) + (f" and {len(names) - TOLD} more" if len(names) > TOLD else "")

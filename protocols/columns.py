@@ -1,0 +1,99 @@
+"""The columns that a protocol can hold out: those of the catalog, what follows from dates, and what tables say of them.
+
+A table is a CSV file whose first column names a column of the catalog (``place``, ``camera``) or ``month``; its further
+columns become columns of every patch: the region of a department, the season of a month.
+"""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+
+from protocols.base import NamedFold, Protocol, ProtocolError, Selector
+
+PLAIN = ("place", "time", "camera")  # what a catalog itself offers
+DATED = ("month",)  # what follows from the date, "01" to "12"
+
+
+def known_columns(tables: tuple[Path, ...]) -> tuple[str, ...]:
+    """The names that a protocol with these tables can hold out or select by."""
+    return PLAIN + DATED + tuple(column for table in tables for column in read_table(table)[0][1:])
+
+
+def add_columns(protocol: Protocol, patches: pd.DataFrame) -> pd.DataFrame:
+    """The patches with a column ``month`` (where they have dates) and those of the protocol's tables; "" is unknown.
+
+    Raises:
+        ProtocolError: a patch has a value that a table does not list.
+    """
+    patches = patches.assign(**{name: "" for name in ("date", "camera") if name not in patches})
+    patches = patches.assign(month=patches["date"].str[5:7])
+    texts = patches.select_dtypes(exclude="number").columns
+    patches = patches.astype(dict.fromkeys(texts, object))  # walking over 77,412 Arrow strings takes a second each time
+    for path in protocol.tables:
+        header, rows = read_table(path)
+        key = header[0]
+        unlisted = sorted(set(patches[key]) - {row[0] for row in rows} - {""})
+        new = [name for name in header[1:] if name not in patches]
+        if unlisted and _asked(protocol, new):
+            raise ProtocolError(
+                f"{protocol.label}: {path.name} does not list the {key} {', '.join(unlisted[:5])}, "
+                f"which {int(patches[key].isin(unlisted).sum())} patches have"
+            )
+        for name in new:
+            values = {row[0]: row[header.index(name)] for row in rows}
+            patches = patches.assign(**{name: patches[key].map(values).fillna("")})
+    return patches
+
+
+def missing_patches(protocol: Protocol, patches: pd.DataFrame) -> list[str]:
+    """What the protocol names and the catalog does not hold, as "place D004: 12 of 1800 patches".
+
+    It names the values that its folds select by, and the first column of each table with a column ``patches``: how many
+    there are on the whole data set, empty where nobody knows.
+    """
+    expected: dict[tuple[str, str], int] = {}
+    for fold in protocol.named_folds:
+        for column, values in [pair for selector in selectors(fold) for pair in selector.items()]:
+            expected |= {(column, value): 1 for value in values}
+    for path in protocol.tables:
+        header, rows = read_table(path)
+        if "patches" in header:
+            expected |= {(header[0], row[0]): int(row[header.index("patches")] or 1) for row in rows}
+    counts = {column: patches[column].value_counts() for column, _ in expected}
+    missing = []
+    for (column, value), least in expected.items():
+        found = int(counts[column].get(value, 0))
+        if found < least:
+            missing.append(f"{column} {value}: {found} of {least} patches" if least > 1 else f"{column} {value}")
+    return missing
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table.
+
+    Raises:
+        ProtocolError: there is no such file, it is no table, or its first column is nothing a patch has.
+    """
+    try:
+        header, *rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
+    except (OSError, ValueError) as error:
+        raise ProtocolError(f"{path} is no readable table (CSV with a header): {error}") from error
+    if header[0] not in PLAIN + DATED:
+        raise ProtocolError(f"{path}: the first column must be one of {', '.join(PLAIN + DATED)}, not {header[0]}")
+    ragged = [row for row in rows if len(row) != len(header)]
+    if ragged or len({row[0] for row in rows}) < len(rows):
+        wrong = f"the row {ragged[0]} has not {len(header)} cells" if ragged else "a first cell occurs twice"
+        raise ProtocolError(f"{path}: {wrong}")
+    return header, rows
+
+
+def selectors(fold: NamedFold) -> tuple[Selector, ...]:
+    """All that a fold selects by."""
+    return fold.target, fold.target_adapt, fold.source, fold.source_val
+
+
+def _asked(protocol: Protocol, names: list[str]) -> bool:
+    """Whether the protocol holds out or selects by one of these columns."""
+    selected = {column for fold in protocol.named_folds for selector in selectors(fold) for column in selector}
+    return bool(set(names) & {*protocol.hold_out, *selected})
