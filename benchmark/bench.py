@@ -83,7 +83,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
 def store_speed(folder: Path, seconds: float) -> tuple[list[float], list[float]]:
     """Ratios of patches a second: store to rasterio, and store to a plain copy; FLAIR's size, 5 x 512 x 512."""
     store, files = _flair_sized(folder)
-    resident = np.array(store.images)
+    resident = store.read(np.arange(len(store.ids)))
     turn = [0]
 
     def rows() -> np.ndarray:

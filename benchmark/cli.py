@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands import methods, protocols, runs, world
+from benchmark.commands import data, methods, protocols, runs, shift, world
 from benchmark.errors import LandshiftError
 
 EPILOG = """\
@@ -97,6 +97,28 @@ def _parser() -> argparse.ArgumentParser:
     protocol.add_argument("--output", type=Path, metavar="FILE", help="where document writes (default: the terminal)")
     _add_data(protocol)
 
+    look = _add(commands, "data", data.data, "look through a data set: check a copy of FLAIR, or show statistics")
+    look.add_argument(
+        "verb", choices=list(data.VERBS), help="; ".join(f"{k}: {text}" for k, text in data.VERBS.items())
+    )
+    look.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
+    look.add_argument("--dataset", default="flair1", metavar="NAME", help="flair1 (default), flair2, world, or a .toml")
+    look.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
+    look.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
+    _add_stores(look)
+
+    far = _add(commands, "shift", shift.shift, "measure how far the target of each fold lies from its source")
+    far.add_argument("protocols", nargs="+", metavar="PROTOCOL", help="one or several of one data set, in one table")
+    far.add_argument("--encoder", default="resnet18", help="whose features are compared (default: resnet18)")
+    far.add_argument(
+        "--encoder-weights", metavar="W", help="imagenet, or a file (default: random, a look at low level)"
+    )
+    far.add_argument("--patches", type=_positive, default=200, metavar="N", help="of each side, at most (default: 200)")
+    far.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/shift-PROTOCOL)")
+    _add_data(far)
+    _add_stores(far)
+    _add_results(far)
+
     worlds = _add(commands, "world", world.world, "generate a synthetic world with shifts of chosen strength")
     worlds.add_argument("folder", type=Path, help="where to write it")
     world.add_options(worlds)
@@ -138,6 +160,10 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
 
+def _add_stores(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
+
+
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
@@ -145,7 +171,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="tiny", help="network, optimiser and budget: tiny, flair-baseline")
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
-    parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
+    _add_stores(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
     for name, (kind, text) in runs.RECIPE_OPTIONS.items():

@@ -75,6 +75,11 @@ class SegmentationNetwork(nn.Module):
         logits = self.model(normalized.contiguous(memory_format=torch.channels_last))
         return logits[..., :height, :width]
 
+    def features(self, images: Tensor) -> Tensor:
+        """The encoder's deepest features, averaged over each image: (N, D) of raw images (N, bands, H, W) float32."""
+        deepest: Tensor = self.model.encoder((images - self.mean) / self.std)[-1]
+        return deepest.mean((2, 3))
+
     def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
         if self.perturbation is None or not self.training:
             return None

@@ -7,7 +7,7 @@ nothing is known of one of the sets; patches of which something is unknown are l
 """
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,36 +121,49 @@ class ProxyDistance:
     chance_high: float
 
 
-def proxy_a_distance(source: ArrayLike, target: ArrayLike, seed: int, permutations: int = 20) -> ProxyDistance:
+def proxy_a_distance(
+    source: ArrayLike, target: ArrayLike, seed: int, permutations: int = 20, groups: Sequence[str] = ()
+) -> ProxyDistance:
     """2 (1 - 2 error) of a linear classifier that tells source from target (Ben-David et al., NeurIPS 2006).
 
     The error is the mean of both domains' error rates, so that sets of unequal size are no easier, and is
     cross-validated on standardised features with a fixed C: nothing is chosen by looking at the answer. Patches of
-    one zone are alike; give one row a zone (the mean of its patches), or zones are recognised instead of domains.
+    one zone are alike: with groups, a zone is either trained or tested on, and labels are shuffled zone by zone;
+    without them zones are recognised instead of domains.
 
     Args:
         source, target: (N, D) and (M, D) features of one frozen encoder.
         seed: of the folds and the shuffles.
         permutations: how often the domain labels are shuffled, at least once.
+        groups: the zone of each row of the source and then of the target; none is in both.
 
     Raises:
-        ValueError: a set has fewer than 5 rows.
+        ValueError: a set has fewer than 5 rows, or fewer than 5 groups.
     """
     rows, labels = _stacked(source, target)
-    smallest = int(np.bincount(labels, minlength=2).min())
+    names, group = np.unique(groups or np.arange(len(rows)).astype(str), return_inverse=True)
+    side = np.zeros(len(names), dtype=np.int64)
+    side[group] = labels
+    smallest = int(np.bincount(side, minlength=2).min())
     if smallest < FOLDS:
         raise ValueError(
-            f"the proxy A-distance needs at least {FOLDS} rows in each set; the smaller one has {smallest}"
+            f"the proxy A-distance needs at least {FOLDS} {'groups' if groups else 'rows'} in each set; the smaller "
+            f"one has {smallest}"
         )
     classifier = make_pipeline(StandardScaler(), LinearSVC(C=PENALTY, class_weight="balanced", dual=False))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
 
-    def distance(labels: NDArray[np.int64]) -> float:
-        return _a_distance(1 - balanced_accuracy_score(labels, cross_val_predict(classifier, rows, labels, cv=folds)))
+    def distance(side: NDArray[np.int64]) -> float:
+        labels = side[group]
+        # Whole groups are dealt to the folds, so that each has its share of both sides.
+        dealt = [np.isin(group, tested) for _, tested in folds.split(names, side)]
+        splits = [(np.flatnonzero(~tested), np.flatnonzero(tested)) for tested in dealt]
+        predicted = cross_val_predict(classifier, rows, labels, cv=splits)
+        return _a_distance(1 - balanced_accuracy_score(labels, predicted))
 
     random = np.random.default_rng(seed)
-    shuffled = [distance(random.permutation(labels)) for _ in range(permutations)]
-    return ProxyDistance(distance(labels), float(np.median(shuffled)), float(np.quantile(shuffled, 0.95)))
+    shuffled = [distance(random.permutation(side)) for _ in range(permutations)]
+    return ProxyDistance(distance(side), float(np.median(shuffled)), float(np.quantile(shuffled, 0.95)))
 
 
 def transfer_score_a_distance(source: ArrayLike, target: ArrayLike) -> float:

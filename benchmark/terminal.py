@@ -51,11 +51,8 @@ class _Bar:
         self._progress.update(self._task, completed=done, total=total, visible=True)
 
 
-class DecodingBar(_Bar):
-    """Shown only if patches have to be decoded."""
-
-    def __init__(self) -> None:
-        super().__init__("decoding files")
+class FileBar(_Bar):
+    """Shown only if there is a file to read."""
 
     def __call__(self, done: int, total: int) -> None:
         self.show(done, total)

@@ -233,7 +233,7 @@ def _batches(data: FoldData, name: str, recipe: Recipe, seed: int, *, with_label
         domains,
         data.store.labels_of(part.rows) if with_labels else None,
         batch_size=recipe.batch_size,
-        crop=min(recipe.crop or data.store.images.shape[-1], data.store.images.shape[-1]),
+        crop=min(recipe.crop or data.store.size, data.store.size),
         turn=recipe.turn,
         seed=seed,
         purpose="labelled" if with_labels else "unlabelled",

@@ -15,7 +15,7 @@ FLOORS = (
     {"commands"},
     {"terminal", "bench"},
     {"grid"},
-    {"training", "report"},
+    {"training", "report", "shift_report"},
     {"comparison", "evaluation", "recipe"},
     {"figures", "data"},
     {"network", "selection", "statistics", "shift", "tracking"},

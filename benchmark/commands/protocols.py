@@ -43,12 +43,16 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from benchmark.data.datasets import is_here
     from benchmark.terminal import print_rows
     from protocols.base import PARTS
     from protocols.files import load
 
     protocol = load(options.name, partial=options.partial)
+    if protocol.partial:  # what was pinned is the whole's
+        protocol = replace(protocol, fingerprint="", sizes={}, smallest_distance=math.nan)
     print(f"{protocol.label}: {protocol.title}\n\n{protocol.description.strip()}\n")
     print(f"confounds: {protocol.confounds.strip()}")
     if protocol.citation:
@@ -71,6 +75,7 @@ def _show(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from benchmark.data.datasets import is_here
+    from benchmark.errors import DataError
     from protocols.base import ProtocolError, fingerprint
     from protocols.files import load
 
@@ -82,7 +87,7 @@ def _verify(options: argparse.Namespace) -> int:
             continue
         try:
             found = fingerprint(_folds(protocol, options.data)[0], partial=protocol.partial)
-        except ProtocolError as error:
+        except (ProtocolError, DataError) as error:
             wrong += 1
             print(f"{name}: WRONG: {error}")
         else:
@@ -107,6 +112,8 @@ def _pin(options: argparse.Namespace) -> int:
 
     from protocols.files import load, path_of, pin
 
+    if options.partial:
+        raise SettingsError("a protocol is pinned on the whole of its data set, never on a part (--partial)")
     folds, distance = _folds(replace(load(options.name), fingerprint=""), options.data)
     print(f"{options.name}: fingerprint {pin(path_of(options.name), folds, distance)}")
     return 0

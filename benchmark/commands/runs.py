@@ -59,14 +59,14 @@ def run(options: argparse.Namespace) -> int:
     """``landshift run``: train what is not yet there, then print the comparison."""
     from benchmark.grid.pool import warm_up
     from benchmark.grid.session import Session
-    from benchmark.terminal import DecodingBar, RunBar
+    from benchmark.terminal import FileBar, RunBar
 
     plan = _plan(options)
     workers = options.workers or _default_workers(options.accelerator)
     if workers > 1:
         warm_up()
     world.prepare(options)
-    with DecodingBar() as decoding:
+    with FileBar("decoding files") as decoding:
         session = Session(plan, decoding)
     labels = options.method or _all_methods()
     jobs = session.bench.jobs(labels, options.seeds, options.folds)

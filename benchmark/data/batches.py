@@ -81,7 +81,7 @@ class Batches:
         chosen = self._sampler.draw(step * self._batch_size, self._batch_size)
         rows = self._rows[chosen]
         random = numpy_generator(*self._address, "view", step)
-        size = self._store.images.shape[-1]
+        size = self._store.size
         tops, lefts = random.integers(0, size - self._crop + 1, (2, len(rows)))
         symmetries = random.integers(0, 8, len(rows)) if self._turn else np.zeros(len(rows), dtype=np.int64)
 

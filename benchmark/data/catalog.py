@@ -10,11 +10,12 @@ import pandas as pd
 from benchmark.data.classes import ClassSet
 from benchmark.errors import DataError
 
-_TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "camera")
+_TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "camera")
 _NEVER_EMPTY = ("id", "image", "place", "zone")
-_DTYPES = dict.fromkeys(_TEXT, "str") | {"x": "float64", "y": "float64", "row": "int64", "column": "int64"}
+_NUMBERS, _INTEGERS = ("x", "y", "z"), ("row", "column")
+_DTYPES = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_INTEGERS, "int64")
 
-COLUMNS = ("id", "image", "mask", "place", "time", "zone", "date", "x", "y", "camera", "row", "column")
+COLUMNS = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "row", "column")
 """The columns of `Catalog.patches`, in order."""
 
 
@@ -33,8 +34,9 @@ class Catalog:
             - ``image``, ``mask``: absolute paths; mask is ``""`` where there is none.
             - ``place``, ``time``: the two parts of the domain; time is ``""`` where unknown.
             - ``zone``: patches of one zone lie so close together that they are never split between two parts of a fold.
-            - ``date``: ISO date, ``""`` where unknown.
+            - ``date``: ISO date, ``""`` where unknown; ``clock``: time of day ``"09:05"``, ``""`` where unknown.
             - ``x``, ``y``: float64, NaN where unknown; metres (EPSG:2154) for FLAIR, else the dataset's own unit.
+            - ``z``: float64, metres above the sea, NaN where unknown.
             - ``camera``: ``""`` where unknown.
             - ``row``, ``column``: top-left pixel of the patch's window in the rescaled image.
         scale: factor in (0, 1] by which images and masks are shrunk when read.

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmark.data.catalog import Catalog
-from benchmark.data.flair import read_flair
+from benchmark.data.flair import TEST_1, TEST_2, TRAINING, read_flair
 from benchmark.data.folder import read_folder
 from benchmark.errors import DataError
 
@@ -24,8 +24,11 @@ def _open_world(root: Path) -> Catalog:
 
 DATASETS: dict[str, Opener] = {
     "world": _open_world,
-    "flair1": read_flair,
-    "flair1-19": partial(read_flair, class_set="flair-19", name="flair1-19"),
+    **{
+        name: partial(read_flair, class_set=classes, name=name, numbers=(TRAINING, test))
+        for number, test in (("flair1", TEST_1), ("flair2", TEST_2))
+        for name, classes in ((number, "flair-13"), (f"{number}-19", "flair-19"))
+    },
     **{file.stem: partial(read_folder, file) for file in sorted(_DESCRIPTIONS.glob("*.toml"))},
 }
 """How each dataset known by name is opened: two codes for three formats, and a description for each further dataset."""

@@ -11,7 +11,7 @@ image = "{tile}/images/{part}.jpg"     # a placeholder captures a path component
 mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
 place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
 zone = "{tile}/{part}"                 # optional; default: the image
-time = "{year}"                        # optional, as are date (ISO), camera, x, y, id (default: all captured)
+time = "{year}"                        # optional, as are date (ISO), clock (HH:MM), camera, x, y, z, id (all captured)
 table = "manifest.csv"                 # optional CSV, relative to the root, whose first column identifies the images …
 table_key = "{stem}"                   # … by this template (default: the file name without its ending)
 exclude = ["2021_02_*"]                # optional: patterns on the image's path below the root, or on its name without
@@ -78,7 +78,7 @@ _KEYS: dict[str, _Check] = {
     "image": ("a path below the root", lambda value: _is_text(value) and not {"/", ".."} & {*Path(value).parts}),
     "scale": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
     "maximum": ("an integer from 1 to 65535", lambda value: _is_integer(value) and 1 <= value <= 65535),
-    **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "x", "y", "camera", "table"), _TEXT),
+    **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "table"), _TEXT),
     "table_key": _TEXT,
     "exclude": ("a list of patterns", _list_of(_is_text)),
     "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
@@ -212,8 +212,10 @@ def _image_row(settings: Mapping[str, Any], fields: Mapping[str, str], path: Pat
         "time": text("time"),
         "zone": text("zone", path.relative_to(root).as_posix()),
         "date": _date(text("date"), path),
+        "clock": _clock(text("clock"), path),
         "x": _coordinate("x", text("x"), path),
         "y": _coordinate("y", text("y"), path),
+        "z": _coordinate("z", text("z"), path),
         "camera": text("camera"),
     }
 
@@ -266,6 +268,13 @@ def _date(text: str, path: Path) -> str:
         return datetime.date.fromisoformat(text).isoformat() if text else ""
     except ValueError:
         raise DataError(f"key 'date': '{text}' of {path} is no date like 2021-07-09") from None
+
+
+def _clock(text: str, path: Path) -> str:
+    try:
+        return datetime.time.fromisoformat(text).strftime("%H:%M") if text else ""
+    except ValueError:
+        raise DataError(f"key 'clock': '{text}' of {path} is no time like 09:05") from None
 
 
 def _coordinate(key: str, text: str, path: Path) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from benchmark.data.archives import gdal_path, source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
 from benchmark.errors import DataError
@@ -47,7 +48,7 @@ def _open_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
     # EMPTY_DIR: GDAL lists the whole folder on each opening, to look for side files, if not told otherwise
     with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
+        with rasterio.open(gdal_path(str(path))) as file:
             yield file
 
 
@@ -56,7 +57,7 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except _UNREADABLE as error:
-        if not path.exists():
+        if not Path(source_file(str(path))).exists():
             raise DataError(f"{path}: no such file") from error
         raise DataError(f"{path}: cannot be read, perhaps truncated: {error.__cause__ or error}") from error
 

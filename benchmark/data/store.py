@@ -1,77 +1,105 @@
-"""The store: every patch decoded once, in two flat files that are memory-mapped from then on."""
+"""The store: every patch decoded once, in shards of flat files that are memory-mapped from then on."""
 
 import errno
 import hashlib
-import json
 import logging
-import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from benchmark.data.catalog import Catalog
-from benchmark.data.raster import read_patches
+from benchmark.data.shards import Plan, Shard, open_shard, plan_shards, write_shard
 from benchmark.errors import DataError
 
-FORMAT = 1
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Store:
     """Decoded patches of a catalog, memory-mapped.
 
+    Two files stay open for each shard, some 400 for all of FLAIR #1.
+
     Attributes:
-        place: the folder it lies in.
-        ids: patch ids, in the order of the rows.
-        digest: of the ids and all decoded bytes, the same wherever the files lie.
-        images: (N, C, S, S) uint8, raw pixel values.
+        shards: where the patches lie.
+        ids: patch ids, in the order of the rows: sorted, like the catalog's.
+        digest: of the ids and all decoded bytes, the same wherever the files lie and however they are cut into shards.
         sums, square_sums: (N, C) float64, over the pixels of each patch; from them follow the means of any patches.
     """
 
-    place: Path
+    shards: tuple[Shard, ...]
     ids: tuple[str, ...]
     digest: str
-    images: np.ndarray
     sums: np.ndarray
     square_sums: np.ndarray
-    _masks: np.ndarray
+    _class_counts: np.ndarray
+    _where: np.ndarray  # (N, 2) int64: shard, and row in it
 
-    def __reduce__(self) -> tuple[Callable[[Path], "Store"], tuple[Path]]:
-        return _open, (self.place,)  # another process maps the files itself; pickling a memory map copies it whole
+    def __reduce__(self) -> tuple[Callable[[Path, list[str]], "Store"], tuple[Path, list[str]]]:
+        # Another process maps the files itself; pickling a memory map copies it whole.
+        return _reopen, (self.shards[0].place.parent, [shard.place.name for shard in self.shards])
+
+    @property
+    def size(self) -> int:
+        """Side S of a patch in pixels."""
+        return int(self.shards[0].images.shape[-1])
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Row numbers (n,) int64 of patches."""
-        numbers = {patch: row for row, patch in enumerate(self.ids)}
-        return np.array([numbers[patch] for patch in ids], dtype=np.int64)
+        return np.array([self._numbers[patch] for patch in ids], dtype=np.int64)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {patch: row for row, patch in enumerate(self.ids)}
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Raw images (n, C, S, S) of some rows."""
-        return np.take(self.images, rows, axis=0)
+        return _gather([shard.images for shard in self.shards], self._where, rows)
 
     def labels_of(self, rows: np.ndarray) -> "Labels":
         """A reader of the masks of these rows and of no others."""
-        return Labels(self._masks, frozenset(rows.tolist()))
+        masks = [shard.masks for shard in self.shards]
+        return Labels(partial(_gather, masks, self._where), frozenset(rows.tolist()))
 
     def band_statistics(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (C,) of the raw pixel values of some rows."""
-        pixels = len(rows) * self.images.shape[-1] ** 2
+        pixels = len(rows) * self.size**2
         mean = self.sums[rows].sum(0) / pixels
         variance = self.square_sums[rows].sum(0) / pixels - mean**2
         return mean, np.sqrt(np.maximum(variance, 1e-6))
+
+    def class_counts(self, rows: np.ndarray) -> np.ndarray:
+        """Pixels (classes + 1,) int64 of each class in the masks of some rows; the last are the ignored ones.
+
+        These are labels, and nothing guards them: for tools that report, never for training.
+        """
+        return self._class_counts[rows].sum(0)
+
+    def histogram(self, domain: str) -> np.ndarray:
+        """Pixels (C, 256) int64 of each raw value in all stored patches of a domain (``place@time``).
+
+        Patches of every part of a fold are in it, those of the target's test too: for tools that report.
+
+        Raises:
+            KeyError: no patch of this domain is stored.
+        """
+        found = [shard.histogram for shard in self.shards if shard.domain == domain]
+        if not found:
+            raise KeyError(domain)
+        return np.sum(found, axis=0)
 
 
 class Labels:
     """The masks of an allowed set of rows; reading any other is an error. The label guard of training."""
 
-    def __init__(self, masks: np.ndarray, allowed: frozenset[int]) -> None:
-        self._masks = masks
+    def __init__(self, read: Callable[[np.ndarray], np.ndarray], allowed: frozenset[int]) -> None:
+        self._read = read
         self._allowed = allowed
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -82,119 +110,148 @@ class Labels:
         """
         if not self._allowed.issuperset(rows.tolist()):
             raise PermissionError("these labels may not be seen here")
-        return np.take(self._masks, rows, axis=0)
+        return self._read(rows)
 
 
 def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], None] | None = None) -> Store:
-    """The catalog's store, decoded into ``folder`` if it is not there yet.
+    """The catalog's store; shards that are not in ``folder`` yet are decoded into it.
 
-    The store's folder is named after the catalog and a key over its table, its classes and each file's size and time
-    of change; so a changed file gives a new store. It is written beside its place and moved there when whole: an
-    interrupted call leaves nothing half-written.
+    The shards lie in a folder named after the dataset. Catalogs of other domains of the dataset share it, and the
+    shards of the domains that they have in common. A changed file gives a new shard. Finished shards are kept whatever
+    ends the call; several processes may call at once, and each shard is decoded by one of them.
 
     Args:
-        catalog: the patches.
+        catalog: the patches; select those that are needed, others cost time and disk.
         folder: where stores lie.
-        progress: called with (files done, files in all).
+        progress: called with (files done, files in all) while files are decoded; those of finished shards are done.
 
     Raises:
         DataError: a file is missing or wrong, or the disk is full; the message names the file or the folder.
     """
-    place = folder / f"{catalog.name}-{_key(catalog)}"
-    if not (place / "store.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        half = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=folder))
+    place = folder / catalog.name
+    plans = plan_shards(catalog)
+    shards = {plan.name: open_shard(place / plan.name) for plan in plans}
+    missing = [plan for plan in plans if shards[plan.name] is None]
+    if missing:
         try:
-            _write(catalog, half, progress)
-            _move(half, place)
+            _build(catalog, missing, sum(len(plan.files) for plan in plans), place, progress)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise DataError(f"the disk is full: the store of {catalog.name} does not fit into {folder}") from error
+        shards |= {plan.name: open_shard(place / plan.name) for plan in missing}
+    store = _assemble(place, shards)
+    if missing:
+        _tell_unknown(catalog, store.shards)
+    return store
+
+
+def _build(
+    catalog: Catalog, missing: list[Plan], files: int, place: Path, progress: Callable[[int, int], None] | None
+) -> None:
+    """First the shards that nobody else is at work on, then, once they are free, what others left undone."""
+    place.mkdir(parents=True, exist_ok=True)
+    _sweep(place)
+    size, bands = catalog.patch_size, len(catalog.bands)
+    _require_space(place.parent, sum(len(plan.rows) for plan in missing) * size * size * (bands + 1))
+    done = files - sum(len(plan.files) for plan in missing)
+
+    def advance(newly: int) -> None:
+        nonlocal done
+        done += newly
+        if progress:
+            progress(done, files)
+
+    advance(0)  # all may be busy: then a bar is seen while others work
+    for timeout in (0, -1):
+        busy = []
+        for plan in missing:
+            try:
+                _build_one(catalog, plan, place, timeout, advance)
+            except Timeout:
+                busy.append(plan)
+        missing = busy
+
+
+def _build_one(catalog: Catalog, plan: Plan, folder: Path, timeout: float, progress: Callable[[int], None]) -> None:
+    """Write a shard beside its place and move it there when whole, unless another process has done so.
+
+    Who holds the shard's lock builds it, and the system frees the lock if the holder dies. So what lies half-written
+    there when the lock is got is of a dead build.
+    """
+    place, half = folder / plan.name, folder / f".{plan.name}.half"
+    with _lock(half, timeout):
+        if open_shard(place) is not None:
+            progress(len(plan.files))
+            return
+        if place.exists():
+            log.warning("%s is damaged; its %d files are decoded again", place, len(plan.files))
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir()
+        try:
+            write_shard(catalog, plan, half, progress)
+            shutil.rmtree(place, ignore_errors=True)
+            half.rename(place)
         finally:
             shutil.rmtree(half, ignore_errors=True)
-    return _open(place)
 
 
-def _move(half: Path, place: Path) -> None:
-    """Two processes may have decoded at the same time; the first to finish wins, and the copies are equal."""
-    try:
-        half.rename(place)
-    except OSError:
-        if not (place / "store.json").is_file():
-            raise
-
-
-def _key(catalog: Catalog) -> str:
-    patches = catalog.patches
-    stamps = []
-    for path in sorted({*patches["image"], *patches["mask"]} - {""}):
+def _sweep(folder: Path) -> None:
+    """Remove what dead builds left of shards that may never be asked for again; living builds hold their locks."""
+    for half in folder.glob(".*.half"):
         try:
-            status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat for 100,000 files
-        except FileNotFoundError as error:
-            raise DataError(f"{path} is in the catalog, but not on the disk") from error
-        stamps.append((path, status.st_size, status.st_mtime_ns))
-    columns = patches[["id", "image", "mask", "row", "column"]].to_csv(index=False)
-    reading = (catalog.bands, catalog.patch_size, catalog.scale, catalog.unknown_share, catalog.maximum)
-    setting = (FORMAT, catalog.classes, reading)
-    return hashlib.sha256(repr((setting, stamps, columns)).encode()).hexdigest()[:12]
+            with _lock(half, timeout=0):
+                shutil.rmtree(half, ignore_errors=True)
+        except Timeout:
+            continue
 
 
-def _write(catalog: Catalog, folder: Path, progress: Callable[[int, int], None] | None) -> None:
-    """Decode file after file and append; plain writes, because a full disk under a memory map kills the process."""
-    groups = list(catalog.patches.groupby("image", sort=True))
-    count, size, bands = len(catalog.patches), catalog.patch_size, len(catalog.bands)
-    digest, unknown = hashlib.sha256(), Counter[int]()
-    ids: list[str] = []
-    sums: list[np.ndarray] = []
-    square_sums: list[np.ndarray] = []
-    _require_space(folder, count * size * size * (bands + 1))
-    with (folder / "images.npy").open("wb") as images, (folder / "masks.npy").open("wb") as masks:
-        _header(images, (count, bands, size, size))
-        _header(masks, (count, size, size))
-        for done, (_, rows) in enumerate(groups):
-            decoded = read_patches(catalog, rows)
-            ids += rows["id"].tolist()
-            unknown.update(decoded.unknown)
-            exact = decoded.images.astype(np.float64)
-            sums.append(exact.sum((2, 3)))
-            square_sums.append((exact**2).sum((2, 3)))
-            for array, file in ((decoded.images, images), (decoded.masks, masks)):
-                content = np.ascontiguousarray(array).tobytes()
-                digest.update(content)
-                file.write(content)
-            if progress:
-                progress(done + 1, len(groups))
-    if unknown:
-        told = ", ".join(f"{catalog.classes.describe(value)} ({count} pixels)" for value, count in unknown.items())
-        log.warning("%s: mask values that are no class were ignored: %s", catalog.name, told)
-    digest.update("\0".join(ids).encode())
-    np.savez(folder / "statistics.npz", sums=np.concatenate(sums), square_sums=np.concatenate(square_sums))
-    summary = {"digest": digest.hexdigest(), "ids": ids, "unknown": {str(k): int(v) for k, v in unknown.items()}}
-    (folder / "store.json").write_text(json.dumps(summary), encoding="utf-8")
-
-
-def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "|u1"})
+def _lock(half: Path, timeout: float) -> FileLock:
+    return FileLock(half.with_suffix(".lock"), timeout=timeout)
 
 
 def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DataError(
-            f"the disk is full: the store needs {needed / 1e6:.1f} MB in {folder.parent}, and {free / 1e6:.1f} are free"
+            f"the disk is full: the store needs {needed / 1e6:.1f} MB in {folder}, and {free / 1e6:.1f} are free"
         )
 
 
-def _open(place: Path) -> Store:
-    content = json.loads((place / "store.json").read_text(encoding="utf-8"))
-    statistics = np.load(place / "statistics.npz")
+def _tell_unknown(catalog: Catalog, shards: Sequence[Shard]) -> None:
+    unknown = sum((Counter(shard.unknown) for shard in shards), Counter[int]())
+    if unknown:
+        told = ", ".join(f"{catalog.classes.describe(value)} ({count} pixels)" for value, count in unknown.items())
+        log.warning("%s: mask values that are no class were ignored: %s", catalog.name, told)
+
+
+def _reopen(place: Path, names: list[str]) -> Store:
+    return _assemble(place, {name: open_shard(place / name) for name in names})
+
+
+def _assemble(place: Path, found: dict[str, Shard | None]) -> Store:
+    if lost := [name for name, shard in found.items() if shard is None]:
+        raise DataError(f"{place / lost[0]}: the decoded patches were removed or damaged meanwhile; start again")
+    shards = tuple(shard for shard in found.values() if shard is not None)
+    ids = [patch for shard in shards for patch in shard.ids]
+    order = np.array(sorted(range(len(ids)), key=ids.__getitem__))
+    where = [(number, row) for number, shard in enumerate(shards) for row in range(len(shard.ids))]
+    sorted_ids = tuple(ids[row] for row in order)
+    digests = np.concatenate([shard.digests for shard in shards])[order]
     return Store(
-        place=place,
-        ids=tuple(content["ids"]),
-        digest=content["digest"],
-        images=np.load(place / "images.npy", mmap_mode="r"),
-        sums=statistics["sums"],
-        square_sums=statistics["square_sums"],
-        _masks=np.load(place / "masks.npy", mmap_mode="r"),
+        shards=shards,
+        ids=sorted_ids,
+        digest=hashlib.sha256("\0".join(sorted_ids).encode() + digests.tobytes()).hexdigest(),
+        sums=np.concatenate([shard.sums for shard in shards])[order],
+        square_sums=np.concatenate([shard.square_sums for shard in shards])[order],
+        _class_counts=np.concatenate([shard.class_counts for shard in shards])[order],
+        _where=np.array(where)[order],
     )
+
+
+def _gather(arrays: Sequence[np.ndarray], where: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Some rows of several arrays as one array; ``where`` says in which array each row is, and its number there."""
+    out = np.empty((len(rows), *arrays[0].shape[1:]), arrays[0].dtype)
+    for target, (array, row) in enumerate(where[rows].tolist()):
+        out[target] = arrays[array][row]
+    return out

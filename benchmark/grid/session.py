@@ -13,6 +13,7 @@ from benchmark.grid.pool import Ended, run_all
 from benchmark.tracking import RunRecord, Tracker
 from protocols.base import Protocol
 
+SHIFT = "shift"  # the summary run of `landshift shift`, which is of the folds and not of a comparison
 GRID = "landshift.grid."  # experiment tag, with the comparison's key behind it
 NOTE_LENGTH = 15_000  # of the 20,000 characters that MLflow keeps; the report's own files hold everything
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
@@ -138,7 +139,7 @@ def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standi
         if line.target.cells:
             facts = {"method": line.method, "needs": line.needs} | {name: state.facts[name] for name in common}
             tracker.summarise(experiment, line.method, facts, summary_metrics(line))
-    tracker.keep_summaries(experiment, {line.method for line in state.lines if line.target.cells})
+    tracker.keep_summaries(experiment, {SHIFT, *(line.method for line in state.lines if line.target.cells)})
     tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown[:NOTE_LENGTH]}")
 
 

@@ -53,7 +53,7 @@ def test_evaluation_counts_every_pixel_once_by_zone(data):
     assert set(scores.confusions) == set(part.zones)
     for zone, confusion in scores.confusions.items():
         rows = part.rows[part.zones == zone]
-        truth, predicted = labels.read(rows).ravel(), (data.store.images[rows, 0] % classes).ravel()
+        truth, predicted = labels.read(rows).ravel(), (data.store.read(rows)[:, 0] % classes).ravel()
         valid = truth != 255
         expected = confusion_matrix(truth[valid], predicted[valid], labels=range(classes))
         np.testing.assert_array_equal(confusion[:-1], expected)

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
 from benchmark.errors import TrainingError
@@ -40,7 +41,7 @@ def _equal(one, other):
 def _with_noise_for_masks(data, catalog, folder, parts, monkeypatch):
     """The same fold over a store whose masks of some parts are noise."""
     noisy = {str(id_) for part in parts for id_ in np.array(data.store.ids)[data.parts[part].rows]}
-    read = store_module.read_patches
+    read = shards.read_patches
 
     def spoil(catalog, rows):
         decoded = read(catalog, rows)
@@ -49,7 +50,7 @@ def _with_noise_for_masks(data, catalog, folder, parts, monkeypatch):
         masks = np.random.default_rng(5).integers(0, 12, decoded.masks.shape).astype(np.uint8)
         return replace(decoded, masks=masks)
 
-    monkeypatch.setattr(store_module, "read_patches", spoil)
+    monkeypatch.setattr(shards, "read_patches", spoil)
     store = open_store(catalog, folder)
     assert store.digest != data.store.digest and store.ids == data.store.ids
     return FoldData(store, data.parts, data.task)

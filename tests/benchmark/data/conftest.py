@@ -133,5 +133,5 @@ def patches() -> pd.DataFrame:
     rows = [("b", "P1", "2020", "z1"), ("a", "P1", "", "z2"), ("c", "P2", "2021", "z3")]
     table = pd.DataFrame(rows, columns=["id", "place", "time", "zone"])
     table["image"] = "/data/" + table["id"] + ".tif"
-    constant = {"mask": "", "date": "", "x": np.nan, "y": 1, "camera": "", "row": 0, "column": 0}
-    return table.assign(**constant)
+    texts, numbers = dict.fromkeys(("mask", "date", "clock", "camera"), ""), {"x": np.nan, "y": 1, "z": np.nan}
+    return table.assign(**texts, **numbers, row=0, column=0)

@@ -50,7 +50,8 @@ def test_images_and_labels_are_cut_and_turned_alike(store):
 
 def _holds(store, row, image, label):
     """Whether some cut and turn of a stored patch gives exactly this image, and the same one this label."""
-    whole, mask = store.images[row], store.labels_of(np.array([row])).read(np.array([row]))[0]
+    rows = np.array([row])
+    whole, mask = store.read(rows)[0], store.labels_of(rows).read(rows)[0]
     for turn in range(8):
         back, back_label = (np.flip(a, -1) if turn >= 4 else a for a in (image, label))
         back, back_label = (np.rot90(a, -(turn % 4), axes=(-2, -1)) for a in (back, back_label))
@@ -64,7 +65,7 @@ def _holds(store, row, image, label):
 
 def test_without_turning_and_cropping_a_batch_is_the_stored_patches(store):
     images, _, _ = _batches(store, np.arange(2), crop=32, turn=False, batch_size=2).at(0)
-    assert {images[i].numpy().tobytes() for i in range(2)} == {store.images[row].tobytes() for row in (0, 1)}
+    assert {images[i].numpy().tobytes() for i in range(2)} == {image.tobytes() for image in store.read(np.arange(2))}
 
 
 def test_a_pool_without_labels_gives_none(store):

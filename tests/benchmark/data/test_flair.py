@@ -1,12 +1,15 @@
 """FLAIR's layout becomes a catalog, whatever is missing; what contradicts itself is an error."""
 
 import logging
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
 
+from benchmark.data.datasets import DATASETS
 from benchmark.data.flair import read_flair
 from benchmark.data.raster import read_mask, read_patches
 from benchmark.errors import DataError
@@ -47,6 +50,60 @@ def test_folders_above_the_data_mean_nothing(flair: Path) -> None:
     assert first[["place", "time", "zone"]].tolist() == ["D004", "2021", "D004/Z10_AU"]
 
 
+@pytest.mark.parametrize("kept", ["zips as published", "a zip a domain"])
+def test_zip_archives_are_read_where_they_lie(kept: str, flair: Path) -> None:
+    """Neither IGN's zips nor those of Hugging Face, which have a # in the name of their folder, need be unpacked."""
+    whole = read_flair(flair)
+    unpacked = [read_patches(whole, rows) for _, rows in whole.patches.groupby("id")]
+    if kept == "a zip a domain":
+        home = flair / "data/flair#1-test"
+        home.mkdir(parents=True)
+        train = sorted((flair / "flair_aerial_train").iterdir())
+        for domain in train:
+            domain.rename(flair / "aerial")
+            (flair / "flair_labels_train" / domain.name).rename(flair / "labels")
+            _zip(home / f"{domain.name}.zip", flair, [flair / "aerial", flair / "labels"])
+    for folder in [*flair.glob("flair_*"), flair / "flair-1_metadata_aerial.json"]:
+        _zip(flair / f"{folder.stem}.zip", flair, [folder])
+    assert not list(flair.rglob("*.tif"))
+    catalog = read_flair(flair)
+    columns = ["id", "place", "time", "zone", "date", "x", "camera"]
+    assert catalog.patches[columns].equals(whole.patches[columns])
+    for expected, (_, rows) in zip(unpacked, catalog.patches.groupby("id"), strict=True):
+        found = read_patches(catalog, rows)
+        assert np.array_equal(found.images, expected.images) and np.array_equal(found.masks, expected.masks)
+
+
+def _zip(archive: Path, root: Path, folders: list[Path]) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as content:
+        for folder in folders:
+            for path in sorted([*folder.rglob("*"), folder]):
+                if path.is_file():
+                    content.write(path, path.relative_to(root))
+    for folder in folders:
+        shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
+
+
+def test_a_damaged_archive_is_named(flair: Path) -> None:
+    (flair / "flair_labels_train.zip").write_bytes(b"PK no more")
+    with pytest.raises(DataError, match=r"flair_labels_train.zip: no readable zip archive"):
+        read_flair(flair)
+
+
+def test_a_copy_of_both_tests_is_told_apart(flair: Path, write_tiff) -> None:
+    """FLAIR #2 shares the training with #1 and five departments of the test, with other areas."""
+    write_tiff(flair / "flair_2_aerial_test/D022_2021/Z9_UU/img/IMG_080000.tif", np.zeros((5, 16, 16), np.uint8))
+    ids = {name: DATASETS[name](flair).patches["id"].tolist() for name in ("flair1", "flair2")}
+    assert ids["flair1"] == ["IMG_000001", "IMG_000002", "IMG_061713"]
+    assert ids["flair2"] == ["IMG_000001", "IMG_000002", "IMG_080000"]
+
+
+def test_height_and_time_of_day(flair: Path, edit_metadata) -> None:
+    edit_metadata(lambda m: m["IMG_000001"].update(patch_centroid_z=-4.5, time="9h05"))
+    first = read_flair(flair).patches.iloc[0]
+    assert (first["z"], first["clock"]) == (-4.5, "09:05")
+
+
 def test_without_metadata_fields_are_unknown(flair: Path) -> None:
     (flair / "flair-1_metadata_aerial.json").unlink()
     table = read_flair(flair).patches
@@ -75,6 +132,9 @@ def test_metadata_of_unknown_ids_is_reported(flair: Path, edit_metadata, caplog:
         ({"domain": "D005_2021"}, "IMG_000001: domain is 'D005_2021', but its path says 'D004_2021'"),
         ({"zone": "Z1_UU"}, "IMG_000001: zone is 'Z1_UU', but its path says 'Z10_AU'"),
         ({"date": "09/07/2021"}, "IMG_000001: date is '09/07/2021'; expected is YYYY-MM-DD"),
+        ({"time": "25h00"}, "IMG_000001: time is '25h00'; expected is HHhMM"),
+        ({"patch_centroid_z": "high"}, "patch_centroid_z is 'high'; expected is a number of metres"),
+        ({"camera": ["UCE"]}, "camera is \\['UCE'\\]; expected is a text"),
         ({"patch_centroid_x": "east"}, "IMG_000001: patch_centroid_x is 'east'"),
     ],
 )

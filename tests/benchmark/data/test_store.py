@@ -1,41 +1,60 @@
-"""The store: decoded once, whole or not there, and readable only where it may be."""
+"""The store: what it holds, the same wherever it lies, and readable only where it may be."""
 
-import errno
 import pickle
-from collections import namedtuple
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import rasterio
 
-from benchmark.data import store as store_module
+from benchmark.data import shards
+from benchmark.data.catalog import Catalog
+from benchmark.data.classes import FLAIR_13
 from benchmark.data.store import open_store
 from benchmark.errors import DataError
 
 
+def _masks(store, rows):
+    return store.labels_of(rows).read(rows)
+
+
 def test_patches_are_what_the_files_hold(catalog, store):
-    for row in (0, 7, len(store.ids) - 1):
+    rows = np.array([0, 7, len(store.ids) - 1, 7])
+    images, masks = store.read(rows), _masks(store, rows)
+    assert images.shape == (4, 5, store.size, store.size) and masks.shape == (4, store.size, store.size)
+    for row, image, mask in zip(rows, images, masks, strict=True):
         patch = catalog.patches.set_index("id").loc[store.ids[row]]
         with rasterio.open(patch["image"]) as file:
-            np.testing.assert_array_equal(store.images[row], file.read())
+            np.testing.assert_array_equal(image, file.read())
         with rasterio.open(patch["mask"]) as file:
             values = file.read(1)
-        mask = store.labels_of(np.array([row])).read(np.array([row]))[0]
         np.testing.assert_array_equal(mask, np.where(values > 12, 255, values - 1))
 
 
-def test_files_are_decoded_once(catalog, stores, store, monkeypatch):
-    monkeypatch.setattr(store_module, "read_patches", lambda *_: pytest.fail("decoded again"))
-    again = open_store(catalog, stores)
-    assert again.digest == store.digest and again.ids == store.ids
+def test_rows_are_in_the_order_of_the_catalog(catalog, store):
+    assert store.ids == tuple(catalog.patches["id"])
+    assert store.rows(store.ids[::-1]).tolist() == list(range(len(store.ids)))[::-1]
 
 
-def test_a_changed_file_gives_another_store(catalog, tmp_path):
-    first = open_store(catalog, tmp_path)
-    longer = replace(catalog, patches=catalog.patches.iloc[:-1])
-    assert open_store(longer, tmp_path).digest != first.digest
-    assert len(list(tmp_path.iterdir())) == 2
+def test_windows_of_one_image_keep_their_order(tmp_path, write_tiff, patches):
+    """Ids that sort otherwise than their files: the rows follow the ids, through files and shards."""
+    image = np.arange(5 * 4 * 8, dtype=np.uint8).reshape(5, 4, 8)
+    paths = [str(write_tiff(tmp_path / f"{name}.tif", image + add)) for name, add in (("z", 0), ("a", 50))]
+    table = patches.iloc[[0, 0, 0, 0]].assign(
+        id=["1", "2", "3", "4"], image=[paths[0], paths[1], paths[0], paths[1]], column=[0, 0, 4, 4]
+    )
+    store = open_store(Catalog("mixed", FLAIR_13, tuple("abcde"), 4, table), tmp_path / "stores")
+    expected = [image[..., :4], image[..., :4] + 50, image[..., 4:], image[..., 4:] + 50]
+    np.testing.assert_array_equal(store.read(store.rows(["1", "2", "3", "4"])), expected)
+
+
+def test_the_digest_knows_neither_folder_nor_shards(catalog, store, tmp_path, monkeypatch):
+    assert open_store(catalog, tmp_path / "elsewhere").digest == store.digest
+    monkeypatch.setattr(shards, "SHARD_PATCHES", 3)
+    cut = open_store(catalog, tmp_path / "cut")
+    assert len(cut.shards) == 8 and len(store.shards) == 4
+    assert cut.digest == store.digest
+    assert open_store(replace(catalog, patches=catalog.patches.iloc[:-1]), tmp_path / "cut").digest != store.digest
 
 
 def test_labels_outside_the_allowed_rows_cannot_be_read(store):
@@ -48,43 +67,43 @@ def test_labels_outside_the_allowed_rows_cannot_be_read(store):
 def test_band_statistics_are_those_of_the_pixels(store):
     rows = np.array([0, 3, 5])
     mean, std = store.band_statistics(rows)
-    pixels = store.images[rows].astype(np.float64)
+    pixels = store.read(rows).astype(np.float64)
     np.testing.assert_allclose(mean, pixels.mean((0, 2, 3)))
     np.testing.assert_allclose(std, pixels.std((0, 2, 3)), rtol=1e-6)
+
+
+def test_class_counts_are_those_of_the_masks(catalog, tmp_path):
+    patches = catalog.patches.copy()
+    patches.loc[2, "mask"] = ""  # all of it is ignored
+    store = open_store(replace(catalog, patches=patches), tmp_path)
+    rows = np.array([11, 2, 6])
+    counts, masks = store.class_counts(rows), _masks(store, rows)
+    classes = catalog.classes.num_classes
+    assert counts.dtype == np.int64 and (masks == 255).any()
+    assert counts.tolist() == [int((masks == value).sum()) for value in (*range(classes), 255)]
+
+
+def test_histograms_are_those_of_the_domains_pixels(catalog, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "SHARD_PATCHES", 3)  # two shards a domain
+    for opened in (store, open_store(catalog, tmp_path)):
+        for domain in catalog.domain.unique():
+            pixels = opened.read(np.flatnonzero(catalog.domain == domain))
+            expected = [np.bincount(pixels[:, band].ravel(), minlength=256) for band in range(5)]
+            np.testing.assert_array_equal(opened.histogram(domain), expected)
+    with pytest.raises(KeyError):
+        store.histogram("D999@2020")
 
 
 def test_a_store_is_sent_to_another_process_as_its_place(store):
     sent = pickle.dumps(store)
     assert len(sent) < 1000
-    np.testing.assert_array_equal(pickle.loads(sent).images[0], store.images[0])
+    again = pickle.loads(sent)
+    assert again.ids == store.ids and again.digest == store.digest
+    np.testing.assert_array_equal(again.read(np.arange(16)), store.read(np.arange(16)))
 
 
-def test_too_little_space_is_told_before_anything_is_decoded(catalog, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _: usage(10, 10, 100))
-    with pytest.raises(DataError, match=r"the disk is full: the store needs"):
-        open_store(catalog, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_disk_that_fills_up_meanwhile_leaves_nothing_half_written(catalog, tmp_path, monkeypatch):
-    calls = []
-
-    def full(*arguments):
-        calls.append(arguments)
-        if len(calls) == 3:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return read(*arguments)
-
-    read = store_module.read_patches
-    monkeypatch.setattr(store_module, "read_patches", full)
-    with pytest.raises(DataError, match=f"disk is full.*{tmp_path}"):
-        open_store(catalog, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_file_is_named(catalog, tmp_path):
-    patches = catalog.patches.copy()
-    patches.loc[3, "image"] = "/nowhere/IMG_000004.tif"
-    with pytest.raises(DataError, match=r"/nowhere/IMG_000004\.tif"):
-        open_store(replace(catalog, patches=patches), tmp_path)
+def test_a_place_that_is_gone_is_told(catalog, tmp_path):
+    sent = pickle.dumps(open_store(catalog, tmp_path / "stores"))
+    (tmp_path / "stores").rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"removed or damaged"):
+        pickle.loads(sent)

@@ -1,0 +1,215 @@
+"""Looking through a copy of FLAIR: what is missing, damaged or other than published."""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from rasterio.errors import NotGeoreferencedWarning
+
+from benchmark.data.flair import BANDS, TEST_2, belongs
+from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
+from benchmark.data.raster import read_image, read_mask
+from benchmark.errors import DataError
+from protocols.columns import read_table
+from protocols.files import FOLDER
+
+SIZE = 512
+VALUES = range(1, 20)
+AT_ONCE = 2000  # files waiting to be read: more would only take memory
+
+
+@dataclass
+class DomainCheck:
+    """What was found of one domain.
+
+    Attributes:
+        domain: ``D004_2021``.
+        expected: patches that were published; NaN where only the number of a group of domains is known.
+        patches: found.
+        faults: kind of fault -> paths or ids.
+    """
+
+    domain: str
+    expected: float = math.nan
+    patches: int = 0
+    faults: dict[str, list[str]] = field(default_factory=dict)
+
+    def fault(self, kind: str, name: str) -> None:
+        self.faults.setdefault(kind, []).append(name)
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found of a copy.
+
+    Attributes:
+        domains: in order of their names.
+        groups: (domains, found, expected) of those of which only the sum is known.
+        faults: kind of fault -> names, of what belongs to no domain.
+        undated: patches without an entry in the metadata.
+    """
+
+    domains: list[DomainCheck]
+    groups: list[tuple[str, int, int]]
+    faults: dict[str, list[str]]
+    undated: int
+
+    def verdict(self) -> tuple[bool, str]:
+        """Whether the copy is as published, and one line that says what to do otherwise."""
+        counts = Counter({kind: len(names) for kind, names in self.faults.items()})
+        for domain in self.domains:
+            counts.update({kind: len(names) for kind, names in domain.faults.items()})
+            if domain.patches < domain.expected:  # never so where it is NaN
+                counts["missing patches"] += int(domain.expected) - domain.patches
+        for _, found, expected in self.groups:
+            counts["missing patches"] += max(0, expected - found)
+        patches = sum(domain.patches for domain in self.domains)
+        wrong = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()) if count)
+        undated = (
+            f"; {self.undated:,} patches have no metadata, so no protocol by date or camera" if self.undated else ""
+        )
+        if wrong:
+            return (
+                False,
+                f"{patches:,} patches, not as published: {wrong}{undated}. Unpack or download these parts again",
+            )
+        return True, f"{patches:,} patches, as published{undated}"
+
+
+def check_flair(
+    root: Path,
+    numbers: Sequence[range],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    names_only: bool = False,
+) -> Check:
+    """Walk a copy, read every file, and compare with what was published.
+
+    Args:
+        root: of the copy, unpacked or in its zip files.
+        numbers: of the patches that belong to the data set.
+        progress: called with (files done, files in all).
+        names_only: look at names and metadata, and open no image.
+
+    Raises:
+        DataError: there is no patch at all, or a zip archive or the metadata cannot be read.
+    """
+    files = find_files(Path(root).resolve())
+    images = {number: path for number, path in files.images.items() if belongs(number, numbers)}
+    masks = {number: path for number, path in files.masks.items() if belongs(number, numbers)}
+    if not images:
+        raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
+    table = _published(numbers)
+    domains: dict[str, DomainCheck] = {name: DomainCheck(name, expected) for name, expected, _ in table}
+    loose: dict[str, list[str]] = {}
+    for path in files.twice:
+        loose.setdefault("files that are there twice", []).append(path)
+    homes: dict[str, DomainCheck] = {}
+    metadata = {entry: fields for entry, fields in read_metadata(files.metadata).items() if belongs(entry[4:], numbers)}
+    allowed = _domains_by_number(table)
+    for number, path in sorted(images.items()):
+        try:
+            name, zone = domain_and_zone(path)
+        except DataError:
+            loose.setdefault("images in no domain's folder", []).append(path)
+            continue
+        homes[number] = domains.setdefault(name, DomainCheck(name))
+        homes[number].patches += 1
+        if name not in allowed.get(int(number), {name}):
+            homes[number].fault("images in another domain's folder", path)
+        fields = metadata.get(f"IMG_{number}", {})
+        if fields.get("domain", name) != name or fields.get("zone", zone) != zone:
+            homes[number].fault("images that the metadata puts elsewhere", path)
+        if number not in masks:
+            homes[number].fault("missing masks", path)
+    for number in sorted(masks.keys() - images.keys()):
+        loose.setdefault("masks without an image", []).append(masks[number])
+    for entry in sorted(metadata.keys() - {f"IMG_{number}" for number in images}):
+        loose.setdefault("metadata entries without an image", []).append(entry)
+    undated = sum(f"IMG_{number}" not in metadata for number in images)
+    if not names_only:
+        pairs = [(number, images[number], masks.get(number, "")) for number in sorted(homes)]
+        for number, kind, path in _read_all(pairs, progress):
+            homes[number].fault(kind, path)
+    return Check([domains[name] for name in sorted(domains)], _groups(table, numbers, images), loose, undated)
+
+
+def _published(numbers: Sequence[range]) -> list[tuple[str, float, range]]:
+    """Domains with their patches (NaN where unknown) and the numbers that they, or they and their neighbours, have.
+
+    Of FLAIR #2's test the number of all patches is known, and its departments are not told apart.
+    """
+    header, rows = read_table(FOLDER / "tables" / "flair1-departments.csv")
+    table = []
+    for entry in (dict(zip(header, row, strict=True)) for row in rows):
+        span = range(int(entry["first_id"]), int(entry["last_id"]) + 1)
+        if any(span[0] in part for part in numbers):
+            table.append((f"{entry['place']}_{entry['time']}", float(entry["patches"] or math.nan), span))
+    return table
+
+
+def _domains_by_number(table: Iterable[tuple[str, float, range]]) -> dict[int, set[str]]:
+    """The domains that a patch of each number may lie in: one, or those of its group."""
+    names: dict[range, set[str]] = {}
+    for name, _, span in table:
+        names.setdefault(span, set()).add(name)
+    return {number: names[span] for span in names for number in span}
+
+
+def _groups(
+    table: Iterable[tuple[str, float, range]], numbers: Sequence[range], images: Iterable[str]
+) -> list[tuple[str, int, int]]:
+    """Sums that are known where the single counts are not."""
+    spans: dict[range, list[str]] = {TEST_2: ["test of FLAIR #2"]} if TEST_2 in numbers else {}
+    for name, expected, span in table:
+        if math.isnan(expected):
+            spans.setdefault(span, []).append(name)
+    there = np.array([int(number) for number in images])
+    return [
+        (
+            names[0] if len(names) == 1 else f"{len(names)} domains, {names[0]} to {names[-1]}",
+            int(((there >= span[0]) & (there <= span[-1])).sum()),
+            len(span),
+        )
+        for span, names in spans.items()
+    ]
+
+
+def _read_all(
+    pairs: Sequence[tuple[str, str, str]], progress: Callable[[int, int], None] | None
+) -> Iterable[tuple[str, str, str]]:
+    """Faults (number, kind, path) of all files, read by all cores."""
+    done = 0
+    # What each thread would do to the filters of warnings for itself gets mixed up; here they are put back at the end.
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        for start in range(0, len(pairs), AT_ONCE):
+            jobs = [pool.submit(_read_pair, *pair) for pair in pairs[start : start + AT_ONCE]]
+            for job in jobs:  # in their order, so that two calls tell the same in the same order
+                yield from job.result()
+                done += 1
+                if progress:
+                    progress(done, len(pairs))
+
+
+def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]:
+    """The faults of one patch."""
+    faults = []
+    for path in filter(None, (image, mask)):
+        try:
+            pixels = read_image(Path(path), len(BANDS)) if path == image else read_mask(Path(path))
+        except DataError as error:
+            faults.append((number, "unreadable files", str(error)))
+            continue
+        if pixels.shape[-2:] != (SIZE, SIZE) or pixels.dtype != np.uint8:
+            size = " x ".join(map(str, pixels.shape[::-1]))
+            faults.append((number, "files of another size", f"{path}: {size} of {pixels.dtype}"))
+        elif path == mask and not set(np.unique(pixels).tolist()) <= set(VALUES):
+            strange = sorted(set(np.unique(pixels).tolist()) - set(VALUES))
+            faults.append((number, f"masks with values outside {VALUES[0]} to {VALUES[-1]}", f"{path}: {strange}"))
+    return faults

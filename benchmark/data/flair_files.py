@@ -1,0 +1,98 @@
+"""Finding FLAIR's files, unpacked or in the zip archives they are published in, and its metadata."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmark.data.archives import members, read_bytes
+from benchmark.errors import DataError
+
+_DOMAIN = re.compile(r"(?<=[\\/])D\d{3}_\d{4}(?=[\\/]|\.zip!/)")
+_ZONE = re.compile(r"(?<=[\\/])Z\d+_[A-Z]{2}(?=[\\/])")
+
+
+@dataclass(frozen=True)
+class FlairFiles:
+    """All files below a folder that are FLAIR's, by their number. Paths stay texts: 155,000 `Path` objects take long.
+
+    Attributes:
+        images, masks: path by number, both as text: "000826".
+        twice: paths of further files with a number that was there already.
+        metadata: JSON files, in the order in which they are read.
+    """
+
+    images: dict[str, str] = field(default_factory=dict)
+    masks: dict[str, str] = field(default_factory=dict)
+    twice: list[str] = field(default_factory=list)
+    metadata: list[str] = field(default_factory=list)
+
+
+def find_files(root: Path) -> FlairFiles:
+    """Walk a folder, and the zip archives in it.
+
+    Raises:
+        DataError: a zip archive cannot be read.
+    """
+    found = FlairFiles()
+    for path in _walk(root):
+        name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
+        kind, number = name[:4], name[4:-4]
+        if kind in ("IMG_", "MSK_") and name.endswith(".tif") and number.isascii() and number.isdigit():
+            numbers = found.images if kind == "IMG_" else found.masks
+            if numbers.setdefault(number, path) != path:
+                found.twice.append(path)
+        elif "metadata" in name and name.endswith(".json"):
+            found.metadata.append(path)
+    found.metadata.sort()
+    return found
+
+
+def domain_and_zone(path: str) -> tuple[str, str]:
+    """``D004_2021`` and ``Z10_AU``, the names of the folders nearest to the file that look like that.
+
+    Raises:
+        DataError: no folder of the path is named so.
+    """
+    domain, zone = _of_folder(path[: max(path.rfind("/"), path.rfind(os.sep)) + 1])
+    if not domain or not zone:
+        raise DataError(f"{path}: no folder of its path is named like {'Z10_AU' if domain else 'D004_2021'}")
+    return domain, zone
+
+
+@lru_cache(maxsize=4096)
+def _of_folder(folder: str) -> tuple[str, str]:
+    domains, zones = _DOMAIN.findall(folder), _ZONE.findall(folder)
+    return (domains or [""])[-1], (zones or [""])[-1]
+
+
+def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Entries by patch id, of all files; the later one of two stands.
+
+    Raises:
+        DataError: a file is no JSON, or none of an object for each id.
+    """
+    entries: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        try:
+            content = json.loads(read_bytes(path).decode("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{path}: no readable JSON ({error})") from error
+        if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+            raise DataError(f"{path}: expected is one object with an object for each id, like {{'IMG_000001': {{…}}}}")
+        entries |= content
+    return entries
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(root, followlinks=True):
+        for name in names:
+            path = f"{folder}{os.sep}{name}"
+            if name.endswith(".zip"):
+                yield from members(path)
+            else:
+                yield path

@@ -1,0 +1,50 @@
+"""What the bands and the classes of each domain hold, from the one decoding that the store has done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.data.catalog import Catalog
+from benchmark.data.store import Store
+
+
+@dataclass(frozen=True)
+class DomainStatistics:
+    """One domain's, or of all domains together.
+
+    Attributes:
+        domain: its name.
+        patches: how many.
+        mean, std: (C,) of the raw pixel values, 0 to 255.
+        quantiles: for each band, raw pixel values at the quantiles asked for.
+        class_shares: (classes,) of the labelled pixels; NaN where there is none.
+    """
+
+    domain: str
+    patches: int
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    quantiles: list[tuple[int, ...]]
+    class_shares: NDArray[np.float64]
+
+
+def domain_statistics(catalog: Catalog, store: Store, quantiles: Sequence[float]) -> list[DomainStatistics]:
+    """Of every domain, and at last of all together. Reads the classes of all masks: for reports, never for training."""
+    domains = catalog.domain.to_numpy()
+    rows = store.rows(catalog.patches["id"].tolist())
+    parts = [(name, rows[domains == name], store.histogram(name)) for name in sorted(set(domains))]
+    parts.append(("all", rows, np.sum([histogram for _, _, histogram in parts], axis=0)))
+    return [_of(*part, store, quantiles) for part in parts]
+
+
+def _of(
+    name: str, rows: NDArray[np.int64], histogram: NDArray[np.int64], store: Store, quantiles: Sequence[float]
+) -> DomainStatistics:
+    mean, std = store.band_statistics(rows)
+    counts = store.class_counts(rows)[:-1]
+    shares = counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
+    reached = histogram.cumsum(1) / histogram.sum(1, keepdims=True)
+    values = [tuple(int(np.searchsorted(band, quantile)) for quantile in quantiles) for band in reached]
+    return DomainStatistics(name, len(rows), mean, std, values, shares)
