@@ -25,6 +25,7 @@ from benchmark.data.synthetic import World, generate
 from benchmark.recipe import PRESETS
 from benchmark.training import FoldData, Part, Stepper
 from methods.base import IGNORE, Progress, SourceBatch, Task
+from methods.parts.metadata import Metadata
 from methods.source_only import SourceOnly
 
 BLOCK = 0.25  # seconds of work a turn
@@ -57,13 +58,18 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
     generate(World(places=1, times=1, zones=4, zone_side=1), folder / "small")
     store = open_store(read_flair(folder / "small", name="small"), folder / "stores")
     recipe = PRESETS["tiny"]
-    part = Part(np.arange(4), np.array(["a"] * 4), np.array(["a"] * 4))
+    part = Part(np.arange(4), np.array(["a"] * 4), np.array(["a"] * 4), Metadata.unknown(4))
     task = Task(tuple(map(str, range(12))), ("red", "green", "blue", "nir", "height"))
     data = FoldData(store, {"source_train": part}, task)
     fabric = Fabric(accelerator="cpu", devices=1)
     images = torch.from_numpy(store.read(np.arange(recipe.batch_size) % 4)[..., : recipe.crop, : recipe.crop]).float()
     labels = store.labels_of(part.rows).read(np.arange(recipe.batch_size) % 4)[..., : recipe.crop, : recipe.crop]
-    batch = SourceBatch(images, torch.from_numpy(labels).long(), torch.zeros(len(images), dtype=torch.int64))
+    batch = SourceBatch(
+        images,
+        torch.from_numpy(labels).long(),
+        torch.zeros(len(images), dtype=torch.int64),
+        Metadata.unknown(len(images)),
+    )
 
     stepper = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None)
     bare = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None).network

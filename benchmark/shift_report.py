@@ -129,9 +129,7 @@ def _draw_measure(axes: Any, rows: Sequence[Row], name: str) -> None:
         return
     axes.barh([row["fold"] for row in rows], [row[name] for row in rows], color="C0")
     if name == "proxy_a":
-        axes.plot(
-            [row["chance"] for row in rows], [row["fold"] for row in rows], "k|", markersize=10, label="chance"
-        )
+        axes.plot([row["chance"] for row in rows], [row["fold"] for row in rows], "k|", markersize=10, label="chance")
     axes.tick_params(labelsize=7)
     axes.set_xlabel(name)
 

@@ -20,6 +20,7 @@ from benchmark.evaluation import Scores, evaluate, named_metrics
 from benchmark.network import build_network
 from benchmark.recipe import Recipe
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, Task
+from methods.parts.metadata import Metadata
 from methods.parts.randomness import address
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ class Part:
         rows: (n,) rows of the store.
         domains: (n,) domain name of each.
         zones: (n,) zone name of each.
+        metadata: (n,) of each.
     """
 
     rows: np.ndarray
     domains: np.ndarray
     zones: np.ndarray
+    metadata: Metadata
 
 
 @dataclass(frozen=True)
@@ -218,10 +221,14 @@ def _pools(
     def place(tensor: Tensor) -> Tensor:
         return tensor[mine].to(fabric.device, non_blocking=True)
 
-    for (images, labels, domains), target in streams:
+    for (images, labels, domains, metadata), target in streams:
         assert labels is not None
-        source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains))
-        yield source_batch, TargetBatch(place(target[0]).float(), place(target[2])) if target else None
+        mine_of = metadata.take(mine).to(fabric.device)
+        source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), mine_of)
+        if target is None:
+            yield source_batch, None
+        else:
+            yield source_batch, TargetBatch(place(target[0]).float(), target[3].take(mine).to(fabric.device))
 
 
 def _batches(data: FoldData, name: str, recipe: Recipe, seed: int, *, with_labels: bool) -> Batches:
@@ -231,6 +238,7 @@ def _batches(data: FoldData, name: str, recipe: Recipe, seed: int, *, with_label
         data.store,
         part.rows,
         domains,
+        part.metadata,
         data.store.labels_of(part.rows) if with_labels else None,
         batch_size=recipe.batch_size,
         crop=min(recipe.crop or data.store.size, data.store.size),

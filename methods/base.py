@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from methods.parts.metadata import Metadata
 from methods.parts.randomness import torch_generator
 
 IGNORE = 255  # label of a pixel that counts in no loss and no metric
@@ -82,11 +83,14 @@ class SourceBatch:
         images: (N, C, H, W) float32, raw pixel values (the network normalises them itself).
         labels: (N, H, W) int64, class indices or :data:`IGNORE`.
         domains: (N,) int64, index of each patch's source domain.
+        metadata: where, when and with which camera each patch was taken, as far as it is known; that of the whole
+            patch, also where a crop of it is seen.
     """
 
     images: Tensor
     labels: Tensor
     domains: Tensor
+    metadata: Metadata
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,11 @@ class TargetBatch:
 
     Attributes:
         images: (N, C, H, W) float32, raw pixel values.
-        domains: (N,) int64, index of each patch's target domain.
+        metadata: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
     """
 
     images: Tensor
-    domains: Tensor
+    metadata: Metadata
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from benchmark.data.store import Labels, Store
+from methods.parts.metadata import Metadata
 from methods.parts.randomness import numpy_generator
+
+Batch = tuple[Tensor, Tensor | None, Tensor, Metadata]
+"""Raw images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, and metadata."""
 
 
 class BalancedSampler:
@@ -51,6 +55,7 @@ class Batches:
         store: the decoded patches.
         rows: (n,) rows of the pool.
         domains: (n,) domain index of each.
+        metadata: of each, (n,) a field.
         labels: reader of the pool's masks; None for a pool without labels, whose batches then have none.
         batch_size: patches a step.
         crop: side of the square cut from each patch, in pixels; the patch size or less.
@@ -63,6 +68,7 @@ class Batches:
         store: Store,
         rows: np.ndarray,
         domains: np.ndarray,
+        metadata: Metadata,
         labels: Labels | None,
         *,
         batch_size: int,
@@ -72,12 +78,13 @@ class Batches:
         purpose: str,
     ) -> None:
         self._store, self._rows, self._domains, self._labels = store, rows, domains, labels
+        self._metadata = metadata
         self._batch_size, self._crop, self._turn = batch_size, crop, turn
         self._address = (seed, purpose)
         self._sampler = BalancedSampler(domains, seed, purpose)
 
-    def at(self, step: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Raw images (N, C, S, S), labels (N, S, S) uint8 or None, and domains (N,) int64 of a step."""
+    def at(self, step: int) -> Batch:
+        """The batch of a step."""
         chosen = self._sampler.draw(step * self._batch_size, self._batch_size)
         rows = self._rows[chosen]
         random = numpy_generator(*self._address, "view", step)
@@ -89,10 +96,11 @@ class Batches:
         labels = None
         if self._labels is not None:
             labels = torch.from_numpy(_view(self._labels.read(rows), tops, lefts, self._crop, symmetries))
-        return torch.from_numpy(images), labels, torch.from_numpy(self._domains[chosen])
+        metadata = self._metadata.take(torch.from_numpy(chosen))
+        return torch.from_numpy(images), labels, torch.from_numpy(self._domains[chosen]), metadata
 
 
-def ahead(batches: Batches, steps: int) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+def ahead(batches: Batches, steps: int) -> Iterator[Batch]:
     """The batches of the steps in order, each made by a thread while the step before it is computed."""
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(batches.at, 0)

@@ -17,6 +17,7 @@ import benchmark
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
+from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.errors import DataError, SettingsError
 from benchmark.network import build_network
@@ -115,13 +116,15 @@ class Bench:
     def fold_data(self, name: str) -> FoldData:
         """A fold's parts as rows of the store."""
         patches = self.catalog.patches.assign(domain=self.catalog.domain).set_index("id")
+        cameras = cameras_of(patches)
         parts = {}
         for part in PARTS:
             ids = list(self.folds[name].parts[part])
             rows = patches.loc[ids]
             # A zone flown at several times has one matrix a time, so that every domain's result can be told.
             zones = (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str)
-            parts[part] = Part(self.store.rows(ids), rows["domain"].to_numpy(dtype=str), zones)
+            metadata = metadata_of(rows, cameras)
+            parts[part] = Part(self.store.rows(ids), rows["domain"].to_numpy(dtype=str), zones, metadata)
         return FoldData(self.store, parts, self.task)
 
     def jobs(self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = ()) -> list[Job]:

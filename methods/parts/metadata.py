@@ -1,7 +1,7 @@
 """Where, when and with which camera a patch was taken, as numbers for a network."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -34,6 +34,20 @@ class Metadata:
     minute: Tensor
     camera: Tensor
     uce: Tensor
+
+    @classmethod
+    def unknown(cls, count: int) -> "Metadata":
+        """Of patches of which nothing is known."""
+        nothing = {field.name: torch.full((count,), math.nan) for field in fields(cls)}
+        return cls(**nothing | {"camera": torch.full((count,), -1, dtype=torch.int64)})
+
+    def take(self, rows: Tensor | slice) -> "Metadata":
+        """That of some patches: int64 positions, or a slice."""
+        return Metadata(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def to(self, device: torch.device) -> "Metadata":
+        """The same on another device."""
+        return Metadata(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
 def flair_vector(metadata: Metadata, *, published: bool) -> Tensor:

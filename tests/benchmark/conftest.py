@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import read_flair
+from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
 from benchmark.network import NetworkSettings
@@ -64,6 +65,7 @@ def data(catalog: Catalog, store: Store) -> FoldData:
             store.rows(list(rows.index)),
             rows["domain"].to_numpy(dtype=str),
             (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str),
+            metadata_of(rows, cameras_of(patches)),
         )
     return FoldData(store, parts, Task(tuple(catalog.classes.names), catalog.bands))
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from methods.base import SourceBatch, TargetBatch, Task
+from methods.parts.metadata import Metadata
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TASK = Task(classes=("water", "forest", "field"), bands=("red", "nir", "height"))
@@ -49,10 +50,10 @@ def source() -> SourceBatch:
     random = torch.Generator().manual_seed(1)
     images = torch.rand(4, 3, 32, 32, generator=random) * 255
     labels = torch.randint(0, 3, (4, 32, 32), generator=random)
-    return SourceBatch(images, labels, torch.tensor([0, 0, 1, 1]))
+    return SourceBatch(images, labels, torch.tensor([0, 0, 1, 1]), Metadata.unknown(4))
 
 
 @pytest.fixture
 def target() -> TargetBatch:
     random = torch.Generator().manual_seed(2)
-    return TargetBatch(torch.rand(4, 3, 32, 32, generator=random) * 255, torch.zeros(4, dtype=torch.int64))
+    return TargetBatch(torch.rand(4, 3, 32, 32, generator=random) * 255, Metadata.unknown(4))

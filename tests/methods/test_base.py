@@ -1,6 +1,6 @@
 """The contract: sealed entrances, the label guard's types, hyperparameters, the loss."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from methods.base import (
     MethodError,
     Needs,
     Progress,
-    SourceBatch,
     TargetBatch,
     Task,
     choice,
@@ -34,7 +33,7 @@ class Plain(Method):
 
 
 def test_a_target_batch_has_no_place_for_labels():
-    assert {field.name for field in fields(TargetBatch)} == {"images", "domains"}
+    assert {field.name for field in fields(TargetBatch)} == {"images", "metadata"}
 
 
 def test_sealed_methods_cannot_be_overridden():
@@ -62,7 +61,7 @@ def test_losses_must_come_back(network, task, source):
 def test_the_segmentation_loss_is_the_mean_over_valid_pixels(network, task, source):
     labels = source.labels.clone()
     labels[:, :16] = IGNORE
-    batch = SourceBatch(source.images, labels, source.domains)
+    batch = replace(source, labels=labels)
     logits = network(source.images)
     expected = torch.nn.functional.cross_entropy(logits[:, :, 16:], source.labels[:, 16:])
     torch.testing.assert_close(Plain(network, task).segmentation_loss(batch), expected)
@@ -70,7 +69,7 @@ def test_the_segmentation_loss_is_the_mean_over_valid_pixels(network, task, sour
 
 
 def test_a_batch_without_a_valid_pixel_costs_nothing(network, task, source):
-    empty = SourceBatch(source.images, torch.full_like(source.labels, IGNORE), source.domains)
+    empty = replace(source, labels=torch.full_like(source.labels, IGNORE))
     loss = Plain(network, task).segmentation_loss(empty)
     loss.backward()
     assert loss.item() == 0 and torch.isfinite(network.weight.grad).all()

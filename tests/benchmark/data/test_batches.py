@@ -1,18 +1,21 @@
 """Batches are functions of seed and step: balanced, whole, and the same for everybody."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from benchmark.data.batches import BalancedSampler, Batches, ahead
+from methods.parts.metadata import Metadata
 
 
 def _batches(store, rows, **changes):
     settings = {"batch_size": 4, "crop": 16, "turn": True, "seed": 0, "purpose": "labelled"} | changes
     domains = np.arange(len(rows)) % 2
-    return Batches(store, rows, domains, store.labels_of(rows), **settings)
+    metadata = replace(Metadata.unknown(len(rows)), x=torch.from_numpy(rows).float())
+    return Batches(store, rows, domains, metadata, store.labels_of(rows), **settings)
 
 
 def test_every_domain_is_seen_equally_often_whatever_its_size():
@@ -42,7 +45,7 @@ def test_seed_and_purpose_each_change_the_stream():
 
 def test_images_and_labels_are_cut_and_turned_alike(store):
     rows = np.arange(8)
-    images, labels, domains = _batches(store, rows).at(3)
+    images, labels, domains, _ = _batches(store, rows).at(3)
     assert images.shape == (4, 5, 16, 16) and labels.shape == (4, 16, 16) and domains.tolist().count(0) == 2
     for image, label in zip(images.numpy(), labels.numpy(), strict=True):
         assert any(_holds(store, row, image, label) for row in rows)
@@ -64,27 +67,37 @@ def _holds(store, row, image, label):
 
 
 def test_without_turning_and_cropping_a_batch_is_the_stored_patches(store):
-    images, _, _ = _batches(store, np.arange(2), crop=32, turn=False, batch_size=2).at(0)
+    images, *_ = _batches(store, np.arange(2), crop=32, turn=False, batch_size=2).at(0)
     assert {images[i].numpy().tobytes() for i in range(2)} == {image.tobytes() for image in store.read(np.arange(2))}
 
 
 def test_a_pool_without_labels_gives_none(store):
     rows = np.arange(4)
-    batches = Batches(store, rows, np.zeros(4, int), None, batch_size=2, crop=8, turn=True, seed=0, purpose="x")
+    unknown = Metadata.unknown(4)
+    batches = Batches(
+        store, rows, np.zeros(4, int), unknown, None, batch_size=2, crop=8, turn=True, seed=0, purpose="x"
+    )
     assert batches.at(0)[1] is None
 
 
 def test_making_batches_ahead_changes_nothing(store):
     batches = _batches(store, np.arange(8))
-    for step, (images, labels, domains) in enumerate(ahead(batches, 5)):
+    for step, batch in enumerate(ahead(batches, 5)):
         expected = batches.at(step)
-        assert all(torch.equal(a, b) for a, b in zip((images, labels, domains), expected, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(batch[:3], expected[:3], strict=True))
+        assert torch.equal(batch[3].x, expected[3].x)
+
+
+def test_each_patch_brings_its_own_metadata(store):
+    images, _, _, metadata = _batches(store, np.arange(8), crop=32, turn=False).at(0)
+    for image, row in zip(images, metadata.x.tolist(), strict=True):
+        assert np.array_equal(image, store.read(np.array([int(row)]))[0])
 
 
 def test_an_error_while_making_a_batch_is_not_lost(store):
     rows = np.arange(4)
-    batches = Batches(
-        store, rows, np.zeros(4, int), store.labels_of(rows[:1]), batch_size=4, crop=8, turn=True, seed=0, purpose="x"
-    )
+    allowed = store.labels_of(rows[:1])
+    settings = {"batch_size": 4, "crop": 8, "turn": True, "seed": 0, "purpose": "x"}
+    batches = Batches(store, rows, np.zeros(4, int), Metadata.unknown(4), allowed, **settings)
     with pytest.raises(PermissionError):
         next(ahead(batches, 3))
