@@ -32,7 +32,7 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
             "run as a protocol of another name and fingerprint, and never compared with the whole"
         )
     if not folds:
-        raise ProtocolError(f"{protocol.label}: the catalog holds none of the domains it holds out")
+        raise ProtocolError(f"{protocol.label}: there is no fold: of each that it holds out, some part would be empty")
     table = patches.set_index("id")[["image", "mask", "zone", "time", "date", "x", "y"]]
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()]

@@ -61,8 +61,18 @@ def path_of(name: str) -> Path:
 
 
 def pin(path: Path, folds: list[Fold], distance: float) -> str:
-    """Write the fingerprint, sizes and smallest distance of folds into a protocol's file; returns the fingerprint."""
+    """Write the fingerprint, sizes and smallest distance of folds into a protocol's file; returns the fingerprint.
+
+    Raises:
+        ProtocolError: this version is pinned to other folds already.
+    """
     found = fingerprint(folds)
+    before = load(str(path))
+    if before.fingerprint not in ("", found):
+        raise ProtocolError(
+            f"{path}: version {before.version} is pinned to other folds ({before.fingerprint[:12]}, these are "
+            f"{found[:12]}). A change of folds is a new version: raise it, and remove the line with the fingerprint"
+        )
     text = path.read_text(encoding="utf-8").partition(PINNED)[0].rstrip("\n") + "\n"
     line = f'fingerprint = "{found}"'
     text, count = re.subn(r"(?m)^fingerprint\s*=.*$", line, text, count=1)

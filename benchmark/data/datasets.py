@@ -63,4 +63,4 @@ def open_catalog(dataset: str, root: Path | None = None) -> Catalog:
 
 def is_here(dataset: str, root: Path | None) -> bool:
     """Whether a data set can be opened without being told where it lies, or one was told."""
-    return root is not None or Path(dataset).exists() or (dataset in DATASETS and Path("data", dataset).is_dir())
+    return root is not None or (Path("data", dataset).is_dir() if dataset in DATASETS else Path(dataset).exists())

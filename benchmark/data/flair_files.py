@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmark.data.archives import members, read_bytes
+from benchmark.data.archives import members, read_bytes, source_file
 from benchmark.errors import DataError
 
 _DOMAIN = re.compile(r"(?<=[\\/])D\d{3}_\d{4}(?=[\\/]|\.zip!/)")
@@ -44,8 +44,11 @@ def find_files(root: Path) -> FlairFiles:
         kind, number = name[:4], name[4:-4]
         if kind in ("IMG_", "MSK_") and name.endswith(".tif") and number.isascii() and number.isdigit():
             numbers = found.images if kind == "IMG_" else found.masks
-            if numbers.setdefault(number, path) != path:
+            first = numbers.setdefault(number, path)
+            if first != path and _archived(first) == _archived(path):
                 found.twice.append(path)
+            elif _archived(first):
+                numbers[number] = path  # archives left beside what was unpacked from them are no second copy
         elif "metadata" in name and name.endswith(".json"):
             found.metadata.append(path)
     found.metadata.sort()
@@ -86,6 +89,10 @@ def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
             raise DataError(f"{path}: expected is one object with an object for each id, like {{'IMG_000001': {{…}}}}")
         entries |= content
     return entries
+
+
+def _archived(path: str) -> bool:
+    return source_file(path) != path
 
 
 def _walk(root: Path) -> Iterator[str]:

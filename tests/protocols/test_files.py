@@ -1,6 +1,7 @@
 """Protocol files: those shipped are whole, and a wrong one is named with its key."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,7 @@ def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
     path.write_text(GOOD)
     assert files.load(str(path)).label == "mine-v2"
     for name, distance in (("north", 5.25), ('a "b"', float("nan"))):
+        path.write_text(re.sub("(?m)^fingerprint = .*\n", "", path.read_text()))
         fold = Fold(name, {}, dict.fromkeys(PARTS, ("a", "b")))
         digest = files.pin(path, [fold], distance)
         protocol = files.load(str(path))
@@ -39,6 +41,8 @@ def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
         assert protocol.sizes == {name: (2, 2, 2, 2)}
         assert str(protocol.smallest_distance) == ("5.2" if name == "north" else "nan")
     assert path.read_text().count("[pinned]") == 1
+    with pytest.raises(ProtocolError, match="version 2 is pinned to other folds"):
+        files.pin(path, [replace(fold, name="c")], 1.0)
 
 
 def test_a_description_is_looked_for_beside_the_protocol(tmp_path):

@@ -84,6 +84,13 @@ def _zip(archive: Path, root: Path, folders: list[Path]) -> None:
         shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
 
 
+def test_archives_left_beside_what_was_unpacked_from_them_are_no_second_copy(flair: Path) -> None:
+    whole = read_flair(flair).patches
+    shutil.copytree(flair / "flair_aerial_train", flair / "copy/flair_aerial_train")
+    _zip(flair / "flair_aerial_train.zip", flair / "copy", [flair / "copy/flair_aerial_train"])
+    assert read_flair(flair).patches.equals(whole)
+
+
 def test_a_damaged_archive_is_named(flair: Path) -> None:
     (flair / "flair_labels_train.zip").write_bytes(b"PK no more")
     with pytest.raises(DataError, match=r"flair_labels_train.zip: no readable zip archive"):
