@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.data.archives import source_file
 from benchmark.data.catalog import COLUMNS, Catalog
+from benchmark.data.catalog_cache import cached
 from benchmark.data.classes import CLASS_SETS
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
 from benchmark.data.raster import image_size
@@ -62,6 +64,11 @@ def read_flair(
     if class_set not in CLASS_SETS:
         raise DataError(f"class set {class_set!r} is unknown; allowed are {', '.join(CLASS_SETS)}")
     root = Path(root).resolve()
+    patches, size = cached((str(root), numbers), lambda: _make_table(root, numbers))
+    return Catalog(name=name, classes=CLASS_SETS[class_set], bands=BANDS, patch_size=size, patches=patches)
+
+
+def _make_table(root: Path, numbers: Sequence[range] | None) -> tuple[pd.DataFrame, int, list[str]]:
     files = find_files(root)
     if files.twice:
         again = files.twice[0]
@@ -79,8 +86,8 @@ def read_flair(
     height, width = image_size(Path(first))
     if height != width:
         raise DataError(f"{first}: {width} x {height} pixels; FLAIR's patches are square")
-    table = _table(images, files.masks, metadata)
-    return Catalog(name=name, classes=CLASS_SETS[class_set], bands=BANDS, patch_size=height, patches=table)
+    sources = sorted({*files.folders, *(source_file(path) for path in files.metadata)})
+    return _table(images, files.masks, metadata), height, sources
 
 
 def belongs(number: str, numbers: Sequence[range] | None) -> bool:

@@ -24,12 +24,14 @@ class FlairFiles:
         images, masks: path by number, both as text: "000826".
         twice: paths of further files with a number that was there already.
         metadata: JSON files, in the order in which they are read.
+        folders: all that were walked, and the archives.
     """
 
     images: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
 
 
 def find_files(root: Path) -> FlairFiles:
@@ -39,7 +41,7 @@ def find_files(root: Path) -> FlairFiles:
         DataError: a zip archive cannot be read.
     """
     found = FlairFiles()
-    for path in _walk(root):
+    for path in _walk(root, found.folders):
         name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
         kind, number = name[:4], name[4:-4]
         if kind in ("IMG_", "MSK_") and name.endswith(".tif") and number.isascii() and number.isdigit():
@@ -95,11 +97,14 @@ def _archived(path: str) -> bool:
     return source_file(path) != path
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path, folders: list[str]) -> Iterator[str]:
+    """Paths of all files; the folders and archives that they are in are added to ``folders``."""
     for folder, _, names in os.walk(root, followlinks=True):
+        folders.append(folder)
         for name in names:
             path = f"{folder}{os.sep}{name}"
             if name.endswith(".zip"):
+                folders.append(path)
                 yield from members(path)
             else:
                 yield path

@@ -1,0 +1,63 @@
+"""A large catalog's table kept beside the stores, so that the next process need not walk 155,000 files again."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(".landshift/catalogs")
+LARGE = 10_000  # rows; a smaller table is made as fast as it is found to be still right
+FORMAT = 1
+
+Made = tuple[pd.DataFrame, int, list[str]]
+"""A table of patches, the patch size, and what its content hangs on: folders, archives and metadata files."""
+
+
+def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, int]:
+    """The table and patch size that ``make`` gives, from the cache where nothing they hang on has changed.
+
+    A folder changes when a file in it comes, goes or is renamed. What stands in an image is not looked at; the store
+    does that.
+
+    Args:
+        settings: what else the table depends on.
+    """
+    place = FOLDER / hashlib.sha256(repr((FORMAT, settings)).encode()).hexdigest()[:16]
+    table, summary = place.with_suffix(".feather"), place.with_suffix(".json")
+    try:
+        known = json.loads(summary.read_text(encoding="utf-8"))
+        if known["stamps"] == _stamps(known["stamps"]):
+            return pd.read_feather(table), int(known["patch_size"])
+    except (OSError, ValueError, KeyError):
+        pass  # none, or half of one: it is made again
+    patches, size, sources = make()
+    if len(patches) >= LARGE:
+        _write(table, summary, patches, {"patch_size": size, "stamps": _stamps(sources)})
+    return patches, size
+
+
+def _stamps(paths: Iterable[str]) -> dict[str, list[int]]:
+    """Size and time of change of each; of a folder the time only."""
+    found = {}
+    for path in paths:
+        status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat
+        found[path] = [0 if os.path.isdir(path) else status.st_size, status.st_mtime_ns]  # noqa: PTH112
+    return found
+
+
+def _write(table: Path, summary: Path, patches: pd.DataFrame, content: dict[str, object]) -> None:
+    """Each file is moved to its place when whole, the summary last; a folder that cannot be written costs time only."""
+    try:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=FOLDER) as half:
+            patches.to_feather(Path(half, table.name), compression="uncompressed")
+            Path(half, summary.name).write_text(json.dumps(content), encoding="utf-8")
+            summary.unlink(missing_ok=True)
+            Path(half, table.name).replace(table)
+            Path(half, summary.name).replace(summary)
+    except OSError:
+        pass
