@@ -12,6 +12,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 ENOUGH = 5  # folds for a rank correlation to be told
+YARDSTICKS = ("chance",)  # beside what another measure is read; no measure of the shift itself
 
 Row = Mapping[str, Any]
 """protocol, fold, a number for each measure, and drop: of source-only, from source validation to target, in points."""
@@ -54,7 +55,7 @@ def correlations(rows: Sequence[Row], measures: Sequence[str]) -> dict[str, floa
     known = _known(rows)
     drops = np.array([row["drop"] for row in known])
     found = {}
-    for name in measures:
+    for name in (name for name in measures if name not in YARDSTICKS):
         values = np.array([row[name] for row in known])
         if len(known) >= ENOUGH and np.isfinite(values).all() and np.ptp(values) > 0 and np.ptp(drops) > 0:
             found[name] = float(spearmanr(values, drops).statistic)

@@ -24,14 +24,14 @@ MEASURES = {
     "mean_gap": "mean over the bands of |target mean - source mean|, raw values (0 to 255)",
     "std_gap": "the same of the standard deviations",
     "day_gap": "days of the year between the mean dates",
-    "km": "between the centres of all source and all target patches, km",
-    "nearest_m": "smallest distance of a source and a target patch, m",
+    "km": "between the centres of all source and all target patches, km (a thousand of its unit, if x, y are not metres)",
+    "nearest_m": "smallest distance of a source and a target patch, m (its unit, if x, y are not metres)",
     "new_camera": "share of target patches with a camera that the source does not have",
     "proxy_a": "proxy A-distance on the encoder's features, 0 (alike) to 2 (told apart), zones kept together",
     "chance": "95th percentile of the same with shuffled zones: below it there is no evidence of a shift",
     "frechet": "Frechet distance of the encoder's features, reduced to at most 64 columns",
 }
-"""What is measured of a fold, and its unit. Distances have the unit of the catalog where that is not metres."""
+"""What is measured of a fold, and its unit."""
 
 
 @dataclass(frozen=True)
