@@ -85,6 +85,10 @@ class Catalog:
             raise DataError(f"dataset {self.name}: {len(unknown)} of {len(wanted)} ids are unknown: {_first(unknown)}")
         return replace(self, patches=self.patches[self.patches["id"].isin(wanted)])
 
+    def of_domains(self, domains: Iterable[str]) -> "Catalog":
+        """The catalog of all patches of some domains."""
+        return replace(self, patches=self.patches[self.domain.isin(set(domains))])
+
     def _settings_problem(self) -> str:
         if not re.fullmatch(r"[\w.-]+", self.name):
             return "the name of a dataset holds letters, digits, '.', '-' and '_' only"

@@ -89,11 +89,14 @@ class Bench:
     def __init__(self, plan: Plan, progress: Any = None) -> None:
         self.plan = plan
         self.protocol: Protocol = load(plan.protocol, partial=plan.partial)
-        self.catalog: Catalog = open_catalog(self.protocol.dataset, plan.data)
-        alike = Counter(slug(domain) for domain in self.catalog.domain.unique())
+        whole = open_catalog(self.protocol.dataset, plan.data)
+        alike = Counter(slug(domain) for domain in whole.domain.unique())
         if twice := [name for name, count in alike.items() if count > 1]:
-            raise DataError(f"dataset {self.catalog.name}: several domains would be called {twice[0]!r} in MLflow")
-        self.folds: dict[str, Fold] = {fold.name: fold for fold in cut(self.protocol, self.catalog.patches)}
+            raise DataError(f"dataset {whole.name}: several domains would be called {twice[0]!r} in MLflow")
+        self.folds: dict[str, Fold] = {fold.name: fold for fold in cut(self.protocol, whole.patches)}
+        used = {patch for fold in self.folds.values() for ids in fold.parts.values() for patch in ids}
+        # Domains that no fold uses are neither decoded nor part of what the result depends on.
+        self.catalog: Catalog = whole.of_domains(whole.domain[whole.patches["id"].isin(used)])
         self.store: Store = open_store(self.catalog, plan.stores, progress)
 
     @cached_property

@@ -117,3 +117,14 @@ def test_facts_tell_all_that_the_interface_searches_for(bench):
 def test_a_bound_is_not_chosen_by_source_validation(bench):
     rules = {job.label: bench.facts(job)["rule"] for job in bench.jobs(["source-only", "oracle"], [0], ["2019"])}
     assert rules == {"source-only": "source-validation", "oracle": "last-step"}
+
+
+def test_only_the_domains_that_a_fold_uses_are_decoded(plan, protocol_file, tmp_path):
+    protocol = tmp_path / "one-year.toml"
+    fold = '[[fold]]\nname = "a"\nsource = {time = ["2019"]}\ntarget = {place = ["D901"], time = ["2019"]}\n'
+    fold = fold.replace('source = {time = ["2019"]}', 'source = {place = ["D902"]}')
+    protocol.write_text(Path(protocol_file).read_text().replace('hold_out = ["time"]', fold))
+    bench = Bench(replace(plan, protocol=str(protocol), stores=tmp_path / "stores"))
+    assert set(bench.catalog.domain) == {"D901@2019", "D902@2020"}
+    assert len(bench.store.ids) == len(bench.catalog) == 8
+    assert len(list((tmp_path / "stores").rglob("images.npy"))) == 2
