@@ -32,7 +32,10 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
             "run as a protocol of another name and fingerprint, and never compared with the whole"
         )
     if not folds:
-        raise ProtocolError(f"{protocol.label}: there is no fold: of each that it holds out, some part would be empty")
+        raise ProtocolError(
+            f"{protocol.label}: no fold is left: each needs at least 2 zones in "
+            "some place on the source side and on the target side, 4 where both share zones, and this catalog has fewer"
+        )
     table = patches.set_index("id")[["image", "mask", "zone", "time", "date", "x", "y"]]
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()]

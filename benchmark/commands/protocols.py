@@ -79,7 +79,7 @@ def _verify(options: argparse.Namespace) -> int:
     from protocols.base import ProtocolError, fingerprint
     from protocols.files import load
 
-    wrong = 0
+    wrong = right = 0
     for name in _asked(options):
         protocol = load(name, partial=options.partial)
         if not is_here(protocol.dataset, options.data):
@@ -91,8 +91,10 @@ def _verify(options: argparse.Namespace) -> int:
             wrong += 1
             print(f"{name}: WRONG: {error}")
         else:
+            right += 1
             print(f"{name}: {'as pinned' if protocol.fingerprint == found else 'not pinned, is'} {found}")
-    print(f"{wrong} protocols do not fit their data" if wrong else "every protocol that could be checked fits its data")
+    fitting = "every protocol that could be checked fits its data" if right else "nothing was checked: no data at hand"
+    print(f"{wrong} protocols do not fit their data" if wrong else fitting)
     return 1 if wrong else 0
 
 

@@ -57,18 +57,21 @@ def demo(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """``landshift run``: train what is not yet there, then print the comparison."""
+    from benchmark.grid.jobs import parse_label
     from benchmark.grid.pool import warm_up
     from benchmark.grid.session import Session
     from benchmark.terminal import FileBar, RunBar
 
     plan = _plan(options)
+    labels = options.method or _all_methods()
+    for label in labels:
+        parse_label(label)  # a misspelt name is told before a world is generated and decoded
     workers = options.workers or _default_workers(options.accelerator)
     if workers > 1:
         warm_up()
     world.prepare(options)
     with FileBar("decoding files") as decoding:
         session = Session(plan, decoding)
-    labels = options.method or _all_methods()
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
     session.remember(jobs)
     left = session.left(jobs)

@@ -214,7 +214,7 @@ def test_protocols_without_data_at_hand_are_not_checked(capsys):
     assert main(["protocols", "verify"]) == 0
     *told, verdict = capsys.readouterr().out.splitlines()
     assert [line.partition(": not checked, the data set ")[0] for line in told] == names()
-    assert verdict == "every protocol that could be checked fits its data"
+    assert verdict == "nothing was checked: no data at hand"
 
 
 def test_data_that_cannot_be_read_is_wrong_and_the_others_are_still_checked(capsys):
