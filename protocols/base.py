@@ -37,6 +37,11 @@ class Fold:
     parts: Mapping[str, tuple[str, ...]]
     few: tuple[str, ...] = ()
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Patches in each of `PARTS`."""
+        return tuple(len(self.parts[part]) for part in PARTS)
+
 
 @dataclass(frozen=True)
 class Split:

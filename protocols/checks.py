@@ -62,8 +62,7 @@ def smallest_distance(folds: Iterable[Fold], patches: pd.DataFrame) -> float:
     if table.isna().any(axis=None):
         return float("nan")
     return min(
-        _distance(*(table.loc[[*fold.parts[f"{side}"], *fold.parts[other]]] for side, other in _SIDES))
-        for fold in folds
+        _distance(*(table.loc[[*fold.parts[side], *fold.parts[other]]] for side, other in _SIDES)) for fold in folds
     )
 
 
@@ -160,10 +159,9 @@ def _check_periods(told: str, kind: str, source: "pd.Series[str]", target: "pd.S
 def _changed_sizes(protocol: Protocol, folds: list[Fold]) -> str:
     changes = []
     for fold in folds:
-        sizes = tuple(len(fold.parts[part]) for part in PARTS)
-        if protocol.sizes and sizes != protocol.sizes.get(fold.name):
+        if protocol.sizes and fold.sizes != protocol.sizes.get(fold.name):
             pinned = protocol.sizes.get(fold.name)
-            changes.append(f"{fold.name} has {_sizes(sizes)} patches where there were {_sizes(pinned or ())}")
+            changes.append(f"{fold.name} has {_sizes(fold.sizes)} patches where there were {_sizes(pinned or ())}")
     changes += [f"{name} is gone" for name in protocol.sizes if name not in {fold.name for fold in folds}]
     return f". Of what was pinned, {_first(changes, '; ')}" if changes else ""
 

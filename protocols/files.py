@@ -77,7 +77,7 @@ def pin(path: Path, folds: list[Fold], distance: float) -> str:
     line = f'fingerprint = "{found}"'
     text, count = re.subn(r"(?m)^fingerprint\s*=.*$", line, text, count=1)
     text = text if count else re.sub(r"(?m)^(version\s*=.*)$", rf"\1\n{line}", text, count=1)
-    sizes = [f"{_key(fold.name)} = [{', '.join(str(len(fold.parts[part])) for part in PARTS)}]" for fold in folds]
+    sizes = [f"{_key(fold.name)} = [{', '.join(map(str, fold.sizes))}]" for fold in folds]
     measured = [] if math.isnan(distance) else [f"smallest_distance = {distance:.1f}"]
     lines = ["[pinned]", *measured, "", "[pinned.folds]", *sizes]
     path.write_text(f"{text}\n{PINNED}" + "\n".join(lines) + "\n", encoding="utf-8")

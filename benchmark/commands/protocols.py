@@ -2,7 +2,7 @@
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def _show(options: argparse.Namespace) -> int:
     sizes, distance, told = protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
         folds, distance = _folds(protocol, options.data)
-        sizes, told = _sizes(folds), "in the data at hand"
+        sizes, told = {fold.name: fold.sizes for fold in folds}, "in the data at hand"
     elif not sizes:
         print(f"with --data, or the data set in data/{protocol.dataset}, the sizes of the folds are shown here")
         return 0
@@ -160,12 +160,6 @@ def _folds(protocol: Any, data: Path | None) -> tuple[list[Any], float]:
     catalog = open_catalog(protocol.dataset, data)
     folds = cut(protocol, catalog.patches)
     return folds, smallest_distance(folds, catalog.patches)
-
-
-def _sizes(folds: Sequence[Any]) -> dict[str, tuple[int, ...]]:
-    from protocols.base import PARTS
-
-    return {fold.name: tuple(len(fold.parts[part]) for part in PARTS) for fold in folds}
 
 
 def _unlabelled(protocol: Any) -> str:

@@ -9,7 +9,7 @@ def shift(options: argparse.Namespace) -> int:
     """Measure, print, write and log; several protocols of one data set share a table."""
     from benchmark.data.classes import slug
     from benchmark.grid.jobs import Bench, Plan
-    from benchmark.grid.session import SHIFT, describe
+    from benchmark.grid.session import SHIFT, open_experiment
     from benchmark.grid.shifts import MEASURES, measure_shifts
     from benchmark.network import NetworkSettings
     from benchmark.recipe import Recipe
@@ -32,11 +32,7 @@ def shift(options: argparse.Namespace) -> int:
             bench = Bench(plan, decoding)
         with FileBar(f"folds of {bench.protocol.name}") as bar:
             shifts = measure_shifts(bench, settings, options.patches, bar)
-        experiment = tracker.experiment(
-            bench.protocol.label,
-            describe(bench.protocol),
-            {"protocol": bench.protocol.name, "fingerprint": bench.fingerprint},
-        )
+        experiment = open_experiment(tracker, bench)
         drops = _drops(tracker, experiment)
         mine = [
             {

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
+
+_LOG = logging.getLogger(__name__)
 
 FOLDER = Path(".landshift/catalogs")
 LARGE = 10_000  # rows; a smaller table is made as fast as it is found to be still right
@@ -28,16 +31,25 @@ def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, in
     """
     place = FOLDER / hashlib.sha256(repr((FORMAT, settings)).encode()).hexdigest()[:16]
     table, summary = place.with_suffix(".feather"), place.with_suffix(".json")
-    try:
-        known = json.loads(summary.read_text(encoding="utf-8"))
-        if known["stamps"] == _stamps(known["stamps"]):
-            return pd.read_feather(table), int(known["patch_size"])
-    except (OSError, ValueError, KeyError):
-        pass  # none, or half of one: it is made again
+    kept = _read(table, summary) if summary.is_file() else None
+    if kept is not None:
+        return kept
     patches, size, sources = make()
     if len(patches) >= LARGE:
         _write(table, summary, patches, {"patch_size": size, "stamps": _stamps(sources)})
     return patches, size
+
+
+def _read(table: Path, summary: Path) -> tuple[pd.DataFrame, int] | None:
+    """What is kept; None where something has changed since, or what is kept is damaged."""
+    try:
+        known = json.loads(summary.read_text(encoding="utf-8"))
+        if known["stamps"] != _stamps(known["stamps"]):
+            return None
+        return pd.read_feather(table), int(known["patch_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _LOG.info("%s is not taken, the catalog is made again: %r", summary, error)
+        return None
 
 
 def _stamps(paths: Iterable[str]) -> dict[str, list[int]]:
@@ -59,5 +71,5 @@ def _write(table: Path, summary: Path, patches: pd.DataFrame, content: dict[str,
             summary.unlink(missing_ok=True)
             Path(half, table.name).replace(table)
             Path(half, summary.name).replace(summary)
-    except OSError:
-        pass
+    except OSError as error:
+        _LOG.warning("the catalog cannot be kept, and will be made anew each time: %s", error)

@@ -71,10 +71,9 @@ def read_flair(
 def _make_table(root: Path, numbers: Sequence[range] | None) -> tuple[pd.DataFrame, int, list[str]]:
     files = find_files(root)
     if files.twice:
-        again = files.twice[0]
-        number = again[-10:-4]
-        first = (files.images if "IMG_" in again else files.masks)[number]
-        raise DataError(f"{again[-14:-4]} is there twice: {first} and {again}")
+        again = Path(files.twice[0])
+        first = (files.images if again.stem.startswith("IMG_") else files.masks)[again.stem[4:]]
+        raise DataError(f"{again.stem} is there twice: {first} and {again}")
     images = {number: path for number, path in sorted(files.images.items()) if belongs(number, numbers)}
     if not images:
         raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")

@@ -50,11 +50,7 @@ class Session:
         self.plan = plan
         self.bench = Bench(plan, progress)
         self.tracker = Tracker(plan.results)
-        self.experiment = self.tracker.experiment(
-            self.bench.protocol.label,
-            describe(self.bench.protocol),
-            {"protocol": self.bench.protocol.name, "fingerprint": self.bench.fingerprint},
-        )
+        self.experiment = open_experiment(self.tracker, self.bench)
         self.tracker.close_stale(self.experiment)
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
@@ -94,6 +90,13 @@ class Session:
             if job.skip:
                 grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
         self.tracker.tag(self.experiment, key, json.dumps(grid))
+
+
+def open_experiment(tracker: Tracker, bench: Bench) -> str:
+    """The id of the MLflow experiment of a protocol, which is made if there is none yet."""
+    protocol = bench.protocol
+    facts = {"protocol": protocol.name, "fingerprint": bench.fingerprint}
+    return tracker.experiment(protocol.label, describe(protocol), facts)
 
 
 def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standing:

@@ -57,7 +57,7 @@ def test_changed_metadata_is_seen(flair: Path, walks) -> None:
     assert (read_flair(flair).patches["date"] == "").all()
 
 
-@pytest.mark.parametrize("kept", [b"", b"{}", b"no feather"])
+@pytest.mark.parametrize("kept", [b"", b"{}", b"[]", b"no feather"])
 def test_a_damaged_cache_is_made_again(kept: bytes, flair: Path, walks) -> None:
     whole = read_flair(flair).patches
     for name in ("*.feather", "*.json"):
@@ -69,10 +69,11 @@ def test_a_damaged_cache_is_made_again(kept: bytes, flair: Path, walks) -> None:
     assert len(walks) == 3
 
 
-def test_a_cache_that_cannot_be_written_costs_time_only(flair: Path, walks) -> None:
+def test_a_cache_that_cannot_be_written_costs_time_only_and_says_so(flair: Path, walks, caplog) -> None:
     catalog_cache.FOLDER.parent.joinpath("catalogs").write_text("a file in its place")
     assert len(read_flair(flair)) == len(read_flair(flair)) == 3
     assert len(walks) == 2
+    assert "the catalog cannot be kept" in caplog.text
 
 
 def test_a_small_catalog_is_not_kept(flair: Path, walks, monkeypatch) -> None:

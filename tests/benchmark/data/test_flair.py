@@ -184,6 +184,13 @@ def test_repeated_patches_are_named(flair: Path, write_tiff) -> None:
         read_flair(flair)
 
 
+def test_a_repeated_number_of_any_length_is_named(flair: Path, write_tiff) -> None:
+    for folder in ("one", "two"):
+        write_tiff(flair / folder / "D004_2021/Z10_AU/img/IMG_12345678.tif", np.zeros((5, 16, 16), np.uint8))
+    with pytest.raises(DataError, match=r"IMG_12345678 is there twice: .*/one/.* and .*/two/|.*/two/.* and .*/one/"):
+        read_flair(flair)
+
+
 def test_unknown_class_set(flair: Path) -> None:
     with pytest.raises(DataError, match="'flair-12' is unknown; allowed are flair-13, flair-19"):
         read_flair(flair, class_set="flair-12")
