@@ -51,7 +51,9 @@ def _check(options: argparse.Namespace) -> int:
     for kind, names in sorted(named.items()):
         print(f"{kind}: {len(names)}, for example {names[0]}")
     if options.output:
-        _write(options.output, [("fault", "where"), *((kind, name) for kind in named for name in named[kind])])
+        missing = [(f"{count} missing patches", where) for where, count in check.missing().items()]
+        faults = [(kind, name) for kind, names in sorted(named.items()) for name in names]
+        _write(options.output, [("fault", "where"), *missing, *faults])
     good, verdict = check.verdict()
     print(f"{verdict} (by the names; no file was opened)" if options.names_only else verdict)
     return 0 if good else 1

@@ -15,6 +15,10 @@ VERBS = {
     "pin": "write fingerprint and sizes into a protocol's file",
     "document": "the page about all, as Markdown",
 }
+NOT_PINNED = (
+    "not pinned, since what it is cut by (zones, or which patches a department has) is public only with the data; "
+    "a run names the fingerprint of the folds it was given, and `landshift protocols pin` writes it down"
+)
 
 
 def protocols(options: argparse.Namespace) -> int:
@@ -58,7 +62,7 @@ def _show(options: argparse.Namespace) -> int:
     if protocol.citation:
         print(f"source: {protocol.citation}")
     print(f"unlabelled images: {_unlabelled(protocol)}")
-    print(f"fingerprint: {protocol.fingerprint or 'not pinned'}\n")
+    print(f"fingerprint: {protocol.fingerprint or NOT_PINNED}\n")
     sizes, distance, told = protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
         folds, distance = _folds(protocol, options.data)
@@ -69,7 +73,7 @@ def _show(options: argparse.Namespace) -> int:
     print(f"patches in each part, {told}:")
     print_rows(("fold", *PARTS), [(name, *map(str, row)) for name, row in sizes.items()])
     if not math.isnan(distance):
-        print(f"smallest distance between a source and a target patch: {distance:.1f} {_unit(protocol)}")
+        print(f"smallest distance between a source and a target patch: {distance:.1f}, in the unit of x and y")
     return 0
 
 
@@ -130,7 +134,8 @@ def _document(options: argparse.Namespace) -> int:
         "# Protocols",
         "",
         "Made by `landshift protocols document`. A fingerprint is the SHA-256 of the patch ids of every part of every "
-        "fold; `landshift protocols verify` cuts the folds again and compares.",
+        "fold; `landshift protocols verify` cuts the folds again and compares. Distances are in metres where data has "
+        "FLAIR's layout (FLAIR, the synthetic world), and in cells for the forest series of Brunei.",
     ]
     for protocol in map(load, names()):
         page += ["", f"## {protocol.name}, version {protocol.version}", "", f"**{protocol.title}.** ", ""]
@@ -138,9 +143,11 @@ def _document(options: argparse.Namespace) -> int:
         page += [f"- *Confounds:* {' '.join(protocol.confounds.split())}"]
         page += [f"- *Source:* {protocol.citation}"] if protocol.citation else []
         page += [f"- *Unlabelled images:* {_unlabelled(protocol)}"]
-        page += [f"- *Fingerprint:* {f'`{protocol.fingerprint}`' if protocol.fingerprint else 'not pinned'}"]
+        page += [f"- *Fingerprint:* {f'`{protocol.fingerprint}`' if protocol.fingerprint else NOT_PINNED}"]
         if not math.isnan(protocol.smallest_distance):
-            page += [f"- *Smallest distance, source to target:* {protocol.smallest_distance:.1f} {_unit(protocol)}"]
+            page += [
+                f"- *Smallest distance, source to target:* {protocol.smallest_distance:.1f}, in the unit of x and y"
+            ]
         if protocol.sizes:
             page += ["", f"| fold | {' | '.join(PARTS)} |", f"|---|{'---:|' * len(PARTS)}"]
             page += [f"| {name} | {' | '.join(map(str, row))} |" for name, row in protocol.sizes.items()]
@@ -169,7 +176,3 @@ def _unlabelled(protocol: Any) -> str:
     after = "may be" if protocol.adapt_may_follow_test else "are never"
     few = f"; the labels of {protocol.split.few} are for the k-label control" if protocol.split.few else ""
     return f"{kind}; they {after} younger than the first test image{few}"
-
-
-def _unit(protocol: Any) -> str:
-    return "m" if protocol.dataset.startswith(("flair", "world")) else "of the data set's unit"

@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from stat import S_ISDIR
 
 import pandas as pd
 
@@ -16,8 +17,18 @@ FOLDER = Path(".landshift/catalogs")
 LARGE = 10_000  # rows; a smaller table is made as fast as it is found to be still right
 FORMAT = 1
 
-Made = tuple[pd.DataFrame, int, list[str]]
-"""A table of patches, the patch size, and what its content hangs on: folders, archives and metadata files."""
+Stamp = tuple[int, int]
+"""Size in bytes, 0 for a folder, and time of change in nanoseconds."""
+
+Made = tuple[pd.DataFrame, int, dict[str, Stamp]]
+"""A table of patches, the patch size, and what its content hangs on: folders, archives and metadata files, stamped
+before they were read."""
+
+
+def stamp(path: str) -> Stamp:
+    """What is another once a file, or what a folder holds, has changed."""
+    status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat
+    return (0 if S_ISDIR(status.st_mode) else status.st_size), status.st_mtime_ns
 
 
 def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, int]:
@@ -34,9 +45,9 @@ def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, in
     kept = _read(table, summary) if summary.is_file() else None
     if kept is not None:
         return kept
-    patches, size, sources = make()
+    patches, size, stamps = make()
     if len(patches) >= LARGE:
-        _write(table, summary, patches, {"patch_size": size, "stamps": _stamps(sources)})
+        _write(table, summary, patches, {"patch_size": size, "stamps": stamps})
     return patches, size
 
 
@@ -44,21 +55,12 @@ def _read(table: Path, summary: Path) -> tuple[pd.DataFrame, int] | None:
     """What is kept; None where something has changed since, or what is kept is damaged."""
     try:
         known = json.loads(summary.read_text(encoding="utf-8"))
-        if known["stamps"] != _stamps(known["stamps"]):
+        if any(tuple(before) != stamp(path) for path, before in known["stamps"].items()):
             return None
         return pd.read_feather(table), int(known["patch_size"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         _LOG.info("%s is not taken, the catalog is made again: %r", summary, error)
         return None
-
-
-def _stamps(paths: Iterable[str]) -> dict[str, list[int]]:
-    """Size and time of change of each; of a folder the time only."""
-    found = {}
-    for path in paths:
-        status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat
-        found[path] = [0 if os.path.isdir(path) else status.st_size, status.st_mtime_ns]  # noqa: PTH112
-    return found
 
 
 def _write(table: Path, summary: Path, patches: pd.DataFrame, content: dict[str, object]) -> None:

@@ -5,14 +5,14 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.data.archives import source_file
 from benchmark.data.catalog import COLUMNS, Catalog
-from benchmark.data.catalog_cache import cached
+from benchmark.data.catalog_cache import Made, cached
 from benchmark.data.classes import CLASS_SETS
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
 from benchmark.data.raster import image_size
@@ -68,8 +68,10 @@ def read_flair(
     return Catalog(name=name, classes=CLASS_SETS[class_set], bands=BANDS, patch_size=size, patches=patches)
 
 
-def _make_table(root: Path, numbers: Sequence[range] | None) -> tuple[pd.DataFrame, int, list[str]]:
+def _make_table(root: Path, numbers: Sequence[range] | None) -> Made:
     files = find_files(root)
+    if files.unreadable:
+        raise DataError(files.unreadable[0])
     if files.twice:
         again = Path(files.twice[0])
         first = (files.images if again.stem.startswith("IMG_") else files.masks)[again.stem[4:]]
@@ -85,8 +87,7 @@ def _make_table(root: Path, numbers: Sequence[range] | None) -> tuple[pd.DataFra
     height, width = image_size(Path(first))
     if height != width:
         raise DataError(f"{first}: {width} x {height} pixels; FLAIR's patches are square")
-    sources = sorted({*files.folders, *(source_file(path) for path in files.metadata)})
-    return _table(images, files.masks, metadata), height, sources
+    return _table(images, files.masks, metadata), height, files.stamps
 
 
 def belongs(number: str, numbers: Sequence[range] | None) -> bool:
@@ -114,12 +115,8 @@ def _table(images: dict[str, str], masks: dict[str, str], metadata: dict[str, di
         "place": places,
         "time": [domain.partition("_")[2] for domain, _ in homes],
         "zone": [f"{place}/{zone}" for place, (_, zone) in zip(places, homes, strict=True)],
-        "date": _texts(ids, entries, "date", _date),
-        "clock": _texts(ids, entries, "time", _clock),
-        "x": _numbers(ids, entries, "patch_centroid_x"),
-        "y": _numbers(ids, entries, "patch_centroid_y"),
-        "z": _numbers(ids, entries, "patch_centroid_z"),
-        "camera": _texts(ids, entries, "camera", _camera),
+        **{column: _texts(ids, entries, *field) for column, field in _TEXTS.items()},
+        **{column: _numbers(ids, entries, key) for column, key in _NUMBERS.items()},
         "row": 0,
         "column": 0,
     }
@@ -142,7 +139,20 @@ def _texts(ids: list[str], entries: list[dict[str, Any]], key: str, read: Callab
 
 
 def _numbers(ids: list[str], entries: list[dict[str, Any]], key: str) -> list[float]:
-    return [_number(patch, key, entry.get(key)) for patch, entry in zip(ids, entries, strict=True)]
+    return [_number(key, patch, entry.get(key)) for patch, entry in zip(ids, entries, strict=True)]
+
+
+def metadata_faults(patch: str, entry: dict[str, Any]) -> list[str]:
+    """What is wrong with an entry of the metadata, field by field."""
+    faults = []
+    readers: list[tuple[str, Callable[[str, object], object]]] = [*_TEXTS.values()]
+    readers += [(key, partial(_number, key)) for key in _NUMBERS.values()]
+    for key, read in readers:
+        try:
+            read(patch, entry.get(key))
+        except DataError as error:
+            faults.append(str(error))
+    return faults
 
 
 def _date(patch: str, value: object) -> str:
@@ -168,7 +178,7 @@ def _camera(patch: str, value: object) -> str:
     raise DataError(f"metadata of {patch}: camera is {value!r}; expected is a text")
 
 
-def _number(patch: str, key: str, value: Any) -> float:
+def _number(key: str, patch: str, value: Any) -> float:
     if type(value) is float and math.isfinite(value):  # nearly all
         return value
     if value is None:
@@ -180,3 +190,12 @@ def _number(patch: str, key: str, value: Any) -> float:
     if isinstance(value, bool) or math.isinf(number):
         raise DataError(f"metadata of {patch}: {key} is {value!r}; expected is a number of metres")
     return number
+
+
+_TEXTS: dict[str, tuple[str, Callable[[str, object], str]]] = {
+    "date": ("date", _date),
+    "clock": ("time", _clock),
+    "camera": ("camera", _camera),
+}
+_NUMBERS = {"x": "patch_centroid_x", "y": "patch_centroid_y", "z": "patch_centroid_z"}
+"""Columns of the catalog, and the metadata's fields that they are read from."""

@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 
-from benchmark.data.flair import BANDS, TEST_2, belongs
+from benchmark.data.flair import BANDS, TEST_2, belongs, metadata_faults
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
-from benchmark.data.raster import read_image, read_mask
+from benchmark.data.raster import BandsError, read_image, read_mask
 from benchmark.errors import DataError
 from protocols.columns import read_table
 from protocols.files import FOLDER
 
 SIZE = 512
 VALUES = range(1, 20)
+EASTINGS, NORTHINGS = (0, 1_300_000), (6_000_000, 7_200_000)  # metres in EPSG:2154; the mainland and some sea
 AT_ONCE = 2000  # files waiting to be read: more would only take memory
 
 
@@ -59,15 +61,18 @@ class Check:
     faults: dict[str, list[str]]
     undated: int
 
+    def missing(self) -> dict[str, int]:
+        """Domain, or group of domains, -> patches that were published and are not here."""
+        known = {domain.domain: int(domain.expected) - domain.patches for domain in self.domains if domain.expected > 0}
+        known |= {name: expected - found for name, found, expected in self.groups}
+        return {name: count for name, count in known.items() if count > 0}
+
     def verdict(self) -> tuple[bool, str]:
         """Whether the copy is as published, and one line that says what to do otherwise."""
         counts = Counter({kind: len(names) for kind, names in self.faults.items()})
         for domain in self.domains:
             counts.update({kind: len(names) for kind, names in domain.faults.items()})
-            if domain.patches < domain.expected:  # never so where it is NaN
-                counts["missing patches"] += int(domain.expected) - domain.patches
-        for _, found, expected in self.groups:
-            counts["missing patches"] += max(0, expected - found)
+        counts["missing patches"] = sum(self.missing().values())
         patches = sum(domain.patches for domain in self.domains)
         wrong = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()) if count)
         undated = (
@@ -97,16 +102,18 @@ def check_flair(
         names_only: look at names and metadata, and open no image.
 
     Raises:
-        DataError: there is no patch at all, or a zip archive or the metadata cannot be read.
+        DataError: there is no patch at all, or a file of the metadata cannot be read.
     """
     files = find_files(Path(root).resolve())
     images = {number: path for number, path in files.images.items() if belongs(number, numbers)}
     masks = {number: path for number, path in files.masks.items() if belongs(number, numbers)}
-    if not images:
+    if not images and not files.unreadable:
         raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
     table = _published(numbers)
     domains: dict[str, DomainCheck] = {name: DomainCheck(name, expected) for name, expected, _ in table}
     loose: dict[str, list[str]] = {}
+    for archive in files.unreadable:
+        loose.setdefault("unreadable archives", []).append(archive)
     for path in files.twice:
         loose.setdefault("files that are there twice", []).append(path)
     homes: dict[str, DomainCheck] = {}
@@ -125,6 +132,10 @@ def check_flair(
         fields = metadata.get(f"IMG_{number}", {})
         if fields.get("domain", name) != name or fields.get("zone", zone) != zone:
             homes[number].fault("images that the metadata puts elsewhere", path)
+        for fault in metadata_faults(f"IMG_{number}", fields):
+            homes[number].fault("values of the metadata that cannot be used", fault)
+        if not _in_france(fields):
+            homes[number].fault("coordinates outside France", path)
         if number not in masks:
             homes[number].fault("missing masks", path)
     for number in sorted(masks.keys() - images.keys()):
@@ -180,6 +191,15 @@ def _groups(
     ]
 
 
+def _in_france(fields: dict[str, Any]) -> bool:
+    """Whether the coordinates, where there are any that can be read, lie in the Lambert-93 frame of the mainland."""
+    try:
+        x, y = float(fields["patch_centroid_x"]), float(fields["patch_centroid_y"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return True
+    return EASTINGS[0] <= x <= EASTINGS[1] and NORTHINGS[0] <= y <= NORTHINGS[1]
+
+
 def _read_all(
     pairs: Sequence[tuple[str, str, str]], progress: Callable[[int, int], None] | None
 ) -> Iterable[tuple[str, str, str]]:
@@ -203,6 +223,9 @@ def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]
     for path in filter(None, (image, mask)):
         try:
             pixels = read_image(Path(path), len(BANDS)) if path == image else read_mask(Path(path))
+        except BandsError as error:
+            faults.append((number, "files with another number of bands", str(error)))
+            continue
         except DataError as error:
             faults.append((number, "unreadable files", str(error)))
             continue

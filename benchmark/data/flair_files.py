@@ -4,12 +4,14 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from benchmark.data.archives import members, read_bytes, source_file
+from benchmark.data.catalog_cache import Stamp, stamp
 from benchmark.errors import DataError
 
 _DOMAIN = re.compile(r"(?<=[\\/])D\d{3}_\d{4}(?=[\\/]|\.zip!/)")
@@ -24,24 +26,22 @@ class FlairFiles:
         images, masks: path by number, both as text: "000826".
         twice: paths of further files with a number that was there already.
         metadata: JSON files, in the order in which they are read.
-        folders: all that were walked, and the archives.
+        unreadable: what is wrong with the archives that cannot be read.
+        stamps: of the folders, archives and metadata, each taken before it was read.
     """
 
     images: dict[str, str] = field(default_factory=dict)
     masks: dict[str, str] = field(default_factory=dict)
     twice: list[str] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
-    folders: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
 
 
 def find_files(root: Path) -> FlairFiles:
-    """Walk a folder, and the zip archives in it.
-
-    Raises:
-        DataError: a zip archive cannot be read.
-    """
+    """Walk a folder, and the zip archives in it."""
     found = FlairFiles()
-    for path in _walk(root, found.folders):
+    for path in _walk(root, found):
         name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
         kind, number = name[:4], name[4:-4]
         if kind in ("IMG_", "MSK_") and name.endswith(".tif") and number.isascii() and number.isdigit():
@@ -53,6 +53,7 @@ def find_files(root: Path) -> FlairFiles:
                 numbers[number] = path  # archives left beside what was unpacked from them are no second copy
         elif "metadata" in name and name.endswith(".json"):
             found.metadata.append(path)
+            _stamp(source_file(path), found)
     found.metadata.sort()
     return found
 
@@ -97,14 +98,24 @@ def _archived(path: str) -> bool:
     return source_file(path) != path
 
 
-def _walk(root: Path, folders: list[str]) -> Iterator[str]:
-    """Paths of all files; the folders and archives that they are in are added to ``folders``."""
-    for folder, _, names in os.walk(root, followlinks=True):
-        folders.append(folder)
+def _walk(root: Path, found: FlairFiles) -> Iterator[str]:
+    """Paths of all files; the folders and archives that they are in are stamped."""
+    _stamp(str(root), found)
+    for folder, folders, names in os.walk(root, followlinks=True):
+        for name in folders:  # they are listed after this
+            _stamp(f"{folder}{os.sep}{name}", found)
         for name in names:
             path = f"{folder}{os.sep}{name}"
-            if name.endswith(".zip"):
-                folders.append(path)
-                yield from members(path)
-            else:
+            if not name.endswith(".zip"):
                 yield path
+                continue
+            _stamp(path, found)
+            try:
+                yield from members(path)
+            except DataError as error:
+                found.unreadable.append(str(error))
+
+
+def _stamp(path: str, found: FlairFiles) -> None:
+    with suppress(OSError):  # what is not there is told where it is read
+        found.stamps.setdefault(path, stamp(path))

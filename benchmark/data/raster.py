@@ -23,6 +23,10 @@ _UNREADABLE = (OSError, RasterioError, ValueError, SyntaxError, Image.Decompress
 _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
 
 
+class BandsError(DataError):
+    """A file has another number of bands than it should."""
+
+
 @dataclass(frozen=True)
 class Patches:
     """The decoded patches of one image.
@@ -101,7 +105,7 @@ def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]
     if image.dtype not in (np.uint8, np.uint16):
         raise DataError(f"{path}: pixels are {image.dtype}; uint8 and uint16 images can be used")
     if len(image) != bands:
-        raise DataError(f"{path}: has {len(image)} bands where {bands} are expected")
+        raise BandsError(f"{path}: has {len(image)} bands where {bands} are expected")
     return image
 
 
@@ -133,7 +137,7 @@ def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[n
             raise DataError(f"{path}: {mask.shape[2]} bands of {mask.dtype} where colours, 3 of uint8, are expected")
         return mask[..., :3]
     if mask.shape[2] != 1:
-        raise DataError(f"{path}: {mask.shape[2]} bands where one band of class values is expected")
+        raise BandsError(f"{path}: {mask.shape[2]} bands where one band of class values is expected")
     if mask.dtype.kind not in "uib":
         raise DataError(f"{path}: values are {mask.dtype} where integers are expected")
     if mask.dtype not in (np.uint8, np.uint16):

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -46,10 +46,17 @@ class Plan:
     domain: str
     rows: pd.DataFrame
 
-    @cached_property
-    def files(self) -> tuple[pd.DataFrame, ...]:
-        """The rows, image file by image file; the order in which the shard holds them."""
-        return tuple(file for _, file in self.rows.groupby("image", sort=False))
+    @property
+    def num_files(self) -> int:
+        """Number of image files."""
+        return int(self.rows["image"].nunique())
+
+    def files(self) -> Iterator[pd.DataFrame]:
+        """The rows, image file by image file; the order in which the shard holds them.
+
+        Made anew each time: a table a file, kept, would be the one thing here that grows with the data set.
+        """
+        return (file for _, file in self.rows.groupby("image", sort=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +190,7 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         _header(images, (len(plan.rows), bands, size, size))
         _header(masks, (len(plan.rows), size, size))
-        for decoded, counts in _in_threads(partial(_decode, catalog), plan.files):
+        for decoded, counts in _in_threads(partial(_decode, catalog), plan.files()):
             images.write(np.ascontiguousarray(decoded.images).data)
             masks.write(np.ascontiguousarray(decoded.masks).data)
             files.append(counts)
@@ -200,7 +207,7 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
         "unknown": {str(value): count for value, count in unknown.items()},
         "bytes": {name: (folder / name).stat().st_size for name in names},
         "columns": _COLUMNS,
-        "patches": [row for file in plan.files for row in file[_COLUMNS].values.tolist()],
+        "patches": [row for file in plan.files() for row in file[_COLUMNS].values.tolist()],
     }
     (folder / "shard.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -134,7 +134,7 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
     missing = [plan for plan in plans if shards[plan.name] is None]
     if missing:
         try:
-            _build(catalog, missing, sum(len(plan.files) for plan in plans), place, progress)
+            _build(catalog, missing, sum(plan.num_files for plan in plans), place, progress)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -154,7 +154,7 @@ def _build(
     _sweep(place)
     size, bands = catalog.patch_size, len(catalog.bands)
     _require_space(place.parent, sum(len(plan.rows) for plan in missing) * size * size * (bands + 1))
-    done = files - sum(len(plan.files) for plan in missing)
+    done = files - sum(plan.num_files for plan in missing)
 
     def advance(newly: int) -> None:
         nonlocal done
@@ -182,10 +182,10 @@ def _build_one(catalog: Catalog, plan: Plan, folder: Path, timeout: float, progr
     place, half = folder / plan.name, folder / f".{plan.name}.half"
     with _lock(half, timeout):
         if open_shard(place) is not None:
-            progress(len(plan.files))
+            progress(plan.num_files)
             return
         if place.exists():
-            log.warning("%s is damaged; its %d files are decoded again", place, len(plan.files))
+            log.warning("%s is damaged; its %d files are decoded again", place, plan.num_files)
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir()
         try:

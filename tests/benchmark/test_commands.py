@@ -165,7 +165,7 @@ def test_without_the_data_a_protocol_is_shown_as_it_was_pinned(capsys):
     text = capsys.readouterr().out
     assert "confounds: Nothing" in text and "patches in each part, when it was pinned" in text
     assert ["D901", "648", "216", "144", "144"] in _words(text)
-    assert "smallest distance between a source and a target patch: 329157.9 m" in text
+    assert "smallest distance between a source and a target patch: 329157.9, in the unit" in text
 
 
 def test_without_data_or_pin_the_way_to_sizes_is_told(tiny, capsys):

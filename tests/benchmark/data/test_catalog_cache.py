@@ -49,6 +49,21 @@ def test_a_new_lost_or_renamed_file_is_seen(flair: Path, walks, write_tiff) -> N
     assert len(walks) == 4
 
 
+def test_a_file_that_comes_while_the_folders_are_walked_is_seen(flair: Path, walks, write_tiff, monkeypatch) -> None:
+    """The stamps are of before the walk, so the catalog that lacks the file does not stand."""
+    find = flair_module.find_files
+
+    def adding(root: Path):
+        found = find(root)
+        write_tiff(flair / "flair_aerial_train/D004_2021/Z10_AU/img/IMG_000003.tif", np.ones((5, 16, 16), np.uint8))
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(flair_module, "find_files", adding)
+        assert len(read_flair(flair)) == 3
+    assert len(read_flair(flair)) == 4
+
+
 def test_changed_metadata_is_seen(flair: Path, walks) -> None:
     read_flair(flair)
     path = flair / "flair-1_metadata_aerial.json"

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import rasterio
 
 from benchmark.data.datasets import DATASETS
-from benchmark.data.flair import read_flair
+from benchmark.data.flair import TRAINING, read_flair
+from benchmark.data.flair_check import check_flair
 from benchmark.data.raster import read_mask, read_patches
 from benchmark.errors import DataError
 
@@ -158,13 +160,14 @@ def test_unreadable_metadata_is_named(flair: Path, content: str) -> None:
         read_flair(flair)
 
 
+@pytest.mark.parametrize("read", [read_flair, lambda root: check_flair(root, (TRAINING,))])
 @pytest.mark.parametrize("missing", [False, True])
-def test_empty_folder(tmp_path: Path, missing: bool) -> None:
+def test_a_folder_without_flair_is_named(tmp_path: Path, missing: bool, read: Callable[[Path], object]) -> None:
     root = tmp_path / "nothing"
     if not missing:
         root.mkdir()
     with pytest.raises(DataError, match=r"nothing: no FLAIR images here; looked for .*IMG_000826.tif"):
-        read_flair(root)
+        read(root)
 
 
 def test_image_outside_a_domain_is_named(flair: Path, write_tiff) -> None:

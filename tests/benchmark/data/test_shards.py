@@ -7,11 +7,13 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections import Counter, namedtuple
+import tracemalloc
+from collections import Counter, defaultdict, namedtuple
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from filelock import FileLock
 
@@ -154,7 +156,7 @@ def _open_elsewhere(catalog, folder, log, deadly=""):
 
 def test_a_killed_build_is_taken_up(catalog, tmp_path, decoded):
     plans = plan_shards(catalog)
-    killed = _open_elsewhere(catalog, tmp_path, tmp_path / "log", deadly=plans[4].files[0]["id"].iloc[0])
+    killed = _open_elsewhere(catalog, tmp_path, tmp_path / "log", deadly=next(plans[4].files())["id"].iloc[0])
     assert killed.wait(60) == -signal.SIGKILL
     left = _names(tmp_path / "stores")
     half = {name for name in left if name.endswith(".half")}
@@ -284,7 +286,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_whole_shards_only(catalog, tmp_pat
 
 def test_a_wrong_file_is_named_and_finished_shards_are_kept(own_catalog, tmp_path):
     plans = plan_shards(own_catalog)
-    wrong = Path(plans[1].files[0]["image"].iloc[0])
+    wrong = Path(next(plans[1].files())["image"].iloc[0])
     wrong.write_bytes(wrong.read_bytes()[:100])
     with pytest.raises(DataError, match=wrong.name):
         open_store(own_catalog, tmp_path / "stores")
@@ -329,3 +331,23 @@ def test_files_ahead_of_the_writer_are_few(monkeypatch):
     results = shards._in_threads(lambda item: item, items)
     assert next(results) == 0 and next(items) == AT_ONCE
     assert list(results) == [*range(1, AT_ONCE), *range(AT_ONCE + 1, 100)], "results come in order"
+
+
+def test_planning_keeps_little_of_each_patch(catalog, monkeypatch):
+    """A table a file, kept until all are decoded, is 10 kB a patch: a gigabyte for a hundred thousand."""
+    monkeypatch.setattr(shards, "_stamps", lambda paths: defaultdict(tuple))
+
+    def kept(count: int) -> int:
+        rows = pd.concat([catalog.patches] * (count // len(catalog.patches)), ignore_index=True)
+        names = pd.Series(range(len(rows))).astype(str)
+        many = replace(catalog, patches=rows.assign(id="IMG_" + names, image="/" + names + ".tif"))
+        tracemalloc.start()
+        plans = plan_shards(many)
+        for plan in plans:
+            assert sum(len(file) for file in plan.files()) == len(plan.rows)
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return size
+
+    monkeypatch.setattr(shards, "SHARD_PATCHES", 500)
+    assert (kept(4096) - kept(1024)) / 3072 < 2000
