@@ -28,7 +28,7 @@ class AdversarialAlignment(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        weight: float = tunable(1e-3, low=1e-5, high=1e-1, log=True)
+        weight: float = tunable(1e-3, low=1e-5, high=1e-1, log=True, neutral=0.0)
         learning_rate: float = tunable(1e-4, low=1e-5, high=1e-3, log=True)  # the discriminator's
         width: int = tunable(64, low=8, high=128, log=True)  # the discriminator's first layer; 64 in both papers
         maps: str = choice("self-information", MAPS)
@@ -39,8 +39,7 @@ class AdversarialAlignment(Method):
     def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, betas=(0.9, 0.99))
 
-    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
-        assert target is not None and self.discriminator is not None  # the sealed entrance checked it
+    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         source_logits, target_logits = self.network(source.images), self.network(target.images)
         to_map = MAPS[self.hyperparameters.maps]
         target_map = to_map(target_logits)
@@ -52,7 +51,6 @@ class AdversarialAlignment(Method):
         }
 
     def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
-        assert self.discriminator is not None
         source_map, target_map = self._maps
         return {
             "discriminator_source": domain_loss(self.discriminator(source_map), SOURCE) / 2,

@@ -6,21 +6,28 @@ owns everything else: the loop, optimisers, precision, devices, evaluation, logg
 
 The hooks (each does nothing unless overridden):
 
-=====================  ====================================================================================
-``prepare``            change the network before training, for example its normalisation layers
-``augment``            change the input batches
-``perturb``            change the features at a named stage, while training
-``losses``             the losses of a step; their sum is minimised (the one hook that must be written)
-``adversary`` and      a second network with its own optimiser, trained after each step on
-``adversary_losses``   what ``losses`` left for it
-``after_step``         touch the weights after a step (moving averages, restarts)
-``predict``            logits at test time
-=====================  ====================================================================================
+========================  =================================================================================
+``setup``                 before the first step: change layers, freeze weights, add modules and buffers
+``sampling_weights``      how often each labelled patch is drawn
+``augment``               change the input batches
+``fuse``                  change the features at a named stage, always (what is known of the patch)
+``perturb``               change the features at a named stage, while training (noise, other styles)
+``losses``                the losses of a step; their sum is minimised
+``optimizer``             another optimiser than the recipe's
+``adversary`` and         a second network with its own optimiser, trained after each step on what
+``adversary_losses``      ``losses`` left for it
+``after_step``            touch the weights after a step (moving averages, restarts)
+``validate``              look at losses on source validation, before a checkpoint is scored
+``predict``               logits at test time
+``adapt``                 learn from a batch of the test stream, after it was predicted
+========================  =================================================================================
+
+A method is a ``torch.nn.Module``: what it holds as module, parameter or buffer is saved, restored and moved with it.
+The engine's optimiser trains every parameter in it that requires a gradient, but the adversary's.
 """
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar, final
@@ -44,6 +51,9 @@ class Needs(StrEnum):
 
     SOURCE_LABELS = "source labels"
     TARGET_IMAGES = "target images"
+    SOURCE_MODEL = "a trained source model and target images"
+    TEST_STREAM = "a trained source model and the test stream"
+    FEW_TARGET_LABELS = "a few labels of target_adapt"
     TARGET_LABELS = "all labels of target_adapt"
 
     @property
@@ -52,9 +62,24 @@ class Needs(StrEnum):
         return self is Needs.TARGET_LABELS
 
     @property
+    def starts_from_source(self) -> bool:
+        """Whether it starts from the weights of the finished source-only run, and sees no source data."""
+        return self in (Needs.SOURCE_MODEL, Needs.TEST_STREAM)
+
+    @property
+    def trains_on_labels(self) -> bool:
+        """Whether a step has a batch of labelled patches."""
+        return not self.starts_from_source
+
+    @property
+    def trains_on_target(self) -> bool:
+        """Whether a step has a batch of unlabelled target patches."""
+        return self in (Needs.TARGET_IMAGES, Needs.SOURCE_MODEL)
+
+    @property
     def sees_target(self) -> bool:
         """Whether training uses the ``target_adapt`` part of a fold."""
-        return self is not Needs.SOURCE_LABELS
+        return self.trains_on_target or self is Needs.TARGET_LABELS
 
 
 @dataclass(frozen=True)
@@ -64,10 +89,12 @@ class Task:
     Attributes:
         classes: names of the evaluated classes, in the order of the network's outputs.
         bands: names of the image bands, in order.
+        domains: names of the source domains, in the order of their indices.
     """
 
     classes: tuple[str, ...]
     bands: tuple[str, ...]
+    domains: tuple[str, ...] = ()
 
     @property
     def radiometric_bands(self) -> list[int]:
@@ -118,51 +145,70 @@ class Progress:
         return self.step / self.steps
 
 
-def tunable(default: Any, *, low: float, high: float, log: bool = False) -> Any:
+def tunable(default: Any, *, low: float, high: float, log: bool = False, neutral: Any = None) -> Any:
     """A hyperparameter with its default and its search range, declared in one place.
 
     Args:
         default: the published default.
         low, high: bounds of the search, inclusive.
         log: search on a logarithmic scale.
+        neutral: where all hyperparameters that have one take this value, the network's trained weights are those of
+            source-only; None if this one has no such value.
     """
-    return field(default=default, metadata={"low": low, "high": high, "log": log})
+    return field(default=default, metadata={"low": low, "high": high, "log": log, "neutral": neutral})
 
 
-def choice(default: str, options: Iterable[str]) -> Any:
-    """A hyperparameter that takes one of several named values."""
-    return field(default=default, metadata={"options": tuple(options)})
+def choice(default: str, options: Iterable[str], neutral: str | None = None) -> Any:
+    """A hyperparameter that takes one of several named values; ``neutral`` as in `tunable`."""
+    return field(default=default, metadata={"options": tuple(options), "neutral": neutral})
 
 
-SEALED = ("step_losses", "adversary_step_losses", "segmentation_loss", "generator")
+class _Absent:
+    """Stands where a batch was not asked for; whatever is done with it is told as the mistake it is."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __getattr__(self, name: str) -> Any:
+        raise MethodError(self._message)
 
 
-class Method(ABC):
+LossOf = Callable[[Callable[[TargetBatch], Tensor]], float]
+"""Takes a prediction, and gives its mean cross-entropy over source validation."""
+
+SEALED = ("step_losses", "adversary_step_losses", "segmentation_loss", "generator", "change_features")
+
+
+class Method(nn.Module):
     """Base of all methods; see the module's docstring for the hooks.
 
     Args:
-        network: maps raw images (N, C, H, W) float32 to logits (N, classes, H, W). Its stages
-            (``network.stages``) can be perturbed.
-        task: classes and bands.
+        network: maps raw images (N, C, H, W) float32 to logits (N, classes, H, W); with ``return_features=True`` to
+            (logits, deepest features (N, D, h, w) of the encoder). Its encoder's stages are the modules
+            ``network.stages``, shallowest first. Where the method starts from the source, it has those weights.
+        task: classes, bands and source domains.
         hyperparameters: an instance of the class's own ``Hyperparameters``; None for the defaults.
         seed: address of all of the method's own draws.
     """
 
     needs: ClassVar[Needs] = Needs.SOURCE_LABELS
-    is_control: ClassVar[bool] = False  # the one that all others are compared with
+    is_control: ClassVar[bool] = False  # the one that all others are compared with, and some start from
+    depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
 
     @dataclass(frozen=True)
     class Hyperparameters:
         """None."""
 
     def __init__(self, network: nn.Module, task: Task, hyperparameters: Any = None, seed: int = 0) -> None:
-        self.network = network
+        super().__init__()
+        self.network: Any = network  # typed as Any: its attributes are those that the docstring names
         self.task = task
         # Typed as Any because each subclass declares fields of its own.
         self.hyperparameters: Any = self.Hyperparameters() if hyperparameters is None else hyperparameters
         self.seed = seed
         self.progress = Progress(0, 1)  # of the step at hand; the sealed entrance keeps it
-        self.discriminator = self.adversary()
+        self.setup()
+        self.discriminator: Any = self.adversary()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -174,23 +220,45 @@ class Method(ABC):
 
     # ------------------------------------------------------------------ hooks
 
-    def prepare(self, network: nn.Module) -> nn.Module:
-        """Change the untrained network, for example its normalisation layers."""
-        return network
+    def setup(self) -> None:
+        """Change layers of ``self.network``, freeze weights, add modules (``self.head = ...``) or buffers; once.
 
-    def augment(
-        self, source: SourceBatch, target: TargetBatch | None, progress: Progress
-    ) -> tuple[SourceBatch, TargetBatch | None]:
+        Draws from torch's global generator, such as the weights of a new module, are addressed by the seed.
+        """
+
+    def sampling_weights(self, class_pixels: Tensor) -> Tensor | None:
+        """How often each labelled patch is drawn; None for every domain equally often.
+
+        Args:
+            class_pixels: (n, classes) int64, pixels of each class in each patch of the labelled pool.
+
+        Returns:
+            (n,) non-negative weights, of any sum above 0.
+        """
+        return None
+
+    def augment(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> tuple[SourceBatch, TargetBatch]:
         """Change the input batches; return new ones, the given ones are shared."""
         return source, target
 
-    def perturb(self, stage: str, features: Tensor) -> Tensor:
-        """Change the features (N, D, h, w) that leave a stage of the network, in training mode only."""
+    def fuse(self, stage: str, features: Tensor) -> Tensor:
+        """Change the features (N, D, h, w) that leave a stage of the encoder, while training and at test time."""
         return features
 
-    @abstractmethod
-    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
-        """Named scalar losses, already weighted; their sum is minimised over the network's weights."""
+    def perturb(self, stage: str, features: Tensor) -> Tensor:
+        """Change the features (N, D, h, w) that leave a stage of the encoder, in training mode only."""
+        return features
+
+    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
+        """Named scalar losses, already weighted; their sum is minimised over what the method trains.
+
+        A batch that ``needs`` does not ask for raises `MethodError` when it is touched.
+        """
+        raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and has no losses()")
+
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """An optimiser of its own for what it trains; None for the recipe's, which is the same for all."""
+        return None
 
     def adversary(self) -> nn.Module | None:
         """The network that plays against the one in training; kept as ``self.discriminator``."""
@@ -204,12 +272,22 @@ class Method(ABC):
         """Named scalar losses of the adversary, computed after the network's own step."""
         return {}
 
-    def after_step(self, progress: Progress) -> None:  # noqa: B027 - a hook that may stay empty
+    def after_step(self, progress: Progress) -> None:
         """Touch the weights after each optimiser step."""
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Logits (N, classes, H, W) for test images (N, C, H, W); the network is in eval mode."""
-        return self.network(images)
+    def validate(self, loss_of: LossOf, progress: Progress) -> None:
+        """Called before each checkpoint is scored, in eval mode; ``loss_of(self.predict)`` is the prediction's loss."""
+
+    def predict(self, batch: TargetBatch) -> Tensor:
+        """Logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""
+        logits: Tensor = self.network(batch.images)
+        return logits
+
+    def adapt(self, batch: TargetBatch) -> None:
+        """Learn from a batch of the test stream that was predicted just before (``Needs.TEST_STREAM`` only).
+
+        The stream comes once, in the order of date and zone; gradients are on, and everything is in eval mode.
+        """
 
     # ------------------------------------------------------------------ sealed
 
@@ -232,17 +310,32 @@ class Method(ABC):
         return torch_generator(self.seed, type(self).__name__, purpose, self.progress.step)
 
     @final
-    def step_losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+    def change_features(self, stage: str, features: Tensor) -> Tensor:
+        """What the engine lets the network call on the features that leave each stage of its encoder."""
+        features = self.fuse(stage, features)
+        return self.perturb(stage, features) if self.training else features
+
+    @final
+    def step_losses(
+        self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress
+    ) -> dict[str, Tensor]:
         """Run the input hook and the losses of one step; the engine's only entrance.
 
         Raises:
-            MethodError: if a batch that the method did not ask for was passed, or no loss came back.
+            MethodError: if not exactly the batches that the method asked for were passed, or no loss came back.
         """
-        if (target is not None) != (self.needs is Needs.TARGET_IMAGES):
-            raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and target images were "
-                              f"{'not ' if target is None else ''}passed")  # fmt: skip
+        batches: list[Any] = []
+        for kind, batch, wanted in (
+            ("labelled patches", source, self.needs.trains_on_labels),
+            ("target images", target, self.needs.trains_on_target),
+        ):
+            if (batch is not None) != wanted:
+                passed = "were not passed" if wanted else "were passed"
+                raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and {kind} {passed}")
+            absent = _Absent(f"{type(self).__name__} needs {self.needs.value}: it is given no {kind}")
+            batches.append(absent if batch is None else batch)
         self.progress = progress
-        losses = self.losses(*self.augment(source, target, progress), progress)
+        losses = self.losses(*self.augment(batches[0], batches[1], progress), progress)
         if not losses:
             raise MethodError(f"{type(self).__name__}.losses() returned nothing")
         return losses

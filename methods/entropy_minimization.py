@@ -21,10 +21,9 @@ class EntropyMinimization(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        weight: float = tunable(1e-3, low=1e-5, high=1e-1, log=True)
+        weight: float = tunable(1e-3, low=1e-5, high=1e-1, log=True, neutral=0.0)
 
-    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
-        assert target is not None  # the sealed entrance checked it
+    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {
             "segmentation": self.segmentation_loss(source),
             "entropy": self.hyperparameters.weight * normalized_entropy(self.network(target.images)).mean(),

@@ -87,14 +87,11 @@ def _module(name: str) -> ModuleType | None:
 
 
 def _methods_of(module: ModuleType) -> list[type[Method]]:
-    """The concrete methods a module defines itself; a file holds at most one."""
+    """The methods a module defines itself; a file holds at most one."""
     found = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value)
-        and issubclass(value, Method)
-        and value.__module__ == module.__name__
-        and not inspect.isabstract(value)
+        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
     ]
     if len(found) > 1:
         names = ", ".join(method.__name__ for method in found)

@@ -14,5 +14,5 @@ class SourceOnly(Method):
 
     is_control = True
 
-    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}

@@ -24,11 +24,9 @@ class StyleRandomization(Method):
         window: float = tunable(
             0.05, low=0.01, high=0.09
         )  # half-width of the swapped frequencies over the image's side
-        probability: float = tunable(0.5, low=0.1, high=1.0)
+        probability: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)
 
-    def augment(
-        self, source: SourceBatch, target: TargetBatch | None, progress: Progress
-    ) -> tuple[SourceBatch, TargetBatch | None]:
+    def augment(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> tuple[SourceBatch, TargetBatch]:
         partners = other_domain_partners(source.domains.cpu(), self.generator("partner"))
         chosen = torch.rand(len(partners), generator=self.generator("chosen")) < self.hyperparameters.probability
         rows = chosen.nonzero().flatten().to(source.images.device)
@@ -42,7 +40,7 @@ class StyleRandomization(Method):
         )
         return replace(source, images=images), target
 
-    def losses(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> dict[str, Tensor]:
+    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}
 
 

@@ -1,4 +1,4 @@
-"""A network of one convolution, and the official values the methods are held against."""
+"""A tiny network, and the official values the methods are held against."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from methods.base import SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TASK = Task(classes=("water", "forest", "field"), bands=("red", "nir", "height"))
+TASK = Task(classes=("water", "forest", "field"), bands=("red", "nir", "height"), domains=("P1@2020", "P2@2021"))
 
 
 @pytest.fixture
@@ -34,10 +34,36 @@ def fixture_values() -> Callable[[str], Any]:
     return load
 
 
+class TinyNetwork(nn.Module):
+    """What the contract asks of a network: two stages with batch normalisation, and a head at full resolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.encoder = nn.ModuleDict({"layer1": _block(3, 4, 1), "layer2": _block(4, 6, 2)})
+        self.model.segmentation_head = nn.Conv2d(6, 3, kernel_size=1)
+        self.stages = {"stage1": self.model.encoder["layer1"], "stage2": self.model.encoder["layer2"]}
+        self.perturbation: Callable[[str, torch.Tensor], torch.Tensor] | None = None
+
+    def forward(self, images: torch.Tensor, return_features: bool = False) -> Any:
+        features = (images - 128) / 64
+        for name, stage in self.stages.items():
+            features = stage(features)
+            if self.perturbation is not None:
+                features = self.perturbation(name, features)
+        logits = nn.functional.interpolate(self.model.segmentation_head(features), images.shape[-2:], mode="bilinear")
+        return (logits, features) if return_features else logits
+
+
+def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
 @pytest.fixture
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Conv2d(3, 3, kernel_size=3, padding=1)
+    return TinyNetwork()
 
 
 @pytest.fixture
