@@ -31,11 +31,11 @@ def test_the_discriminator_has_the_published_size(fixture_values):
 def test_the_network_learns_to_fool_and_the_discriminator_to_tell(network, task, source, target):
     method = AdversarialAlignment(network, task)
     losses = method.step_losses(source, target, Progress(0, 1))
-    grown = torch.autograd.grad(losses["adversarial"], network.weight, retain_graph=True)[0]
+    grown = torch.autograd.grad(losses["adversarial"], network.model.segmentation_head.weight, retain_graph=True)[0]
     assert grown.abs().sum() > 0
     network.zero_grad()
     sum(method.adversary_step_losses(Progress(0, 1)).values()).backward()
-    assert network.weight.grad is None, "the discriminator's loss must not reach the network"
+    assert network.model.segmentation_head.weight.grad is None, "the discriminator's loss must not reach the network"
     assert all(parameter.grad is not None for parameter in method.discriminator.parameters())
 
 
