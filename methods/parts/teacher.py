@@ -19,5 +19,5 @@ def follow(teacher: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def warm_decay(decay: float, step: int) -> float:
-    """The decay of a young teacher, which forgets faster: ``min(1 - 1 / (step + 1), decay)`` (as in DACS; from step 0)."""
+    """The decay of a young teacher, which forgets faster: ``min(1 - 1 / (step + 1), decay)``, as in DACS."""
     return min(1 - 1 / (step + 1), decay)
