@@ -22,8 +22,9 @@ from benchmark.data.flair import read_flair
 from benchmark.data.raster import read_image
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
+from benchmark.pools import FoldData, Part
 from benchmark.recipe import PRESETS
-from benchmark.training import FoldData, Part, Stepper
+from benchmark.training import Stepper
 from methods.base import IGNORE, Progress, SourceBatch, Task
 from methods.parts.metadata import Metadata
 from methods.source_only import SourceOnly
@@ -76,7 +77,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
     )
 
     stepper = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None)
-    bare = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None).network
+    bare = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None).method.network
     optimizer = torch.optim.AdamW(bare.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
 
     def engine() -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands import data, methods, protocols, runs, shift, world
+from benchmark.commands import check, data, methods, protocols, runs, shift, world
 from benchmark.errors import LandshiftError
 
 EPILOG = """\
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     logging.basicConfig(format="landshift: %(message)s", level=logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: what runs is marked, what is done stays
@@ -89,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
     method.add_argument("name", nargs="?", help="show one method")
+
+    conform = _add(commands, "check", check.check, "check that methods keep the contract, before a long comparison")
+    conform.add_argument("method", nargs="*", help="as for run: name, name[...], package.module:Class (default: all)")
 
     protocol = _add(commands, "protocols", protocols.protocols, "list, show, verify and pin what can be held out")
     verbs = "; ".join(f"{verb}: {text}" for verb, text in protocols.VERBS.items())

@@ -1,7 +1,7 @@
 """Evaluation: confusion matrices, one a zone, and every metric as a pure function of their sum."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.data.classes import IGNORE
-from benchmark.data.store import Labels, Store
+from benchmark.pools import FoldData, Part
+from methods.base import TargetBatch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # half of the import time of a command that only looks
@@ -27,57 +28,130 @@ class Scores:
     Attributes:
         confusions: confusion matrix by zone.
         loss: mean cross-entropy over the valid pixels.
+        kept: (H, W) uint8 predicted classes of the patches that were asked for, by row of the store.
     """
 
     confusions: Mapping[str, Confusion]
     loss: float
+    kept: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     def total(self, zones: Iterable[str] | None = None) -> Confusion:
         """The sum over some zones, or all."""
         return np.sum([self.confusions[zone] for zone in zones or self.confusions], axis=0)
 
 
-@torch.inference_mode()
+Predict = Callable[[TargetBatch], Tensor]
+"""Logits (N, classes, H, W) of raw images, on the device."""
+
+AT_ONCE = 32  # patches of a batch that is only predicted
+
+
 def evaluate(
-    fabric: "Fabric",
-    predict: Callable[[Tensor], Tensor],
-    store: Store,
-    rows: np.ndarray,
-    labels: Labels,
-    zones: np.ndarray,
-    classes: int,
-    batch_size: int = 32,
+    fabric: "Fabric", predict: Predict, data: FoldData, part: str, batch_size: int = AT_ONCE, keep: Sequence[int] = ()
 ) -> Scores:
-    """Predict patches and count, on the device; one transfer at the end.
+    """Predict a labelled part and count, on the device; one transfer at the end.
 
     With several processes each takes every n-th patch, none is padded or seen twice, and the counts are summed.
 
     Args:
-        predict: raw images (N, C, H, W) float32 on the device to logits (N, classes, H, W).
-        rows: (n,) rows of the store.
-        zones: (n,) zone name of each row.
+        keep: rows of the store whose predicted classes are kept; with several processes those of this one.
     """
-    names, numbers = np.unique(zones, return_inverse=True)
-    counts = torch.zeros(len(names) * (classes + 1) * classes, dtype=torch.int64, device=fabric.device)
-    loss = torch.zeros(2, dtype=torch.float64, device=fabric.device)
-    mine = np.arange(fabric.global_rank, len(rows), fabric.world_size)
+    reader = _Reader(fabric, data, part)
+    counts = _Counts(fabric.device, reader.zones, len(data.task.classes), keep)
+    mine = np.arange(fabric.global_rank, len(reader.part.rows), fabric.world_size)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
-        images = torch.from_numpy(store.read(rows[chosen])).to(fabric.device).float()
-        truth = torch.from_numpy(labels.read(rows[chosen])).to(fabric.device).long()
-        logits = predict(images).float()
-        valid = truth != IGNORE
-        loss[0] += F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum").double()
-        loss[1] += valid.sum()
-        zone = torch.from_numpy(numbers[chosen]).to(fabric.device).view(-1, 1, 1)
-        cell = (zone * (classes + 1) + torch.where(valid, truth, classes)) * classes + logits.argmax(1)
-        counts += torch.bincount(cell.flatten(), minlength=len(counts))
-    if fabric.world_size > 1:
-        counts = fabric.all_reduce(counts, reduce_op="sum")  # type: ignore[assignment]
-        loss = fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]
-    matrices = counts.view(len(names), classes + 1, classes).cpu().numpy()
-    total, pixels = loss.tolist()
-    return Scores(dict(zip(names.tolist(), matrices, strict=True)), total / max(pixels, 1))
+        batch, truth = reader.read(chosen)
+        with torch.inference_mode():
+            counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
+    return counts.scores(fabric if fabric.world_size > 1 else None)
+
+
+def evaluate_stream(
+    fabric: "Fabric",
+    predict: Predict,
+    adapt: Callable[[TargetBatch], None],
+    data: FoldData,
+    part: str,
+    batch_size: int,
+    keep: Sequence[int] = (),
+) -> tuple[Scores, Scores]:
+    """Predict a part batch by batch as it would arrive, by date and zone, and let the method learn from each batch.
+
+    Returns:
+        the scores of what was predicted before the method had learned from the patch, which is what counts, and of the
+        same patches predicted once more right after. (With several processes each sees the whole stream.)
+    """
+    reader = _Reader(fabric, data, part)
+    before, after = (_Counts(fabric.device, reader.zones, len(data.task.classes), keep) for _ in range(2))
+    order = arrival(reader.part)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch, truth = reader.read(chosen)
+        for counts in (before, after):
+            with torch.no_grad():  # no inference mode: what is predicted with may be learned from
+                counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
+            if counts is before:
+                adapt(batch)
+    return before.scores(None), after.scores(None)
+
+
+def arrival(part: Part) -> NDArray[np.int64]:
+    """Positions in a part in the order of date, zone and row; patches without a date come first."""
+    times = [getattr(part.metadata, name).nan_to_num(-1).numpy() for name in ("month", "day")]
+    year = part.metadata.year.nan_to_num(-1).numpy()
+    _, zones = np.unique(part.zones, return_inverse=True)
+    return np.lexsort((part.rows, zones, times[1], times[0], year))
+
+
+class _Reader:
+    """The patches of a part with their masks; the zones have numbers."""
+
+    def __init__(self, fabric: "Fabric", data: FoldData, part: str) -> None:
+        self.part = data.parts[part]
+        self.zones, self.numbers = np.unique(self.part.zones, return_inverse=True)
+        self._device, self._store = fabric.device, data.store
+        self._labels = data.store.labels_of(self.part.rows)
+
+    def read(self, chosen: NDArray[np.int64]) -> tuple[TargetBatch, Tensor]:
+        """A batch, and the truth (N, H, W) int64 of it, which goes to nobody who predicts."""
+        rows = self.part.rows[chosen]
+        images = torch.from_numpy(self._store.read(rows)).to(self._device).float()
+        metadata = self.part.metadata.take(torch.from_numpy(chosen)).to(self._device)
+        truth = torch.from_numpy(self._labels.read(rows)).to(self._device).long()
+        return TargetBatch(images, metadata), truth
+
+
+class _Counts:
+    """One confusion matrix a zone and the loss, summed up on the device."""
+
+    def __init__(self, device: torch.device, zones: NDArray[np.str_], classes: int, keep: Sequence[int]) -> None:
+        self._zones, self._classes, self._keep = zones, classes, set(keep)
+        self._cells = torch.zeros(len(zones) * (classes + 1) * classes, dtype=torch.int64, device=device)
+        self._loss = torch.zeros(2, dtype=torch.float64, device=device)
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+
+    def add(self, logits: Tensor, truth: Tensor, rows: NDArray[np.int64], zones: NDArray[np.int64]) -> None:
+        logits = logits.float()
+        valid, classes = truth != IGNORE, self._classes
+        self._loss[0] += F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum").double()
+        self._loss[1] += valid.sum()
+        zone = torch.from_numpy(zones).to(truth.device).view(-1, 1, 1)
+        predicted = logits.argmax(1)
+        cell = (zone * (classes + 1) + torch.where(valid, truth, classes)) * classes + predicted
+        self._cells += torch.bincount(cell.flatten(), minlength=len(self._cells))
+        for place in [place for place, row in enumerate(rows.tolist()) if row in self._keep]:
+            self._kept[int(rows[place])] = predicted[place].to(torch.uint8).cpu().numpy()
+
+    def scores(self, fabric: "Fabric | None") -> Scores:
+        """Of all processes of a fabric, or of this one alone."""
+        cells, loss = self._cells, self._loss
+        if fabric is not None:
+            cells = fabric.all_reduce(cells, reduce_op="sum")  # type: ignore[assignment]
+            loss = fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]
+        matrices = cells.view(len(self._zones), self._classes + 1, self._classes).cpu().numpy()
+        total, pixels = loss.tolist()
+        return Scores(dict(zip(self._zones.tolist(), matrices, strict=True)), total / max(pixels, 1), self._kept)
 
 
 # ---------------------------------------------------------------- metrics: (C + 1, C) -> number, NaN where undefined

@@ -47,8 +47,8 @@ class SegmentationNetwork(nn.Module):
         mean, std: (bands,) of the raw pixel values of the source domains.
 
     Attributes:
-        stages: the encoder's stages by name, whose output can be perturbed (see ``perturbation``).
-        perturbation: called with (stage, features) in training mode; None for none.
+        stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``).
+        perturbation: called with (stage, features), and gives the features to go on with; None for none.
     """
 
     mean: Tensor
@@ -65,15 +65,19 @@ class SegmentationNetwork(nn.Module):
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes, H, W) of raw images (N, bands, H, W) float32."""
+    def forward(self, images: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (N, classes, H, W) of raw images (N, bands, H, W) float32; and, where asked for, the encoder's deepest
+        features (N, D, h, w)."""
         height, width = images.shape[-2:]
         below, right = -height % self._multiple, -width % self._multiple
         normalized = (images - self.mean) / self.std
         if below or right:
             normalized = F.pad(normalized, (0, right, 0, below), mode="replicate")
-        logits = self.model(normalized.contiguous(memory_format=torch.channels_last))
-        return logits[..., :height, :width]
+        deepest: list[Tensor] = []
+        hook = self.model.encoder.register_forward_hook(lambda encoder, inputs, features: deepest.append(features[-1]))
+        logits = self.model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
+        hook.remove()
+        return (logits, deepest[0]) if return_features else logits
 
     def features(self, images: Tensor) -> Tensor:
         """The encoder's deepest features, averaged over each image: (N, D) of raw images (N, bands, H, W) float32."""
@@ -81,9 +85,7 @@ class SegmentationNetwork(nn.Module):
         return deepest.mean((2, 3))
 
     def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
-        if self.perturbation is None or not self.training:
-            return None
-        return self.perturbation(name, features)
+        return None if self.perturbation is None else self.perturbation(name, features)
 
 
 def build_network(

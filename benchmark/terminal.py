@@ -111,11 +111,11 @@ def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
     console.print(shared, style="dim", markup=False, highlight=False)
 
 
-def print_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> None:
-    """A plain table, the first column to the left, the others to the right."""
+def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:
+    """A plain table, the first column to the left, the others to the right, or to the left where they are texts."""
     table: Any = Table(show_edge=False, pad_edge=False)
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(name, justify="left" if index == 0 or texts else "right", no_wrap=not texts)
     for row in body:
         table.add_row(*(cell.replace("[", "\\[") for cell in row))
     console.print(table)

@@ -1,26 +1,24 @@
 """Training: one run fits one method on one fold. The loop every method shares."""
 
+import copy
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.batches import Batches, ahead
-from benchmark.data.store import Store
 from benchmark.errors import TrainingError
-from benchmark.evaluation import Scores, evaluate, named_metrics
+from benchmark.evaluation import Predict, Scores, evaluate, named_metrics
 from benchmark.network import build_network
+from benchmark.pools import FoldData, batches_of
 from benchmark.recipe import Recipe
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, Task
-from methods.parts.metadata import Metadata
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.randomness import address
 
 if TYPE_CHECKING:
@@ -30,32 +28,6 @@ LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step w
 
 Log = Callable[[dict[str, float], int], None]
 """Takes metrics and their step."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a fold, as rows of a store.
-
-    Attributes:
-        rows: (n,) rows of the store.
-        domains: (n,) domain name of each.
-        zones: (n,) zone name of each.
-        metadata: (n,) of each.
-    """
-
-    rows: np.ndarray
-    domains: np.ndarray
-    zones: np.ndarray
-    metadata: Metadata
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """A fold over a store: the four parts by name, and what there is to learn."""
-
-    store: Store
-    parts: dict[str, Part]
-    task: Task
 
 
 @dataclass(frozen=True)
@@ -69,26 +41,47 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training: the method with its network, the checkpoints in order, and what it cost."""
+    """A finished training: the method with all it holds, the checkpoints in order, and what it cost."""
 
     method: Method
-    network: nn.Module
     checkpoints: list[Checkpoint]
     seconds: float
     images: int
 
     def load(self, checkpoint: Checkpoint) -> None:
-        """Put a checkpoint's weights back into the network."""
-        self.network.load_state_dict(torch.load(checkpoint.file, weights_only=True))
+        """Put back what the method held at a checkpoint."""
+        load_state(self.method, torch.load(checkpoint.file, weights_only=True))
 
 
-def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str) -> Scores:
+def state_of(method: Method) -> dict[str, Tensor]:
+    """All weights and buffers of a method but the adversary's: ``network.…`` and what else it made."""
+    # Module by module: what wraps a module for the device would otherwise stand in the names.
+    children = {name: child for name, child in method.named_children() if child is not method.discriminator}
+    state = {f"{name}.{key}": value for name, child in children.items() for key, value in child.state_dict().items()}
+    return state | _own_tensors(method)
+
+
+def load_state(method: Method, state: Mapping[str, Tensor]) -> None:
+    """Put back what `state_of` gave."""
+    for name, child in method.named_children():
+        if child is not method.discriminator:
+            prefix = f"{name}."
+            child.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    with torch.no_grad():
+        for name, value in _own_tensors(method).items():
+            value.copy_(state[name])
+
+
+def _own_tensors(method: Method) -> dict[str, Tensor]:
+    return dict(method.named_parameters(recurse=False)) | dict(method.named_buffers(recurse=False))
+
+
+def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
     """Score the method's prediction on one labelled part of the fold."""
-    rows = data.parts[part]
-    labels = data.store.labels_of(rows.rows)
-    method.network.eval()
-    scores = evaluate(fabric, method.predict, data.store, rows.rows, labels, rows.zones, len(data.task.classes))
-    method.network.train()
+    method.eval()
+    with fabric.autocast():
+        scores = evaluate(fabric, method.predict, data, part, keep=keep)
+    method.train()
     return scores
 
 
@@ -96,7 +89,8 @@ def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str) -
 def fitted(stepper: "Stepper", report: Callable[[float], None] = lambda fraction: None) -> Iterator[Trained]:
     """Train to the end of the recipe, and keep the checkpoints' files until the block ends.
 
-    While it trains, only the masks of the labelled pool and of ``source_val`` can be read.
+    While it trains, only the masks of the labelled pool and of ``source_val`` can be read. A method that learns from
+    the test stream alone is not trained: its one checkpoint is the source model.
 
     Args:
         report: takes the share of the steps that is done.
@@ -110,39 +104,36 @@ def fitted(stepper: "Stepper", report: Callable[[float], None] = lambda fraction
 
 
 def _train(stepper: "Stepper", report: Callable[[float], None], folder: Path) -> Trained:
-    fabric, recipe, data, needs = stepper.fabric, stepper.recipe, stepper.data, stepper.method.needs
+    recipe, needs = stepper.recipe, stepper.method.needs
+    if needs is Needs.TEST_STREAM:
+        return Trained(stepper.method, [stepper.checkpoint(0, folder)], 0.0, 0)
     due = {math.ceil(recipe.steps * (k + 1) / recipe.checkpoints) for k in range(recipe.checkpoints)}
     checkpoints: list[Checkpoint] = []
     seconds, started = 0.0, time.perf_counter()
-    for step, (source, target) in enumerate(_pools(fabric, needs, data, recipe, stepper.seed)):
+    batches = batches_of(stepper.fabric, stepper.method, stepper.data, recipe, stepper.seed)
+    for step, (source, target) in enumerate(batches):
         stepper.step(source, target, Progress(step, recipe.steps))
         if (step + 1) % LOG_EVERY == 0:
             report((step + 1) / recipe.steps)
         if step + 1 in due:
             stepper.losses.flush()
             seconds += time.perf_counter() - started
-            scores = evaluate_part(fabric, stepper.method, data, "source_val")
-            stepper.validated(step + 1, scores)
-            checkpoints.append(Checkpoint(step + 1, scores, folder / f"{step + 1}.pt"))
-            if fabric.is_global_zero:
-                torch.save(stepper.network.state_dict(), checkpoints[-1].file)
-            fabric.barrier()
+            checkpoints.append(stepper.checkpoint(step + 1, folder))
             started = time.perf_counter()
-    pools = 2 if needs is Needs.TARGET_IMAGES else 1
-    images = recipe.steps * recipe.batch_size * pools
-    return Trained(stepper.method, stepper.network, checkpoints, seconds, images)
+    pools = needs.trains_on_labels + needs.trains_on_target
+    return Trained(stepper.method, checkpoints, seconds, recipe.steps * recipe.batch_size * pools)
 
 
 class Stepper:
     """A method with its network and optimisers on the device, and the step that all methods share.
 
     Attributes:
-        method: whose network and adversary are wrapped for the device.
-        network: the bare network, the same object the method trains.
+        method: whose trained modules are wrapped for the device.
         losses: those not logged yet.
 
     Args:
         log: takes metrics and their step.
+        weights: of a trained source model, for a method that starts from one.
     """
 
     def __init__(
@@ -154,98 +145,118 @@ class Stepper:
         recipe: Recipe,
         seed: int,
         log: Log,
+        weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         mean, std = data.store.band_statistics(data.parts["source_train"].rows)
         bands, classes = len(data.task.bands), len(data.task.classes)
         # The starting weights are the same for every method of a seed.
-        self.network: Any = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
+        network = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
+        if weights is not None:
+            network.load_state_dict(weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(address(seed, "method"))
-            self.method = method_class(self.network, data.task, hyperparameters, seed)
-            self.network = self.method.prepare(self.network)
-        if method_class.perturb is not Method.perturb:
-            self.network.perturbation = self.method.perturb
-        self.method.network, self._optimizer = fabric.setup(self.network, _optimizer(recipe, self.network))
-        self._adversary_optimizer: Any = None
-        if self.method.discriminator is not None:
-            optimizer = self.method.adversary_optimizer(self.method.discriminator.parameters())
-            self.method.discriminator, self._adversary_optimizer = fabric.setup(self.method.discriminator, optimizer)
-        self.network.train()
-        self.losses = _LossBuffer(log)
+            self.method = method_class(network, data.task_of(method_class.needs), hyperparameters, seed)
+        if (method_class.perturb, method_class.fuse) != (Method.perturb, Method.fuse):
+            network.perturbation = self.method.change_features
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
+        self.losses = _LossBuffer(log)
         self._log = log
-        self._scheduler = _scheduler(recipe, self._optimizer)
+        self._optimizer, self._scheduler = self._set_up_training()
+        self._adversary_optimizer = self._set_up_adversary()
+        self.method.to(fabric.device).train()
 
-    def step(self, source: SourceBatch, target: TargetBatch | None, progress: Progress) -> None:
+    def _set_up_training(self) -> tuple[Any, Any]:
+        """The optimiser of everything that is trained but the adversary, and its schedule; None where nothing is."""
+        method, fabric = self.method, self.fabric
+        if method.needs is Needs.TEST_STREAM:
+            return None, None  # it learns by itself, from the stream
+        adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
+        trained = [weights for weights in method.parameters() if weights.requires_grad and weights not in adversary]
+        optimizer = method.optimizer() or (_optimizer(self.recipe, trained) if trained else None)
+        for name, child in list(method.named_children()):
+            if child is not method.discriminator and any(weights.requires_grad for weights in child.parameters()):
+                setattr(method, name, fabric.setup_module(child))
+        if optimizer is None:
+            return None, None
+        return fabric.setup_optimizers(optimizer), _scheduler(self.recipe, optimizer)
+
+    def _set_up_adversary(self) -> Any:
+        method = self.method
+        if method.discriminator is None:
+            return None
+        optimizer = method.adversary_optimizer(method.discriminator.parameters())
+        method.discriminator = self.fabric.setup_module(method.discriminator)
+        return self.fabric.setup_optimizers(optimizer)
+
+    def step(self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress) -> None:
         """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
         # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
         _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
         method, adversary = self.method, self.method.discriminator
-        self._optimizer.zero_grad(set_to_none=True)
         if adversary is not None:
             adversary.requires_grad_(False)
-        losses = method.step_losses(source, target, progress)
-        self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
-        self._optimizer.step()
+        with self.fabric.autocast():
+            losses = method.step_losses(source, target, progress)
+        self._descend(self._optimizer, losses)
         if adversary is not None:
             adversary.requires_grad_(True)
-            self._adversary_optimizer.zero_grad(set_to_none=True)
-            adversary_losses = method.adversary_step_losses(progress)
-            self.fabric.backward(sum(adversary_losses.values()))  # type: ignore[arg-type]
-            self._adversary_optimizer.step()
+            with self.fabric.autocast():
+                adversary_losses = method.adversary_step_losses(progress)
+            self._descend(self._adversary_optimizer, adversary_losses)
             losses = losses | adversary_losses
         method.after_step(progress)
         self.losses.add(losses, progress.step)
-        if self.recipe.schedule == "poly":
+        if self.recipe.schedule == "poly" and self._scheduler:
             self._scheduler.step()
 
-    def validated(self, steps: int, scores: Scores) -> None:
-        """Hear of the source validation after some steps."""
-        self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, steps)
-        if self.recipe.schedule == "plateau":
+    def _descend(self, optimizer: Any, losses: dict[str, Tensor]) -> None:
+        if optimizer is None:
+            return
+        optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+        optimizer.step()
+
+    def checkpoint(self, step: int, folder: Path) -> Checkpoint:
+        """Score what the method predicts now on source validation, and keep all it holds."""
+        method = self.method
+        if type(method).validate is not Method.validate:
+            method.eval()
+            with self.fabric.autocast():
+                method.validate(self._loss_of, Progress(step, self.recipe.steps))
+            method.train()
+        scores = evaluate_part(self.fabric, method, self.data, "source_val")
+        self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
+        if self.recipe.schedule == "plateau" and self._scheduler:
             self._scheduler.step(scores.loss)
+        file = folder / f"{step}.pt"
+        if self.fabric.is_global_zero:
+            torch.save(state_of(method), file)
+        self.fabric.barrier()
+        return Checkpoint(step, scores, file)
 
+    def _loss_of(self, predict: Predict) -> float:
+        return evaluate(self.fabric, predict, self.data, "source_val").loss
 
-def _pools(
-    fabric: "Fabric", needs: Needs, data: FoldData, recipe: Recipe, seed: int
-) -> Iterator[tuple[SourceBatch, TargetBatch | None]]:
-    """The batches of every step, on the device. The label guard stands here: what has no reader cannot be read."""
-    labelled = "target_adapt" if needs is Needs.TARGET_LABELS else "source_train"
-    sources = _batches(data, labelled, recipe, seed, with_labels=True)
-    targets = _batches(data, "target_adapt", recipe, seed, with_labels=False) if needs is Needs.TARGET_IMAGES else None
-    streams = zip(
-        ahead(sources, recipe.steps), ahead(targets, recipe.steps) if targets else [None] * recipe.steps, strict=True
-    )
-    mine = slice(fabric.global_rank, None, fabric.world_size)  # with several devices each takes its share of a batch
+    def state(self) -> dict[str, Any]:
+        """All that a later step depends on; the draws depend on the step's number alone."""
+        optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
+        adversary = self.method.discriminator
+        return {
+            "method": state_of(self.method),
+            "adversary": adversary.state_dict() if adversary is not None else {},
+            "optimizers": [optimizer.state_dict() if optimizer else {} for optimizer in optimizers],
+        }
 
-    def place(tensor: Tensor) -> Tensor:
-        return tensor[mine].to(fabric.device, non_blocking=True)
-
-    for (images, labels, domains, metadata), target in streams:
-        assert labels is not None
-        mine_of = metadata.take(mine).to(fabric.device)
-        source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), mine_of)
-        if target is None:
-            yield source_batch, None
-        else:
-            yield source_batch, TargetBatch(place(target[0]).float(), target[3].take(mine).to(fabric.device))
-
-
-def _batches(data: FoldData, name: str, recipe: Recipe, seed: int, *, with_labels: bool) -> Batches:
-    part = data.parts[name]
-    _, domains = np.unique(part.domains, return_inverse=True)
-    return Batches(
-        data.store,
-        part.rows,
-        domains,
-        part.metadata,
-        data.store.labels_of(part.rows) if with_labels else None,
-        batch_size=recipe.batch_size,
-        crop=min(recipe.crop or data.store.size, data.store.size),
-        turn=recipe.turn,
-        seed=seed,
-        purpose="labelled" if with_labels else "unlabelled",
-    )
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; ``state`` is not changed by what follows."""
+        state = copy.deepcopy(state)
+        load_state(self.method, state["method"])
+        if self.method.discriminator is not None:
+            self.method.discriminator.load_state_dict(state["adversary"])
+        optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
+        for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
+            if optimizer:
+                optimizer.load_state_dict(values)
 
 
 class _LossBuffer:
@@ -277,12 +288,12 @@ def _seed_device(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
-            network.parameters(), recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            weights, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
-    return torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
 def _scheduler(recipe: Recipe, optimizer: Any) -> Any:

@@ -91,7 +91,10 @@ def _methods_of(module: ModuleType) -> list[type[Method]]:
     found = [
         value
         for value in vars(module).values()
-        if inspect.isclass(value) and issubclass(value, Method) and value.__module__ == module.__name__
+        if inspect.isclass(value)
+        and issubclass(value, Method)
+        and value is not Method
+        and value.__module__ == module.__name__
     ]
     if len(found) > 1:
         names = ", ".join(method.__name__ for method in found)

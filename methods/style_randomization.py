@@ -7,6 +7,7 @@ from torch import Tensor
 
 from methods.base import Method, Progress, SourceBatch, TargetBatch, tunable
 from methods.parts.fourier import swap_low_frequencies
+from methods.parts.partners import other_domain_partners
 
 
 class StyleRandomization(Method):
@@ -42,17 +43,3 @@ class StyleRandomization(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}
-
-
-def other_domain_partners(domains: Tensor, generator: torch.Generator) -> Tensor:
-    """For each patch of a batch, the index of a random patch of another domain (of any, where there is only one).
-
-    Args:
-        domains: (N,) int64 on the CPU.
-
-    Returns:
-        (N,) int64.
-    """
-    allowed = domains[:, None] != domains
-    allowed[~allowed.any(1)] = True
-    return torch.multinomial(allowed.float(), 1, generator=generator).flatten()

@@ -1,6 +1,6 @@
 """Batches: which patches a step sees, and how they are cropped and turned, as pure functions of seed and step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
@@ -48,6 +48,25 @@ class BalancedSampler:
         return numpy_generator(*self._address, purpose, number).permutation(length)
 
 
+class WeightedSampler:
+    """Draws patches with given weights, each draw for itself.
+
+    Args:
+        weights: (n,) non-negative, of any sum above 0.
+        seed, purpose: the address of the draws; position k of the stream depends on them and k alone.
+    """
+
+    def __init__(self, weights: np.ndarray, seed: int, purpose: str) -> None:
+        self._until = np.cumsum(weights, dtype=np.float64) / np.sum(weights, dtype=np.float64)
+        self._address = (seed, purpose)
+
+    def draw(self, first: int, count: int) -> np.ndarray:
+        """As `BalancedSampler.draw`."""
+        positions = range(first, first + count)
+        chances = [numpy_generator(*self._address, "weighted", position).random() for position in positions]
+        return np.searchsorted(self._until, chances, side="right")
+
+
 class Batches:
     """Training batches of one pool of patches.
 
@@ -57,6 +76,7 @@ class Batches:
         domains: (n,) domain index of each.
         metadata: of each, (n,) a field.
         labels: reader of the pool's masks; None for a pool without labels, whose batches then have none.
+        weights: (n,) how often each is drawn; None for every domain equally often.
         batch_size: patches a step.
         crop: side of the square cut from each patch, in pixels; the patch size or less.
         turn: flip and rotate by right angles (the eight symmetries of the square).
@@ -70,6 +90,7 @@ class Batches:
         domains: np.ndarray,
         metadata: Metadata,
         labels: Labels | None,
+        weights: np.ndarray | None = None,
         *,
         batch_size: int,
         crop: int,
@@ -81,7 +102,9 @@ class Batches:
         self._metadata = metadata
         self._batch_size, self._crop, self._turn = batch_size, crop, turn
         self._address = (seed, purpose)
-        self._sampler = BalancedSampler(domains, seed, purpose)
+        self._sampler = (
+            BalancedSampler(domains, seed, purpose) if weights is None else WeightedSampler(weights, seed, purpose)
+        )
 
     def at(self, step: int) -> Batch:
         """The batch of a step."""
@@ -100,14 +123,14 @@ class Batches:
         return torch.from_numpy(images), labels, torch.from_numpy(self._domains[chosen]), metadata
 
 
-def ahead(batches: Batches, steps: int) -> Iterator[Batch]:
+def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
     """The batches of the steps in order, each made by a thread while the step before it is computed."""
     with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(batches.at, 0)
-        for step in range(steps):
-            batch = waiting.result()
-            if step + 1 < steps:
-                waiting = thread.submit(batches.at, step + 1)
+        coming = [thread.submit(batches.at, step) for step in steps[:1]]
+        for following in [*steps[1:], None]:
+            batch = coming.pop().result()
+            if following is not None:
+                coming.append(thread.submit(batches.at, following))
             yield batch
 
 

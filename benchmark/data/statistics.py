@@ -43,7 +43,7 @@ def _of(
     name: str, rows: NDArray[np.int64], histogram: NDArray[np.int64], store: Store, quantiles: Sequence[float]
 ) -> DomainStatistics:
     mean, std = store.band_statistics(rows)
-    counts = store.class_counts(rows)[:-1]
+    counts = store.class_counts(rows).sum(0)[:-1]
     shares = counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
     reached = histogram.cumsum(1) / histogram.sum(1, keepdims=True)
     values = [tuple(int(np.searchsorted(band, quantile)) for quantile in quantiles) for band in reached]

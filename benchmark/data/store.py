@@ -75,11 +75,11 @@ class Store:
         return mean, np.sqrt(np.maximum(variance, 1e-6))
 
     def class_counts(self, rows: np.ndarray) -> np.ndarray:
-        """Pixels (classes + 1,) int64 of each class in the masks of some rows; the last are the ignored ones.
+        """Pixels (n, classes + 1) int64 of each class in the masks of some rows; the last are the ignored ones.
 
-        These are labels, and nothing guards them: for tools that report, never for training.
+        These are labels, and nothing guards them: for tools that report, and the labelled pool of a training.
         """
-        return self._class_counts[rows].sum(0)
+        return self._class_counts[rows]
 
     def histogram(self, domain: str) -> np.ndarray:
         """Pixels (C, 256) int64 of each raw value in all stored patches of a domain (``place@time``).

@@ -3,8 +3,9 @@
 import json
 import pickle
 import tempfile
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,20 +14,23 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from benchmark import selection
 from benchmark.data.classes import slug
-from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
+from benchmark.errors import TrainingError
+from benchmark.evaluation import METRICS, Confusion, Scores, evaluate_stream, iou, named_metrics
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
+from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.tracking import Tracker
-from benchmark.training import FoldData, Stepper, evaluate_part, fitted
-from methods.base import Method
+from benchmark.training import Stepper, evaluate_part, fitted, state_of
+from methods.base import Method, Needs
 
 PANEL_PATCHES = 4
+WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,12 @@ class Outcome:
     Attributes:
         steps: of each checkpoint.
         source_val, target: scores of each checkpoint.
+        after_update: of the target, predicted once more after the method had learned from it; of the test stream only.
         selected: for each selection rule, the index of the checkpoint it takes.
         chosen: the index of the checkpoint that is the headline.
-        weights: of that checkpoint.
-        panel_rows: store rows of the patches in the picture.
-        panel: (n, S, S) predicted classes of them.
-        seconds: of training, without evaluation.
+        weights: all that the method held at that checkpoint.
+        panel_rows: store rows of the patches in the picture; their predicted classes are kept in the scores.
+        seconds: of training, without evaluation; of a method that learns from the test stream, of prediction with it.
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
         curves: (step, metrics), where they were not logged on the way.
@@ -50,11 +54,11 @@ class Outcome:
     steps: list[int]
     source_val: list[Scores]
     target: list[Scores]
+    after_update: Scores | None
     selected: dict[str, int]
     chosen: int
     weights: dict[str, Tensor]
     panel_rows: np.ndarray
-    panel: np.ndarray
     seconds: float
     images_per_second: float
     gpu_memory: int
@@ -97,6 +101,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             seed=job.seed,
             log=log,
             report=report if devices == 1 else None,
+            weights=_source_weights(tracker, experiment, job) if job.parent else None,
         )
         outcome = _launch(fabric, work) if devices > 1 else work(fabric)
         for step, curve in outcome.curves:
@@ -107,6 +112,21 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             for path in _write_artifacts(bench, job, outcome, Path(folder)):
                 run.artifact(path, str(path.parent.relative_to(folder)).strip("."))
     return metrics["target/miou"]
+
+
+def _source_weights(tracker: Tracker, experiment: str, job: Job) -> dict[str, Tensor]:
+    """The network of the source-only run that a job starts from.
+
+    Raises:
+        TrainingError: that run has not finished.
+    """
+    parent = tracker.finished(experiment).get(job.parent)
+    if parent is None:
+        raise TrainingError(
+            "the source-only run of this fold and seed, from which it starts, is not finished; run the command again"
+        )
+    state = load_file(parent.artifacts / WEIGHTS)
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 
 def _launch(fabric: Fabric, work: Callable[[Fabric], Outcome]) -> Outcome:
@@ -133,8 +153,10 @@ def train_and_score(
     seed: int,
     log: Callable[[dict[str, float], int], None] | None,
     report: Callable[[float], None] | None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Outcome:
-    """Train on a fold, then open the test's labels and score every checkpoint."""
+    """Train on a fold, from the weights of a source model or anew; then open the test's labels and score every
+    checkpoint."""
     curves: list[tuple[int, dict[str, float]]] = []
 
     def collect(metrics: dict[str, float], step: int) -> None:
@@ -142,13 +164,22 @@ def train_and_score(
 
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
-    stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log or collect)
+    stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log or collect, weights)
+    test_rows = data.parts["target_test"].rows[:: fabric.world_size]  # of several processes, those the first one sees
+    panel_rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
+    keep = panel_rows.tolist()
     with fitted(stepper, report or (lambda fraction: None)) as trained:
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
-        target = []
+        target, after_update, seconds, images = [], None, trained.seconds, trained.images
         for checkpoint in trained.checkpoints:
             trained.load(checkpoint)
-            target.append(evaluate_part(fabric, trained.method, data, "target_test"))
+            if method.needs is Needs.TEST_STREAM:
+                started = time.perf_counter()
+                scores, after_update = _stream(fabric, trained.method, data, recipe.batch_size, keep)
+                seconds, images = time.perf_counter() - started, len(data.parts["target_test"].rows)
+            else:
+                scores = evaluate_part(fabric, trained.method, data, "target_test", keep)
+            target.append(scores)
         records = [
             selection.Record(checkpoint.step, METRICS["miou"](source.total()), METRICS["miou"](test.total()))
             for checkpoint, source, test in zip(trained.checkpoints, source_val, target, strict=True)
@@ -156,33 +187,32 @@ def train_and_score(
         selected = {name: rule(records) for name, rule in selection.RULES.items()}
         chosen = selected[selection_rule(method)]
         trained.load(trained.checkpoints[chosen])
-        test_rows = data.parts["target_test"].rows
-        rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
         return Outcome(
             steps=[checkpoint.step for checkpoint in trained.checkpoints],
             source_val=source_val,
             target=target,
+            after_update=after_update,
             selected=selected,
             chosen=chosen,
-            weights={name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()},
-            panel_rows=rows,
-            panel=_predict_classes(fabric, trained.method, data, rows),
-            seconds=trained.seconds,
-            images_per_second=trained.images / trained.seconds,
+            weights={name: value.cpu().contiguous() for name, value in state_of(trained.method).items()},
+            panel_rows=panel_rows,
+            seconds=seconds,
+            images_per_second=images / seconds,
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
             curves=curves,
         )
 
 
+def _stream(
+    fabric: Fabric, method: Method, data: FoldData, batch_size: int, keep: Sequence[int]
+) -> tuple[Scores, Scores]:
+    method.eval()
+    with fabric.autocast():
+        return evaluate_stream(fabric, method.predict, method.adapt, data, "target_test", batch_size, keep)
+
+
 def _device_name(fabric: Fabric) -> str:
     return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
-
-
-@torch.inference_mode()
-def _predict_classes(fabric: Fabric, method: Method, data: FoldData, rows: np.ndarray) -> np.ndarray:
-    method.network.eval()
-    images = torch.from_numpy(data.store.read(rows)).to(fabric.device).float()
-    return method.predict(images).argmax(1).to(torch.uint8).cpu().numpy()
 
 
 def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
@@ -199,6 +229,8 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]
     for rule, selected in outcome.selected.items():
         metrics[f"selection/{rule}/target_miou"] = METRICS["miou"](outcome.target[selected].total())
+    if outcome.after_update:
+        metrics |= named_metrics("target_after_update", outcome.after_update.total())
     metrics["time/training_seconds"] = outcome.seconds
     metrics["time/images_per_second"] = outcome.images_per_second
     if outcome.gpu_memory:
@@ -222,7 +254,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
         for zone, confusion in score.confusions.items()
     }
     np.savez_compressed(folder / "confusions.npz", **matrices)
-    save_file(outcome.weights, folder / "weights.safetensors")
+    save_file(outcome.weights, folder / WEIGHTS)
     settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}
     (folder / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
@@ -236,6 +268,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
 
     rows = outcome.panel_rows
     truth = bench.store.labels_of(rows).read(rows)
-    panel = prediction_panel(bench.store.read(rows), truth, outcome.panel, bench.catalog.classes, bench.catalog.bands)
+    predicted = np.stack([chosen.kept[row] for row in rows.tolist()])
+    panel = prediction_panel(bench.store.read(rows), truth, predicted, bench.catalog.classes, bench.catalog.bands)
     panel.save(folder / "panel.png")
     return sorted(path for path in folder.rglob("*") if path.is_file())

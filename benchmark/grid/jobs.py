@@ -21,13 +21,13 @@ from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.errors import DataError, SettingsError
 from benchmark.network import build_network
+from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
 from benchmark.tracking import DatasetFact
-from benchmark.training import FoldData, Part
 from methods import registry
 from methods.base import Method, MethodError, Needs, Task, make_hyperparameters
-from protocols.base import PARTS, Fold, Protocol, fingerprint
+from protocols.base import Fold, Protocol, fingerprint
 from protocols.cutting import cut
 from protocols.files import load
 
@@ -66,6 +66,7 @@ class Job:
         seed: of all draws.
         identity: digest of everything the result depends on; the same identity, the same result.
         skip: why it cannot be run; "" if it can.
+        parent: identity of the source-only job whose weights it starts from; "" if it starts anew.
     """
 
     label: str
@@ -73,6 +74,7 @@ class Job:
     seed: int
     identity: str
     skip: str = ""
+    parent: str = ""
 
 
 class Bench:
@@ -121,8 +123,9 @@ class Bench:
         patches = self.catalog.patches.assign(domain=self.catalog.domain).set_index("id")
         cameras = cameras_of(patches)
         parts = {}
-        for part in PARTS:
-            ids = list(self.folds[name].parts[part])
+        fold = self.folds[name]
+        for part, members in ({**fold.parts, FEW: fold.few} if fold.few else fold.parts).items():
+            ids = list(members)
             rows = patches.loc[ids]
             # A zone flown at several times has one matrix a time, so that every domain's result can be told.
             zones = (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str)
@@ -132,6 +135,8 @@ class Bench:
 
     def jobs(self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = ()) -> list[Job]:
         """Every combination, seed after seed, so that a comparison cut short is complete for the first seeds.
+
+        Where a method starts from the source-only run, that one is among the jobs, before it.
 
         Args:
             labels: methods, with hyperparameters in brackets if they are not the defaults.
@@ -147,6 +152,8 @@ class Bench:
                 f"{self.protocol.name} has no fold {', '.join(unknown)}; it has {', '.join(self.folds)}"
             )
         wanted = dict.fromkeys(canonical_label(label) for label in labels)
+        if any(parse_label(label)[0].needs.starts_from_source for label in wanted):
+            wanted = dict.fromkeys([control_label(), *wanted])
         return [self._job(label, fold, seed) for seed in seeds for fold in (folds or self.folds) for label in wanted]
 
     @cached_property
@@ -178,19 +185,27 @@ class Bench:
 
     def _job(self, label: str, fold: str, seed: int) -> Job:
         method, hyperparameters = parse_label(label)
-        content = self._shared | {
-            "fold": fold,
-            "method": label.partition("[")[0],
-            "method_digest": registry.code_digest(method),
-            "hyperparameters": asdict(hyperparameters),
-            "seed": seed,
-        }
-        return Job(label, fold, seed, _digest(content)[:16], self._reason_to_skip(method, self.folds[fold]))
+        parent = self._job(control_label(), fold, seed).identity if method.needs.starts_from_source else ""
+        content = (
+            self._shared
+            | {
+                "fold": fold,
+                "method": label.partition("[")[0],
+                "method_digest": registry.code_digest(method),
+                "hyperparameters": asdict(hyperparameters),
+                "seed": seed,
+            }
+            | ({"parent": parent} if parent else {})
+        )
+        skip = self._reason_to_skip(method, self.folds[fold])
+        return Job(label, fold, seed, _digest(content)[:16], skip, parent)
 
     def _reason_to_skip(self, method: type[Method], fold: Fold) -> str:
         adapt = list(fold.parts["target_adapt"])
         if method.needs.sees_target and not adapt:
             return f"needs {method.needs.value}, and the protocol has no target_adapt part"
+        if method.needs is Needs.FEW_TARGET_LABELS and not fold.few:
+            return f"needs {method.needs.value}, and the protocol sets none aside"
         if method.needs is Needs.TARGET_LABELS:
             masks = self.catalog.patches.set_index("id").loc[adapt, "mask"]
             if (masks == "").any():
@@ -260,12 +275,19 @@ def canonical_label(label: str) -> str:
     return label.partition("[")[0] + (f"[{','.join(changed)}]" if changed else "")
 
 
+@cache
+def control_label() -> str:
+    """The name of the method that all others are compared with, and some start from."""
+    return next(name for name, method in registry.available().items() if method.is_control)
+
+
 def selection_rule(method: type[Method]) -> str:
     """The rule that chooses the headline's checkpoint.
 
-    For a bound it is the last step: source validation says nothing of a network trained on the target.
+    For a bound it is the last step: source validation says nothing of a network trained on the target. So it is for a
+    method that starts from the source model, since it has no source data to validate on.
     """
-    return "last-step" if method.needs.is_bound else DEFAULT_RULE
+    return "last-step" if method.needs.is_bound or method.needs.starts_from_source else DEFAULT_RULE
 
 
 @cache

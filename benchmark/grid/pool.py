@@ -83,6 +83,7 @@ def run_all(
     """Run jobs, in this process for one worker, else in as many processes.
 
     Args:
+        jobs: those that others start from come before them.
         on_progress: takes a job and the share of its training that is done.
         on_end: takes each job's end as it comes.
     """
@@ -96,8 +97,8 @@ def run_all(
     try:
         while waiting or any(worker.job for worker in pool):
             for worker in pool:
-                if worker.job is None and waiting:
-                    worker.give(waiting.popleft())
+                if worker.job is None and (following := _next(waiting, [busy.job for busy in pool if busy.job])):
+                    worker.give(following)
             busy = {worker.connection: worker for worker in pool if worker.job}
             for ready in wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
@@ -111,6 +112,16 @@ def run_all(
     finally:
         for worker in pool:
             worker.stop()
+
+
+def _next(waiting: deque[Job], busy: Sequence[Job]) -> Job | None:
+    """Take the first job that does not start from one which is still waited for; None if there is none."""
+    awaited = {job.identity for job in (*waiting, *busy)}
+    for job in waiting:
+        if job.parent not in awaited:
+            waiting.remove(job)
+            return job
+    return None
 
 
 class _Worker:

@@ -84,7 +84,7 @@ def _of_tables(
     means, stds = shift.moment_gap(*moments[0], *moments[1])
     xy = [side[["x", "y"]].to_numpy() for side in (source, target)]
     values = {
-        "prior_js": shift.prior_divergence(*(bench.store.class_counts(chosen)[:-1] for chosen in rows)),
+        "prior_js": shift.prior_divergence(*(bench.store.class_counts(chosen).sum(0)[:-1] for chosen in rows)),
         "mean_gap": float(np.abs(means).mean()),
         "std_gap": float(np.abs(stds).mean()),
         "day_gap": shift.day_of_year_gap(source["date"], target["date"]),

@@ -1,4 +1,4 @@
-"""Entropy of per-pixel class probabilities, normalised so that it does not depend on the number of classes."""
+"""Entropy of per-pixel class probabilities: normalised, so that it does not depend on their number, and in nats."""
 
 import math
 
@@ -21,3 +21,9 @@ def self_information(logits: Tensor) -> Tensor:
 def normalized_entropy(logits: Tensor) -> Tensor:
     """Entropy of each pixel over its largest possible value, ln C: (N, C, H, W) -> (N, H, W) (Vu et al., eq. 2)."""
     return self_information(logits).sum(1)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of each pixel in nats, from 0 to ln C: (N, C, H, W) -> (N, H, W)."""
+    log_probabilities = logits.log_softmax(1)
+    return -(log_probabilities.exp() * log_probabilities).sum(1)

@@ -45,6 +45,10 @@ class Metadata:
         """That of some patches: int64 positions, or a slice."""
         return Metadata(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
+    def joined(self, other: "Metadata") -> "Metadata":
+        """That of both, one behind the other."""
+        return Metadata(**{f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)})
+
     def to(self, device: torch.device) -> "Metadata":
         """The same on another device."""
         return Metadata(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
@@ -112,6 +116,23 @@ def coordinate_encoding(x: Tensor, y: Tensor) -> Tensor:
     frequencies = 1e4 ** (-torch.arange(64, device=x.device, dtype=x.dtype) / 64)
     blocks = [_waves(x - CENTRE[0], frequencies), _waves(y - CENTRE[1], frequencies)]
     return torch.cat(blocks, 1).nan_to_num(0.0).float()
+
+
+def domain_index(metadata: Metadata) -> Tensor:
+    """When and where a patch was taken as a point of a continuous domain, each number of the order of 1.
+
+    Sin and cos of the day of the year (January 1st at 0 turns; all months as long as the longest), then x and y from
+    the middle of EPSG:2154 in half extents of France.
+
+    Args:
+        metadata: of N patches.
+
+    Returns:
+        (N, 4) float32, NaN where unknown.
+    """
+    turns = (metadata.month - 1 + (metadata.day - 1) / 31) / 12
+    place = torch.stack((metadata.x - CENTRE[0], metadata.y - CENTRE[1]), 1) / (LONGEST / 4)
+    return torch.cat((_waves(turns, 2 * math.pi), place), 1)
 
 
 def _waves(values: Tensor, frequencies: Tensor | float) -> Tensor:

@@ -11,10 +11,10 @@ from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
 from benchmark.network import NetworkSettings
+from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
-from benchmark.training import FoldData, Part
 from methods.base import Task
-from protocols.base import PARTS, Protocol
+from protocols.base import Protocol, Split
 from protocols.cutting import cut
 
 WORLD = World(places=2, times=2, zones=4, zone_side=1, patch_size=32)
@@ -48,7 +48,7 @@ def protocol_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("protocol") / "tiny.toml"
     path.write_text(
         'name = "tiny"\nversion = 1\ndataset = "world"\ntitle = "A tiny split"\ndescription = "Times."\n'
-        'confounds = "Nothing."\nhold_out = ["time"]\n'
+        'confounds = "Nothing."\nhold_out = ["time"]\n[split]\nfew = 1\n'
     )
     return path
 
@@ -56,11 +56,12 @@ def protocol_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(catalog: Catalog, store: Store) -> FoldData:
     """The first fold of leaving times out."""
-    fold = cut(Protocol("tiny", 1, "world", "t", "d", "c", hold_out=("time",)), catalog.patches)[0]
+    protocol = Protocol("tiny", 1, "world", "t", "d", "c", hold_out=("time",), split=Split(few=1))
+    fold = cut(protocol, catalog.patches)[0]
     patches = catalog.patches.assign(domain=catalog.domain).set_index("id")
     parts = {}
-    for part in PARTS:
-        rows = patches.loc[list(fold.parts[part])]
+    for part, ids in {**fold.parts, FEW: fold.few}.items():
+        rows = patches.loc[list(ids)]
         parts[part] = Part(
             store.rows(list(rows.index)),
             rows["domain"].to_numpy(dtype=str),

@@ -6,7 +6,17 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
-from benchmark.evaluation import evaluate, f1, iou, miou, miou_flair_challenge, miou_flair_main, overall_accuracy
+from benchmark.evaluation import (
+    arrival,
+    evaluate,
+    evaluate_stream,
+    f1,
+    iou,
+    miou,
+    miou_flair_challenge,
+    miou_flair_main,
+    overall_accuracy,
+)
 
 
 @pytest.fixture
@@ -39,17 +49,21 @@ def test_nothing_valid_gives_nan():
     assert np.isnan([miou(confusion), overall_accuracy(confusion), f1(confusion)]).all()
 
 
+def _by_brightness(batch):
+    """The brightness of the first band says the class."""
+    classes = 12
+    choice = (batch.images[:, 0].long() % classes).unsqueeze(1)
+    return torch.zeros(len(batch.images), classes, *batch.images.shape[-2:]).scatter_(1, choice, 5.0)
+
+
 def test_evaluation_counts_every_pixel_once_by_zone(data):
     part, classes = data.parts["target_test"], len(data.task.classes)
     labels = data.store.labels_of(part.rows)
 
-    def predict(images):  # the brightness of the first band says the class
-        choice = (images[:, 0].long() % classes).unsqueeze(1)
-        return torch.zeros(len(images), classes, *images.shape[-2:]).scatter_(1, choice, 5.0)
-
-    scores = evaluate(
-        Fabric(accelerator="cpu", devices=1), predict, data.store, part.rows, labels, part.zones, classes, batch_size=3
-    )
+    kept = part.rows[[0, -1]].tolist()
+    scores = evaluate(Fabric(accelerator="cpu", devices=1), _by_brightness, data, "target_test", 3, kept)
+    assert list(scores.kept) == kept
+    assert np.array_equal(scores.kept[kept[1]], data.store.read(part.rows[[-1]])[0, 0] % classes)
     assert set(scores.confusions) == set(part.zones)
     for zone, confusion in scores.confusions.items():
         rows = part.rows[part.zones == zone]
@@ -59,3 +73,34 @@ def test_evaluation_counts_every_pixel_once_by_zone(data):
         np.testing.assert_array_equal(confusion[:-1], expected)
         np.testing.assert_array_equal(confusion[-1], np.bincount(predicted[~valid], minlength=classes))
     assert scores.total().sum() == labels.read(part.rows).size
+
+
+def test_a_stream_comes_once_in_the_order_of_date_and_zone(data):
+    part, seen = data.parts["target_test"], []
+    evaluate_stream(
+        Fabric(accelerator="cpu", devices=1), _by_brightness, lambda batch: seen.append(batch.images), data,
+        "target_test", 3,
+    )  # fmt: skip
+    order = arrival(part)
+    assert [len(images) for images in seen][:-1] == [3] * (len(seen) - 1)
+    assert np.array_equal(torch.cat(seen).numpy(), data.store.read(part.rows[order]))
+    days = [getattr(part.metadata, name).numpy()[order] for name in ("year", "month", "day")]
+    arrived = list(zip(*days, part.zones[order], strict=True))
+    assert arrived == sorted(arrived) and sorted(order) == list(range(len(part.rows)))
+
+
+def test_what_is_predicted_before_and_after_learning_is_not_confused(data):
+    """A method that knows only how often it has learned says so: the first batch is predicted as class 0, then 1."""
+    classes, learned = len(data.task.classes), []
+
+    def predict(batch):
+        logits = torch.zeros(len(batch.images), classes, *batch.images.shape[-2:])
+        logits[:, len(learned)] = 1
+        return logits
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    before, after = evaluate_stream(fabric, predict, learned.append, data, "target_test", 2)
+    patches, pixels = len(data.parts["target_test"].rows), data.store.size**2
+    batches = [min(2, patches - start) * pixels for start in range(0, patches, 2)]
+    assert before.total().sum(0).tolist()[: len(batches) + 1] == [*batches, 0]
+    assert after.total().sum(0).tolist()[: len(batches) + 1] == [0, *batches]

@@ -41,16 +41,22 @@ def test_weights_depend_on_the_seed_alone():
     assert any(not torch.equal(value, _build(seed=1).state_dict()[name]) for name, value in first.items())
 
 
-def test_a_stage_can_be_perturbed_in_training_only():
-    network = _build()
-    seen = []
+def test_every_stage_can_be_changed():
+    network = _build().eval()
+    images = torch.rand(2, 5, 16, 16)
+    plain, seen = network(images), []
     network.perturbation = lambda stage, features: seen.append(stage) or features * 0
-    network.train()
-    changed = network(torch.rand(2, 5, 16, 16))
+    changed = network(images)
     assert seen == list(network.stages) and len(seen) == 2
-    network.eval()
-    assert len(seen) == 2 and not torch.equal(network(torch.rand(2, 5, 16, 16)), changed)
-    assert len(seen) == 2
+    assert not torch.equal(plain, changed)
+
+
+def test_the_deepest_features_come_with_the_logits():
+    network = _build().eval()
+    images = torch.rand(2, 5, 18, 16) * 255
+    logits, features = network(images, return_features=True)
+    assert torch.equal(logits, network(images)) and logits.shape[-2:] == (18, 16)
+    assert features.shape == (2, network.model.encoder.out_channels[-1], 5, 4)  # padded to 20 x 16, and a quarter of it
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])

@@ -44,6 +44,7 @@ class TinyNetwork(nn.Module):
         self.model.segmentation_head = nn.Conv2d(6, 3, kernel_size=1)
         self.stages = {"stage1": self.model.encoder["layer1"], "stage2": self.model.encoder["layer2"]}
         self.perturbation: Callable[[str, torch.Tensor], torch.Tensor] | None = None
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), 128.0))
 
     def forward(self, images: torch.Tensor, return_features: bool = False) -> Any:
         features = (images - 128) / 64

@@ -5,7 +5,7 @@ import torch
 
 from methods.base import Progress
 from methods.parts.fourier import swap_low_frequencies
-from methods.style_randomization import StyleRandomization, other_domain_partners
+from methods.style_randomization import StyleRandomization
 
 
 @pytest.mark.parametrize(("share", "key"), [(0.01, "0p01"), (0.05, "0p05"), (0.09, "0p09"), (0.1, "0p1")])
@@ -39,15 +39,3 @@ def test_about_a_share_of_the_images_is_changed(network, task, source):
         images = method.augment(source, None, method.progress)[0].images
         changed += int((images != source.images).flatten(1).any(1).sum())
     assert 60 < changed < 140  # of 400
-
-
-def test_partners_come_from_other_domains():
-    domains = torch.tensor([0, 0, 0, 1, 2])
-    for seed in range(20):
-        partners = other_domain_partners(domains, torch.Generator().manual_seed(seed))
-        assert (domains[partners] != domains).all()
-
-
-def test_with_one_domain_any_image_is_a_partner():
-    partners = other_domain_partners(torch.zeros(5, dtype=torch.int64), torch.Generator().manual_seed(0))
-    assert partners.shape == (5,)

@@ -82,7 +82,7 @@ def test_a_pool_without_labels_gives_none(store):
 
 def test_making_batches_ahead_changes_nothing(store):
     batches = _batches(store, np.arange(8))
-    for step, batch in enumerate(ahead(batches, 5)):
+    for step, batch in enumerate(ahead(batches, range(5))):
         expected = batches.at(step)
         assert all(torch.equal(a, b) for a, b in zip(batch[:3], expected[:3], strict=True))
         assert torch.equal(batch[3].x, expected[3].x)
@@ -100,4 +100,4 @@ def test_an_error_while_making_a_batch_is_not_lost(store):
     settings = {"batch_size": 4, "crop": 8, "turn": True, "seed": 0, "purpose": "x"}
     batches = Batches(store, rows, np.zeros(4, int), Metadata.unknown(4), allowed, **settings)
     with pytest.raises(PermissionError):
-        next(ahead(batches, 3))
+        next(ahead(batches, range(3)))

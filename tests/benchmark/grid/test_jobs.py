@@ -9,7 +9,7 @@ from benchmark.data.datasets import open_catalog
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.jobs import Bench, canonical_label, parse_label
 from methods import registry
-from methods.base import MethodError
+from methods.base import MethodError, Needs
 
 
 def _identity(bench, label="source-only", fold="2019", seed=0):
@@ -49,12 +49,33 @@ def test_a_default_written_out_is_the_default(bench):
 
 def test_a_method_that_needs_target_images_is_skipped_where_there_are_none(plan, protocol_file, tmp_path):
     protocol = tmp_path / "blind.toml"
-    text = Path(protocol_file).read_text().replace('hold_out = ["time"]', "")
-    protocol.write_text(text + '[split]\nadapt_share = 0.0\n[[fold]]\nname = "t"\ntarget = {place = ["D901"]}\n')
+    text = Path(protocol_file).read_text().replace('hold_out = ["time"]', "").replace("few = 1", "adapt_share = 0.0")
+    protocol.write_text(text + '[[fold]]\nname = "t"\ntarget = {place = ["D901"]}\n')
     bench = Bench(replace(plan, protocol=str(protocol)))
-    reasons = {job.label: job.skip for job in bench.jobs(["source-only", "entropy-minimization", "oracle"], [0])}
+    labels = ["source-only", "entropy-minimization", "oracle", "few-target-labels"]
+    reasons = {job.label: job.skip for job in bench.jobs(labels, [0])}
+    assert "sets none aside" in reasons["few-target-labels"]
     assert reasons["source-only"] == ""
     assert "no target_adapt part" in reasons["entropy-minimization"] and "no target_adapt part" in reasons["oracle"]
+
+
+def test_a_method_that_starts_from_the_source_brings_the_control_and_comes_after_it(bench):
+    jobs = bench.jobs(["tent", "oracle"], [0, 1])
+    assert [job.label for job in jobs] == ["source-only", "tent", "oracle"] * 4
+    parents = [job.parent for job in jobs if job.label == "tent"]
+    assert parents == [job.identity for job in jobs if job.label == "source-only"]
+    assert not any(job.parent for job in jobs if job.label != "tent")
+
+
+def test_a_few_labels_are_a_part_of_their_own(bench):
+    data = bench.fold_data("2020")
+    few, adapt = data.parts["few"], data.parts["target_adapt"]
+    assert len(few.rows) == 1 and set(few.rows) < set(adapt.rows)
+    pool = data.labelled(Needs.FEW_TARGET_LABELS)
+    assert pool.rows.tolist() == [*data.parts["source_train"].rows, *few.rows]
+    assert len(pool.metadata.x) == len(pool.rows)
+    domains = data.task_of(Needs.FEW_TARGET_LABELS).domains
+    assert domains == tuple(sorted({"D901@2019", "D902@2019", str(few.domains[0])})) and few.domains[0].endswith("2020")
 
 
 def test_the_oracle_is_skipped_where_target_images_have_no_masks(bench, monkeypatch):

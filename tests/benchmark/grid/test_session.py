@@ -52,6 +52,27 @@ def test_a_failed_job_says_why_and_the_rest_goes_on(session, ended):
     assert record.status == "FAILED" and "no idea" in (record.error or "")
 
 
+def test_what_starts_from_the_source_run_has_its_weights_and_waits_for_it(session, ended):
+    """Nothing is learned at a rate of 0, so that the prediction is the source model's with other statistics."""
+    jobs = session.bench.jobs(["tent[learning_rate=0]", "batch-norm-adaptation[prior=0]"], [0], ["2020"])
+    ends = []
+    session.run(jobs[1:], 1, lambda job, share: None, ends.append)
+    assert [end.error for end in ends] == ["", ""]
+    records = session.tracker.finished(session.experiment)
+    source, tent, statistics = (records[job.identity] for job in jobs)
+    own, same, before = (record.metrics["target/miou"] for record in (tent, statistics, source))
+    assert own == pytest.approx(same, abs=2e-3)  # the one has the biased variance, the other not
+    assert abs(own - before) > 1e-2
+    assert tent.metrics["target_after_update/miou"] == tent.metrics["target/miou"]
+    assert tent.facts["rule"] == "last-step" and tent.metrics["selected/step"] == 0
+    weights = [load_file(record.artifacts / "weights.safetensors") for record in (source, tent)]
+    name = "network.model.segmentation_head.0.weight"
+    assert np.array_equal(weights[0][name], weights[1][name])
+    (_, orphan) = session.bench.jobs(["tent"], [7], ["2020"])
+    session.run([orphan], 1, lambda job, share: None, ends.append)
+    assert "the source-only run of this fold and seed" in ends[-1].error
+
+
 def test_a_finished_job_is_not_run_again_and_a_failed_one_is(session, ended):
     jobs, _ = ended
     assert session.left(jobs) == [jobs[-1]]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.parts.metadata import Metadata, coordinate_encoding, flair_vector
+from methods.parts.metadata import Metadata, coordinate_encoding, domain_index, flair_vector
 
 PLACE, ALTITUDE, CAMERA, YEAR, MONTH, DAY, TIME = (
     slice(0, 32),
@@ -141,3 +141,30 @@ def test_other_years_are_no_known_year(patches):
     assert vector[:, YEAR].tolist() == [[1, 0, 0, 0], [0, 0, 0, 0]]
     other = flair_vector(replace(patches, uce=torch.tensor([1.0, 0.0])), published=False)
     assert other[:, CAMERA].tolist() == [[1, 0], [0, 1]]
+
+
+def test_the_domain_index(patches):
+    """April 12th: 3 + 11/31 twelfths of a turn. x and y: metres from the middle over half a million."""
+    turn = 2 * math.pi * (3 + 11 / 31) / 12
+    place = [(600_000 - 489_353.59) / 500_000, (6_600_000 - 6_587_552.2) / 500_000]
+    index = domain_index(patches)
+    assert index.shape == (2, 4) and index.dtype == torch.float32
+    torch.testing.assert_close(index[0], torch.tensor([math.sin(turn), math.cos(turn), *place]), atol=1e-5, rtol=0)
+
+
+def test_the_domain_index_runs_through_the_year(patches):
+    new_year, eve = (
+        domain_index(replace(patches, month=torch.full((2,), month), day=torch.full((2,), day)))[0, :2]
+        for month, day in ((1.0, 1.0), (12.0, 31.0))
+    )
+    assert new_year.tolist() == [0, 1] and (new_year - eve).norm() < 0.02, "a day before"
+
+
+def test_what_is_unknown_of_a_domain_index(patches, nothing):
+    assert domain_index(nothing).isnan().all()
+    unknown = torch.full((2,), math.nan)
+    for name, columns in {"month": [0, 1], "day": [0, 1], "x": [2], "y": [3]}.items():
+        index = domain_index(replace(patches, **{name: unknown}))
+        assert index[0].isnan().nonzero().flatten().tolist() == columns, name
+    others = dict.fromkeys(("z", "year", "minute", "uce"), unknown)
+    assert domain_index(replace(patches, **others)).equal(domain_index(patches))

@@ -1,0 +1,31 @@
+"""``landshift check``: whether a method keeps the contract, before hours are spent on it."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+
+def check(options: argparse.Namespace) -> int:
+    """One table a method; the status is 1 where a check fails."""
+    import torch
+
+    from benchmark.conformance import Ground, check_method
+    from benchmark.grid.jobs import control_label, parse_label
+    from benchmark.terminal import FileBar, print_rows
+    from methods.registry import available, find
+
+    torch.set_num_threads(1)  # sums in another order are other bits
+    failed = 0
+    parsed = {label: parse_label(label) for label in options.method or available()}
+    with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder:
+        ground = Ground(Path(folder), find(control_label()))
+        for label, (method, hyperparameters) in parsed.items():
+            with FileBar(f"checking {label}") as bar:
+                results = check_method(method, hyperparameters, ground, bar)
+            print(f"{label} (sees {method.needs.value})")
+            rows = [(result.check, result.status, result.why) for result in results]
+            print_rows(("check", "", "why, or what was measured"), rows, texts=True)
+            wrong = [result.check for result in results if result.status == "fail"]
+            failed += len(wrong)
+            print(f"{label}: {f'{len(wrong)} checks fail: ' + ', '.join(wrong) if wrong else 'keeps the contract'}\n")
+    return 1 if failed else 0

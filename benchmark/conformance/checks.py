@@ -1,0 +1,238 @@
+"""The checks: each returns what it measured or nothing, or raises `Failed` or `NotApplicable` with the reason.
+
+A check never looks at what the method is called, only at what it declares.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from benchmark.conformance.ground import STEPS, train
+from benchmark.conformance.subject import Subject, first_batches, predict_of, work
+from benchmark.conformance.world import CLASSES
+from benchmark.pools import batches_of
+from benchmark.training import Stepper, load_state, state_of
+from methods.base import IGNORE, Method, Needs, Progress
+
+
+class Failed(Exception):  # noqa: N818 - the outcome of a check, as the table words it
+    """What does not keep the contract."""
+
+
+class NotApplicable(Exception):  # noqa: N818
+    """Why a check says nothing of this method."""
+
+
+def losses_are_finite(subject: Subject) -> None:
+    logged: dict[str, float] = {}
+    subject.trained(log=lambda metrics, step: logged.update(metrics))  # the engine raises where one is not
+    if not logged and subject.method.needs is not Needs.TEST_STREAM:
+        raise Failed("no loss came back")
+
+
+def trains_what_it_says(subject: Subject) -> str:
+    old, new = _unwrapped(subject.stepper().method), _unwrapped(subject.reference.method)
+    moved = {name for name, value in old.items() if not torch.equal(value, new[name])}
+    meant = {name for name, value in old.items() if value.requires_grad}
+    if still := sorted(meant - moved):
+        raise Failed(f"{len(still)} of {len(meant)} weights that require a gradient do not move, such as {still[0]}")
+    if strange := sorted(name for name in moved - meant if name.startswith("network.")):
+        raise Failed(f"{len(strange)} frozen weights of the network move, such as {strange[0]}")
+    return f"{len(meant)} tensors of weights"
+
+
+def same_seed_same_bits(subject: Subject) -> None:
+    first = _state(subject.reference)
+    torch.rand(7)  # what was drawn before must not matter
+    _require_equal(first, _state(subject.trained()), "two trainings with one seed differ")
+
+
+def resumes_to_the_bit(subject: Subject) -> None:
+    if subject.method.needs is Needs.TEST_STREAM:
+        raise NotApplicable("it is not trained; the stream comes once")
+    middle = subject.stepper()
+    batches = batches_of(middle.fabric, middle.method, middle.data, middle.recipe, 0)
+    for step in range(STEPS // 2):
+        middle.step(*next(batches), Progress(step, STEPS))
+    again = subject.stepper()
+    again.load(middle.state())
+    train(again, first=STEPS // 2)
+    _require_equal(
+        _state(subject.reference), _state(again), "a training resumed in the middle differs from the unbroken one"
+    )
+
+
+def target_labels_change_nothing(subject: Subject) -> None:
+    blind = _state(subject.trained(subject.ground.blind(subject.method.needs)))
+    _require_equal(_state(subject.reference), blind, "with noise for the hidden target masks, what is learned differs")
+
+
+def neutral_is_source_only(subject: Subject) -> str:
+    neutral = {
+        item.name: item.metadata["neutral"]
+        for item in fields(subject.method.Hyperparameters)
+        if item.metadata.get("neutral") is not None
+    }
+    if not neutral:
+        raise NotApplicable("it declares no neutral value of a hyperparameter")
+    if not subject.method.needs.trains_on_labels:
+        raise NotApplicable("it does not train on the source")
+    changed = replace(subject.hyperparameters or subject.method.Hyperparameters(), **neutral)
+    mine = _unwrapped(subject.trained(hyperparameters=changed).method)
+    control = _unwrapped(subject.ground.source_only.method)
+    names = sorted(set(mine) & set(control))
+    worst = max(float((mine[name] - control[name]).detach().abs().max()) for name in names)
+    if worst > 1e-6:
+        raise Failed(f"at {neutral} the network's weights differ from source-only's by {worst:.1e}")
+    return ", ".join(f"{name}={value}" for name, value in neutral.items())
+
+
+def batch_of_one(subject: Subject) -> None:
+    _require_finite(subject.learn_from(subject.images[:1], _labels(1)))
+
+
+def odd_sizes(subject: Subject) -> None:
+    images, labels = subject.images.repeat(1, 1, 2, 2), _labels(4).repeat(1, 2, 2)
+    _require_finite(subject.learn_from(images[..., :45, :51], labels[:, :45, :51]))
+
+
+def a_batch_without_some_class(subject: Subject) -> None:
+    _require_finite(subject.learn_from(subject.images, _labels(4) % 2))
+
+
+def all_pixels_ignored(subject: Subject) -> None:
+    _require_finite(subject.learn_from(subject.images, torch.full_like(_labels(4), IGNORE)))
+
+
+def one_source_domain(subject: Subject) -> None:
+    data = subject.ground.data
+    part = data.parts["source_train"]
+    single = part.take(np.flatnonzero(part.domains == part.domains[0]))
+    _require_finite(subject.trained(replace(data, parts=data.parts | {"source_train": single})))
+
+
+def batches_stay_as_they_are(subject: Subject) -> None:
+    stepper = subject.stepper()
+    batches = first_batches(stepper)
+    before = copy.deepcopy(batches)
+    work(stepper, batches)
+    for now, then in zip(batches, before, strict=True):
+        for name in ("images", "labels", "domains") if now is not None else ():
+            if hasattr(now, name) and not torch.equal(getattr(now, name), getattr(then, name)):
+                raise Failed(f"a step changes the {name} of the batch it is given")
+
+
+def predicts_each_patch_by_itself(subject: Subject) -> None:
+    method = subject.reference.method
+    together = predict_of(method, subject.images)
+    if together.shape != (4, CLASSES, *subject.images.shape[-2:]) or not torch.isfinite(together).all():
+        raise Failed(f"predict() gives {tuple(together.shape)}, or numbers that are not finite")
+    alone = torch.cat([predict_of(method, image[None]) for image in subject.images])
+    alike = torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
+    if method.depends_on_batch:
+        raise NotApplicable(
+            "it says that a prediction depends on the rest of the batch" + (", yet none does" if alike else "")
+        )
+    if not alike:
+        raise Failed("a prediction depends on the rest of the batch, and the method does not say so (depends_on_batch)")
+
+
+def mixed_precision(subject: Subject) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    _require_finite(subject.trained(fabric=fabric))
+
+
+def survives_saving(subject: Subject) -> None:
+    fresh = subject.stepper().method
+    load_state(fresh, state_of(subject.reference.method))
+    if not torch.equal(predict_of(subject.reference.method, subject.images), predict_of(fresh, subject.images)):
+        raise Failed("what is predicted differs after the state was saved and loaded: keep it in modules and buffers")
+
+
+def costs(subject: Subject) -> str:
+    mine, control = subject.stepper(), Subject(subject.ground.control, None, subject.ground).stepper()
+    pairs = [(_seconds(mine), _seconds(control)) for _ in range(9)]
+    ratio = float(np.median([one / other for one, other in pairs[1:]]))  # the first warms up
+    memory = _kept_for_backward(mine) / _kept_for_backward(control)
+    return f"{ratio:.1f} times the time and {memory:.1f} times the activations of a source-only step"
+
+
+def _seconds(stepper: Stepper) -> float:
+    batches = first_batches(stepper)
+    started = time.perf_counter()
+    work(stepper, batches)
+    return time.perf_counter() - started
+
+
+def _kept_for_backward(stepper: Stepper) -> int:
+    """Bytes that autograd keeps in a step."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        work(stepper, first_batches(stepper))
+    return sum(kept.values())
+
+
+CHECKS: dict[str, Callable[[Subject], str | None]] = {
+    "losses are finite": losses_are_finite,
+    "what it means to train moves, nothing else": trains_what_it_says,
+    "the same seed gives the same bits": same_seed_same_bits,
+    "resumed in the middle, the same bits": resumes_to_the_bit,
+    "noise for target labels changes nothing": target_labels_change_nothing,
+    "with its weight at zero it is source-only": neutral_is_source_only,
+    "batch of one": batch_of_one,
+    "odd image sizes": odd_sizes,
+    "a batch without some class": a_batch_without_some_class,
+    "one source domain": one_source_domain,
+    "all pixels ignored": all_pixels_ignored,
+    "batches are left as they are": batches_stay_as_they_are,
+    "each patch is predicted by itself": predicts_each_patch_by_itself,
+    "mixed precision": mixed_precision,
+    "state survives saving and loading": survives_saving,
+    "time and memory of a step": costs,
+}
+
+
+def _labels(count: int) -> Tensor:
+    """(count, 32, 32) stripes of all classes."""
+    return (torch.arange(32).expand(count, 32, 32) // 2 % CLASSES).clone()
+
+
+def _state(stepper: Stepper) -> dict[str, Tensor]:
+    return state_of(stepper.method)
+
+
+def _unwrapped(method: Method) -> dict[str, Tensor]:
+    """Parameters by their names in the bare method, whatever wraps its modules for the device."""
+    return {
+        name.replace("_forward_module.", "").replace("_original_module.", ""): value
+        for name, value in method.named_parameters()
+    }
+
+
+def _require_equal(one: dict[str, Tensor], other: dict[str, Tensor], message: str) -> None:
+    different = [name for name in one if not torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True)]
+    if different:
+        raise Failed(f"{message} in {len(different)} of {len(one)} tensors, such as {different[0]}")
+
+
+def _require_finite(stepper: Stepper) -> None:
+    """Weights and predictions; a buffer may hold what stands for nothing."""
+    for name, value in stepper.method.named_parameters():
+        if not torch.isfinite(value).all():
+            raise Failed(f"{name} is not finite afterwards")
+    batch = first_batches(stepper)
+    images = (batch[1] or batch[0]).images  # type: ignore[union-attr]
+    if not torch.isfinite(predict_of(stepper.method, images)).all():
+        raise Failed("what is predicted is not finite afterwards")

@@ -1,0 +1,95 @@
+"""What the checks of all methods stand on: a small world and a source model."""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from benchmark.conformance.world import open_world
+from benchmark.evaluation import evaluate_stream
+from benchmark.network import NetworkSettings
+from benchmark.pools import FEW, FoldData, batches_of
+from benchmark.recipe import Recipe
+from benchmark.training import Stepper, state_of
+from methods.base import Method, Needs, Progress
+
+STEPS = 4
+RECIPE = Recipe(
+    network=NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8)),
+    steps=STEPS,
+    batch_size=4,
+    crop=32,
+    checkpoints=2,
+    learning_rate=1e-2,
+)
+
+
+class Ground:
+    """What the checks of all methods stand on: the world, with and without its target masks, and a source model.
+
+    Args:
+        folder: where the worlds are written.
+        control: source-only, which others are compared with and some start from.
+    """
+
+    def __init__(self, folder: Path, control: type[Method]) -> None:
+        self._folder, self._worlds = folder, dict[str, FoldData]()
+        self.control = control
+        self.fabric = Fabric(accelerator="cpu", devices=1)
+
+    @property
+    def data(self) -> FoldData:
+        """The world as it is."""
+        return self._open("plain", set(), set())
+
+    def blind(self, needs: Needs) -> FoldData:
+        """The same, with noise for every target mask that a method with these needs may not see."""
+        if needs is Needs.TARGET_LABELS:
+            return self._open("blind on the test", {"target_test"}, set())
+        shown = {FEW} if needs is Needs.FEW_TARGET_LABELS else set()
+        return self._open(f"blind but {sorted(shown)}", {"target_adapt", "target_test"}, shown)
+
+    def _open(self, name: str, hidden: set[str], shown: set[str]) -> FoldData:
+        if name not in self._worlds:
+            self._worlds[name] = open_world(self._folder / name, hidden, shown)
+        return self._worlds[name]
+
+    @cached_property
+    def source_only(self) -> Stepper:
+        """The control after the training that every method gets here."""
+        return train(Stepper(self.fabric, self.control, None, self.data, RECIPE, 0, ignore))
+
+    @cached_property
+    def source_weights(self) -> dict[str, Tensor]:
+        """The control's network after a longer one: what learns from predictions needs some that are sure."""
+        recipe = replace(RECIPE, steps=100)
+        state = state_of(train(Stepper(self.fabric, self.control, None, self.data, recipe, 0, ignore)).method)
+        return {name.removeprefix("network."): value for name, value in state.items()}
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Four test patches (4, C, H, W)."""
+        return torch.from_numpy(self.data.store.read(self.data.parts["target_test"].rows[:4])).float()
+
+
+def train(stepper: Stepper, first: int = 0) -> Stepper:
+    """The method after a training, or after the test stream where that is what it learns from."""
+    method = stepper.method
+    if method.needs is Needs.TEST_STREAM:
+        method.eval()
+        with stepper.fabric.autocast():
+            evaluate_stream(stepper.fabric, method.predict, method.adapt, stepper.data, "target_test", 4)
+        return stepper
+    batches = batches_of(stepper.fabric, method, stepper.data, stepper.recipe, 0, first)
+    for step, (source, target) in enumerate(batches, first):
+        stepper.step(source, target, Progress(step, stepper.recipe.steps))
+    stepper.losses.flush()
+    method.eval()
+    return stepper
+
+
+def ignore(metrics: dict[str, float], step: int) -> None:
+    pass

@@ -1,0 +1,84 @@
+"""A method under test, and what is done with it."""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.conformance.ground import RECIPE, STEPS, Ground, ignore, train
+from benchmark.pools import FoldData, batches_of
+from benchmark.training import Stepper
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
+from methods.parts.metadata import Metadata
+
+Batches = tuple[SourceBatch | None, TargetBatch | None]
+
+
+class Subject:
+    """A method under test."""
+
+    def __init__(self, method: type[Method], hyperparameters: Any, ground: Ground) -> None:
+        self.method, self.hyperparameters, self.ground = method, hyperparameters, ground
+        self.images = ground.images
+
+    def stepper(self, data: FoldData | None = None, **changes: Any) -> Stepper:
+        """The method before its first step."""
+        return Stepper(
+            changes.get("fabric", self.ground.fabric),
+            self.method,
+            changes.get("hyperparameters", self.hyperparameters),
+            data or self.ground.data,
+            RECIPE,
+            0,
+            changes.get("log", ignore),
+            self.ground.source_weights if self.method.needs.starts_from_source else None,
+        )
+
+    def trained(self, data: FoldData | None = None, **changes: Any) -> Stepper:
+        """The method after a training of its own."""
+        return train(self.stepper(data, **changes))
+
+    @cached_property
+    def reference(self) -> Stepper:
+        """One trained as it is, for checks that only look."""
+        return self.trained()
+
+    def learn_from(self, images: Tensor, labels: Tensor) -> Stepper:
+        """One step, or one update, on a batch of our own making."""
+        stepper, count = self.stepper(), len(images)
+        target = TargetBatch(images, Metadata.unknown(count))
+        source = SourceBatch(images, labels, torch.arange(count) % 2, Metadata.unknown(count))
+        needs = self.method.needs
+        sees_images = needs.trains_on_target or needs is Needs.TEST_STREAM
+        for step in range(STEPS):  # of a schedule too, the middle and the end
+            work(stepper, (source if needs.trains_on_labels else None, target if sees_images else None), step)
+        stepper.losses.flush()
+        return stepper
+
+
+def first_batches(stepper: Stepper) -> Batches:
+    """What the method sees first: of the training, or of the stream."""
+    if stepper.method.needs is Needs.TEST_STREAM:
+        rows = stepper.data.parts["target_test"].rows[:4]
+        return None, TargetBatch(torch.from_numpy(stepper.data.store.read(rows)).float(), Metadata.unknown(4))
+    return next(batches_of(stepper.fabric, stepper.method, stepper.data, stepper.recipe, 0))
+
+
+def work(stepper: Stepper, batches: Batches, step: int = STEPS - 1) -> None:
+    """One step, or a batch of the stream."""
+    source, target = batches
+    if stepper.method.needs is not Needs.TEST_STREAM:
+        stepper.step(source, target, Progress(step, STEPS))
+        return
+    assert target is not None
+    stepper.method.eval()
+    with torch.no_grad():
+        stepper.method.predict(target)
+    stepper.method.adapt(target)
+
+
+@torch.no_grad()
+def predict_of(method: Method, images: Tensor) -> Tensor:
+    """Logits of patches of which nothing else is known."""
+    return method.eval().predict(TargetBatch(images, Metadata.unknown(len(images))))

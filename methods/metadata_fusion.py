@@ -1,0 +1,77 @@
+"""Metadata of the patch as a second input (the metadata branch of FLAIR's baseline)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Method, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.parts.feature_size import feature_channels
+from methods.parts.metadata import Metadata, flair_vector
+
+BLOCKS = {  # columns of the metadata vector that the network is told
+    "all": slice(0, 45),
+    "place": slice(0, 33),  # coordinates and altitude
+    "camera": slice(33, 35),
+    "date and time": slice(35, 45),
+    "all but place": slice(33, 45),
+}
+
+
+class MetadataFusion(Method):
+    """Tell the network where, when and with which camera a patch was taken (Garioud et al., "FLAIR #1", 2022).
+
+    ``features + W mlp(metadata)`` at the last stage of the encoder, while training and at test time, and
+    ``L = CE(source)``. The MLP, 45-64-32-16 with dropout and a ReLU after every layer, is the official one. What is
+    unknown of a patch is 0 in the vector. A target lies where and when no source patch does, so that at test time the
+    MLP extrapolates: ``blocks`` tells what of the metadata helps and what harms.
+
+    Departures: a linear map of the 16 outputs to the number of channels, the same everywhere in the image. The official
+    code repeats the 16 numbers over 512 channels and 16 columns, one number a row: this fits a bottleneck of 512
+    channels and 16 rows alone, and tells the upper part of an image another thing than the lower. The vector is the one
+    that was meant (``encoding``); as published it holds no month, and nearly no place.
+    """
+
+    @dataclass(frozen=True)
+    class Hyperparameters:
+        dropout: float = tunable(0.4, low=0.0, high=0.6)
+        encoding: str = choice("corrected", ("corrected", "published"))
+        blocks: str = choice("all", BLOCKS)
+
+    def setup(self) -> None:
+        self.mlp = metadata_mlp(self.hyperparameters.dropout)
+        self.to_features = nn.Linear(16, feature_channels(self.network, len(self.task.bands)))
+        self._deepest = list(self.network.stages)[-1]
+        self._metadata: Metadata | None = None  # of the batch that is in the network
+
+    def fuse(self, stage: str, features: Tensor) -> Tensor:
+        if stage != self._deepest:
+            return features
+        # Nothing is known where somebody else runs the network.
+        metadata = self._metadata or Metadata.unknown(len(features)).to(features.device)
+        vector = flair_vector(metadata, published=self.hyperparameters.encoding == "published")
+        columns = BLOCKS[self.hyperparameters.blocks]
+        told = torch.zeros_like(vector)
+        told[:, columns] = vector[:, columns]
+        shift: Tensor = self.to_features(self.mlp(told))
+        return features + shift.to(features.dtype)[:, :, None, None]
+
+    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
+        return {"segmentation": self.segmentation_loss(source, self._logits(source))}
+
+    def predict(self, batch: TargetBatch) -> Tensor:
+        return self._logits(batch)
+
+    def _logits(self, batch: SourceBatch | TargetBatch) -> Tensor:
+        self._metadata = batch.metadata
+        logits: Tensor = self.network(batch.images)
+        self._metadata = None
+        return logits
+
+
+def metadata_mlp(dropout: float) -> nn.Sequential:
+    """The official encoder of metadata, (N, 45) -> (N, 16); 5552 weights."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in ((45, 64), (64, 32), (32, 16)):
+        layers += [nn.Linear(inputs, outputs), nn.Dropout(dropout), nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -1,0 +1,95 @@
+"""Batch normalisation away from the source: with other statistics than the stored ones, and nothing else trained."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+NORMALIZATIONS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """The batch-norm layers of a network, those with a built-in activation among them."""
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
+
+
+def train_only_affine(network: nn.Module) -> list[nn.Parameter]:
+    """Freeze all but the scales and shifts of the normalisation layers of any kind, and return these.
+
+    Returns:
+        weight and bias of each layer in turn, each (channels,).
+    """
+    network.requires_grad_(False)
+    layers = [layer for layer in network.modules() if isinstance(layer, NORMALIZATIONS)]
+    affine = [parameter for layer in layers for parameter in layer.parameters(recurse=False)]
+    for parameter in affine:
+        parameter.requires_grad_(True)
+    return affine
+
+
+@contextmanager
+def batch_statistics(network: nn.Module) -> Iterator[None]:
+    """Within, batch-norm layers normalise with the mean and the biased variance of the batch, as in training.
+
+    What is stored is neither used nor changed, gradients flow through the statistics, and the rest of the network keeps
+    its mode, so that dropout stays off in eval mode. A layer that is given a single value a channel, such as a map of
+    1x1 of one image, has no variance to take and keeps to what is stored.
+    """
+    layers = batch_norms(network)
+    modes = [(layer.training, layer.track_running_stats) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(_train_on_several) for layer in layers]
+    try:
+        for layer in layers:
+            layer.track_running_stats = False
+        yield
+    finally:
+        for layer, hook, mode in zip(layers, hooks, modes, strict=True):
+            hook.remove()
+            layer.training, layer.track_running_stats = mode
+
+
+@contextmanager
+def mixed_statistics(network: nn.Module, prior: float) -> Iterator[None]:
+    """Within, batch-norm layers in eval mode normalise with the stored statistics mixed with those of the batch.
+
+    Of n images the mix is ``(prior * stored + n * batch) / (prior + n)``, of means and of variances alike, layer by
+    layer: each sees what the layers below made of theirs. The variance of the batch is the unbiased one, as the stored
+    one is; `batch_statistics` and training take the biased one. What is stored is not changed, no gradient flows
+    through the statistics, and a single value a channel is treated as in `batch_statistics`.
+
+    Args:
+        prior: how many images what is stored counts for; 0 for the batch alone.
+    """
+    layers = batch_norms(network)
+    stored: list[Any] = [(layer.running_mean, layer.running_var) for layer in layers]
+    hooks = [
+        layer.register_forward_pre_hook(partial(_mix, mean, variance, prior))
+        for layer, (mean, variance) in zip(layers, stored, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for layer, hook, (mean, variance) in zip(layers, hooks, stored, strict=True):
+            hook.remove()
+            layer.running_mean, layer.running_var = mean, variance
+
+
+def _train_on_several(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+    layer.training = _has_variance(inputs[0])
+
+
+def _mix(mean: Tensor, variance: Tensor, prior: float, layer: Any, inputs: tuple[Tensor]) -> None:
+    layer.running_mean, layer.running_var = mean, variance
+    if _has_variance(inputs[0]):
+        features = inputs[0].detach().to(mean.dtype)  # sums over bfloat16 would lose most digits
+        share = prior / (prior + len(features))
+        pixels = [0, *range(2, features.ndim)]
+        layer.running_mean = features.mean(pixels).lerp(mean, share)
+        layer.running_var = features.var(pixels).lerp(variance, share)
+
+
+def _has_variance(features: Tensor) -> bool:
+    return features.numel() > features.shape[1]

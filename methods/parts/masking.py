@@ -1,0 +1,35 @@
+"""Hiding square blocks of an image (Hoyer et al., CVPR 2023, "MIC")."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def grid_size(height: int, width: int, block: float) -> tuple[int, int]:
+    """How many blocks of this side (in pixels) an image has; halves are rounded to even, as in the official code."""
+    return round(height / block), round(width / block)
+
+
+def visible_pixels(draws: Tensor, ratio: float, height: int, width: int) -> Tensor:
+    """The pixels of the blocks whose draw is above the ratio.
+
+    Args:
+        draws: (N, 1, rows, columns) float32, uniform in [0, 1); one a block.
+        ratio: the share that is hidden on average.
+
+    Returns:
+        (N, 1, height, width) bool.
+    """
+    return F.interpolate((draws > ratio).float(), (height, width), mode="nearest").bool()
+
+
+def block_mask(images: Tensor, block: float, ratio: float, generator: torch.Generator) -> Tensor:
+    """What stays visible of each image: (N, C, H, W) -> (N, 1, H, W) bool.
+
+    Args:
+        block: side of a block in pixels, less than twice the image's.
+        ratio: as above.
+    """
+    height, width = images.shape[-2:]
+    draws = torch.rand(len(images), 1, *grid_size(height, width, block), generator=generator)
+    return visible_pixels(draws.to(images.device), ratio, height, width)

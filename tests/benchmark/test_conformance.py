@@ -1,0 +1,207 @@
+"""Every method keeps the contract; and each check finds the method that breaks it."""
+
+import signal
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmark.cli import main
+from benchmark.conformance import CHECKS, Ground, check_method
+from methods import registry
+from methods.base import Method, tunable
+
+ALL = registry.available()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def same_handler():
+    """The command line takes SIGTERM for itself."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory):
+    return Ground(tmp_path_factory.mktemp("ground"), ALL["source-only"])
+
+
+def _statuses(method, ground):
+    return {result.check: (result.status, result.why) for result in check_method(method, None, ground)}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_method_keeps_the_contract(name, ground):
+    statuses = _statuses(ALL[name], ground)
+    assert list(statuses) == list(CHECKS)
+    assert not {check: why for check, (status, why) in statuses.items() if status == "fail"}
+    assert all(why for status, why in statuses.values() if status == "not applicable")
+
+
+class Plain(Method):
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+class NotANumber(Plain):
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source) * float("nan")}
+
+
+class IdleHead(Plain):
+    def setup(self):
+        self.head = nn.Linear(2, 2)
+
+
+class MovesTheFrozen(Plain):
+    def setup(self):
+        self.network.model.segmentation_head.requires_grad_(False)
+
+    def after_step(self, progress):
+        self.network.model.segmentation_head[0].bias.data += 1
+
+
+class Dicing(Plain):
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source) * (1 + np.random.rand())}
+
+
+class Counting(Plain):
+    """Its count is a plain attribute, which nothing saves."""
+
+    def setup(self):
+        self.count = 0
+
+    def losses(self, source, target, progress):
+        self.count += 1
+        return {"segmentation": self.segmentation_loss(source) * self.count}
+
+
+class NotNeutral(Plain):
+    @dataclass(frozen=True)
+    class Hyperparameters:
+        weight: float = tunable(1.0, low=0.1, high=2.0, neutral=0.5)
+
+    def losses(self, source, target, progress):
+        loss = self.segmentation_loss(source)
+        return {"segmentation": loss, "extra": self.hyperparameters.weight * loss.square()}
+
+
+class NeedsTwo(Plain):
+    """The spread over a batch of one is no number."""
+
+    def losses(self, source, target, progress):
+        return {
+            "segmentation": self.segmentation_loss(source),
+            "spread": self.network(source.images).mean((1, 2, 3)).std(),
+        }
+
+
+class NeedsMultiplesOfFour(Plain):
+    def losses(self, source, target, progress):
+        side = source.images.shape[-1] // 4
+        source.images.view(len(source.images), 5, -1, 4, side, 4)
+        return super().losses(source, target, progress)
+
+
+class NeedsEveryClass(Plain):
+    def losses(self, source, target, progress):
+        counts = torch.bincount(source.labels[source.labels < 12], minlength=12)
+        return {"segmentation": self.segmentation_loss(source) / counts.min().clamp(max=1)}
+
+
+class NeedsTwoDomains(Plain):
+    def losses(self, source, target, progress):
+        first, second = source.domains.unique()[:2]
+        return {"segmentation": self.segmentation_loss(source) * (1 + 0 * (first + second))}
+
+
+class NeedsLabels(Plain):
+    def losses(self, source, target, progress):
+        return {
+            "segmentation": nn.functional.cross_entropy(self.network(source.images), source.labels, ignore_index=255)
+        }
+
+
+class Careless(Plain):
+    def augment(self, source, target, progress):
+        source.images.mul_(0.5)
+        return source, target
+
+
+class Together(Plain):
+    def predict(self, batch):
+        return self.network(batch.images - batch.images.mean() + 100)
+
+
+class Forgetful(Plain):
+    """What it predicts with is a plain attribute."""
+
+    def setup(self):
+        self.shift = 0.0
+
+    def after_step(self, progress):
+        self.shift += 1.0
+
+    def predict(self, batch):
+        return self.network(batch.images) * (1 + self.shift)
+
+
+@pytest.mark.parametrize(
+    ("method", "check", "why"),
+    [
+        (NotANumber, "losses are finite", "the segmentation loss is nan at step 0"),
+        (IdleHead, "what it means to train moves, nothing else", "2 of 31 weights that require a gradient do not move"),
+        (MovesTheFrozen, "what it means to train moves, nothing else", "1 frozen weights of the network move"),
+        (Dicing, "the same seed gives the same bits", "differ in"),
+        (Counting, "resumed in the middle, the same bits", "differs from the unbroken one"),
+        (NotNeutral, "with its weight at zero it is source-only", "differ from source-only's by"),
+        (NeedsTwo, "batch of one", "nan"),
+        (NeedsMultiplesOfFour, "odd image sizes", "RuntimeError"),
+        (NeedsEveryClass, "a batch without some class", "inf"),
+        (NeedsTwoDomains, "one source domain", "ValueError: not enough values"),
+        (NeedsLabels, "all pixels ignored", "nan"),
+        (Careless, "batches are left as they are", "changes the images of the batch"),
+        (Together, "each patch is predicted by itself", "the method does not say so"),
+        (Forgetful, "state survives saving and loading", "keep it in modules and buffers"),
+    ],
+)  # fmt: skip
+def test_each_check_finds_the_method_that_breaks_it(method, check, why, ground):
+    status, reason = _statuses(method, ground)[check]
+    assert status == "fail" and why in reason
+
+
+def test_a_method_that_sees_hidden_labels_is_found(ground, monkeypatch):
+    """Where the guard itself were broken: the labelled pool of a plain method becomes the target's."""
+    from benchmark.pools import FoldData
+
+    monkeypatch.setattr(FoldData, "labelled", lambda self, needs: self.parts["target_adapt"])
+    status, why = _statuses(Plain, ground)["noise for target labels changes nothing"]
+    assert status == "fail" and "with noise for the hidden target masks" in why
+
+
+def test_a_method_that_says_its_prediction_hangs_on_the_batch_may(ground):
+    honest = type("Honest", (Together,), {"depends_on_batch": True})
+    assert _statuses(honest, ground)["each patch is predicted by itself"][0] == "not applicable"
+
+
+def test_the_command_tells_what_fails(monkeypatch, capsys):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "tests_conformance", sys.modules[__name__])
+    assert main(["check", "tests_conformance:IdleHead"]) == 1
+    text = capsys.readouterr().out
+    assert "1 checks fail: what it means to train moves, nothing else" in text and "not applicable" in text
+    assert main(["check", "tests_conformance:Plain"]) == 0
+    assert "keeps the contract" in capsys.readouterr().out

@@ -1,0 +1,41 @@
+"""Held against vikolss/DACS's own numbers: the path of the averaged weights, and the buffers that take no part."""
+
+import torch
+from torch import nn
+
+from methods.parts.teacher import follow, make_teacher, warm_decay
+
+
+class Weights(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.register_buffer("statistics", torch.zeros(3))
+
+
+def test_the_path_of_the_teacher_equals_the_official_one(fixture_values):
+    values = fixture_values("dacs_classmix")
+    network = Weights()
+    teacher = make_teacher(network)
+    network.statistics.fill_(7)
+    for step, expected in enumerate(torch.tensor(values["out_ema_traj"])):
+        with torch.no_grad():
+            network.weight.copy_(torch.sin(0.9 * torch.arange(3) + step))
+        follow(teacher, network, warm_decay(0.99, step))
+        torch.testing.assert_close(teacher.weight.data, expected, rtol=1e-5, atol=1e-7)
+    assert torch.equal(teacher.statistics, torch.tensor(values["out_ema_buffer_after"]))
+
+
+def test_the_decay_grows_to_its_end():
+    assert [warm_decay(0.7, step) for step in (0, 1, 3, 99)] == [0.0, 0.5, 0.7, 0.7]
+
+
+def test_a_teacher_shares_nothing_with_its_network_and_is_not_trained(network):
+    teacher = make_teacher(network)
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    with torch.no_grad():
+        network.model.segmentation_head.weight.add_(1)
+    assert not torch.equal(teacher.model.segmentation_head.weight, network.model.segmentation_head.weight)
+    follow(teacher, network, 0.0)
+    assert torch.equal(teacher.model.segmentation_head.weight, network.model.segmentation_head.weight)

@@ -1,0 +1,83 @@
+"""Held against bethgelab/robustness's own logits for every prior, and DequanWang/tent's for the batch alone."""
+
+import pytest
+import torch
+from torch import nn
+
+from methods.base import TargetBatch, Task
+from methods.batch_norm_adaptation import BatchNormAdaptation
+from methods.parts.metadata import Metadata
+
+FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
+
+
+def official_network():
+    """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
+    waves = {  # offset, scale, pace, shift
+        "0.weight": (0, 0.5, 0.7, 0),
+        "0.bias": (0, 0.5, 0.7, 1),
+        "1.weight": (1, 0.3, 0.7, 2),
+        "1.bias": (0, 0.3, 0.7, 3),
+        "1.running_mean": (0, 0.4, 1.1, 0.2),
+        "1.running_var": (1, 0.3, 1.3, 0.4),
+        "3.weight": (0, 2.5, 0.7, 4),
+        "3.bias": (0, 0.4, 0.7, 5),
+    }
+    state = network.state_dict()
+    for name, (offset, scale, pace, shift) in waves.items():
+        k = torch.arange(state[name].numel(), dtype=torch.float64)
+        state[name].copy_((offset + scale * torch.sin(pace * k + shift)).view_as(state[name]))
+    return network
+
+
+def adaptation(network, task, prior):
+    return BatchNormAdaptation(network, task, BatchNormAdaptation.Hyperparameters(prior=prior)).eval()
+
+
+@pytest.mark.parametrize("prior", [0, 1, 2, 8, 16, 1000])
+def test_the_prediction_equals_the_official_one(fixture_values, prior):
+    values = fixture_values("bn_adapt_prior")
+    method = adaptation(official_network(), FIVE, float(prior))
+    logits = method.predict(TargetBatch(torch.tensor(values["in_x0"]), Metadata.unknown(2)))
+    torch.testing.assert_close(logits, torch.tensor(values[f"out_bayes_N{prior}_logits"]), rtol=1e-5, atol=2e-5)
+
+
+def test_the_variance_is_unbiased_where_training_has_the_biased_one(fixture_values):
+    values = fixture_values("tent")
+    images = torch.tensor(values["in_x0"])
+    logits = adaptation(official_network(), FIVE, 0.0).predict(TargetBatch(images, Metadata.unknown(2)))
+    biased = torch.tensor(values["out_norm_logits_x0"]).view(2, 8, 8, 5).permute(0, 3, 1, 2)
+    assert (logits - biased).abs().max() > 0.01, "128 values a channel: variances differ by 1 / 127"
+    many = images.repeat(64, 1, 1, 1)  # 8192 values: the same mean and biased variance
+    logits = adaptation(official_network(), FIVE, 0.0).predict(TargetBatch(many, Metadata.unknown(128)))
+    torch.testing.assert_close(logits[:2], biased, rtol=1e-3, atol=2e-3)
+
+
+def test_nothing_is_learned_and_nothing_kept(network, task, target):
+    method = adaptation(network, task, 4.0)
+    before = {name: value.clone() for name, value in method.state_dict().items()}
+    first = method.predict(target)
+    method.adapt(target)
+    torch.testing.assert_close(method.predict(target), first, atol=0, rtol=0)
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+def test_another_contrast_of_the_whole_batch_is_undone(network, task, target):
+    # TinyNetwork centres at 128: there a gain is a gain of every layer's input. An offset is one but at the border.
+    plain = adaptation(network, task, 0.0).predict(target)
+    bright = TargetBatch((target.images - 128) * 0.6 + 128, target.metadata)
+    torch.testing.assert_close(adaptation(network, task, 0.0).predict(bright), plain, rtol=1e-2, atol=1e-3)
+    moved = [(adaptation(network, task, prior).predict(bright) - plain).abs().mean() for prior in (0.0, 4.0, 1e6)]
+    assert moved[0] < moved[1] / 20 < moved[2] / 20
+
+
+def test_a_large_prior_is_the_source_model(network, task, target):
+    network(target.images)  # statistics other than 0 and 1
+    torch.testing.assert_close(adaptation(network, task, 1e9).predict(target), network.eval()(target.images))
+
+
+def test_one_image_of_odd_size(network, task):
+    images = torch.rand(1, 3, 31, 17, generator=torch.Generator().manual_seed(0)) * 255
+    logits = adaptation(network, task, 16.0).predict(TargetBatch(images, Metadata.unknown(1)))
+    assert logits.shape == (1, 3, 31, 17) and logits.isfinite().all()

@@ -1,0 +1,87 @@
+"""Which images the control changes, and how far."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from methods.base import Progress
+from methods.source_only_augmented import SourceOnlyAugmented
+
+OFF = {"matching": 0.0, "jitter": 0.0, "blur": 0.0}
+
+
+def _augmented(network, task, source, step=0, **values):
+    method = SourceOnlyAugmented(network, task, SourceOnlyAugmented.Hyperparameters(**OFF | values))
+    method.progress = Progress(step, 100)
+    return method.augment(source, None, method.progress)[0]
+
+
+def test_with_no_probability_it_is_plain_training(network, task, source):
+    assert torch.equal(_augmented(network, task, source).images, source.images)
+
+
+@pytest.mark.parametrize("change", OFF)
+def test_each_change_touches_light_only_and_leaves_the_given_batch(network, task, source, change):
+    before = source.images.clone()
+    changed = _augmented(network, task, source, **{change: 1.0})
+    assert torch.equal(source.images, before)
+    assert torch.equal(changed.images[:, 2], before[:, 2]), "a height has no light"
+    assert (changed.images != before)[:, :2].flatten(2).any(2).all()
+    assert torch.equal(changed.labels, source.labels) and torch.equal(changed.domains, source.domains)
+
+
+@pytest.mark.parametrize("change", OFF)
+def test_each_image_is_changed_with_its_probability_and_by_its_own_draws(network, task, source, change):
+    same = replace(source, images=source.images[:1, :, :8, :8].repeat(4, 1, 1, 1))
+    # Matching an image with itself changes nothing: let the other domain be darker.
+    same.images[2:] *= 0.5
+    changed, alike = 0, 0
+    for step in range(50):
+        images = _augmented(network, task, same, step, **{change: 0.25}).images
+        rows = (images != same.images).flatten(1).any(1)
+        changed += int(rows.sum())
+        alike += int(rows[0] and rows[1] and torch.equal(images[0], images[1]))
+    assert 25 < changed < 75  # of 200; three standard deviations are 18
+    assert change == "matching" or not alike
+
+
+def test_the_changes_are_drawn_apart(network, task, source):
+    batch = replace(
+        source,
+        images=source.images.repeat(50, 1, 1, 1),
+        labels=source.labels.repeat(50, 1, 1),
+        domains=source.domains.repeat(50),
+    )
+    rows = [
+        (_augmented(network, task, batch, **{change: 0.5}).images != batch.images).flatten(1).any(1) for change in OFF
+    ]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert 70 < (rows[one] == rows[other]).sum() < 130, "of 200, about half agree"
+
+
+def test_an_image_takes_the_histogram_of_another_domain(network, task, source):
+    images = source.images.clone()
+    images[2:, :2] = images[:2, :2] / 4 + 20  # the other domain: the same places, darker
+    changed = _augmented(network, task, replace(source, images=images), matching=1.0).images
+    for row in range(4):
+        mine = changed[row, 0].flatten().sort().values
+        partners = [images[other, 0].flatten().sort().values for other in ((2, 3) if row < 2 else (0, 1))]
+        assert any(torch.allclose(mine, partner) for partner in partners)
+
+
+def test_a_step_trains_the_network_and_equals_itself(network, task, source):
+    network.eval()
+    method = SourceOnlyAugmented(network, task)
+    losses = [method.step_losses(source, None, Progress(step, 9))["segmentation"] for step in (3, 3, 4)]
+    assert losses[0] == losses[1] != losses[2], "the draws are those of the step"
+    losses[0].backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_one_image_of_one_domain_of_odd_size(network, task, source):
+    one = replace(
+        source, images=source.images[:1, :, :7, :5], labels=source.labels[:1, :7, :5], domains=source.domains[:1]
+    )
+    changed = _augmented(network, task, one, matching=1.0, jitter=1.0, blur=1.0)
+    assert changed.images.shape == (1, 3, 7, 5) and changed.images.isfinite().all()

@@ -1,0 +1,105 @@
+"""Held against DequanWang/tent's own run: logits, entropies and weights over three batches."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from methods.base import TargetBatch, Task
+from methods.parts.entropy import entropy
+from methods.parts.metadata import Metadata
+from methods.tent import Tent
+
+FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
+
+
+def official_network():
+    """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
+    waves = {  # offset, scale, pace, shift
+        "0.weight": (0, 0.5, 0.7, 0),
+        "0.bias": (0, 0.5, 0.7, 1),
+        "1.weight": (1, 0.3, 0.7, 2),
+        "1.bias": (0, 0.3, 0.7, 3),
+        "1.running_mean": (0, 0.4, 1.1, 0.2),
+        "1.running_var": (1, 0.3, 1.3, 0.4),
+        "3.weight": (0, 2.5, 0.7, 4),
+        "3.bias": (0, 0.4, 0.7, 5),
+    }
+    state = network.state_dict()
+    for name, (offset, scale, pace, shift) in waves.items():
+        k = torch.arange(state[name].numel(), dtype=torch.float64)
+        state[name].copy_((offset + scale * torch.sin(pace * k + shift)).view_as(state[name]))
+    return network
+
+
+def official_batches(values):
+    images = [torch.tensor(values[f"in_x{index}"]) for index in range(3)]
+    return [TargetBatch(image, Metadata.unknown(2)) for image in images]
+
+
+def tent(network, task, **values):
+    return Tent(network, task, Tent.Hyperparameters(**values)).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("adam1e-3", {"optimizer": "adam", "learning_rate": 1e-3}),
+        ("sgd2.5e-4", {"optimizer": "sgd", "learning_rate": 2.5e-4}),
+    ],
+)
+def test_three_batches_equal_the_official_run(fixture_values, name, settings):
+    values = fixture_values("tent")
+    method = tent(official_network(), FIVE, **settings)
+    layer = method.network[1]
+    for index, batch in enumerate(official_batches(values)):
+        with torch.no_grad():
+            logits = method.predict(batch)
+        rows = logits.permute(0, 2, 3, 1).reshape(-1, 5)
+        expected = torch.tensor(values[f"out_tent_{name}_logits"][index])
+        torch.testing.assert_close(rows, expected, rtol=1e-5, atol=2e-5, msg="logits before the step")
+        mean = entropy(logits).mean().item()
+        assert mean == pytest.approx(float(values[f"out_tent_{name}_entropy"][index]), rel=1e-5)
+        method.adapt(batch)
+        weights = torch.cat([layer.weight, layer.bias]).detach()
+        torch.testing.assert_close(weights, torch.tensor(values[f"out_tent_{name}_bn_after"][index]))
+
+
+def test_the_gradient_and_the_trained_weights_are_the_official_ones(fixture_values):
+    values = fixture_values("tent")
+    method = tent(official_network(), FIVE)
+    method.adapt(official_batches(values)[0])
+    gradients = torch.cat([method.network[1].weight.grad, method.network[1].bias.grad])
+    torch.testing.assert_close(gradients, torch.tensor(values["out_tent_grad_bn_x0"]), rtol=1e-5, atol=1e-6)
+    trained = [name for name, weights in method.network.named_parameters() if weights.requires_grad]
+    official = json.loads(str(values["out_tent_param_names"]))
+    assert [name.replace("1.", "bn.") for name in trained] == official
+
+
+def test_predictions_get_more_certain_and_the_source_statistics_stay(network, task, target):
+    stored = {name: value.clone() for name, value in network.named_buffers()}
+    method = tent(network, task, learning_rate=0.1)
+    entropies = []
+    for _ in range(5):
+        entropies.append(entropy(method.predict(target)).mean().item())
+        method.adapt(target)
+    assert entropies == sorted(entropies, reverse=True) and entropies[-1] < 0.95 * entropies[0]
+    assert all(torch.equal(value, stored[name]) for name, value in network.named_buffers())
+
+
+def test_a_learning_rate_of_nothing_is_the_source_model(network, task, target):
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    method = tent(network, task, learning_rate=0.0)
+    method.adapt(target)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_one_image_of_odd_size(network, task):
+    images = torch.rand(1, 3, 31, 17, generator=torch.Generator().manual_seed(0)) * 255
+    method = tent(network, task)
+    method.adapt(TargetBatch(images, Metadata.unknown(1)))
+    assert method.predict(TargetBatch(images, Metadata.unknown(1))).isfinite().all()
+    assert entropy(torch.zeros(1, 3, 1, 1)).item() == pytest.approx(math.log(3))
