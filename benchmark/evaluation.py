@@ -1,6 +1,7 @@
 """Evaluation: confusion matrices, one a zone, and every metric as a pure function of their sum."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def evaluate(
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
         batch, truth = reader.read(chosen)
-        with torch.inference_mode():
+        with torch.inference_mode(), fabric.autocast():
             counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
     return counts.scores(fabric if fabric.world_size > 1 else None)
 
@@ -88,12 +89,24 @@ def evaluate_stream(
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         batch, truth = reader.read(chosen)
-        for counts in (before, after):
-            with torch.no_grad():  # no inference mode: what is predicted with may be learned from
-                counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
-            if counts is before:
-                adapt(batch)
+        with _weights_as_they_are(), fabric.autocast():
+            for counts in (before, after):
+                with torch.no_grad():  # no inference mode: what is predicted with may be learned from
+                    counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
+                if counts is before:
+                    adapt(batch)
     return before.scores(None), after.scores(None)
+
+
+@contextmanager
+def _weights_as_they_are() -> Iterator[None]:
+    """Autocast keeps its 16-bit copies of the weights for as long as it is on; here they change meanwhile."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
 
 
 def arrival(part: Part) -> NDArray[np.int64]:

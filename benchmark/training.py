@@ -79,8 +79,7 @@ def _own_tensors(method: Method) -> dict[str, Tensor]:
 def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
     """Score the method's prediction on one labelled part of the fold."""
     method.eval()
-    with fabric.autocast():
-        scores = evaluate(fabric, method.predict, data, part, keep=keep)
+    scores = evaluate(fabric, method.predict, data, part, keep=keep)
     method.train()
     return scores
 
@@ -221,8 +220,7 @@ class Stepper:
         method = self.method
         if type(method).validate is not Method.validate:
             method.eval()
-            with self.fabric.autocast():
-                method.validate(self._loss_of, Progress(step, self.recipe.steps))
+            method.validate(self._loss_of, Progress(step, self.recipe.steps))
             method.train()
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
         self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)

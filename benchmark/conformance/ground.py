@@ -80,8 +80,7 @@ def train(stepper: Stepper, first: int = 0) -> Stepper:
     method = stepper.method
     if method.needs is Needs.TEST_STREAM:
         method.eval()
-        with stepper.fabric.autocast():
-            evaluate_stream(stepper.fabric, method.predict, method.adapt, stepper.data, "target_test", 4)
+        evaluate_stream(stepper.fabric, method.predict, method.adapt, stepper.data, "target_test", 4)
         return stepper
     batches = batches_of(stepper.fabric, method, stepper.data, stepper.recipe, 0, first)
     for step, (source, target) in enumerate(batches, first):

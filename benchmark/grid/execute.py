@@ -207,8 +207,7 @@ def _stream(
     fabric: Fabric, method: Method, data: FoldData, batch_size: int, keep: Sequence[int]
 ) -> tuple[Scores, Scores]:
     method.eval()
-    with fabric.autocast():
-        return evaluate_stream(fabric, method.predict, method.adapt, data, "target_test", batch_size, keep)
+    return evaluate_stream(fabric, method.predict, method.adapt, data, "target_test", batch_size, keep)
 
 
 def _device_name(fabric: Fabric) -> str:

@@ -104,3 +104,18 @@ def test_what_is_predicted_before_and_after_learning_is_not_confused(data):
     batches = [min(2, patches - start) * pixels for start in range(0, patches, 2)]
     assert before.total().sum(0).tolist()[: len(batches) + 1] == [*batches, 0]
     assert after.total().sum(0).tolist()[: len(batches) + 1] == [0, *batches]
+
+
+def test_what_was_learned_is_predicted_with_under_mixed_precision_too(data):
+    """Autocast would go on with the 16-bit weights of before."""
+    network = torch.nn.Conv2d(5, len(data.task.classes), 1)
+
+    def adapt(batch):
+        network(batch.images)
+        with torch.no_grad():
+            network.weight.neg_()
+            network.bias.neg_()
+
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    before, after = evaluate_stream(fabric, lambda batch: network(batch.images), adapt, data, "target_test", 2)
+    assert not np.array_equal(before.total(), after.total())
