@@ -8,7 +8,7 @@ demo: $(READY)
 	$(BIN)/landshift demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 # The slow tests too: whole comparisons, several processes, kills.
 test-all: $(READY)

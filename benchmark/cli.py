@@ -106,7 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         "verb", choices=list(data.VERBS), help="; ".join(f"{k}: {text}" for k, text in data.VERBS.items())
     )
     look.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
-    look.add_argument("--dataset", default="flair1", metavar="NAME", help="flair1 (default), flair2, world, or a .toml")
+    look.add_argument(
+        "--dataset",
+        default="flair1",
+        metavar="NAME",
+        help="flair1 (default) or flair2; for stats also world, or a .toml",
+    )
     look.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
     look.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
     _add_stores(look)

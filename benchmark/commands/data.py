@@ -52,6 +52,8 @@ def _check(options: argparse.Namespace) -> int:
         print(f"{kind}: {len(names)}, for example {names[0]}")
     if options.output:
         missing = [(f"{count} missing patches", where) for where, count in check.missing().items()]
+        missing += [("no metadata", path) for path in check.undated]
+        missing += [("dated in another year than its folder", name) for name in check.misdated]
         faults = [(kind, name) for kind, names in sorted(named.items()) for name in names]
         _write(options.output, [("fault", "where"), *missing, *faults])
     good, verdict = check.verdict()

@@ -40,7 +40,7 @@ def protocols(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from protocols.files import load, names
 
-    for name in names():
+    for name in _asked(options) if options.name else names():
         protocol = load(name)
         print(f"{name}  v{protocol.version}  {protocol.fingerprint[:12] or 'not pinned'}\n    {protocol.title}")
     return 0
@@ -51,7 +51,7 @@ def _show(options: argparse.Namespace) -> int:
 
     from benchmark.data.datasets import is_here
     from benchmark.terminal import print_rows
-    from protocols.base import PARTS
+    from protocols.base import PARTS, fingerprint
     from protocols.files import load
 
     protocol = load(options.name, partial=options.partial)
@@ -62,11 +62,12 @@ def _show(options: argparse.Namespace) -> int:
     if protocol.citation:
         print(f"source: {protocol.citation}")
     print(f"unlabelled images: {_unlabelled(protocol)}")
-    print(f"fingerprint: {protocol.fingerprint or NOT_PINNED}\n")
+    print(f"fingerprint: {protocol.fingerprint or NOT_PINNED}")
     sizes, distance, told = protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
         folds, distance = _folds(protocol, options.data)
         sizes, told = {fold.name: fold.sizes for fold in folds}, "in the data at hand"
+        print(f"of the folds in the data at hand: {fingerprint(folds, partial=protocol.partial)}")
     elif not sizes:
         print(f"with --data, or the data set in data/{protocol.dataset}, the sizes of the folds are shown here")
         return 0
@@ -83,7 +84,7 @@ def _verify(options: argparse.Namespace) -> int:
     from protocols.base import ProtocolError, fingerprint
     from protocols.files import load
 
-    wrong = right = 0
+    wrong = pinned = free = 0
     for name in _asked(options):
         protocol = load(name, partial=options.partial)
         if not is_here(protocol.dataset, options.data):
@@ -93,12 +94,14 @@ def _verify(options: argparse.Namespace) -> int:
             found = fingerprint(_folds(protocol, options.data)[0], partial=protocol.partial)
         except (ProtocolError, DataError) as error:
             wrong += 1
-            print(f"{name}: WRONG: {error}")
+            print(f"{name}: DOES NOT FIT: {error}")
         else:
-            right += 1
+            free, pinned = free + (protocol.fingerprint != found), pinned + (protocol.fingerprint == found)
             print(f"{name}: {'as pinned' if protocol.fingerprint == found else 'not pinned, is'} {found}")
-    fitting = "every protocol that could be checked fits its data" if right else "nothing was checked: no data at hand"
-    print(f"{wrong} protocols do not fit their data" if wrong else fitting)
+    if not wrong + pinned + free:
+        print("nothing was checked: no data at hand")
+        return 1 if options.name else 0
+    print(f"{pinned} as pinned, {free} cut but with nothing pinned to compare, {wrong} do not fit their data")
     return 1 if wrong else 0
 
 
@@ -127,6 +130,8 @@ def _pin(options: argparse.Namespace) -> int:
 
 def _document(options: argparse.Namespace) -> int:
     """What is pinned, so that the page can be made without the data."""
+    if options.name or options.data:
+        raise SettingsError("landshift protocols document tells what is pinned, of all; it takes no name and no --data")
     from protocols.base import PARTS
     from protocols.files import load, names
 

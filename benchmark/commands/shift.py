@@ -16,6 +16,7 @@ def shift(options: argparse.Namespace) -> int:
     from benchmark.shift_report import as_csv, cells, draw, header, markdown
     from benchmark.terminal import FileBar, print_rows
     from benchmark.tracking import Tracker
+    from protocols.files import load
 
     weights = "" if options.encoder_weights in (None, "none") else options.encoder_weights
     settings = NetworkSettings(encoder=options.encoder, encoder_weights=weights)
@@ -26,6 +27,8 @@ def shift(options: argparse.Namespace) -> int:
     told = f"Features: {of}, at most {options.patches} patches of each side."
     rows: list[dict[str, Any]] = []
     logged = []
+    for name in options.protocols:
+        load(name, partial=options.partial)  # a misspelt one is told before the first is measured
     for name in options.protocols:
         plan = Plan(name, options.data, options.results, options.stores, Recipe(), partial=options.partial)
         with FileBar("decoding files") as decoding:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 
+from benchmark.data.archives import check_member
 from benchmark.data.flair import BANDS, TEST_2, belongs, metadata_faults
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
 from benchmark.data.raster import BandsError, read_image, read_mask
@@ -53,13 +54,17 @@ class Check:
         domains: in order of their names.
         groups: (domains, found, expected) of those of which only the sum is known.
         faults: kind of fault -> names, of what belongs to no domain.
-        undated: patches without an entry in the metadata.
+        undated: images without an entry in the metadata.
+        misdated: ids whose date is of another year than the folder's name.
+        others: images whose numbers are not of this data set.
     """
 
     domains: list[DomainCheck]
     groups: list[tuple[str, int, int]]
     faults: dict[str, list[str]]
-    undated: int
+    undated: list[str]
+    misdated: list[str]
+    others: int
 
     def missing(self) -> dict[str, int]:
         """Domain, or group of domains, -> patches that were published and are not here."""
@@ -75,15 +80,16 @@ class Check:
         counts["missing patches"] = sum(self.missing().values())
         patches = sum(domain.patches for domain in self.domains)
         wrong = ", ".join(f"{count:,} {kind}" for kind, count in sorted(counts.items()) if count)
-        undated = (
-            f"; {self.undated:,} patches have no metadata, so no protocol by date or camera" if self.undated else ""
-        )
+        notes = {
+            "patches have no metadata, so no protocol by date or camera": len(self.undated),
+            "patches are dated in another year than their folder's": len(self.misdated),
+            "images are of another data set (see --dataset)": self.others,
+        }
+        noted = "".join(f"; {count:,} {note}" for note, count in notes.items() if count)
         if wrong:
-            return (
-                False,
-                f"{patches:,} patches, not as published: {wrong}{undated}. Unpack or download these parts again",
-            )
-        return True, f"{patches:,} patches, as published{undated}"
+            advice = "Mend what is named above, or unpack or download it again"
+            return False, f"{patches:,} patches, not as published: {wrong}{noted}. {advice}"
+        return True, f"{patches:,} patches, as published{noted}"
 
 
 def check_flair(
@@ -142,12 +148,24 @@ def check_flair(
         loose.setdefault("masks without an image", []).append(masks[number])
     for entry in sorted(metadata.keys() - {f"IMG_{number}" for number in images}):
         loose.setdefault("metadata entries without an image", []).append(entry)
-    undated = sum(f"IMG_{number}" not in metadata for number in images)
+    undated = [path for number, path in sorted(images.items()) if f"IMG_{number}" not in metadata]
+    misdated = [
+        f"IMG_{number}: {metadata[f'IMG_{number}']['date']}"
+        for number, home in sorted(homes.items())
+        if str(metadata.get(f"IMG_{number}", {}).get("date") or home.domain[-4:])[:4] != home.domain[-4:]
+    ]
     if not names_only:
         pairs = [(number, images[number], masks.get(number, "")) for number in sorted(homes)]
         for number, kind, path in _read_all(pairs, progress):
             homes[number].fault(kind, path)
-    return Check([domains[name] for name in sorted(domains)], _groups(table, numbers, images), loose, undated)
+    return Check(
+        [domains[name] for name in sorted(domains)],
+        _groups(table, numbers, images),
+        loose,
+        undated,
+        misdated,
+        len(files.images) - len(images),
+    )
 
 
 def _published(numbers: Sequence[range]) -> list[tuple[str, float, range]]:
@@ -222,6 +240,7 @@ def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]
     faults = []
     for path in filter(None, (image, mask)):
         try:
+            check_member(path)
             pixels = read_image(Path(path), len(BANDS)) if path == image else read_mask(Path(path))
         except BandsError as error:
             faults.append((number, "files with another number of bands", str(error)))

@@ -192,14 +192,13 @@ def test_a_protocol_is_pinned_and_verified(tiny, world, copy, capsys):
     pinned = load(str(tiny)).fingerprint
     assert capsys.readouterr().out == f"{tiny}: fingerprint {pinned}\n" and len(pinned) == 64
     assert main(["protocols", "verify", str(tiny), "--data", str(world)]) == 0
-    assert (
-        capsys.readouterr().out == f"{tiny}: as pinned {pinned}\nevery protocol that could be checked fits its data\n"
-    )
+    summary = "1 as pinned, 0 cut but with nothing pinned to compare, 0 do not fit their data\n"
+    assert capsys.readouterr().out == f"{tiny}: as pinned {pinned}\n{summary}"
     _remove_patch(copy)
     assert main(["protocols", "verify", str(tiny), "--data", str(copy)]) == 1
     text = capsys.readouterr().out
-    assert f"{tiny}: WRONG: tiny-v1: this catalog gives other folds" in text
-    assert text.endswith("1 protocols do not fit their data\n")
+    assert f"{tiny}: DOES NOT FIT: tiny-v1: this catalog gives other folds" in text
+    assert text.endswith(", 1 do not fit their data\n")
 
 
 def test_a_data_set_s_name_stands_for_all_its_protocols(world, capsys):
@@ -207,7 +206,7 @@ def test_a_data_set_s_name_stands_for_all_its_protocols(world, capsys):
     *told, verdict = capsys.readouterr().out.splitlines()
     mine = [name for name in names() if load(name).dataset == "world"]
     assert [line.partition(": ")[0] for line in told] == mine and len(mine) == 3
-    assert all(": WRONG: " in line for line in told) and verdict == "3 protocols do not fit their data"
+    assert all(": DOES NOT FIT: " in line for line in told) and verdict.endswith(", 3 do not fit their data")
 
 
 def test_protocols_without_data_at_hand_are_not_checked(capsys):
@@ -215,14 +214,15 @@ def test_protocols_without_data_at_hand_are_not_checked(capsys):
     *told, verdict = capsys.readouterr().out.splitlines()
     assert [line.partition(": not checked, the data set ")[0] for line in told] == names()
     assert verdict == "nothing was checked: no data at hand"
+    assert main(["protocols", "verify", "world-leave-times-out"]) == 1
 
 
 def test_data_that_cannot_be_read_is_wrong_and_the_others_are_still_checked(capsys):
     Path("data/world").mkdir(parents=True)
     assert main(["protocols", "verify"]) == 1
     told = capsys.readouterr().out.splitlines()
-    assert len(told) == len(names()) + 1 and told[-1] == "3 protocols do not fit their data"
-    assert "world-leave-times-out: WRONG: there is no synthetic world in data/world" in told[-2]
+    assert len(told) == len(names()) + 1 and told[-1].endswith(" 3 do not fit their data")
+    assert "world-leave-times-out: DOES NOT FIT: there is no synthetic world in data/world" in told[-2]
 
 
 def test_the_committed_page_is_what_the_protocols_say(tmp_path, capsys):
@@ -231,6 +231,8 @@ def test_the_committed_page_is_what_the_protocols_say(tmp_path, capsys):
     assert page == (REPOSITORY / "docs" / "protocols.md").read_text(encoding="utf-8"), (
         "made anew by: landshift protocols document --output docs/protocols.md"
     )
+    assert main(["protocols", "document", "world-leave-times-out"]) == 1
+    assert "of all; it takes no name" in capsys.readouterr().err
     for name in names():
         assert f"\n## {name}, version {load(name).version}\n" in page
     assert "| D901 | 648 | 216 | 144 | 144 |" in page

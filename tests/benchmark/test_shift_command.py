@@ -52,3 +52,9 @@ def test_an_unknown_encoder_is_refused_in_one_line(protocol_file, world, stores,
     where = ["--data", str(world), "--stores", str(stores), "--results", str(tmp_path)]
     assert main(["shift", str(protocol_file), "--encoder", "resnet9000", *where]) == 1
     assert capsys.readouterr().err.startswith("landshift: cannot build")
+
+
+def test_a_misspelt_protocol_is_told_before_another_is_measured(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["shift", "world-leave-times-out", "nope"]) == 1
+    assert "there is no protocol 'nope'" in capsys.readouterr().err

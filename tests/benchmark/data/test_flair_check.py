@@ -43,7 +43,7 @@ def _faults(check: Check) -> list[tuple[str, str, str]]:
 
 def test_a_whole_copy_is_as_published(whole: Path) -> None:
     check = check_flair(whole, NUMBERS)
-    assert _faults(check) == [] and check.undated == 0
+    assert _faults(check) == [] and check.undated == []
     assert [(domain.domain, domain.patches) for domain in check.domains] == [
         ("D004_2019", 1),
         ("D004_2021", 1),
@@ -145,7 +145,7 @@ def test_a_fault_is_told_by_its_path(
     told = [(home, name) for home, found, name in _faults(check) if found == kind]
     assert len(told) == 1 and told[0][0] == domain and where in told[0][1]
     good, verdict = check.verdict()
-    assert not good and f"1 {kind}" in verdict and verdict.endswith("download these parts again")
+    assert not good and f"1 {kind}" in verdict and verdict.endswith("unpack or download it again")
 
 
 @pytest.mark.parametrize("change", [{"domain": "D004_2020"}, {"zone": "Z1_UU"}])
@@ -177,9 +177,30 @@ def test_impossible_metadata_are_told(
 def test_an_image_without_metadata_is_told_and_no_fault(whole: Path, edit_metadata: Any) -> None:
     edit_metadata(lambda metadata: metadata.pop("IMG_000001"))
     check = check_flair(whole, NUMBERS)
-    assert check.undated == 1
+    assert check.undated == [str(whole / AERIAL / "IMG_000001.tif")]
     good, verdict = check.verdict()
     assert good and "1 patches have no metadata, so no protocol by date or camera" in verdict
+
+
+def test_a_date_of_another_year_is_told_and_no_fault(whole: Path, edit_metadata: Any) -> None:
+    edit_metadata(lambda metadata: metadata["IMG_000001"].update(date="2031-07-09"))
+    check = check_flair(whole, NUMBERS)
+    assert check.misdated == ["IMG_000001: 2031-07-09"] and _faults(check) == []
+    assert "; 1 patches are dated in another year than their folder's" in check.verdict()[1]
+
+
+def test_a_damaged_file_in_an_archive_is_found_by_its_checksum(whole: Path) -> None:
+    """GDAL reads it without a word where the damage still decodes."""
+    image = next((whole / AERIAL).iterdir())
+    name = f"D004_2021/Z10_AU/img/{image.name}"
+    with zipfile.ZipFile(whole / "flair_aerial_train.zip", "w") as archive:
+        archive.write(image, name)
+    content = bytearray((whole / "flair_aerial_train.zip").read_bytes())
+    content[content.index(image.read_bytes()[-60:-20]) + 10] ^= 1
+    (whole / "flair_aerial_train.zip").write_bytes(content)
+    image.unlink()
+    ((_, kind, where),) = _faults(check_flair(whole, NUMBERS))
+    assert kind == "unreadable files" and "Bad CRC-32" in where
 
 
 def test_missing_patches_are_counted_by_domain_and_by_group(whole: Path) -> None:
@@ -199,7 +220,8 @@ def test_missing_patches_are_counted_by_domain_and_by_group(whole: Path) -> None
 def test_what_belongs_to_another_data_set_is_left_alone(whole: Path, write_tiff: Callable[..., Path]) -> None:
     write_tiff(whole / "flair_2_aerial_test/D022_2021/Z9_UU/img/IMG_080000.tif", np.zeros((5, 1, 1), np.uint8))
     write_tiff(whole / "flair_2_labels_test/D022_2021/Z9_UU/msk/MSK_080001.tif", np.zeros((1, 1), np.uint8))
-    assert check_flair(whole, NUMBERS).verdict() == (True, "3 patches, as published")
+    told = "3 patches, as published; 1 images are of another data set (see --dataset)"
+    assert check_flair(whole, NUMBERS).verdict() == (True, told)
 
 
 def test_progress_comes_to_the_end(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +272,7 @@ def test_published_counts_of_flair_2(flair: Path, write_tiff: Callable[..., Path
 
 def test_real_patches_have_no_fault(shared_data: Callable[[str], Path]) -> None:
     check = check_flair(shared_data("flair1"), (TRAINING, TEST_2))
-    assert _faults(check) == [] and check.undated == 0
+    assert _faults(check) == [] and check.undated == []
     found = {domain.domain: domain.patches for domain in check.domains if domain.patches}
     assert found == dict.fromkeys(("D004_2021", "D036_2020", "D051_2019", "D055_2018", "D074_2020"), 1)
 
