@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands import check, data, methods, protocols, runs, shift, world
+from benchmark.commands import check, data, methods, new, protocols, runs, shift, world
 from benchmark.errors import LandshiftError
 
 EPILOG = """\
@@ -90,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
 
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
     method.add_argument("name", nargs="?", help="show one method")
+
+    template = _add(commands, "new", new.new, "write a new method and its test, which already run")
+    template.add_argument("name", help="of the method, like my-idea")
 
     conform = _add(commands, "check", check.check, "check that methods keep the contract, before a long comparison")
     conform.add_argument("method", nargs="*", help="as for run: name, name[...], package.module:Class (default: all)")
