@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
 
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
     method.add_argument("name", nargs="?", help="show one method")
+    method.add_argument("--document", type=Path, metavar="DIR", help="write a page about each method there")
 
     template = _add(commands, "new", new.new, "write a new method and its test, which already run")
     template.add_argument("name", help="of the method, like my-idea")
@@ -188,7 +189,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
     for name, (kind, text) in runs.RECIPE_OPTIONS.items():
         option = f"--{name.replace('_', '-')}"
-        changes.add_argument(option, type=kind, metavar=kind.__name__.upper(), dest=f"recipe_{name}", help=text)
+        changes.add_argument(
+            option,
+            type=_truth if kind is bool else kind,
+            metavar=kind.__name__.upper(),
+            dest=f"recipe_{name}",
+            help=text,
+        )
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -201,6 +208,12 @@ def _seeds(text: str) -> tuple[int, ...]:
     if min(seeds) < 0:
         raise argparse.ArgumentTypeError(f"seeds are 0 or more, not {min(seeds)}")
     return seeds
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"true or false is allowed, not {text!r}")
+    return text.lower() == "true"
 
 
 def _names(text: str) -> tuple[str, ...]:

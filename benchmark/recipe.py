@@ -93,4 +93,4 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
 def option_types() -> dict[str, type]:
     """The type of each value that the command line can change, by name."""
     hints = get_type_hints(NetworkSettings) | get_type_hints(Recipe)
-    return {name: kind for name, kind in hints.items() if kind in (int, float, str)}
+    return {name: kind for name, kind in hints.items() if kind in (int, float, str, bool)}

@@ -17,6 +17,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "steps": (int, "optimiser steps"),
     "batch_size": (int, "labelled patches a step"),
     "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
+    "turn": (bool, "flip training patches and turn them by right angles: true or false"),
     "optimizer": (str, "adamw or sgd"),
     "learning_rate": (float, "at the start"),
     "weight_decay": (float, "of the optimiser"),

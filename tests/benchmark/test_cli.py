@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli import _parser, main
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +108,11 @@ def _tiny_world(**settings):
     from benchmark.data.synthetic.world import World
 
     return World(places=1, times=1, zones=1, zone_side=1, patch_size=16, **settings)
+
+
+def test_a_truth_value_is_true_or_false(capsys):
+    options = _parser().parse_args(["run", "world-leave-times-out", "--turn", "false"])
+    assert options.recipe_turn is False
+    with pytest.raises(SystemExit):
+        main(["run", "world-leave-times-out", "--turn", "no"])
+    assert "true or false is allowed, not 'no'" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from benchmark import terminal
 from benchmark.cli import main
 from benchmark.data import flair_check
 from benchmark.data.statistics import domain_statistics
+from methods.registry import available
 from protocols.files import load, names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -155,6 +156,21 @@ def test_classes_of_more_domains_than_fit_are_summed_and_the_rest_is_named(world
     assert "--output FILE has those of each of the 4" in text and "…" not in text
     water = [row for row in _words(text) if row[:1] == ["water"]]
     assert len(water) == 1 and len(water[0]) == 2
+
+
+# --- landshift methods
+
+
+def test_the_committed_pages_are_what_the_methods_say(tmp_path, capsys):
+    pages = tmp_path / "pages"
+    assert main(["methods", "--document", str(pages)]) == 0
+    committed = REPOSITORY / "docs" / "methods"
+    written = {path.name: path.read_text(encoding="utf-8") for path in pages.iterdir()}
+    assert written == {path.name: path.read_text(encoding="utf-8") for path in committed.iterdir()}, (
+        "made anew by: landshift methods --document docs/methods"
+    )
+    assert set(written) == {"README.md", *(f"{name}.md" for name in available())}
+    assert "| `weight` | 0.001 | 1e-05 to 0.1, log | 0.0 |" in written["entropy-minimization.md"]
 
 
 # --- landshift protocols
