@@ -1,12 +1,17 @@
 """Finding methods, and telling versions of their code apart."""
 
+import os
+import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from methods import registry
 from methods.base import Method, MethodError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_every_file_with_a_method_is_found():
@@ -75,3 +80,25 @@ def test_the_digest_follows_the_modules_of_another_package(tmp_path, monkeypatch
     (package / "constants.py").write_text("WEIGHT = 20.0\n")
     registry.inspect.linecache.clearcache()
     assert registry.code_digest(registry.find("their_package.idea:Idea")) != before
+
+
+def test_a_method_of_an_installed_package_is_found_by_its_entry_point(tmp_path):
+    """Built and installed for real, into a folder of its own."""
+    package, home = tmp_path / "package", tmp_path / "home"
+    package.mkdir()
+    (package / "elsewhere.py").write_text(
+        "from methods.source_only import SourceOnly\n\n\nclass Elsewhere(SourceOnly):\n    'Of another package.'\n"
+    )
+    (package / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n'
+        '[project]\nname = "elsewhere"\nversion = "1"\n'
+        '[project.entry-points."landshift.methods"]\nfrom-elsewhere = "elsewhere:Elsewhere"\n'
+        '[tool.setuptools]\npy-modules = ["elsewhere"]\n'
+    )
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(home), str(package)], check=True)
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmark.cli", "methods", "from-elsewhere"],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(home)}, cwd=REPOSITORY, check=True,
+    )  # fmt: skip
+    assert answer.stdout.startswith("from-elsewhere  (sees source labels)\n    Of another package.")
