@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or failed runs, 2 for wrong arguments, 130 for Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - as Python itself spells it
+        sys.path.append(here)  # so that my_idea:MyIdea is found in the current folder, by worker processes too
     logging.basicConfig(format="landshift: %(message)s", level=logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -100,6 +100,7 @@ def fitted(stepper: "Stepper", report: Callable[[float], None] = lambda fraction
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
         shared = Path(stepper.fabric.broadcast(folder))  # of several processes, the first one's
         yield _train(stepper, report, shared)
+        stepper.fabric.barrier()  # another process may still be reading
 
 
 def _train(stepper: "Stepper", report: Callable[[float], None], folder: Path) -> Trained:
@@ -217,18 +218,18 @@ class Stepper:
 
     def checkpoint(self, step: int, folder: Path) -> Checkpoint:
         """Score what the method predicts now on source validation, and keep all it holds."""
-        method = self.method
-        if type(method).validate is not Method.validate:
+        method, file = self.method, folder / f"{step}.pt"
+        sees_source = not method.needs.starts_from_source
+        if sees_source and type(method).validate is not Method.validate:
             method.eval()
             method.validate(self._loss_of, Progress(step, self.recipe.steps))
             method.train()
+        if self.fabric.is_global_zero:  # before anything is predicted, which might leave traces
+            torch.save(state_of(method), file)
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
         self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
-        if self.recipe.schedule == "plateau" and self._scheduler:
+        if sees_source and self.recipe.schedule == "plateau" and self._scheduler:
             self._scheduler.step(scores.loss)
-        file = folder / f"{step}.pt"
-        if self.fabric.is_global_zero:
-            torch.save(state_of(method), file)
         self.fabric.barrier()
         return Checkpoint(step, scores, file)
 

@@ -212,6 +212,7 @@ class Method(nn.Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        cls.is_control = vars(cls).get("is_control", False)  # who builds on the control is not it
         for name in SEALED:
             if name in vars(cls):
                 raise MethodError(f"{cls.__name__} overrides the sealed method {name}(); override a hook instead")
@@ -276,7 +277,10 @@ class Method(nn.Module):
         """Touch the weights after each optimiser step."""
 
     def validate(self, loss_of: LossOf, progress: Progress) -> None:
-        """Called before each checkpoint is scored, in eval mode; ``loss_of(self.predict)`` is the prediction's loss."""
+        """Called before each checkpoint is scored, in eval mode; ``loss_of(self.predict)`` is the prediction's loss.
+
+        Not called on methods that start from the source model: they have no source data.
+        """
 
     def predict(self, batch: TargetBatch) -> Tensor:
         """Logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""

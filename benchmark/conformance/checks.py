@@ -103,14 +103,17 @@ def odd_sizes(subject: Subject) -> None:
 
 
 def a_batch_without_some_class(subject: Subject) -> None:
+    _require_labels(subject)
     _require_finite(subject.learn_from(subject.images, _labels(4) % 2))
 
 
 def all_pixels_ignored(subject: Subject) -> None:
+    _require_labels(subject)
     _require_finite(subject.learn_from(subject.images, torch.full_like(_labels(4), IGNORE)))
 
 
 def one_source_domain(subject: Subject) -> None:
+    _require_labels(subject)
     data = subject.ground.data
     part = data.parts["source_train"]
     single = part.take(np.flatnonzero(part.domains == part.domains[0]))
@@ -202,6 +205,11 @@ CHECKS: dict[str, Callable[[Subject], str | None]] = {
     "state survives saving and loading": survives_saving,
     "time and memory of a step": costs,
 }
+
+
+def _require_labels(subject: Subject) -> None:
+    if not subject.method.needs.trains_on_labels:
+        raise NotApplicable("it sees no labels and no source")
 
 
 def _labels(count: int) -> Tensor:

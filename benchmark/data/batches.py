@@ -57,7 +57,10 @@ class WeightedSampler:
     """
 
     def __init__(self, weights: np.ndarray, seed: int, purpose: str) -> None:
-        self._until = np.cumsum(weights, dtype=np.float64) / np.sum(weights, dtype=np.float64)
+        until = np.cumsum(weights, dtype=np.float64)
+        if not (np.isfinite(until[-1]) and until[-1] > 0 and np.all(np.asarray(weights) >= 0)):
+            raise ValueError("sampling weights must be finite numbers of 0 or more, and one of them above 0")
+        self._until = until / until[-1]
         self._address = (seed, purpose)
 
     def draw(self, first: int, count: int) -> np.ndarray:

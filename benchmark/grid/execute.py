@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark import selection
 from benchmark.data.classes import slug
-from benchmark.errors import TrainingError
+from benchmark.errors import AlreadyTaken, TrainingError
 from benchmark.evaluation import METRICS, Confusion, Scores, evaluate_stream, iou, named_metrics
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
@@ -80,6 +80,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
     torch.set_num_threads(1)  # sums in another order are other bits; processes, not threads, fill the cores
     recipe, data = bench.plan.recipe, bench.fold_data(job.fold)
     name = f"{job.label} · {job.fold} · seed {job.seed}"
+    weights = _source_weights(tracker, experiment, job) if job.parent else None
     with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
         devices = bench.plan.devices
         fabric = Fabric(
@@ -101,7 +102,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             seed=job.seed,
             log=log,
             report=report if devices == 1 else None,
-            weights=_source_weights(tracker, experiment, job) if job.parent else None,
+            weights=weights,
         )
         outcome = _launch(fabric, work) if devices > 1 else work(fabric)
         for step, curve in outcome.curves:
@@ -118,13 +119,16 @@ def _source_weights(tracker: Tracker, experiment: str, job: Job) -> dict[str, Te
     """The network of the source-only run that a job starts from.
 
     Raises:
-        TrainingError: that run has not finished.
+        AlreadyTaken: another process is at that run; whoever comes back when it is finished can go on.
+        TrainingError: it failed, or was never run.
     """
     parent = tracker.finished(experiment).get(job.parent)
     if parent is None:
-        raise TrainingError(
-            "the source-only run of this fold and seed, from which it starts, is not finished; run the command again"
-        )
+        others = [record for record in tracker.cells(experiment) if record.identity == job.parent]
+        if others and others[-1].status == "RUNNING":
+            raise AlreadyTaken("the source-only run from which it starts is still being run by another process")
+        why = f"failed: {others[-1].error}" if others else "is not there; run the command again"
+        raise TrainingError(f"the source-only run of this fold and seed, from which it starts, {why}")
     state = load_file(parent.artifacts / WEIGHTS)
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
@@ -194,7 +198,7 @@ def train_and_score(
             after_update=after_update,
             selected=selected,
             chosen=chosen,
-            weights={name: value.cpu().contiguous() for name, value in state_of(trained.method).items()},
+            weights={name: value.cpu().clone().contiguous() for name, value in state_of(trained.method).items()},
             panel_rows=panel_rows,
             seconds=seconds,
             images_per_second=images / seconds,

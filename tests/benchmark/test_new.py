@@ -23,7 +23,6 @@ def same_handler():
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
 
@@ -33,8 +32,10 @@ def test_a_new_method_passes_its_test_and_keeps_the_contract(elsewhere, capsys):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mirror_image.py"]
     tested = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
     assert "2 passed" in tested.stdout, tested.stdout
-    assert main(["check", "mirror_image:MirrorImage"]) == 0
-    assert "with its weight at zero it is source-only  │ pass" in capsys.readouterr().out
+    command = [str(Path(sys.executable).parent / "landshift"), "check", "mirror_image:MirrorImage"]
+    checked = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "with its weight at zero it is source-only  │ pass" in checked.stdout
 
 
 @pytest.fixture

@@ -122,3 +122,8 @@ def test_a_height_band_holds_no_light():
 
 def test_only_the_oracle_sees_target_labels():
     assert [need for need in Needs if need.is_bound] == [Needs.TARGET_LABELS]
+
+
+def test_who_builds_on_the_control_is_not_the_control():
+    control = type("Control", (Plain,), {"is_control": True})
+    assert control.is_control and not type("Heir", (control,), {}).is_control

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.data.batches import BalancedSampler, Batches, ahead
+from benchmark.data.batches import BalancedSampler, Batches, WeightedSampler, ahead
 from methods.parts.metadata import Metadata
 
 
@@ -101,3 +101,16 @@ def test_an_error_while_making_a_batch_is_not_lost(store):
     batches = Batches(store, rows, np.zeros(4, int), Metadata.unknown(4), allowed, **settings)
     with pytest.raises(PermissionError):
         next(ahead(batches, range(3)))
+
+
+def test_weights_say_how_often_each_patch_is_drawn():
+    sampler = WeightedSampler(np.array([0.0, 3.0, 1.0, 0.0]), 0, "labelled")
+    drawn = np.bincount(sampler.draw(0, 4000), minlength=4) / 4000
+    assert drawn[0] == drawn[3] == 0 and abs(drawn[1] - 0.75) < 0.03
+    assert sampler.draw(7, 5).tolist() == sampler.draw(0, 12)[7:].tolist()  # position by position
+
+
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, np.nan], [2.0, -1.0]])
+def test_weights_that_say_nothing_are_refused(weights):
+    with pytest.raises(ValueError, match="finite numbers of 0 or more"):
+        WeightedSampler(np.array(weights), 0, "labelled")

@@ -68,9 +68,13 @@ def test_what_starts_from_the_source_run_has_its_weights_and_waits_for_it(sessio
     weights = [load_file(record.artifacts / "weights.safetensors") for record in (source, tent)]
     name = "network.model.segmentation_head.0.weight"
     assert np.array_equal(weights[0][name], weights[1][name])
-    (_, orphan) = session.bench.jobs(["tent"], [7], ["2020"])
+    (parent, orphan) = session.bench.jobs(["tent"], [7], ["2020"])
     session.run([orphan], 1, lambda job, share: None, ends.append)
-    assert "the source-only run of this fold and seed" in ends[-1].error
+    assert "from which it starts, is not there; run the command again" in ends[-1].error
+    facts = session.bench.facts(parent)
+    with session.tracker.start(session.experiment, "source", facts, parent.identity, session.bench.dataset_fact()):
+        session.run([orphan], 1, lambda job, share: None, ends.append)
+    assert ends[-1].taken and not ends[-1].error
 
 
 def test_a_finished_job_is_not_run_again_and_a_failed_one_is(session, ended):
