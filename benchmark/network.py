@@ -47,7 +47,8 @@ class SegmentationNetwork(nn.Module):
         mean, std: (bands,) of the raw pixel values of the source domains.
 
     Attributes:
-        stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``).
+        stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
+            none where they cannot be told.
         perturbation: called with (stage, features), and gives the features to go on with; None for none.
     """
 
@@ -57,7 +58,7 @@ class SegmentationNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray) -> None:
         super().__init__()
         self.model = _build(settings, bands, classes)
-        self.stages = _stages(self.model.encoder)
+        self.stages = _stages(self.model.encoder, bands, 2**settings.encoder_depth)
         self.perturbation: Callable[[str, Tensor], Tensor] | None = None
         for name, stage in self.stages.items():
             stage.register_forward_hook(partial(self._perturb, name))
@@ -176,8 +177,11 @@ def _widen(encoder: nn.Module, bands: int) -> None:
     encoder._out_channels = [bands, *list(encoder.out_channels)[1:]]  # type: ignore[assignment,arg-type]
 
 
-def _stages(encoder: nn.Module) -> dict[str, nn.Module]:
-    """The modules whose outputs the decoder sees, named ``stage1`` (shallowest) onwards, as far as they can be told."""
+def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Module]:
+    """The modules whose outputs the decoder sees, named ``stage1`` (shallowest) onwards.
+
+    None at all, unless the last of those that run gives the deepest features: some encoders use parts of their modules.
+    """
     inner = getattr(encoder, "model", None)
     if inner is not None and hasattr(inner, "feature_info"):
         modules = dict(inner.named_modules())
@@ -185,4 +189,15 @@ def _stages(encoder: nn.Module) -> dict[str, nn.Module]:
     else:
         modules = dict(encoder.named_children())
         names = [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]
-    return {f"stage{index + 1}": modules[name] for index, name in enumerate(names) if name in modules}
+    ran: dict[nn.Module, Any] = {}
+    candidates = [modules[name] for name in names if name in modules]
+    hooks = [module.register_forward_hook(lambda module, _, out: ran.update({module: out})) for module in candidates]
+    training = encoder.training
+    with torch.no_grad():
+        deepest = encoder.eval()(torch.zeros(1, bands, multiple, multiple))[-1]
+    encoder.train(training)
+    for hook in hooks:
+        hook.remove()
+    if not ran or not torch.equal(list(ran.values())[-1], deepest):
+        return {}
+    return {f"stage{index + 1}": module for index, module in enumerate(ran)}

@@ -153,10 +153,16 @@ class Stepper:
         network = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
         if weights is not None:
             network.load_state_dict(weights)
+        changes_features = (method_class.perturb, method_class.fuse) != (Method.perturb, Method.fuse)
+        if changes_features and not network.stages:
+            raise TrainingError(
+                f"{method_class.__name__} changes features between the stages of the encoder, and those of "
+                f"{recipe.network.encoder} cannot be told; take a ResNet, or another one of timm's (tu-...)"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(address(seed, "method"))
             self.method = method_class(network, data.task_of(method_class.needs), hyperparameters, seed)
-        if (method_class.perturb, method_class.fuse) != (Method.perturb, Method.fuse):
+        if changes_features:
             network.perturbation = self.method.change_features
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
         self.losses = _LossBuffer(log)

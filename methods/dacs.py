@@ -22,7 +22,8 @@ class DACS(Method):
     is blurred; the teacher sees the target as it is.
 
     Rare-class sampling is that of DAFormer (Hoyer et al., CVPR 2022): a class of share f_c is drawn with
-    ``P(c) = softmax((1 - f_c) / temperature)``, then any of the patches that hold it.
+    ``P(c) = softmax((1 - f_c) / temperature)``, then any of the patches that hold it. With it the source's domains are
+    no longer drawn equally often; the published DACS is without it (``rare_classes=false``).
 
     Departures: unlabelled source pixels are never pasted (see `draw_classes`). Light is changed band by band and for
     each image by itself, without hue and saturation, which only three visible bands have. The temperature is 0.1

@@ -10,10 +10,10 @@ from methods.parts.teacher import follow, make_teacher, warm_decay
 
 
 class EMA(Method):
-    """Train as source-only, and predict with a moving average of the weights (Polyak and Juditsky, 1992).
+    """Train as source-only, and predict with a moving average of the weights (Tarvainen and Valpola, NeurIPS 2017).
 
     After each step ``average <- d average + (1 - d) network`` with ``d = min(1 - 1 / (step + 1), decay)``, and 0.999 as
-    Tarvainen and Valpola (NeurIPS 2017) have it for all but their first steps. It remembers ``1 / (1 - decay)`` steps;
+    they have it for all but their first steps. It remembers ``1 / (1 - decay)`` steps;
     in a training of no more than these it is the mean of all of them, the poor ones of the beginning included.
 
     The statistics of batch normalisation are averaged with the same decay. Copied, they would be those of the newest

@@ -69,7 +69,9 @@ def mixed_convolution(images: Tensor, kernel: Tensor, share: float) -> Tensor:
     variance, mean = torch.var_mean(images, (0, 2, 3), correction=0, keepdim=True)
     deviation = (variance + 1e-6).sqrt()
     normalized = (images - mean) / deviation
-    return images + share * deviation * (F.conv2d(normalized, kernel, padding="same") - normalized)
+    with torch.autocast(images.device.type, enabled=False):  # it would round pixel values to eight bits and less
+        convolved = F.conv2d(normalized, kernel, padding="same")
+    return images + share * deviation * (convolved - normalized)
 
 
 def jensen_shannon(logits: Tensor) -> Tensor:

@@ -14,10 +14,10 @@ class VREx(Method):
 
     ``L = CE(source) + weight * mean over domains of (L_k - mean L)^2``, where L_k is the cross-entropy of a domain and
     the variance is that of a population, over the domains of the batch. In the first ``warm_up`` of the steps the
-    weight is 1, as in DomainBed (500 of 5000 steps there). Departures: the first term is the cross-entropy of the
-    batch, in which all domains are drawn equally often, instead of the mean of L_k, so that weight 0 is plain training;
-    and the optimiser is the engine's, and is not reset when the weight jumps, as DomainBed resets Adam. So the first
-    steps after the jump are large: Adam still divides by the size of the gradients of before.
+    weight is 1, as in DomainBed (500 of 5000 steps there). Both terms are divided by the weight where it is above 1, as
+    in the authors' own code, so that the gradients keep their size. Departures: the first term is the cross-entropy of
+    the batch, in which all domains are drawn equally often, instead of the mean of L_k, so that weight 0 is plain
+    training; and the optimiser is the engine's, and is not reset when the weight jumps, as DomainBed resets Adam.
     """
 
     @dataclass(frozen=True)
@@ -30,4 +30,5 @@ class VREx(Method):
         losses, present = domain_losses(logits, source, len(self.task.domains))
         variance = mean_over((losses - mean_over(losses, present)) ** 2, present)
         weight = 1.0 if progress.fraction < self.hyperparameters.warm_up else self.hyperparameters.weight
-        return {"segmentation": self.segmentation_loss(source, logits), "variance": weight * variance}
+        size = max(1.0, weight)
+        return {"segmentation": self.segmentation_loss(source, logits) / size, "variance": weight / size * variance}

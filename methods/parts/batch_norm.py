@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from methods.base import MethodError
+
 NORMALIZATIONS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
@@ -21,10 +23,15 @@ def train_only_affine(network: nn.Module) -> list[nn.Parameter]:
 
     Returns:
         weight and bias of each layer in turn, each (channels,).
+
+    Raises:
+        MethodError: there is no such layer.
     """
     network.requires_grad_(False)
     layers = [layer for layer in network.modules() if isinstance(layer, NORMALIZATIONS)]
     affine = [parameter for layer in layers for parameter in layer.parameters(recurse=False)]
+    if not affine:
+        raise MethodError("the network has no normalisation layer with a scale and a shift to train")
     for parameter in affine:
         parameter.requires_grad_(True)
     return affine

@@ -51,6 +51,18 @@ def test_every_stage_can_be_changed():
     assert not torch.equal(plain, changed)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "depth", "stages"), [("resnet18", 3, 2), ("resnet18", 5, 4), ("vgg11", 5, 0), ("tu-test_resnet", 3, 3)]
+)
+def test_stages_are_those_that_run_or_none(encoder, depth, stages):
+    settings = NetworkSettings(encoder=encoder, encoder_depth=depth, decoder_channels=(16,) * depth)
+    network = build_network(settings, 5, 3, np.zeros(5), np.ones(5), 0)
+    seen = []
+    network.perturbation = lambda stage, features: seen.append(stage) or features
+    network.eval()(torch.rand(1, 5, 32, 32))
+    assert seen == [f"stage{number + 1}" for number in range(stages)] == list(network.stages)
+
+
 def test_the_deepest_features_come_with_the_logits():
     network = _build().eval()
     images = torch.rand(2, 5, 18, 16) * 255

@@ -251,3 +251,9 @@ def test_other_recipes_train_too(changes, data, recipe):
     assert not _equal(
         _train(ALL["source-only"], data, recipe), _train(ALL["source-only"], data, replace(recipe, **changes))
     )
+
+
+def test_a_method_that_changes_features_needs_an_encoder_with_stages(data, recipe):
+    network = replace(recipe.network, encoder="vgg11", encoder_depth=3, decoder_channels=(8, 8, 8))
+    with pytest.raises(TrainingError, match=r"MixStyle changes features between the stages .* vgg11 cannot be told"):
+        _train(ALL["mix-style"], data, replace(recipe, network=network))

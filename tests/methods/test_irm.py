@@ -70,8 +70,12 @@ def test_the_penalty_is_a_mean_over_the_domains_present_and_weighted_after_the_w
     method = IRM(network, three, IRM.Hyperparameters(weight=100.0, warm_up=0.3))
     for step, weight in ((0, 1), (2, 1), (3, 100)):
         losses = method.step_losses(source, None, Progress(step, 10))
-        torch.testing.assert_close(losses["invariance"], weight * penalties.mean())
-        torch.testing.assert_close(losses["segmentation"], method.segmentation_loss(source))
+        # Divided by the weight, where it is above 1: the loss then has the size of the penalty alone.
+        torch.testing.assert_close(losses["invariance"], penalties.mean())
+        torch.testing.assert_close(losses["segmentation"], method.segmentation_loss(source) / weight)
+    half = IRM(network, three, IRM.Hyperparameters(weight=0.5, warm_up=0.0)).step_losses(source, None, Progress(9, 10))
+    torch.testing.assert_close(half["invariance"], penalties.mean() / 2)
+    torch.testing.assert_close(half["segmentation"], method.segmentation_loss(source))
 
 
 @pytest.mark.parametrize("valid", [0, 1])

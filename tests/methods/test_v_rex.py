@@ -23,7 +23,11 @@ def test_the_penalty_is_the_variance_of_a_population(network, task, source):
     first, second = (_loss_of(network, task, source, rows) for rows in (slice(0, 2), slice(2, 4)))
     losses = _step(network, task, source, Progress(9, 10), weight=10.0)
     # Of two values a and b with mean m: ((a - m)^2 + (b - m)^2) / 2 = (a - b)^2 / 4.
-    torch.testing.assert_close(losses["variance"], 10 * (first - second) ** 2 / 4, rtol=1e-3, atol=0)
+    # Both terms are divided by the weight.
+    torch.testing.assert_close(losses["variance"], (first - second) ** 2 / 4, rtol=1e-3, atol=0)
+    torch.testing.assert_close(losses["segmentation"], (first + second) / 2 / 10)
+    losses = _step(network, task, source, Progress(9, 10), weight=0.5)
+    torch.testing.assert_close(losses["variance"], 0.5 * (first - second) ** 2 / 4, rtol=1e-3, atol=0)
     torch.testing.assert_close(losses["segmentation"], (first + second) / 2)
 
 
@@ -36,7 +40,8 @@ def test_domains_that_are_absent_are_no_losses_of_zero(network, task, source):
 def test_the_weight_is_1_while_warming_up(network, task, source):
     network.eval()
     values = [_step(network, task, source, Progress(step, 10), warm_up=0.2, weight=50.0) for step in (0, 1, 2, 9)]
-    ratios = [(value["variance"] / values[0]["variance"]).item() for value in values]
+    ratios = [(value["variance"] / value["segmentation"]).item() for value in values]
+    ratios = [ratio / ratios[0] for ratio in ratios]
     assert ratios == pytest.approx([1, 1, 50, 50])
 
 
@@ -51,7 +56,7 @@ def test_the_gradient_pulls_the_losses_together(network, task, source):
     _step(network, task, source, Progress(9, 10))["variance"].backward()
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter -= 0.1 * parameter.grad
+            parameter -= parameter.grad
     assert gap() < before
 
 
