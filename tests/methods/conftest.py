@@ -84,3 +84,35 @@ def source() -> SourceBatch:
 def target() -> TargetBatch:
     random = torch.Generator().manual_seed(2)
     return TargetBatch(torch.rand(4, 3, 32, 32, generator=random) * 255, Metadata.unknown(4))
+
+
+def _official_network() -> nn.Module:
+    """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
+    waves = {  # offset, scale, pace, shift
+        "0.weight": (0, 0.5, 0.7, 0),
+        "0.bias": (0, 0.5, 0.7, 1),
+        "1.weight": (1, 0.3, 0.7, 2),
+        "1.bias": (0, 0.3, 0.7, 3),
+        "1.running_mean": (0, 0.4, 1.1, 0.2),
+        "1.running_var": (1, 0.3, 1.3, 0.4),
+        "3.weight": (0, 2.5, 0.7, 4),
+        "3.bias": (0, 0.4, 0.7, 5),
+    }
+    state = network.state_dict()
+    for name, (offset, scale, pace, shift) in waves.items():
+        k = torch.arange(state[name].numel(), dtype=torch.float64)
+        state[name].copy_((offset + scale * torch.sin(pace * k + shift)).view_as(state[name]))
+    return network
+
+
+@pytest.fixture
+def official_network() -> Callable[[], nn.Module]:
+    """Makes the small network on which the official test-time codes were run."""
+    return _official_network
+
+
+@pytest.fixture
+def official_batches() -> Callable[[Any], list[TargetBatch]]:
+    """The three batches of the fixture "tent", from its values."""
+    return lambda values: [TargetBatch(torch.tensor(values[f"in_x{k}"]), Metadata.unknown(2)) for k in range(3)]

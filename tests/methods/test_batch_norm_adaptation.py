@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from methods.base import TargetBatch, Task
 from methods.batch_norm_adaptation import BatchNormAdaptation
@@ -11,39 +10,19 @@ from methods.parts.metadata import Metadata
 FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
 
 
-def official_network():
-    """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
-    waves = {  # offset, scale, pace, shift
-        "0.weight": (0, 0.5, 0.7, 0),
-        "0.bias": (0, 0.5, 0.7, 1),
-        "1.weight": (1, 0.3, 0.7, 2),
-        "1.bias": (0, 0.3, 0.7, 3),
-        "1.running_mean": (0, 0.4, 1.1, 0.2),
-        "1.running_var": (1, 0.3, 1.3, 0.4),
-        "3.weight": (0, 2.5, 0.7, 4),
-        "3.bias": (0, 0.4, 0.7, 5),
-    }
-    state = network.state_dict()
-    for name, (offset, scale, pace, shift) in waves.items():
-        k = torch.arange(state[name].numel(), dtype=torch.float64)
-        state[name].copy_((offset + scale * torch.sin(pace * k + shift)).view_as(state[name]))
-    return network
-
-
 def adaptation(network, task, prior):
     return BatchNormAdaptation(network, task, BatchNormAdaptation.Hyperparameters(prior=prior)).eval()
 
 
 @pytest.mark.parametrize("prior", [0, 1, 2, 8, 16, 1000])
-def test_the_prediction_equals_the_official_one(fixture_values, prior):
+def test_the_prediction_equals_the_official_one(fixture_values, prior, official_network):
     values = fixture_values("bn_adapt_prior")
     method = adaptation(official_network(), FIVE, float(prior))
     logits = method.predict(TargetBatch(torch.tensor(values["in_x0"]), Metadata.unknown(2)))
     torch.testing.assert_close(logits, torch.tensor(values[f"out_bayes_N{prior}_logits"]), rtol=1e-5, atol=2e-5)
 
 
-def test_the_variance_is_unbiased_where_training_has_the_biased_one(fixture_values):
+def test_the_variance_is_unbiased_where_training_has_the_biased_one(fixture_values, official_network):
     values = fixture_values("tent")
     images = torch.tensor(values["in_x0"])
     logits = adaptation(official_network(), FIVE, 0.0).predict(TargetBatch(images, Metadata.unknown(2)))

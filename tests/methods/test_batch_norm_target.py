@@ -1,7 +1,6 @@
 """Held against the cumulative statistics of bethgelab/robustness; and what is trained, which is nothing."""
 
 import torch
-from torch import nn
 
 from methods.base import Progress, TargetBatch, Task
 from methods.batch_norm_target import BatchNormTarget
@@ -10,32 +9,12 @@ from methods.parts.metadata import Metadata
 FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
 
 
-def official_network():
-    """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
-    waves = {  # offset, scale, pace, shift
-        "0.weight": (0, 0.5, 0.7, 0),
-        "0.bias": (0, 0.5, 0.7, 1),
-        "1.weight": (1, 0.3, 0.7, 2),
-        "1.bias": (0, 0.3, 0.7, 3),
-        "1.running_mean": (0, 0.4, 1.1, 0.2),
-        "1.running_var": (1, 0.3, 1.3, 0.4),
-        "3.weight": (0, 2.5, 0.7, 4),
-        "3.bias": (0, 0.4, 0.7, 5),
-    }
-    state = network.state_dict()
-    for name, (offset, scale, pace, shift) in waves.items():
-        k = torch.arange(state[name].numel(), dtype=torch.float64)
-        state[name].copy_((offset + scale * torch.sin(pace * k + shift)).view_as(state[name]))
-    return network
-
-
 def step(method, images, number=0):
     method.train()
     return method.step_losses(None, TargetBatch(images, Metadata.unknown(len(images))), Progress(number, 3))
 
 
-def test_the_statistics_are_those_of_the_official_cumulative_average(fixture_values):
+def test_the_statistics_are_those_of_the_official_cumulative_average(fixture_values, official_network):
     values = fixture_values("bn_adapt_prior")
     method = BatchNormTarget(official_network(), FIVE)
     for number in range(3):

@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
 from methods.base import TargetBatch, Task
 from methods.parts.entropy import entropy
@@ -13,31 +12,6 @@ from methods.parts.metadata import Metadata
 from methods.tent import Tent
 
 FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
-
-
-def official_network():
-    """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
-    waves = {  # offset, scale, pace, shift
-        "0.weight": (0, 0.5, 0.7, 0),
-        "0.bias": (0, 0.5, 0.7, 1),
-        "1.weight": (1, 0.3, 0.7, 2),
-        "1.bias": (0, 0.3, 0.7, 3),
-        "1.running_mean": (0, 0.4, 1.1, 0.2),
-        "1.running_var": (1, 0.3, 1.3, 0.4),
-        "3.weight": (0, 2.5, 0.7, 4),
-        "3.bias": (0, 0.4, 0.7, 5),
-    }
-    state = network.state_dict()
-    for name, (offset, scale, pace, shift) in waves.items():
-        k = torch.arange(state[name].numel(), dtype=torch.float64)
-        state[name].copy_((offset + scale * torch.sin(pace * k + shift)).view_as(state[name]))
-    return network
-
-
-def official_batches(values):
-    images = [torch.tensor(values[f"in_x{index}"]) for index in range(3)]
-    return [TargetBatch(image, Metadata.unknown(2)) for image in images]
 
 
 def tent(network, task, **values):
@@ -51,7 +25,7 @@ def tent(network, task, **values):
         ("sgd2.5e-4", {"optimizer": "sgd", "learning_rate": 2.5e-4}),
     ],
 )
-def test_three_batches_equal_the_official_run(fixture_values, name, settings):
+def test_three_batches_equal_the_official_run(fixture_values, name, settings, official_network, official_batches):
     values = fixture_values("tent")
     method = tent(official_network(), FIVE, **settings)
     layer = method.network[1]
@@ -68,7 +42,7 @@ def test_three_batches_equal_the_official_run(fixture_values, name, settings):
         torch.testing.assert_close(weights, torch.tensor(values[f"out_tent_{name}_bn_after"][index]))
 
 
-def test_the_gradient_and_the_trained_weights_are_the_official_ones(fixture_values):
+def test_the_gradient_and_the_trained_weights_are_the_official_ones(fixture_values, official_network, official_batches):
     values = fixture_values("tent")
     method = tent(official_network(), FIVE)
     method.adapt(official_batches(values)[0])
