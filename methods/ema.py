@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from methods.base import Method, Progress, SourceBatch, TargetBatch, tunable
-from methods.parts.teacher import follow, make_teacher, warm_decay
+from methods.parts.teacher import blend, make_teacher, warm_decay
 
 
 class EMA(Method):
@@ -31,13 +30,8 @@ class EMA(Method):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}
 
-    @torch.no_grad()
     def after_step(self, progress: Progress) -> None:
-        decay = warm_decay(self.hyperparameters.decay, progress.step)
-        follow(self.average, self.network, decay)
-        for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - decay)
+        blend(self.average, self.network, 1 - warm_decay(self.hyperparameters.decay, progress.step))
 
     def predict(self, batch: TargetBatch) -> Tensor:
         logits: Tensor = self.average(batch.images)

@@ -1,14 +1,13 @@
 """Stochastic weight averaging, densely (SWAD)."""
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from methods.base import LossOf, Method, Progress, SourceBatch, TargetBatch, tunable
-from methods.parts.teacher import make_teacher
+from methods.parts.teacher import blend, make_teacher
 
 
 class SWAD(Method):
@@ -57,7 +56,7 @@ class SWAD(Method):
 
     def after_step(self, progress: Progress) -> None:
         self.recent_steps += 1
-        move(self.recent, self.network, 1 / self.recent_steps)
+        blend(self.recent, self.network, 1 / self.recent_steps)
 
     def validate(self, loss_of: LossOf, progress: Progress) -> None:
         if self.above >= self.hyperparameters.n_tolerance:
@@ -77,22 +76,9 @@ class SWAD(Method):
             return
         self.above.zero_()
         self.valley_steps += self.recent_steps
-        move(self.valley, self.recent, self.recent_steps / self.valley_steps)
+        blend(self.valley, self.recent, self.recent_steps / self.valley_steps)
         self.recent_steps.zero_()
 
     def predict(self, batch: TargetBatch) -> Tensor:
         logits: Tensor = super().predict(batch) if self.rim.isinf() else self.valley(batch.images)
         return logits
-
-
-@torch.no_grad()
-def move(average: nn.Module, other: nn.Module, share: Tensor) -> None:
-    """``average <- average + share * (other - average)``: weights and statistics; buffers of whole numbers stay.
-
-    Args:
-        share: () float32 on the same device, from 0 to 1.
-    """
-    pairs = zip(chain(average.parameters(), average.buffers()), chain(other.parameters(), other.buffers()), strict=True)
-    for mine, theirs in pairs:
-        if mine.is_floating_point():
-            mine.lerp_(theirs.to(mine.dtype), share.to(mine.dtype))

@@ -1,9 +1,10 @@
 """A teacher: a copy of the network whose weights follow it slowly (Tarvainen and Valpola, NeurIPS 2017)."""
 
 import copy
+from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def make_teacher(network: nn.Module) -> nn.Module:
@@ -16,6 +17,19 @@ def follow(teacher: nn.Module, network: nn.Module, decay: float) -> None:
     """``teacher <- decay * teacher + (1 - decay) * network``, weights only; buffers keep the teacher's own values."""
     for mine, theirs in zip(teacher.parameters(), network.parameters(), strict=True):
         mine.lerp_(theirs.detach().to(mine.dtype), 1 - decay)
+
+
+@torch.no_grad()
+def blend(average: nn.Module, other: nn.Module, share: float | Tensor) -> None:
+    """``average <- average + share * (other - average)``: weights and statistics; buffers of whole numbers stay.
+
+    Args:
+        share: from 0 to 1; a () tensor on the same device, or a number.
+    """
+    pairs = zip(chain(average.parameters(), average.buffers()), chain(other.parameters(), other.buffers()), strict=True)
+    for mine, theirs in pairs:
+        if mine.is_floating_point():
+            mine.lerp_(theirs.to(mine.dtype), share.to(mine.dtype) if isinstance(share, Tensor) else share)
 
 
 def warm_decay(decay: float, step: int) -> float:

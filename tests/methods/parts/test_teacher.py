@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from methods.parts.teacher import follow, make_teacher, warm_decay
+from methods.parts.teacher import blend, follow, make_teacher, warm_decay
 
 
 class Weights(nn.Module):
@@ -39,3 +39,15 @@ def test_a_teacher_shares_nothing_with_its_network_and_is_not_trained(network):
     assert not torch.equal(teacher.model.segmentation_head.weight, network.model.segmentation_head.weight)
     follow(teacher, network, 0.0)
     assert torch.equal(teacher.model.segmentation_head.weight, network.model.segmentation_head.weight)
+
+
+def test_a_blend_moves_statistics_too_and_leaves_counts():
+    average, other = nn.BatchNorm1d(1), nn.BatchNorm1d(1)
+    with torch.no_grad():
+        other.weight.fill_(3.0)
+        other.running_mean.fill_(4.0)
+        other.num_batches_tracked.fill_(9)
+    blend(average, other, 0.25)  # 1 + (3 - 1) / 4, and 0 + 4 / 4
+    assert (average.weight.item(), average.running_mean.item(), average.num_batches_tracked.item()) == (1.5, 1.0, 0)
+    blend(average, other, torch.tensor(1.0))
+    assert (average.weight.item(), average.running_mean.item()) == (3.0, 4.0)
