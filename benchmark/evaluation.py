@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from benchmark.data.classes import IGNORE
 from benchmark.pools import FoldData, Part
-from methods.base import TargetBatch
+from methods.base import Progress, TargetBatch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # half of the import time of a command that only looks
@@ -76,8 +76,13 @@ def evaluate_stream(
     part: str,
     batch_size: int,
     keep: Sequence[int] = (),
+    arrive: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Scores, Scores]:
     """Predict a part batch by batch as it would arrive, by date and zone, and let the method learn from each batch.
+
+    Args:
+        keep: as in `evaluate`.
+        arrive: told which batch comes next, of how many.
 
     Returns:
         the scores of what was predicted before the method had learned from the patch, which is what counts, and of the
@@ -86,7 +91,9 @@ def evaluate_stream(
     reader = _Reader(fabric, data, part)
     before, after = (_Counts(fabric.device, reader.zones, len(data.task.classes), keep) for _ in range(2))
     order = arrival(reader.part)
-    for start in range(0, len(order), batch_size):
+    starts = range(0, len(order), batch_size)
+    for number, start in enumerate(starts):
+        arrive(Progress(number, len(starts)))
         chosen = order[start : start + batch_size]
         batch, truth = reader.read(chosen)
         with _weights_as_they_are(), fabric.autocast():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import TrainingError
-from benchmark.evaluation import Predict, Scores, evaluate, named_metrics
+from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.network import build_network
 from benchmark.pools import FoldData, batches_of
 from benchmark.recipe import Recipe
@@ -196,8 +196,7 @@ class Stepper:
 
     def step(self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress) -> None:
         """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
-        # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
-        _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
+        self.arrive(progress)
         method, adversary = self.method, self.method.discriminator
         if adversary is not None:
             adversary.requires_grad_(False)
@@ -214,6 +213,19 @@ class Stepper:
         self.losses.add(losses, progress.step)
         if self.recipe.schedule == "poly" and self._scheduler:
             self._scheduler.step()
+
+    def stream(self, batch_size: int, keep: Sequence[int] = ()) -> tuple[Scores, Scores]:
+        """Let the method learn from the test stream; its scores before and after each batch (`evaluate_stream`)."""
+        method = self.method.eval()
+        return evaluate_stream(
+            self.fabric, method.predict, method.adapt, self.data, "target_test", batch_size, keep, self.arrive
+        )
+
+    def arrive(self, progress: Progress) -> None:
+        """Address what a step, or a batch of the test stream, draws; called before anything is done with it."""
+        self.method.progress = progress
+        # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
+        _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
 
     def _descend(self, optimizer: Any, losses: dict[str, Tensor]) -> None:
         if optimizer is None:

@@ -163,6 +163,11 @@ def choice(default: str, options: Iterable[str], neutral: str | None = None) -> 
     return field(default=default, metadata={"options": tuple(options), "neutral": neutral})
 
 
+def switch(default: bool, neutral: bool | None = None) -> Any:
+    """A hyperparameter that is true or false; ``neutral`` as in `tunable`."""
+    return field(default=default, metadata={"options": (True, False), "neutral": neutral})
+
+
 class _Absent:
     """Stands where a batch was not asked for; whatever is done with it is told as the mistake it is."""
 
@@ -185,7 +190,8 @@ class Method(nn.Module):
     Args:
         network: maps raw images (N, C, H, W) float32 to logits (N, classes, H, W); with ``return_features=True`` to
             (logits, deepest features (N, D, h, w) of the encoder). Its encoder's stages are the modules
-            ``network.stages``, shallowest first. Where the method starts from the source, it has those weights.
+            ``network.stages``, shallowest first; ``network.model`` has an ``encoder`` and a ``segmentation_head``, and
+            ``network.mean`` (1, C, 1, 1) is the source's. Where the method starts from the source, it has its weights.
         task: classes, bands and source domains.
         hyperparameters: an instance of the class's own ``Hyperparameters``; None for the defaults.
         seed: address of all of the method's own draws.
@@ -206,7 +212,7 @@ class Method(nn.Module):
         # Typed as Any because each subclass declares fields of its own.
         self.hyperparameters: Any = self.Hyperparameters() if hyperparameters is None else hyperparameters
         self.seed = seed
-        self.progress = Progress(0, 1)  # of the step at hand; the sealed entrance keeps it
+        self.progress = Progress(0, 1)  # of the step at hand, or of the batch in the stream; the engine keeps it
         self.setup()
         self.discriminator: Any = self.adversary()
 
@@ -375,7 +381,7 @@ def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
             expected = "true or false" if kind is bool else f"a {kind.__name__}"
             raise MethodError(f"{name} of {method.__name__} takes {expected}, not {text!r}") from error
         options = known[name].metadata.get("options")
-        if options and text not in options:
+        if options and changes[name] not in options:
             raise MethodError(f"{name} of {method.__name__} is one of {', '.join(options)}, not {text!r}")
     return replace(defaults, **changes)
 

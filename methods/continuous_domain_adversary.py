@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, choice, switch, tunable
+from methods.parts.batch_metadata import BatchMetadata
 from methods.parts.feature_size import feature_channels
-from methods.parts.metadata import Metadata, domain_index
+from methods.parts.metadata import domain_index
 
 SIZE = 4  # numbers of a domain index
 
@@ -37,7 +38,7 @@ class ContinuousDomainAdversary(Method):
     Gaussian whose mean and log variance D gives (PCIDA). What is unknown of u counts in no error.
 
     As in the paper the encoder is told u, so that it can undo what place and date do to the features: a small MLP of u
-    is added to the deepest ones, at test time too; there what is unknown is 0. ``index_to_encoder = no`` leaves it out.
+    is added to the deepest ones, at test time too; there what is unknown is 0. ``index_to_encoder=false``: not.
 
     Departures: u enters after the last stage, not at the input, which works with every encoder. D takes the mean of
     the features over the image. Its layers are normalised over their channels instead of over the batch, since a batch
@@ -51,7 +52,7 @@ class ContinuousDomainAdversary(Method):
     class Hyperparameters:
         weight: float = tunable(2.0, low=1e-2, high=10.0, log=True, neutral=0.0)  # as for images there; 0.4 for points
         error: str = choice("mse", ERRORS)
-        index_to_encoder: str = choice("yes", ("yes", "no"), neutral="no")
+        index_to_encoder: bool = switch(True, neutral=False)
         learning_rate: float = tunable(2e-4, low=1e-5, high=1e-3, log=True)  # the adversary's
         width: int = tunable(512, low=32, high=1024, log=True)  # of the adversary's layers
 
@@ -59,16 +60,15 @@ class ContinuousDomainAdversary(Method):
         self._channels = feature_channels(self.network, len(self.task.bands))
         self._deepest = list(self.network.stages)[-1]
         self._outputs, self._errors = ERRORS[self.hyperparameters.error]
-        self._metadata: Metadata | None = None  # of the batch that is in the network
-        told = self.hyperparameters.index_to_encoder == "yes"
+        self._batch = BatchMetadata()
+        told = self.hyperparameters.index_to_encoder
         self.index_encoder = index_encoder(self._channels) if told else None
 
     def fuse(self, stage: str, features: Tensor) -> Tensor:
         if stage != self._deepest or self.index_encoder is None:
             return features
-        # Nothing is known where somebody else runs the network.
-        metadata = self._metadata or Metadata.unknown(len(features)).to(features.device)
-        shift: Tensor = self.index_encoder(domain_index(metadata).nan_to_num(0.0))
+        index = domain_index(self._batch.of(features)).nan_to_num(0.0)
+        shift: Tensor = self.index_encoder(index)
         return features + shift.to(features.dtype)[:, :, None, None]
 
     def adversary(self) -> nn.Module:
@@ -101,10 +101,8 @@ class ContinuousDomainAdversary(Method):
         return logits
 
     def _run(self, batch: SourceBatch | TargetBatch) -> Any:
-        self._metadata = batch.metadata
-        outputs = self.network(batch.images, return_features=True)
-        self._metadata = None
-        return outputs
+        with self._batch.known(batch.metadata):
+            return self.network(batch.images, return_features=True)
 
     def _error(self, features: Tensor, index: Tensor) -> Tensor:
         """The adversary's mean error over what is known of the index, 0 if there is nothing."""

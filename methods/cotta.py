@@ -11,7 +11,7 @@ from methods.parts.batch_norm import batch_statistics
 from methods.parts.teacher import follow, make_teacher
 
 
-class Cotta(Method):
+class CoTTA(Method):
     """Learn from a teacher that is averaged over time and over views, and forget a little (Wang et al., CVPR 2022).
 
     ``L = mean over pixels of -sum_c q_c ln p_c``, with p of the network and q of its teacher, of which only the network
@@ -28,7 +28,6 @@ class Cotta(Method):
 
     needs = Needs.TEST_STREAM
     depends_on_batch = True
-    batches: Tensor
 
     @dataclass(frozen=True)
     class Hyperparameters:
@@ -42,7 +41,6 @@ class Cotta(Method):
     def setup(self) -> None:
         self.teacher, self.anchor = make_teacher(self.network), make_teacher(self.network)
         self.updates = torch.optim.Adam(self.network.parameters(), lr=self.hyperparameters.learning_rate)
-        self.register_buffer("batches", torch.tensor(0))  # that were learned from
 
     def predict(self, batch: TargetBatch) -> Tensor:
         with batch_statistics(self.anchor):
@@ -61,13 +59,12 @@ class Cotta(Method):
         self.updates.step()
         follow(self.teacher, self.network, self.hyperparameters.decay)
         self._restore()
-        self.batches += 1
 
     def _averaged(self, images: Tensor) -> Tensor:
         """The teacher's logits averaged over views; the height is not light, and stays."""
         views: int = self.hyperparameters.views
         bands = self.task.radiometric_bands
-        draws = torch.rand(views, len(images), 1, 1, 1, generator=self._draw("brightness"))
+        draws = torch.rand(views, len(images), 1, 1, 1, generator=self.generator("brightness"))
         factors = (1 + self.hyperparameters.brightness * (2 * draws - 1)).to(images.device)
         total = torch.zeros((), device=images.device)
         for view in range(views):
@@ -78,14 +75,10 @@ class Cotta(Method):
 
     @torch.no_grad()
     def _restore(self) -> None:
-        generator = self._draw("restore")
+        generator = self.generator("restore")
         for mine, theirs in zip(self.network.parameters(), self.anchor.parameters(), strict=True):
             chosen = torch.rand(mine.shape, generator=generator) < self.hyperparameters.restore
             mine.copy_(torch.where(chosen.to(mine.device), theirs, mine))
-
-    def _draw(self, purpose: str) -> torch.Generator:
-        # The stream has no steps of training: the batches are counted here.
-        return self.generator(f"{purpose} {self.batches.item()}")
 
 
 def consistency(logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tunable
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, switch, tunable
 from methods.parts.class_mixing import class_mask, draw_classes, paste
 from methods.parts.photometric import strong_view
 from methods.parts.pseudo_labels import confident_labels, confident_share
@@ -39,7 +39,7 @@ class DACS(Method):
         confidence: float = tunable(0.968, low=0.5, high=0.99)
         strength: float = tunable(0.25, low=0.0, high=0.5)  # of the jitter
         decay: float = tunable(0.99, low=0.9, high=0.9999)  # of the teacher
-        rare_classes: bool = tunable(True, low=False, high=True, neutral=False)
+        rare_classes: bool = switch(True, neutral=False)
         temperature: float = tunable(0.1, low=0.01, high=1.0, log=True)  # of rare-class sampling
 
     def setup(self) -> None:

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tunable
-from methods.parts.alignment import covariance_distance, sample_pixels
+from methods.base import tunable
+from methods.parts.alignment import covariance_distance
+from methods.parts.feature_alignment import FeatureAlignment
 
 
-class DeepCoral(Method):
+class DeepCORAL(FeatureAlignment):
     """Make the features of the target as correlated as those of the source (Sun and Saenko, ECCV workshops 2016).
 
     ``L = CE(source) + weight * ||C_source - C_target||_F^2 / (4 D^2)``, where C is the covariance of the encoder's
@@ -19,20 +20,9 @@ class DeepCoral(Method):
     both losses end up alike, which no fixed number does; 1 is that of the libraries.
     """
 
-    needs = Needs.TARGET_IMAGES
-
     @dataclass(frozen=True)
     class Hyperparameters:
         weight: float = tunable(1.0, low=1e-2, high=1e3, log=True, neutral=0.0)
 
-    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits, source_features = self.network(source.images, return_features=True)
-        _, target_features = self.network(target.images, return_features=True)
-        distance = covariance_distance(
-            sample_pixels(source_features, self.generator("source pixels")),
-            sample_pixels(target_features, self.generator("target pixels")),
-        )
-        return {
-            "segmentation": self.segmentation_loss(source, logits),
-            "alignment": self.hyperparameters.weight * distance,
-        }
+    def distance(self, source: Tensor, target: Tensor) -> Tensor:
+        return covariance_distance(source, target)

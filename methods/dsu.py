@@ -11,7 +11,7 @@ from methods.parts.feature_statistics import channel_statistics, restyle
 EPSILON = 1e-6
 
 
-class Dsu(Method):
+class DSU(Method):
     """Take the style of an image for one draw of an uncertain style, and train on others (Li et al., ICLR 2022).
 
     Style is the mean m and the standard deviation s of each channel of a feature map. After each stage of the encoder,

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Method, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.parts.batch_metadata import BatchMetadata
 from methods.parts.feature_size import feature_channels
-from methods.parts.metadata import Metadata, flair_vector
+from methods.parts.metadata import flair_vector
 
 BLOCKS = {  # columns of the metadata vector that the network is told
     "all": slice(0, 45),
@@ -42,14 +43,12 @@ class MetadataFusion(Method):
         self.mlp = metadata_mlp(self.hyperparameters.dropout)
         self.to_features = nn.Linear(16, feature_channels(self.network, len(self.task.bands)))
         self._deepest = list(self.network.stages)[-1]
-        self._metadata: Metadata | None = None  # of the batch that is in the network
+        self._batch = BatchMetadata()
 
     def fuse(self, stage: str, features: Tensor) -> Tensor:
         if stage != self._deepest:
             return features
-        # Nothing is known where somebody else runs the network.
-        metadata = self._metadata or Metadata.unknown(len(features)).to(features.device)
-        vector = flair_vector(metadata, published=self.hyperparameters.encoding == "published")
+        vector = flair_vector(self._batch.of(features), published=self.hyperparameters.encoding == "published")
         columns = BLOCKS[self.hyperparameters.blocks]
         told = torch.zeros_like(vector)
         told[:, columns] = vector[:, columns]
@@ -63,9 +62,8 @@ class MetadataFusion(Method):
         return self._logits(batch)
 
     def _logits(self, batch: SourceBatch | TargetBatch) -> Tensor:
-        self._metadata = batch.metadata
-        logits: Tensor = self.network(batch.images)
-        self._metadata = None
+        with self._batch.known(batch.metadata):
+            logits: Tensor = self.network(batch.images)
         return logits
 
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tunable
-from methods.parts.alignment import gaussian_mmd, sample_pixels
+from methods.base import tunable
+from methods.parts.alignment import gaussian_mmd
+from methods.parts.feature_alignment import FeatureAlignment
 
 
-class MMD(Method):
+class MMD(FeatureAlignment):
     """Make source and target features equally distributed, as far as Gaussian kernels see (Long et al., ICML 2015).
 
     ``L = CE(source) + weight * MMD^2(f_source, f_target)`` with the sum of five kernels, whose widths are a quarter to
@@ -20,20 +21,9 @@ class MMD(Method):
     differs by the constant diagonal.
     """
 
-    needs = Needs.TARGET_IMAGES
-
     @dataclass(frozen=True)
     class Hyperparameters:
         weight: float = tunable(1.0, low=1e-2, high=10.0, log=True, neutral=0.0)
 
-    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits, source_features = self.network(source.images, return_features=True)
-        _, target_features = self.network(target.images, return_features=True)
-        distance = gaussian_mmd(
-            sample_pixels(source_features, self.generator("source pixels")),
-            sample_pixels(target_features, self.generator("target pixels")),
-        )
-        return {
-            "segmentation": self.segmentation_loss(source, logits),
-            "alignment": self.hyperparameters.weight * distance,
-        }
+    def distance(self, source: Tensor, target: Tensor) -> Tensor:
+        return gaussian_mmd(source, target)

@@ -14,7 +14,7 @@ from methods.parts.entropy import entropy
 FORGET = 0.1  # share of the latest loss in the moving average
 
 
-class Sar(Method):
+class SAR(Method):
     """TENT on the pixels that are already rather certain, towards flat minima, with a way back (Niu et al., ICLR 2023).
 
     ``L(w) = mean of H(p) over the pixels with H(p) < margin * ln C``, and the step is along the gradient of L at

@@ -10,7 +10,7 @@ from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tuna
 from methods.parts.entropy import entropy
 
 
-class Shot(Method):
+class SHOT(Method):
     """Fit the features of the target to the classifier of the source, which stands still (Liang et al., ICML 2020).
 
     ``L = mean over pixels of H(p) - diversity * H(mean of p over pixels)`` in nats: each pixel certain, all classes in

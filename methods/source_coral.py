@@ -9,7 +9,7 @@ from methods.base import Method, Progress, SourceBatch, TargetBatch, tunable
 from methods.parts.alignment import moment_spread, sample_pixels
 
 
-class SourceCoral(Method):
+class SourceCORAL(Method):
     """Give the features of all source domains the same mean and covariance, as DomainBed's CORAL.
 
     ``L = CE(source) + weight * mean over pairs of domains in the batch of mean((mu_i - mu_j)^2) + mean((C_i - C_j)^2)``

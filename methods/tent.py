@@ -14,7 +14,7 @@ from methods.parts.entropy import entropy
 OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "sgd": partial(torch.optim.SGD, momentum=0.9)}
 
 
-class Tent(Method):
+class TENT(Method):
     """Learn from each test batch by making its prediction more certain (Wang et al., ICLR 2021).
 
     ``L = mean over pixels of H(p)`` in nats, one step a batch, on the scales and shifts of the normalisation layers

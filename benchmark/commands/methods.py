@@ -55,7 +55,7 @@ def _page(name: str, method: Any) -> str:
         lines += ["| hyperparameter | default | search | source-only at |", "|---|---|---|---|"]
     for item in fields(method.Hyperparameters):
         neutral = item.metadata.get("neutral")
-        lines += [f"| `{item.name}` | {item.default} | {_search(item)} | {'' if neutral is None else neutral} |"]
+        lines += [f"| `{item.name}` | {_shown(item.default)} | {_search(item)} | {_shown(neutral)} |"]
     source = f"../../{method.__module__.replace('.', '/')}.py"
     return "\n".join([*lines, "", f"Code: [{method.__module__}]({source})", ""])
 
@@ -66,8 +66,13 @@ def _summary(method: Any) -> str:
     return re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0]
 
 
+def _shown(value: Any) -> str:
+    """As it is given on the command line; nothing for None."""
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
 def _search(item: Any) -> str:
     about = item.metadata
     if "options" in about:
-        return ", ".join(about["options"])
+        return ", ".join(map(_shown, about["options"]))
     return f"{about['low']} to {about['high']}{', log' if about['log'] else ''}" if "low" in about else "not searched"

@@ -9,7 +9,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from benchmark.conformance.world import open_world
-from benchmark.evaluation import evaluate_stream
 from benchmark.network import NetworkSettings
 from benchmark.pools import FEW, FoldData, batches_of
 from benchmark.recipe import Recipe
@@ -79,8 +78,7 @@ def train(stepper: Stepper, first: int = 0) -> Stepper:
     """The method after a training, or after the test stream where that is what it learns from."""
     method = stepper.method
     if method.needs is Needs.TEST_STREAM:
-        method.eval()
-        evaluate_stream(stepper.fabric, method.predict, method.adapt, stepper.data, "target_test", 4)
+        stepper.stream(batch_size=4)
         return stepper
     batches = batches_of(stepper.fabric, method, stepper.data, stepper.recipe, 0, first)
     for step, (source, target) in enumerate(batches, first):

@@ -73,6 +73,7 @@ def work(stepper: Stepper, batches: Batches, step: int = STEPS - 1) -> None:
         return
     assert target is not None
     stepper.method.eval()
+    stepper.arrive(Progress(step, STEPS))
     with torch.no_grad():
         stepper.method.predict(target)
     stepper.method.adapt(target)

@@ -5,7 +5,7 @@ import pickle
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch import Tensor
 from benchmark import selection
 from benchmark.data.classes import slug
 from benchmark.errors import AlreadyTaken, TrainingError
-from benchmark.evaluation import METRICS, Confusion, Scores, evaluate_stream, iou, named_metrics
+from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
 from benchmark.pools import FoldData
@@ -179,7 +179,7 @@ def train_and_score(
             trained.load(checkpoint)
             if method.needs is Needs.TEST_STREAM:
                 started = time.perf_counter()
-                scores, after_update = _stream(fabric, trained.method, data, recipe.batch_size, keep)
+                scores, after_update = stepper.stream(recipe.batch_size, keep)
                 seconds, images = time.perf_counter() - started, len(data.parts["target_test"].rows)
             else:
                 scores = evaluate_part(fabric, trained.method, data, "target_test", keep)
@@ -205,13 +205,6 @@ def train_and_score(
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
             curves=curves,
         )
-
-
-def _stream(
-    fabric: Fabric, method: Method, data: FoldData, batch_size: int, keep: Sequence[int]
-) -> tuple[Scores, Scores]:
-    method.eval()
-    return evaluate_stream(fabric, method.predict, method.adapt, data, "target_test", batch_size, keep)
 
 
 def _device_name(fabric: Fabric) -> str:

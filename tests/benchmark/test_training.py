@@ -12,7 +12,6 @@ from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
 from benchmark.errors import TrainingError
-from benchmark.evaluation import evaluate_stream
 from benchmark.pools import FoldData
 from benchmark.training import Stepper, evaluate_part, fitted, state_of
 from methods import registry
@@ -47,8 +46,7 @@ def _train(method, data, recipe, seed=0, log=lambda losses, step: None, weights=
     stepper = _stepper(method, data, recipe, seed, log, weights)
     with fitted(stepper) as trained:
         if method.needs is Needs.TEST_STREAM:
-            stepper.method.eval()
-            evaluate_stream(stepper.fabric, trained.method.predict, trained.method.adapt, data, "target_test", 2)
+            stepper.stream(batch_size=2)
         return {name: value.clone() for name, value in state_of(trained.method).items()}
 
 
@@ -257,3 +255,29 @@ def test_a_method_that_changes_features_needs_an_encoder_with_stages(data, recip
     network = replace(recipe.network, encoder="vgg11", encoder_depth=3, decoder_channels=(8, 8, 8))
     with pytest.raises(TrainingError, match=r"MixStyle changes features between the stages .* vgg11 cannot be told"):
         _train(ALL["mix-style"], data, replace(recipe, network=network))
+
+
+class Noting(Method):
+    """Draws from both generators at every batch of the stream."""
+
+    needs = Needs.TEST_STREAM
+
+    def setup(self):
+        self.drawn = []
+
+    def predict(self, batch):
+        own = torch.rand((), generator=self.generator("own"))
+        self.drawn.append((self.progress.step, self.progress.steps, own.item(), torch.rand(()).item()))
+        return super().predict(batch)
+
+
+def test_the_draws_of_a_stream_are_addressed_by_its_batches(data, recipe):
+    def drawn():
+        stepper = _stepper(Noting, data, recipe)
+        stepper.stream(batch_size=2)
+        return stepper.method.drawn
+
+    once, batches = drawn(), -(-len(data.parts["target_test"].rows) // 2)
+    assert [draw[:2] for draw in once[::2]] == [(number, batches) for number in range(batches)]
+    assert once == drawn(), "whatever was drawn before the stream"
+    assert [len({draw[kind] for draw in once}) for kind in (2, 3)] == [batches, 2 * batches]

@@ -15,6 +15,7 @@ from methods.base import (
     Task,
     choice,
     make_hyperparameters,
+    switch,
     tunable,
 )
 
@@ -95,7 +96,7 @@ def test_a_truth_value_is_read_from_text():
     class Switched(Plain):
         @dataclass(frozen=True)
         class Hyperparameters:
-            warm: bool = True
+            warm: bool = switch(True)
 
     assert make_hyperparameters(Switched, {"warm": "False"}).warm is False
     with pytest.raises(MethodError, match="takes true or false, not 'no'"):

@@ -71,7 +71,7 @@ def test_the_loss_is_minus_the_mean_error_of_both_domains(network, task, source,
 def test_what_is_unknown_counts_in_no_error(network, task, source, target, known):
     """The date of two patches, and the y of all, is unknown: 2 sines, 2 cosines and 4 x remain of 16 numbers."""
     part = replace(known, y=torch.full((4,), math.nan), month=torch.tensor([math.nan, math.nan, 7.0, 10.0]))
-    method = played(network, task, weight=1.0, index_to_encoder="no")
+    method = played(network, task, weight=1.0, index_to_encoder=False)
     method.discriminator = Fixed(torch.zeros(4, 4))
     losses = method.step_losses(replace(source, metadata=part), replace(target, metadata=part), FIRST)
     # July is half a turn, sin 0 and cos -1; October three quarters, sin -1 and cos 0; x is -1, -1/3, 1/3, 1.
@@ -107,7 +107,7 @@ def test_the_adversary_finds_the_index_and_the_network_hides_it(network, task, s
     """Images that get brighter eastward. An adversary that knows no image errs by the variance of x, 5/9 here."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on tensors so small, several only wait for each other
-    method = played(network, task, weight=1.0, index_to_encoder="no", learning_rate=3e-3)
+    method = played(network, task, weight=1.0, index_to_encoder=False, learning_rate=3e-3)
     way = torch.linspace(-1, 1, 4)
     east = replace(Metadata.unknown(4), x=MIDDLE[0] + 5e5 * way)
     images = (128 + 100 * way)[:, None, None, None].expand(4, 3, 8, 8)
@@ -143,7 +143,7 @@ def test_the_encoder_is_told_the_index_of_its_batch(network, task, target, known
 
 
 def test_the_encoder_need_not_be_told(network, task, target, known):
-    method = played(network, task, index_to_encoder="no").eval()
+    method = played(network, task, index_to_encoder=False).eval()
     plain = network(target.images)
     assert method.predict(replace(target, metadata=known)).equal(plain)
     assert not [name for name, _ in method.named_parameters() if name.startswith("index_encoder")]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from methods.base import TargetBatch, Task
-from methods.cotta import Cotta, consistency, turn, turn_back
+from methods.base import Progress, TargetBatch, Task
+from methods.cotta import CoTTA, consistency, turn, turn_back
 from methods.parts.batch_norm import batch_statistics
 from methods.parts.metadata import Metadata
 
@@ -31,7 +31,7 @@ TEACHER = [
 
 
 def cotta(network, task, **values):
-    return Cotta(network, task, Cotta.Hyperparameters(**values)).eval()
+    return CoTTA(network, task, CoTTA.Hyperparameters(**values)).eval()
 
 
 def sums(network):
@@ -119,7 +119,8 @@ def test_the_network_learns_the_teacher_follows_and_the_source_stays(network, ta
 def test_a_share_of_the_weights_falls_back_another_one_each_time(network, task, target):
     method = cotta(network, task, learning_rate=0.0, restore=0.3)
     back = []
-    for _ in range(2):
+    for step in range(2):
+        method.progress = Progress(step, 2)
         with torch.no_grad():
             for weights in network.parameters():
                 weights.add_(1.0)

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from methods.base import IGNORE, Progress
-from methods.dsu import Dsu, move_style
+from methods.dsu import DSU, move_style
 from methods.parts.feature_statistics import channel_statistics
 
-ALWAYS = Dsu.Hyperparameters(probability=1.0)
+ALWAYS = DSU.Hyperparameters(probability=1.0)
 
 
 def test_moving_by_hand():
@@ -40,7 +40,7 @@ def test_gradients_go_through_the_statistics():
 
 
 def test_drawn_styles_spread_as_the_batch_does(network, task):
-    method = Dsu(network, task, ALWAYS)
+    method = DSU(network, task, ALWAYS)
     offsets = torch.tensor([-3.0, -1.0, 1.0, 3.0])[:, None, None, None]  # spread: sqrt(20 / 3) = 2.58
     features = torch.randn(4, 200, 8, 8, generator=torch.Generator().manual_seed(0)) * 1e-3 + offsets
     means = channel_statistics(method.change_features("stage1", features), 0.0)[0] - offsets
@@ -50,7 +50,7 @@ def test_drawn_styles_spread_as_the_batch_does(network, task):
 
 
 def test_every_stage_is_changed_in_training_alone(network, task, source):
-    method = Dsu(network, task, ALWAYS)
+    method = DSU(network, task, ALWAYS)
     features = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     first, second = (method.change_features(stage, features) for stage in network.stages)
     assert not torch.allclose(first, features) and not torch.allclose(first, second)
@@ -63,7 +63,7 @@ def test_every_stage_is_changed_in_training_alone(network, task, source):
 def test_it_happens_as_often_as_asked(network, task, source):
     features = torch.rand(4, 3, 8, 8)
     for probability, least, most in ((0.0, 0, 0), (0.5, 30, 70), (1.0, 100, 100)):
-        method = Dsu(network, task, replace(ALWAYS, probability=probability))
+        method = DSU(network, task, replace(ALWAYS, probability=probability))
         changed = 0
         for step in range(100):
             method.progress = Progress(step, 100)
@@ -82,7 +82,7 @@ def test_an_image_alone_is_hardly_changed_and_never_undefined(pixels):
 
 
 def test_a_step_with_one_image_of_which_nothing_is_labelled(network, task, source):
-    method = Dsu(network, task, ALWAYS)
+    method = DSU(network, task, ALWAYS)
     network.perturbation = method.change_features
     single = replace(source, images=source.images[:1, :, :31, :29], labels=torch.full((1, 31, 29), IGNORE))
     loss = method.step_losses(single, None, Progress(0, 1))["segmentation"]

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from methods.base import IGNORE, Progress
-from methods.deep_coral import DeepCoral
+from methods.deep_coral import DeepCORAL
 from methods.mmd import MMD
 from methods.parts.alignment import covariance_distance, gaussian_mmd
 
 
-@pytest.fixture(params=[(DeepCoral, covariance_distance), (MMD, gaussian_mmd)], ids=["deep-coral", "mmd"])
+@pytest.fixture(params=[(DeepCORAL, covariance_distance), (MMD, gaussian_mmd)], ids=["deep-coral", "mmd"])
 def aligning(request):
     """A method, and the distance that it makes small."""
     return request.param

@@ -50,10 +50,10 @@ def test_the_deepest_features_are_shifted_alike_everywhere(network, task):
     images = torch.zeros(2, 3, 33, 40)
     shifts = []
     for metadata in (in_months(1.0, 7.0), in_months(7.0, 1.0)):
-        method._metadata = metadata
         features = torch.zeros(2, 6, 17, 20)
-        assert method.change_features("stage1", features) is features
-        shifts.append(method.change_features("stage2", features))
+        with method._batch.known(metadata):
+            assert method.change_features("stage1", features) is features
+            shifts.append(method.change_features("stage2", features))
         assert not features.any(), "the given features are shared"
         vector = flair_vector(metadata, published=False)
         expected = method.to_features(method.mlp(vector))[:, :, None, None].expand(2, 6, 17, 20)

@@ -8,8 +8,8 @@ import torch
 from methods.base import TargetBatch, Task
 from methods.parts.entropy import entropy
 from methods.parts.metadata import Metadata
-from methods.sar import Sar
-from methods.tent import Tent
+from methods.sar import SAR
+from methods.tent import TENT
 
 FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
 
@@ -29,7 +29,7 @@ WEIGHTS = [
 
 
 def sar(network, task, **values):
-    return Sar(network, task, Sar.Hyperparameters(**values)).eval()
+    return SAR(network, task, SAR.Hyperparameters(**values)).eval()
 
 
 def affine(method):
@@ -50,7 +50,7 @@ def test_without_margin_and_radius_it_is_the_step_of_tent(network, task, target)
     method.adapt(target)
     moved = affine(method) - start
     method._put(method.start)
-    Tent(network, task, Tent.Hyperparameters(optimizer="sgd", learning_rate=0.1)).eval().adapt(target)
+    TENT(network, task, TENT.Hyperparameters(optimizer="sgd", learning_rate=0.1)).eval().adapt(target)
     torch.testing.assert_close(moved, affine(method) - start, rtol=1e-3, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ import torch
 from methods.base import Progress, TargetBatch
 from methods.parts.entropy import entropy
 from methods.parts.metadata import Metadata
-from methods.shot import Shot, entropy_of_mean
+from methods.shot import SHOT, entropy_of_mean
 
 
 def test_both_terms_equal_the_official_ones(fixture_values):
@@ -22,7 +22,7 @@ def test_both_terms_equal_the_official_ones(fixture_values):
 
 
 def test_the_loss_through_the_contract_is_the_sum_of_both(network, task, target):
-    losses = Shot(network, task, Shot.Hyperparameters(diversity=0.5)).step_losses(None, target, Progress(0, 1))
+    losses = SHOT(network, task, SHOT.Hyperparameters(diversity=0.5)).step_losses(None, target, Progress(0, 1))
     probabilities = network(target.images).softmax(1)
     mean = probabilities.mean((0, 2, 3))
     expected = (-(probabilities * probabilities.log()).sum(1).mean(), 0.5 * (mean * mean.log()).sum())
@@ -30,7 +30,7 @@ def test_the_loss_through_the_contract_is_the_sum_of_both(network, task, target)
 
 
 def test_the_head_stands_still_and_the_encoder_learns_slowly(network, task, target):
-    method = Shot(network, task)
+    method = SHOT(network, task)
     sum(method.step_losses(None, target, Progress(0, 1)).values()).backward()
     head = list(network.model.segmentation_head.parameters())
     assert all(weights.grad is None for weights in head)
@@ -42,14 +42,14 @@ def test_the_head_stands_still_and_the_encoder_learns_slowly(network, task, targ
 
 def test_a_decoder_learns_at_the_full_rate(network, task):
     network.model.decoder = torch.nn.Conv2d(6, 6, 1)
-    encoder, others = Shot(network, task).optimizer().param_groups
+    encoder, others = SHOT(network, task).optimizer().param_groups
     assert len(encoder["params"]) == 6 and others["params"] == list(network.model.decoder.parameters())
 
 
 def test_it_gets_certain_without_giving_all_to_one_class(network, task, target):
     def train(diversity):
         state = {name: value.clone() for name, value in network.state_dict().items()}
-        method = Shot(network, task, Shot.Hyperparameters(learning_rate=10.0, diversity=diversity))
+        method = SHOT(network, task, SHOT.Hyperparameters(learning_rate=10.0, diversity=diversity))
         optimizer = method.optimizer()
         for step in range(16):
             optimizer.zero_grad()
@@ -73,6 +73,6 @@ def test_logits_far_apart_give_finite_gradients():
 
 def test_one_image_of_odd_size(network, task):
     images = torch.rand(1, 3, 31, 17, generator=torch.Generator().manual_seed(0)) * 255
-    losses = Shot(network, task).step_losses(None, TargetBatch(images, Metadata.unknown(1)), Progress(0, 1))
+    losses = SHOT(network, task).step_losses(None, TargetBatch(images, Metadata.unknown(1)), Progress(0, 1))
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())

@@ -7,16 +7,16 @@ import torch
 
 from methods.base import IGNORE, Needs, Progress
 from methods.parts.alignment import moment_spread
-from methods.source_coral import SourceCoral
+from methods.source_coral import SourceCORAL
 
 
 def test_nothing_of_the_target_is_asked_for():
-    assert SourceCoral.needs is Needs.SOURCE_LABELS
+    assert SourceCORAL.needs is Needs.SOURCE_LABELS
 
 
 def test_the_groups_are_the_domains_of_the_batch(network, task, source):
     source = replace(source, domains=torch.tensor([5, 0, 5, 2]))  # of three domains, in any order
-    losses = SourceCoral(network, task, SourceCoral.Hyperparameters(weight=3.0)).step_losses(
+    losses = SourceCORAL(network, task, SourceCORAL.Hyperparameters(weight=3.0)).step_losses(
         source, None, Progress(0, 1)
     )
     pixels = network(source.images, return_features=True)[1].movedim(1, -1)
@@ -25,7 +25,7 @@ def test_the_groups_are_the_domains_of_the_batch(network, task, source):
 
 
 def test_domains_that_look_the_same_cost_nothing(network, task, source):
-    method = SourceCoral(network, task)
+    method = SourceCORAL(network, task)
     same = replace(source, images=source.images[:2].repeat(2, 1, 1, 1))
     assert method.step_losses(same, None, Progress(0, 1))["alignment"].item() == pytest.approx(0, abs=1e-6)
     gain = torch.tensor([1.0, 1.0, 0.5, 0.5])[:, None, None, None]
@@ -36,7 +36,7 @@ def test_domains_that_look_the_same_cost_nothing(network, task, source):
 def test_training_on_it_brings_the_domains_together(network, task, source):
     gain = torch.tensor([1.0, 1.0, 0.5, 0.5])[:, None, None, None]
     source = replace(source, images=source.images * gain)
-    method = SourceCoral(network, task)
+    method = SourceCORAL(network, task)
     optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
     distances = []
     for step in range(20):
@@ -53,7 +53,7 @@ def test_without_weight_and_with_one_domain_the_gradient_is_that_of_the_segmenta
     single = replace(source, domains=torch.ones(4, dtype=torch.int64))
     encoder = network.model.encoder["layer1"][0].weight
     for batch, weight in ((source, 0.0), (single, 1.0)):
-        method = SourceCoral(network, task, SourceCoral.Hyperparameters(weight=weight))
+        method = SourceCORAL(network, task, SourceCORAL.Hyperparameters(weight=weight))
         losses = method.step_losses(batch, None, Progress(0, 1))
         assert losses["alignment"] == 0 and losses["alignment"].requires_grad
         (total,) = torch.autograd.grad(sum(losses.values()), encoder, retain_graph=True)
@@ -65,7 +65,7 @@ def test_one_image_of_an_odd_size_without_labels_under_autocast(network, task, s
     labels = torch.full((1, 31, 29), IGNORE)
     source = replace(source, images=source.images[:1, :, :31, :29], labels=labels, domains=source.domains[:1])
     with torch.autocast("cpu", torch.bfloat16):
-        losses = SourceCoral(network, task).step_losses(source, None, Progress(0, 1))
+        losses = SourceCORAL(network, task).step_losses(source, None, Progress(0, 1))
     sum(losses.values()).backward()
     assert losses["segmentation"] == 0 and losses["alignment"] == 0
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())

@@ -9,13 +9,13 @@ import torch
 from methods.base import TargetBatch, Task
 from methods.parts.entropy import entropy
 from methods.parts.metadata import Metadata
-from methods.tent import Tent
+from methods.tent import TENT
 
 FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
 
 
 def tent(network, task, **values):
-    return Tent(network, task, Tent.Hyperparameters(**values)).eval()
+    return TENT(network, task, TENT.Hyperparameters(**values)).eval()
 
 
 @pytest.mark.parametrize(
