@@ -1,5 +1,5 @@
 # Every target makes the environment first, once: it is made again only when the dependencies change.
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all check format docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -22,6 +22,11 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A page about each method, with what it was held against just now.
+docs: $(READY)
+	$(BIN)/python -m pytest -q tests/methods --references docs/methods/references.json
+	$(BIN)/landshift methods --document docs/methods
 
 # uv installs in a fraction of pip's time; compiling now keeps the first command from doing it.
 $(READY): pyproject.toml constraints.txt

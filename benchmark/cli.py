@@ -38,10 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: what runs is marked, what is done stays
     try:
-        return int(options.action(options))
+        status = int(options.action(options))
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print("\nstopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would complain
+        return 141
     except LandshiftError as error:
         return _complain(str(error))
     except ValueError as error:
@@ -145,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = _add(commands, "bench", runs.bench, "measure the engine against bare PyTorch, and the store against files")
     bench.add_argument("--output", type=Path, metavar="FILE", help="also write the table there (Markdown)")
+    bench.add_argument("--methods", type=Path, metavar="FILE", help="instead: what a step of each method costs (JSON)")
     bench.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: 20)")
     return parser
 

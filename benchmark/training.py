@@ -237,19 +237,23 @@ class Stepper:
     def checkpoint(self, step: int, folder: Path) -> Checkpoint:
         """Score what the method predicts now on source validation, and keep all it holds."""
         method, file = self.method, folder / f"{step}.pt"
-        sees_source = not method.needs.starts_from_source
-        if sees_source and type(method).validate is not Method.validate:
-            method.eval()
-            method.validate(self._loss_of, Progress(step, self.recipe.steps))
-            method.train()
+        self.validate(Progress(step, self.recipe.steps))
         if self.fabric.is_global_zero:  # before anything is predicted, which might leave traces
             torch.save(state_of(method), file)
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
         self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
-        if sees_source and self.recipe.schedule == "plateau" and self._scheduler:
+        if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
             self._scheduler.step(scores.loss)
         self.fabric.barrier()
         return Checkpoint(step, scores, file)
+
+    def validate(self, progress: Progress) -> None:
+        """Let the method look at losses on source validation, if it wants to and sees source data."""
+        method = self.method
+        if not method.needs.starts_from_source and type(method).validate is not Method.validate:
+            method.eval()
+            method.validate(self._loss_of, progress)
+            method.train()
 
     def _loss_of(self, predict: Predict) -> float:
         return evaluate(self.fabric, predict, self.data, "source_val").loss

@@ -13,7 +13,7 @@ SOURCES = sorted(path for top in ("benchmark", "methods", "protocols") for path 
 FLOORS = (
     {"cli"},
     {"commands"},
-    {"terminal", "bench"},
+    {"terminal", "bench", "method_costs", "method_pages"},
     {"grid", "conformance"},
     {"training", "report", "shift_report"},
     {"comparison", "evaluation"},
@@ -21,7 +21,7 @@ FLOORS = (
     {"recipe"},
     {"figures", "data"},
     {"network", "selection", "statistics", "shift", "tracking"},
-    {"errors"},
+    {"errors", "costs"},
 )
 
 

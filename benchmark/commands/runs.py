@@ -138,12 +138,32 @@ def ui(options: argparse.Namespace) -> int:
 
 def bench(options: argparse.Namespace) -> int:
     """``landshift bench``: ratios measured side by side."""
+    if options.methods:
+        return _bench_methods(options.methods)
     from benchmark.bench import measure
 
     table = measure(options.seconds)
     print(table)
     if options.output:
         options.output.write_text(table + "\n", encoding="utf-8")
+    return 0
+
+
+def _bench_methods(output: Path) -> int:
+    from benchmark.costs import write_costs
+    from benchmark.grid.jobs import control_label
+    from benchmark.method_costs import measure_methods
+    from benchmark.terminal import FileBar, print_rows
+    from methods.registry import available, find
+
+    with FileBar("measuring methods") as bar:
+        costs = measure_methods(available(), find(control_label()), progress=bar)
+    write_costs(output, costs)
+    print_rows(
+        ("method", "time of a step", "activations"),
+        [(name, f"{cost.time:.2f}", f"{cost.activations:.2f}") for name, cost in costs.items()],
+    )
+    print(f"over source-only's, on U-Net with ResNet-34; written to {output}")
     return 0
 
 

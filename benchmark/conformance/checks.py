@@ -4,7 +4,6 @@ A check never looks at what the method is called, only at what it declares.
 """
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -13,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from benchmark.conformance.cost import cost_of
 from benchmark.conformance.ground import STEPS, train
 from benchmark.conformance.subject import Subject, first_batches, predict_of, work
 from benchmark.conformance.world import CLASSES
@@ -60,6 +60,7 @@ def resumes_to_the_bit(subject: Subject) -> None:
     batches = batches_of(middle.fabric, middle.method, middle.data, middle.recipe, 0)
     for step in range(STEPS // 2):
         middle.step(*next(batches), Progress(step, STEPS))
+        middle.validate(Progress(step + 1, STEPS))
     again = subject.stepper()
     again.load(middle.state())
     train(again, first=STEPS // 2)
@@ -159,32 +160,7 @@ def survives_saving(subject: Subject) -> None:
 
 
 def costs(subject: Subject) -> str:
-    mine, control = subject.stepper(), Subject(subject.ground.control, None, subject.ground).stepper()
-    pairs = [(_seconds(mine), _seconds(control)) for _ in range(9)]
-    ratio = float(np.median([one / other for one, other in pairs[1:]]))  # the first warms up
-    memory = _kept_for_backward(mine) / _kept_for_backward(control)
-    return f"{ratio:.1f} times the time and {memory:.1f} times the activations of a source-only step"
-
-
-def _seconds(stepper: Stepper) -> float:
-    batches = first_batches(stepper)
-    started = time.perf_counter()
-    work(stepper, batches)
-    return time.perf_counter() - started
-
-
-def _kept_for_backward(stepper: Stepper) -> int:
-    """Bytes that autograd keeps in a step."""
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        work(stepper, first_batches(stepper))
-    return sum(kept.values())
+    return str(cost_of(subject, pairs=8))
 
 
 CHECKS: dict[str, Callable[[Subject], str | None]] = {

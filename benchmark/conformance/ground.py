@@ -32,11 +32,16 @@ class Ground:
     Args:
         folder: where the worlds are written.
         control: source-only, which others are compared with and some start from.
+        recipe: how all are trained.
+        patch_size: of the worlds, in pixels.
     """
 
-    def __init__(self, folder: Path, control: type[Method]) -> None:
+    def __init__(
+        self, folder: Path, control: type[Method], recipe: Recipe = RECIPE, patch_size: int = RECIPE.crop
+    ) -> None:
         self._folder, self._worlds = folder, dict[str, FoldData]()
-        self.control = control
+        self._patch_size = patch_size
+        self.control, self.recipe = control, recipe
         self.fabric = Fabric(accelerator="cpu", devices=1)
 
     @property
@@ -53,18 +58,18 @@ class Ground:
 
     def _open(self, name: str, hidden: set[str], shown: set[str]) -> FoldData:
         if name not in self._worlds:
-            self._worlds[name] = open_world(self._folder / name, hidden, shown)
+            self._worlds[name] = open_world(self._folder / name, hidden, shown, self._patch_size)
         return self._worlds[name]
 
     @cached_property
     def source_only(self) -> Stepper:
         """The control after the training that every method gets here."""
-        return train(Stepper(self.fabric, self.control, None, self.data, RECIPE, 0, ignore))
+        return train(Stepper(self.fabric, self.control, None, self.data, self.recipe, 0, ignore))
 
     @cached_property
     def source_weights(self) -> dict[str, Tensor]:
         """The control's network after a longer one: what learns from predictions needs some that are sure."""
-        recipe = replace(RECIPE, steps=100)
+        recipe = replace(self.recipe, steps=100)
         state = state_of(train(Stepper(self.fabric, self.control, None, self.data, recipe, 0, ignore)).method)
         return {name.removeprefix("network."): value for name, value in state.items()}
 
@@ -83,6 +88,7 @@ def train(stepper: Stepper, first: int = 0) -> Stepper:
     batches = batches_of(stepper.fabric, method, stepper.data, stepper.recipe, 0, first)
     for step, (source, target) in enumerate(batches, first):
         stepper.step(source, target, Progress(step, stepper.recipe.steps))
+        stepper.validate(Progress(step + 1, stepper.recipe.steps))
     stepper.losses.flush()
     method.eval()
     return stepper

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.conformance.ground import RECIPE, STEPS, Ground, ignore, train
+from benchmark.conformance.ground import STEPS, Ground, ignore, train
 from benchmark.pools import FoldData, batches_of
 from benchmark.training import Stepper
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
@@ -29,7 +29,7 @@ class Subject:
             self.method,
             changes.get("hyperparameters", self.hyperparameters),
             data or self.ground.data,
-            RECIPE,
+            self.ground.recipe,
             0,
             changes.get("log", ignore),
             self.ground.source_weights if self.method.needs.starts_from_source else None,

@@ -1,6 +1,7 @@
 """The world that methods are checked on: two places at two times, with or without its target masks."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,20 +16,21 @@ from methods.base import Task
 from protocols.base import Protocol, Split
 from protocols.cutting import cut
 
-WORLD = World(places=2, times=2, zones=8, zone_side=1, patch_size=32)
+WORLD = World(places=2, times=2, zones=8, zone_side=1)
 PROTOCOL = Protocol("check", 1, "world", "", "", "", hold_out=("time",), split=Split(few=1))
 CLASSES = 12
 
 
-def open_world(folder: Path, hidden: Collection[str], shown: Collection[str]) -> FoldData:
+def open_world(folder: Path, hidden: Collection[str], shown: Collection[str], patch_size: int) -> FoldData:
     """Make the world in a folder, and open its first fold.
 
     Args:
         folder: where it is written.
         hidden: parts whose masks are noise.
         shown: parts of these whose masks are not.
+        patch_size: in pixels.
     """
-    generate(WORLD, folder / "world")
+    generate(replace(WORLD, patch_size=patch_size), folder / "world")
     catalog = read_flair(folder / "world", name="check")
     fold = cut(PROTOCOL, catalog.patches)[0]
     members = {**fold.parts, FEW: fold.few}

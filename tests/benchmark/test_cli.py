@@ -1,6 +1,8 @@
 """The command line in this process: what it prints, writes and refuses."""
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -116,3 +118,10 @@ def test_a_truth_value_is_true_or_false(capsys):
     with pytest.raises(SystemExit):
         main(["run", "world-leave-times-out", "--turn", "no"])
     assert "true or false is allowed, not 'no'" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
+    command = [sys.executable, "-m", "benchmark.cli", "protocols", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0) as process:
+        process.stdout.close()
+        assert process.stderr.read() == "" and process.wait() == 141

@@ -10,6 +10,8 @@ from rich.console import Console
 
 from benchmark import terminal
 from benchmark.cli import main
+from benchmark.conformance.ground import RECIPE
+from benchmark.costs import read_costs
 from benchmark.data import flair_check
 from benchmark.data.statistics import domain_statistics
 from methods.registry import available
@@ -162,15 +164,30 @@ def test_classes_of_more_domains_than_fit_are_summed_and_the_rest_is_named(world
 
 
 def test_the_committed_pages_are_what_the_methods_say(tmp_path, capsys):
-    pages = tmp_path / "pages"
+    pages, committed = tmp_path / "pages", REPOSITORY / "docs" / "methods"
+    shutil.copytree(committed, pages, ignore=shutil.ignore_patterns("*.md"))
     assert main(["methods", "--document", str(pages)]) == 0
-    committed = REPOSITORY / "docs" / "methods"
     written = {path.name: path.read_text(encoding="utf-8") for path in pages.iterdir()}
     assert written == {path.name: path.read_text(encoding="utf-8") for path in committed.iterdir()}, (
-        "made anew by: landshift methods --document docs/methods"
+        "made anew by: make docs"
     )
-    assert set(written) == {"README.md", *(f"{name}.md" for name in available())}
+    assert set(written) == {"README.md", "costs.json", "references.json", *(f"{name}.md" for name in available())}
     assert "| `weight` | 0.001 | 1e-05 to 0.1, log | 0.0 |" in written["entropy-minimization.md"]
+
+
+def test_what_a_step_costs_is_measured_beside_source_only(tmp_path, capsys, monkeypatch):
+    chosen = {name: available()[name] for name in ("rand-conv", "source-only", "tent")}
+    monkeypatch.setattr("methods.registry.available", lambda: chosen)
+    monkeypatch.setattr("benchmark.method_costs.RESNET", RECIPE)
+    monkeypatch.setattr("benchmark.grid.jobs.control_label", lambda: "source-only")
+    assert main(["bench", "--methods", str(tmp_path / "costs.json")]) == 0
+    costs = read_costs(tmp_path / "costs.json")
+    assert set(costs) == set(chosen) and costs["source-only"].activations == 1
+    assert costs["rand-conv"].time > 1.5 and 2.5 < costs["rand-conv"].activations < 4, "three views"
+    assert "rand-conv" in capsys.readouterr().out
+    main(["methods", "--document", str(tmp_path)])
+    time = f"{costs['tent'].time:.1f} times the time"
+    assert f"A prediction and an update take {time}" in (tmp_path / "tent.md").read_text(encoding="utf-8")
 
 
 # --- landshift protocols

@@ -88,6 +88,19 @@ class Counting(Plain):
         return {"segmentation": self.segmentation_loss(source) * self.count}
 
 
+class Watching(Plain):
+    """What it saw on validation is a plain attribute."""
+
+    def setup(self):
+        self.seen = 1.0
+
+    def validate(self, loss_of, progress):
+        self.seen = loss_of(self.predict)
+
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source) * self.seen}
+
+
 class NotNeutral(Plain):
     @dataclass(frozen=True)
     class Hyperparameters:
@@ -145,6 +158,16 @@ class Together(Plain):
         return self.network(batch.images - batch.images.mean() + 100)
 
 
+class FullPrecision(Plain):
+    """The product is a matrix in 16 bits where precision is mixed, and such have no eigenvalues."""
+
+    def losses(self, source, target, progress):
+        logits = self.network(source.images)
+        pixels = logits.transpose(0, 1).flatten(1)
+        largest = torch.linalg.eigvalsh(pixels @ pixels.T)[-1]
+        return {"segmentation": self.segmentation_loss(source, logits), "spread": 1e-6 * largest}
+
+
 class Forgetful(Plain):
     """What it predicts with is a plain attribute."""
 
@@ -166,6 +189,7 @@ class Forgetful(Plain):
         (MovesTheFrozen, "what it means to train moves, nothing else", "1 frozen weights of the network move"),
         (Dicing, "the same seed gives the same bits", "differ in"),
         (Counting, "resumed in the middle, the same bits", "differs from the unbroken one"),
+        (Watching, "resumed in the middle, the same bits", "differs from the unbroken one"),
         (NotNeutral, "with its weight at zero it is source-only", "differ from source-only's by"),
         (NeedsTwo, "batch of one", "nan"),
         (NeedsMultiplesOfFour, "odd image sizes", "RuntimeError"),
@@ -174,6 +198,7 @@ class Forgetful(Plain):
         (NeedsLabels, "all pixels ignored", "nan"),
         (Careless, "batches are left as they are", "changes the images of the batch"),
         (Together, "each patch is predicted by itself", "the method does not say so"),
+        (FullPrecision, "mixed precision", "BFloat16"),
         (Forgetful, "state survives saving and loading", "keep it in modules and buffers"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A tiny network, and the official values the methods are held against."""
+"""A tiny network, the values the methods are held against, and the record of it that their pages show."""
 
 import json
 import os
@@ -15,36 +15,137 @@ from methods.base import SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+REFERENCES = REPOSITORY / "docs" / "methods" / "references.json"
+BY_HAND = "worked out in the test"
+FRESH = pytest.StashKey[dict]()
 TASK = Task(classes=("water", "forest", "field"), bands=("red", "nir", "height"), domains=("P1@2020", "P2@2021"))
 
 
-@pytest.fixture
-def fixture_values() -> Callable[[str], Any]:
-    """Arrays computed by a paper's official code; skipped where the files are not at hand."""
-    data = Path(os.environ.get("LANDSHIFT_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--references", type=Path, metavar="FILE", help="record there what the methods are held against")
 
-    def load(name: str) -> Any:
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("references", None) and config.getoption("numprocesses", None):
+        raise pytest.UsageError("--references records in one process: leave out --numprocesses")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    path = session.config.getoption("references", None)
+    if path and exitstatus == 0:
+        entries = [entry for _, entry in sorted(session.config.stash.get(FRESH, {}).items())]
+        path.write_text(json.dumps(entries, indent=1) + "\n")
+
+
+class Values(dict[str, np.ndarray]):
+    """Arrays computed by a paper's official code, by their names."""
+
+    def source(self, repository: str) -> str:
+        """A repository that they come from, with its commit."""
+        sources = json.loads(str(self["meta"]))["sources"]
+        (commit,) = {source["commit"] for source in sources if source["repo"] == repository}
+        return f"{repository}@{commit[:7]}"
+
+
+@pytest.fixture
+def fixture_values(pytestconfig: pytest.Config) -> Callable[[str], Values]:
+    """Loads official values; skipped where the files are not at hand."""
+    data = Path(os.environ.get("LANDSHIFT_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    # A record without them would lack half of the methods.
+    missing = pytest.fail if pytestconfig.getoption("references", None) else pytest.skip
+
+    def load(name: str) -> Values:
         path = data.parent / "fixtures" / f"{name}.npz"
         if not path.is_file():
-            pytest.skip(f"no reference values at {path}")
-        values = np.load(path, allow_pickle=False)
-        assert json.loads(str(values["meta"]))
-        return values
+            missing(f"no reference values at {path}")
+        return Values(np.load(path, allow_pickle=False))
 
     return load
+
+
+@pytest.fixture
+def references(pytestconfig: pytest.Config) -> dict[Any, dict[str, Any]] | None:
+    """What the pages tell, by `_key`; None where it is being recorded."""
+    if pytestconfig.getoption("references", None):
+        return None
+    return {_key(entry): entry for entry in json.loads(REFERENCES.read_text())}
+
+
+@pytest.fixture
+def agrees(request: pytest.FixtureRequest, references: dict[Any, dict[str, Any]] | None) -> Callable[..., None]:
+    """Holds what a method gives against a reference, and the reference against what the method's page tells of it.
+
+    Args (of the callable):
+        methods: a name or several, as on the command line.
+        quantity: what is compared, in a few words.
+        ours, reference: as many numbers each.
+        source: repository and commit whose code gave the reference.
+        rtol, atol: as of `torch.testing.assert_close`.
+    """
+
+    def compare(
+        methods: str | tuple[str, ...],
+        quantity: str,
+        ours: Any,
+        reference: Any,
+        source: str = BY_HAND,
+        *,
+        rtol: float,
+        atol: float = 0.0,
+    ) -> None:
+        ours, reference = _numbers(ours), _numbers(reference)
+        torch.testing.assert_close(ours, reference, rtol=rtol, atol=atol)
+        tolerances = [f"{size:g} {kind}" for size, kind in ((rtol, "relative"), (atol, "absolute")) if size]
+        digits = 9 if (rtol or atol) < 1e-6 else 6
+        entry = {
+            "methods": [methods] if isinstance(methods, str) else sorted(methods),
+            "quantity": quantity,
+            "values": len(ours),
+            "reference": _text(reference, digits),
+            "ours": _text(ours, digits),
+            "within": " + ".join(tolerances) or "exact",
+            "source": source,
+            "test": request.path.relative_to(REPOSITORY).as_posix(),
+        }
+        if references is None:
+            request.config.stash.setdefault(FRESH, {})[_key(entry)] = entry
+        elif not _same(references.get(_key(entry)), entry):
+            pytest.fail(f"{REFERENCES.relative_to(REPOSITORY)} does not tell this; run make docs:\n{entry}")
+
+    return compare
+
+
+def _numbers(values: Any) -> torch.Tensor:
+    return torch.as_tensor(values, dtype=torch.float64).detach().flatten()
+
+
+def _key(entry: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(entry["methods"]), entry["quantity"], entry["test"]
+
+
+def _text(values: torch.Tensor, digits: int) -> str:
+    """The value, or the mean absolute one of several."""
+    return f"{values.item() if len(values) == 1 else values.abs().mean().item():.{digits}g}"
+
+
+def _same(told: dict[str, Any] | None, entry: dict[str, Any]) -> bool:
+    """Whether they tell the same of the reference; another platform may change the last of six digits."""
+    if told is None or any(told[name] != entry[name] for name in ("values", "within", "source")):
+        return False
+    return float(told["reference"]) == pytest.approx(float(entry["reference"]), rel=1e-5, abs=0)
 
 
 class TinyNetwork(nn.Module):
     """What the contract asks of a network: two stages with batch normalisation, and a head at full resolution."""
 
-    def __init__(self) -> None:
+    def __init__(self, bands: int = 3, classes: int = 3, widths: tuple[int, int] = (4, 6)) -> None:
         super().__init__()
         self.model = nn.Module()
-        self.model.encoder = nn.ModuleDict({"layer1": _block(3, 4, 1), "layer2": _block(4, 6, 2)})
-        self.model.segmentation_head = nn.Conv2d(6, 3, kernel_size=1)
+        self.model.encoder = nn.ModuleDict({"layer1": _block(bands, widths[0], 1), "layer2": _block(*widths, 2)})
+        self.model.segmentation_head = nn.Conv2d(widths[1], classes, kernel_size=1)
         self.stages = {"stage1": self.model.encoder["layer1"], "stage2": self.model.encoder["layer2"]}
         self.perturbation: Callable[[str, torch.Tensor], torch.Tensor] | None = None
-        self.register_buffer("mean", torch.full((1, 3, 1, 1), 128.0))
+        self.register_buffer("mean", torch.full((1, bands, 1, 1), 128.0))
 
     def forward(self, images: torch.Tensor, return_features: bool = False) -> Any:
         features = (images - 128) / 64
@@ -62,9 +163,19 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 @pytest.fixture
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return TinyNetwork()
+def make_network() -> Callable[..., nn.Module]:
+    """Makes a `TinyNetwork`, with the weights of a seed."""
+
+    def make(seed: int = 0, **sizes: Any) -> nn.Module:
+        torch.manual_seed(seed)
+        return TinyNetwork(**sizes)
+
+    return make
+
+
+@pytest.fixture
+def network(make_network: Callable[..., nn.Module]) -> nn.Module:
+    return make_network()
 
 
 @pytest.fixture

@@ -8,17 +8,19 @@ from methods.parts.discriminator import patch_discriminator
 from methods.parts.entropy import self_information
 
 
-def test_the_discriminator_equals_the_official_one(fixture_values):
-    values = fixture_values("advent_minent")
+def test_the_discriminator_equals_the_official_one(fixture_values, agrees):
+    method, values = "adversarial-alignment", fixture_values("advent_minent")
+    official = values.source("valeoai/ADVENT")
     discriminator = patch_discriminator(13)
     with torch.no_grad():  # the fixture's closed form: the i-th tensor is 0.02 sin(0.7 k + i)
         for index, parameter in enumerate(discriminator.parameters()):
             k = torch.arange(parameter.numel(), dtype=torch.float64)
             parameter.copy_((0.02 * torch.sin(0.7 * k + index)).view_as(parameter))
     judged = discriminator(self_information(torch.tensor(values["in_logits"])))
-    torch.testing.assert_close(judged, torch.tensor(values["out_D_out"]), rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(domain_loss(judged, 0.0).item(), float(values["out_bce_src0"]), rtol=1e-5, atol=0)
-    torch.testing.assert_close(domain_loss(judged, 1.0).item(), float(values["out_bce_trg1"]), rtol=1e-5, atol=0)
+    agrees(method, "output of the discriminator", judged, values["out_D_out"], official, rtol=1e-5, atol=1e-7)
+    source, target = domain_loss(judged, 0.0), domain_loss(judged, 1.0)
+    agrees(method, "loss of the discriminator on the source", source, values["out_bce_src0"], official, rtol=1e-5)
+    agrees(method, "loss of the discriminator on the target", target, values["out_bce_trg1"], official, rtol=1e-5)
 
 
 def test_the_discriminator_has_the_published_size(fixture_values):

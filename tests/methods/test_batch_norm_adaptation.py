@@ -1,6 +1,6 @@
 """Held against bethgelab/robustness's own logits for every prior, and DequanWang/tent's for the batch alone."""
 
-import pytest
+import numpy as np
 import torch
 
 from methods.base import TargetBatch, Task
@@ -14,12 +14,13 @@ def adaptation(network, task, prior):
     return BatchNormAdaptation(network, task, BatchNormAdaptation.Hyperparameters(prior=prior)).eval()
 
 
-@pytest.mark.parametrize("prior", [0, 1, 2, 8, 16, 1000])
-def test_the_prediction_equals_the_official_one(fixture_values, prior, official_network):
-    values = fixture_values("bn_adapt_prior")
-    method = adaptation(official_network(), FIVE, float(prior))
-    logits = method.predict(TargetBatch(torch.tensor(values["in_x0"]), Metadata.unknown(2)))
-    torch.testing.assert_close(logits, torch.tensor(values[f"out_bayes_N{prior}_logits"]), rtol=1e-5, atol=2e-5)
+def test_the_predictions_equal_the_official_ones(fixture_values, official_network, agrees):
+    values, priors = fixture_values("bn_adapt_prior"), (0, 1, 2, 8, 16, 1000)
+    batch = TargetBatch(torch.tensor(values["in_x0"]), Metadata.unknown(2))
+    logits = torch.stack([adaptation(official_network(), FIVE, float(prior)).predict(batch) for prior in priors])
+    expected = np.stack([values[f"out_bayes_N{prior}_logits"] for prior in priors])
+    source, quantity = values.source("bethgelab/robustness"), "logits with six priors from 0 to 1000 images"
+    agrees("batch-norm-adaptation", quantity, logits, expected, source, rtol=1e-5, atol=2e-5)
 
 
 def test_the_variance_is_unbiased_where_training_has_the_biased_one(fixture_values, official_network):

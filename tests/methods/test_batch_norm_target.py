@@ -14,15 +14,17 @@ def step(method, images, number=0):
     return method.step_losses(None, TargetBatch(images, Metadata.unknown(len(images))), Progress(number, 3))
 
 
-def test_the_statistics_are_those_of_the_official_cumulative_average(fixture_values, official_network):
+def test_the_statistics_are_those_of_the_official_cumulative_average(fixture_values, official_network, agrees):
     values = fixture_values("bn_adapt_prior")
     method = BatchNormTarget(official_network(), FIVE)
+    logits = []
     for number in range(3):
         images = torch.tensor(values[f"in_x{number}"])
         step(method, images, number)
-        logits = method.eval().predict(TargetBatch(images, Metadata.unknown(2)))
-        expected = torch.tensor(values["out_ema_logits_seq"][number])
-        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+        logits.append(method.eval().predict(TargetBatch(images, Metadata.unknown(2))))
+    source, expected = values.source("bethgelab/robustness"), values["out_ema_logits_seq"]
+    quantity = "logits with the statistics of one, two and three batches"
+    agrees("batch-norm-target", quantity, torch.stack(logits), expected, source, rtol=1e-5, atol=1e-5)
 
 
 def test_the_statistics_are_the_plain_average_over_the_batches(network, task, target):

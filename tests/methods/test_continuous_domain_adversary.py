@@ -35,12 +35,13 @@ def known():
     return replace(Metadata.unknown(4), **known, day=torch.ones(4))
 
 
-def test_the_errors_equal_the_official_ones(fixture_values):
-    values = fixture_values("metadata_cida_flair_geomt")
+def test_the_errors_equal_the_official_ones(fixture_values, agrees):
+    method, values = "continuous-domain-adversary", fixture_values("metadata_cida_flair_geomt")
+    source = values.source("hehaodele/CIDA")
     judged, index = torch.tensor(values["in_cida_d"]), torch.tensor(values["in_cida_u"])
     gaussian, square = gaussian_errors(judged, index).mean(), square_errors(judged[:, :2], index).mean()
-    torch.testing.assert_close(gaussian.item(), float(values["out_pcida_nll"]), rtol=1e-5, atol=0)
-    torch.testing.assert_close(square.item(), float(values["out_cida_mse"]), rtol=1e-5, atol=0)
+    agrees(method, "Gaussian error of the adversary", gaussian, values["out_pcida_nll"], source, rtol=1e-5)
+    agrees(method, "mean square error of the adversary", square, values["out_cida_mse"], source, rtol=1e-5)
 
 
 class Fixed(torch.nn.Module):

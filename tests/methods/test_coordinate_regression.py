@@ -20,13 +20,14 @@ def at(*places):
     return replace(Metadata.unknown(len(places)), x=x, y=y)
 
 
-def test_the_loss_is_that_against_the_official_encoding(fixture_values):
+def test_the_loss_is_that_against_the_official_encoding(fixture_values, agrees):
     values = fixture_values("metadata_cida_flair_geomt")
     records = json.loads(str(values["in_flair_meta"])).values()
     metadata = at(*[(record["patch_centroid_x"], record["patch_centroid_y"]) for record in records])
     regressed = torch.linspace(-1, 1, 3 * 256).view(3, 256)
     expected = torch.nn.functional.mse_loss(regressed, torch.tensor(values["out_geomt_coord_enc"]))
-    torch.testing.assert_close(place_loss(regressed, metadata), expected, rtol=1e-5, atol=0)
+    loss, source = place_loss(regressed, metadata), values.source("VMarsocci/geomultitasknet")
+    agrees("coordinate-regression", "loss of three places", loss, expected, source, rtol=1e-5)
 
 
 def test_patches_of_unknown_place_do_not_count():

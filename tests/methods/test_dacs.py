@@ -37,7 +37,9 @@ def half_sure(images):
 
 
 @pytest.mark.usefixtures("unchanged_light")
-def test_the_loss_weighs_pasted_pixels_fully_and_the_others_by_the_confident_share(network, task, source, target):
+def test_the_loss_weighs_pasted_pixels_fully_and_the_others_by_the_confident_share(
+    network, task, source, target, agrees
+):
     method = DACS(network, task, DACS.Hyperparameters(weight=2.0))
     method.teacher.forward = half_sure
     mixed, losses = mixed_by(method, source, target)
@@ -48,7 +50,7 @@ def test_the_loss_weighs_pasted_pixels_fully_and_the_others_by_the_confident_sha
     labels = source.labels.where(pasted, 2)
     weights = torch.where(pasted, 1.0, 0.5)
     expected = 2 * (weights * F.cross_entropy(network(mixed), labels, reduction="none")).mean()
-    torch.testing.assert_close(losses["mixed"], expected)
+    agrees("dacs", "loss on the mixture", losses["mixed"], expected, rtol=1e-6)
 
 
 def test_the_mixture_has_other_light_and_the_teacher_sees_the_target_as_it_is(network, task, source, target):

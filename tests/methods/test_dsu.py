@@ -12,7 +12,7 @@ from methods.parts.feature_statistics import channel_statistics
 ALWAYS = DSU.Hyperparameters(probability=1.0)
 
 
-def test_moving_by_hand():
+def test_moving_by_hand(agrees):
     # Two images, one channel, two pixels: (0, 2) has mean 1 and deviation sqrt 2, (2, 6) has 4 and 2 sqrt 2.
     # Over the batch, unbiased, the means 1 and 4 have deviation 3 / sqrt 2, the deviations have sqrt 2 / sqrt 2 = 1.
     # Normalised, both images are (-1, 1) / sqrt 2.
@@ -23,10 +23,10 @@ def test_moving_by_hand():
     first = [1 + 3 / root - (root + 0.5) / root, 1 + 3 / root + (root + 0.5) / root]
     second = [4 - (2 * root - 2) / root, 4 + (2 * root - 2) / root]
     expected = torch.tensor([first, second], dtype=torch.float64).view(2, 1, 1, 2)
-    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-5)  # within the epsilons
+    agrees("dsu", "features of moved style", moved, expected, rtol=0, atol=1e-5)  # within the epsilons
 
 
-def test_gradients_go_through_the_statistics():
+def test_gradients_go_through_the_statistics(agrees):
     # The new mean is m_i + e S: of an image alone it would have derivative 1 / pixels by each pixel of that image,
     # and none by the other image, whose mean enters by the spread S alone.
     features = torch.tensor([0.0, 2.0, 2.0, 6.0], dtype=torch.float64).view(2, 1, 1, 2).requires_grad_()
@@ -36,7 +36,7 @@ def test_gradients_go_through_the_statistics():
     # S = |m_2 - m_1| / sqrt 2, so dS/dm_2 = 1 / sqrt 2, and half of that for each of the two pixels.
     pixel = 0.5 / 2**0.5
     expected = torch.tensor([0.5 - pixel, 0.5 - pixel, pixel, pixel], dtype=torch.float64)
-    torch.testing.assert_close(features.grad.flatten(), expected, rtol=0, atol=1e-5)
+    agrees("dsu", "gradient through the statistics", features.grad, expected, rtol=0, atol=1e-5)
 
 
 def test_drawn_styles_spread_as_the_batch_does(network, task):

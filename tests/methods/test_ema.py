@@ -1,6 +1,7 @@
-"""The average against its sum: weights, statistics, and that it is what predicts."""
+"""The average against vikolss/DACS's teacher and its sum: weights, statistics, and that it is what predicts."""
 
 import torch
+from torch import nn
 
 from methods.base import Progress, TargetBatch
 from methods.ema import EMA
@@ -21,18 +22,33 @@ def _walk(method, steps):
     return path, average.model.segmentation_head.weight[0, 0, 0, 0], average.stages["stage1"][1].running_var[0]
 
 
-def test_a_young_average_is_the_mean_of_all_steps(network, task):
+def test_the_average_of_the_weights_is_that_of_the_official_teacher(fixture_values, task, agrees):
+    values = fixture_values("dacs_classmix")
+    method = EMA(nn.Linear(3, 1, bias=False), task, EMA.Hyperparameters(decay=0.99))
+    method.average.weight.fill_(0.0)
+    path = []
+    for step in range(6):
+        with torch.no_grad():
+            method.network.weight.copy_(torch.sin(0.9 * torch.arange(3) + step))
+        method.after_step(Progress(step, 6))
+        path.append(method.average.weight.clone())
+    source, quantity = values.source("vikolss/DACS"), "average of the weights after each of six steps"
+    agrees("ema", quantity, torch.stack(path), values["out_ema_traj"], source, rtol=1e-5, atol=1e-7)
+
+
+def test_a_young_average_is_the_mean_of_all_steps(network, task, agrees):
     path, weight, variance = _walk(EMA(network, task, EMA.Hyperparameters(decay=0.9)), 10)
-    torch.testing.assert_close(weight, torch.tensor(sum(path) / 10))
-    torch.testing.assert_close(variance, torch.tensor(sum(path)), msg="the statistics are of the same age")
+    # The statistics, ten times the weights, are of the same age.
+    expected = [sum(path) / 10, sum(path)]
+    agrees("ema", "weight and statistics after ten steps", torch.stack([weight, variance]), expected, rtol=1e-6)
 
 
-def test_an_old_average_forgets_at_its_decay(network, task):
+def test_an_old_average_forgets_at_its_decay(network, task, agrees):
     path, weight, _ = _walk(EMA(network, task, EMA.Hyperparameters(decay=0.5)), 6)
     expected = path[0]  # decays of min(1 - 1 / (step + 1), 0.5): 0, then always 0.5
     for value in path[1:]:
         expected = 0.5 * expected + 0.5 * value
-    torch.testing.assert_close(weight, torch.tensor(expected))
+    agrees("ema", "weight after six steps at a decay of a half", weight, expected, rtol=1e-6)
 
 
 def test_statistics_follow_the_first_layer_exactly(network, task, source):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-import pytest
+import numpy as np
 import torch
 
 from methods.base import IGNORE, Progress, SourceBatch, TargetBatch, Task
@@ -11,16 +11,22 @@ from methods.fourier_adaptation import FourierAdaptation, robust_norm
 from methods.parts.metadata import Metadata
 
 
-@pytest.mark.parametrize(("window", "key"), [(0.01, "0p01"), (0.05, "0p05"), (0.09, "0p09"), (0.1, "0p1")])
-def test_the_images_are_those_of_the_official_numpy_code(network, fixture_values, window, key):
+def test_the_images_are_those_of_the_official_numpy_code(network, fixture_values, agrees):
     values = fixture_values("fda")
     images, references = (torch.tensor(values[name], dtype=torch.float64) for name in ("in_src", "in_trg"))
     task = Task(classes=("a", "b", "c"), bands=("red", "green", "blue"))
-    method = FourierAdaptation(network, task, FourierAdaptation.Hyperparameters(window=window))
     labels = torch.zeros(1, 48, 40, dtype=torch.int64)
     source = SourceBatch(images, labels, torch.zeros(1, dtype=torch.int64), Metadata.unknown(1))
-    restyled, _ = method.augment(source, TargetBatch(references, Metadata.unknown(1)), Progress(0, 1))
-    torch.testing.assert_close(restyled.images[0], torch.tensor(values[f"out_np_{key}"]), rtol=0, atol=1e-8)
+    target = TargetBatch(references, Metadata.unknown(1))
+
+    def restyled(window):
+        method = FourierAdaptation(network, task, FourierAdaptation.Hyperparameters(window=window))
+        return method.augment(source, target, Progress(0, 1))[0].images[0]
+
+    found = torch.stack([restyled(window) for window in (0.01, 0.05, 0.09, 0.1)])
+    expected = np.stack([values[f"out_np_{key}"] for key in ("0p01", "0p05", "0p09", "0p1")])
+    official, quantity = values.source("YanchaoYang/FDA"), "restyled images with four widths of the window"
+    agrees("fourier-adaptation", quantity, found, expected, official, rtol=0, atol=1e-8)
 
 
 def test_an_image_taken_in_other_light_becomes_the_target_image(network, task, source, target):
@@ -50,13 +56,13 @@ def test_fewer_target_images_are_taken_in_turn(network, task, source, target):
     torch.testing.assert_close(changed.images[3, :2].mean((1, 2)), target.images[0, :2].mean((1, 2)))
 
 
-def test_unsure_pixels_count_more():
+def test_unsure_pixels_count_more(agrees):
     # (x^2 + 1e-8)^2 by hand: 1.00000002, 0.0625 (1 + 8e-8), 1e-16; its slope grows from 0, where that of x is constant.
     entropy = torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64, requires_grad=True)
     penalties = robust_norm(entropy, 2.0)
     penalties.sum().backward()
     expected = torch.tensor([(1 + 1e-8) ** 2, (0.25 + 1e-8) ** 2, 1e-16], dtype=torch.float64)
-    torch.testing.assert_close(penalties, expected, rtol=1e-12, atol=0)
+    agrees("fourier-adaptation", "penalties of three entropies", penalties, expected, rtol=1e-12)
     slopes = torch.tensor([4.0, 0.5, 0.0], dtype=torch.float64)  # 4 x^3, but for the 1e-8
     torch.testing.assert_close(entropy.grad, slopes, rtol=1e-6, atol=0)
     flat = torch.zeros(1, requires_grad=True)

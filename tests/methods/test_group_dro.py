@@ -35,22 +35,28 @@ def _method(step_size=0.01, task=TASK):
     return GroupDRO(Identity(), task, GroupDRO.Hyperparameters(step_size))
 
 
-@pytest.mark.parametrize("code", ["domainbed", "official_plain"])
-def test_three_steps_equal_the_official_ones(samples, code):
+@pytest.mark.parametrize(
+    ("repository", "code"), [("facebookresearch/DomainBed", "domainbed"), ("kohpangwei/group_DRO", "official_plain")]
+)
+def test_three_steps_equal_the_official_ones(samples, repository, code, agrees):
     batch, values = samples
-    method = _method()
+    method, losses = _method(), []
     for step in range(3):
-        loss = method.step_losses(batch, None, Progress(step, 3))["robust"]
-        assert loss.item() == pytest.approx(float(values[f"out_{code}_loss_steps"][step]), rel=1e-6)
+        losses.append(method.step_losses(batch, None, Progress(step, 3))["robust"].item())
         torch.testing.assert_close(method.log_weights.exp(), torch.tensor(values[f"out_{code}_q_steps"][step]))
+    quantity, expected = f"loss of three steps ({repository.split('/')[1]})", values[f"out_{code}_loss_steps"]
+    agrees("group-dro", quantity, losses, expected, values.source(repository), rtol=1e-6)
 
 
-def test_a_long_step_equals_the_official_one(samples):
+def test_a_long_step_equals_the_official_one(samples, agrees):
     batch, values = samples
     method = _method(step_size=1.0)
     loss = method.step_losses(batch, None, Progress(0, 1))["robust"]
     assert loss.item() == pytest.approx(float(values["out_domainbed_eta1_loss"]), rel=1e-6)
-    torch.testing.assert_close(method.log_weights.exp(), torch.tensor(values["out_domainbed_eta1_q"]))
+    weights, expected = method.log_weights.exp(), torch.tensor(values["out_domainbed_eta1_q"])
+    torch.testing.assert_close(weights, expected)
+    quantity, source = "weight of the hardest domain after a long step", values.source("facebookresearch/DomainBed")
+    agrees("group-dro", quantity, weights.max(), expected.max(), source, rtol=1e-6)
 
 
 def test_a_domain_that_is_absent_counts_as_loss_0_in_the_weights(samples):

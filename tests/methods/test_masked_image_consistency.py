@@ -41,7 +41,7 @@ def test_hidden_blocks_hold_the_mean_of_the_source(network, task, source, target
 
 
 @pytest.mark.usefixtures("unchanged_light")
-def test_the_loss_is_that_of_the_teachers_labels_times_the_confident_share(network, task, source, target):
+def test_the_loss_is_that_of_the_teachers_labels_times_the_confident_share(network, task, source, target, agrees):
     method = MaskedImageConsistency(network, task, MaskedImageConsistency.Hyperparameters(weight=2.0))
     logits = torch.zeros(4, 3, 32, 32)
     logits[:, 1] = 1.0
@@ -49,7 +49,7 @@ def test_the_loss_is_that_of_the_teachers_labels_times_the_confident_share(netwo
     method.teacher.forward = lambda images: logits
     images, loss = masked_by(method, source, target)
     expected = 2 * 0.25 * F.cross_entropy(network(images), torch.ones(4, 32, 32, dtype=torch.int64))
-    torch.testing.assert_close(loss, expected)
+    agrees("masked-image-consistency", "loss behind the mask", loss, expected, rtol=1e-6)
 
 
 def test_the_teacher_sees_the_target_as_it_is(network, task, source, target):

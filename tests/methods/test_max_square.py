@@ -8,28 +8,31 @@ import torch
 from methods.base import IGNORE, Progress
 from methods.max_square import MaxSquare, image_wise_max_square, max_square
 
+REPOSITORY = "ZJULearning/MaxSquareLoss"
+
 
 def of_the_fixture(values, images):
     return torch.tensor(values["in_logits"][:images], dtype=torch.float64, requires_grad=True)
 
 
-def test_the_plain_loss_equals_the_official_one(fixture_values):
+def test_the_plain_loss_equals_the_official_one(fixture_values, agrees):
     values = fixture_values("maxsquare")
     logits = of_the_fixture(values, 2)
     loss = max_square(logits)
     loss.backward()
-    torch.testing.assert_close(loss.item(), float(values["out_maxsquare64"]), rtol=1e-9, atol=0)
+    agrees("max-square", "loss without weights", loss, values["out_maxsquare64"], values.source(REPOSITORY), rtol=1e-9)
     torch.testing.assert_close(logits.grad, torch.tensor(values["out_grad_maxsquare64"]), rtol=1e-9, atol=1e-15)
 
 
-def test_the_image_wise_loss_equals_the_official_one(fixture_values):
+def test_the_image_wise_loss_equals_the_official_one(fixture_values, agrees):
     values = fixture_values("maxsquare")
     logits = of_the_fixture(values, 1)
     loss = image_wise_max_square(logits, 0.2)
     loss.backward()
     # The official weights are float32 in the float64 fixture too.
-    torch.testing.assert_close(loss.item(), float(values["out_iw_maxsquare64"]), rtol=1e-6, atol=0)
-    torch.testing.assert_close(logits.grad, torch.tensor(values["out_grad_iw_maxsquare64"]), rtol=1e-6, atol=1e-12)
+    source, gradient = values.source(REPOSITORY), values["out_grad_iw_maxsquare64"]
+    agrees("max-square", "image-wise loss", loss, values["out_iw_maxsquare64"], source, rtol=1e-6)
+    agrees("max-square", "gradient of the image-wise loss", logits.grad, gradient, source, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("classes", [2, 5])  # as many classes as images is where the official code would go wrong

@@ -27,7 +27,7 @@ def fused(network, task, **hyperparameters):
     return method
 
 
-def test_the_mlp_equals_the_official_one(fixture_values):
+def test_the_mlp_equals_the_official_one(fixture_values, agrees):
     values = fixture_values("metadata_cida_flair_geomt")
     mlp = metadata_mlp(0.4).eval()
     assert sum(parameter.numel() for parameter in mlp.parameters()) == int(values["out_flair_mlp_params"])
@@ -36,7 +36,8 @@ def test_the_mlp_equals_the_official_one(fixture_values):
             k = torch.arange(parameter.numel(), dtype=torch.float64)
             parameter.copy_((0.1 * torch.sin(0.7 * k + index)).view_as(parameter))
     encoded = mlp(torch.tensor(values["out_flair_mtd"], dtype=torch.float32))
-    torch.testing.assert_close(encoded, torch.tensor(values["out_flair_mlp_out"]), rtol=1e-5, atol=1e-6)
+    expected, source = values["out_flair_mlp_out"], values.source("IGNF/FLAIR-1")
+    agrees("metadata-fusion", "outputs of the MLP for three patches", encoded, expected, source, rtol=1e-5, atol=1e-7)
 
 
 def test_the_mlp_drops_before_every_relu():

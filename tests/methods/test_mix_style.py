@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,14 +16,17 @@ ALWAYS = MixStyle.Hyperparameters(probability=1.0)
 @pytest.mark.parametrize(
     ("dtype", "suffix", "rtol", "atol"), [(torch.float32, "", 1e-5, 1e-6), (torch.float64, "64", 1e-9, 1e-12)]
 )
-def test_mixing_and_its_gradient_equal_the_official_ones(fixture_values, dtype, suffix, rtol, atol):
+def test_mixing_and_its_gradient_equal_the_official_ones(fixture_values, dtype, suffix, rtol, atol, agrees):
     values = fixture_values("mixstyle")
     features = torch.tensor(values["in_x"], dtype=dtype, requires_grad=True)
     shares = torch.tensor(values["in_lmda"], dtype=dtype).flatten()
     mixed = mix_styles(features, torch.tensor(values["in_perm"]), shares)
     (mixed * torch.tensor(values["in_gweight"], dtype=dtype)).sum().backward()
-    torch.testing.assert_close(mixed, torch.tensor(values["out_y" + suffix]), rtol=rtol, atol=atol)
-    torch.testing.assert_close(features.grad, torch.tensor(values["out_grad_x" + suffix]), rtol=rtol, atol=atol)
+    found = torch.stack([mixed, features.grad])
+    expected = np.stack([values["out_y" + suffix], values["out_grad_x" + suffix]])
+    quantity = f"features of mixed style and their gradient, in {str(dtype).removeprefix('torch.')}"
+    source = values.source("KaiyangZhou/mixstyle-release")
+    agrees("mix-style", quantity, found, expected, source, rtol=rtol, atol=atol)
 
 
 def test_an_image_in_its_partner_s_style_looks_like_its_partner():

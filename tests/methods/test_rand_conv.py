@@ -9,15 +9,15 @@ from methods.base import IGNORE, Progress
 from methods.rand_conv import SIDES, RandConv, jensen_shannon, mixed_convolution
 
 
-def test_a_convolution_by_hand():
+def test_a_convolution_by_hand(agrees):
     # One band with the pixels 10, 20, 30: mean 20, biased variance 200 / 3. The kernel (0, 0, 1) takes each pixel's
     # right neighbour, and beyond the border the mean; so the convolution alone is 20, 30, 20, and half of it is below.
     images = torch.tensor([10.0, 20.0, 30.0]).view(1, 1, 1, 3)
     kernel = torch.zeros(1, 1, 3, 3)
     kernel[0, 0, 1, 2] = 1.0
-    torch.testing.assert_close(mixed_convolution(images, kernel, 1.0).flatten(), torch.tensor([20.0, 30.0, 20.0]))
-    torch.testing.assert_close(mixed_convolution(images, kernel, 0.5).flatten(), torch.tensor([15.0, 25.0, 25.0]))
-    torch.testing.assert_close(mixed_convolution(images, kernel, 0.0), images)
+    mixed = torch.stack([mixed_convolution(images, kernel, share).flatten() for share in (1.0, 0.5, 0.0)])
+    expected = torch.tensor([[20.0, 30.0, 20.0], [15.0, 25.0, 25.0], [10.0, 20.0, 30.0]])
+    agrees("rand-conv", "pixels convolved in full, by half and not at all", mixed, expected, rtol=1e-6)
 
 
 def test_bands_are_mixed_on_each_other_s_scale():
@@ -28,7 +28,7 @@ def test_bands_are_mixed_on_each_other_s_scale():
     torch.testing.assert_close(mixed_convolution(images, swap, 1.0), images, rtol=1e-4, atol=1e-3)
 
 
-def test_the_divergence_by_hand():
+def test_the_divergence_by_hand(agrees):
     def logits(*probabilities):
         return torch.tensor(probabilities).clamp(min=1e-30).log().view(len(probabilities), 1, 2, 1, 1)
 
@@ -37,7 +37,8 @@ def test_the_divergence_by_hand():
     # Of (0.5, 0.5) and (0.9, 0.1) the mixture is (0.7, 0.3); the divergence is H(mixture) - mean of the entropies.
     entropy = [-sum(p * math.log(p) for p in (q, 1 - q)) for q in (0.7, 0.5, 0.9)]
     expected = entropy[0] - (entropy[1] + entropy[2]) / 2
-    torch.testing.assert_close(jensen_shannon(logits([0.5, 0.5], [0.9, 0.1])).item(), expected, rtol=1e-5, atol=0)
+    divergence = jensen_shannon(logits([0.5, 0.5], [0.9, 0.1]))
+    agrees("rand-conv", "divergence of two predictions", divergence, expected, rtol=1e-5)
 
 
 def test_views_change_light_and_not_height(network, task, source):

@@ -22,7 +22,7 @@ def method_of(network, task, **values):
     return method
 
 
-def test_random_style_by_hand():
+def test_random_style_by_hand(agrees):
     # Two images with one channel of two pixels: (0, 2) has mean 1 and variance 2, (2, 6) has 4 and 8.
     features = torch.tensor([0.0, 2.0, 2.0, 6.0], dtype=torch.float64).view(2, 1, 1, 2)
     # With three quarters of its own style, the first gets the mean 0.75 * 1 + 0.25 * 4 = 1.75 and the variance
@@ -30,10 +30,10 @@ def test_random_style_by_hand():
     found = randomize_style(features, torch.tensor([1, 0]), torch.tensor([0.75, 0.0]))
     step = (3.5 / 2) ** 0.5
     expected = torch.tensor([1.75 - step, 1.75 + step, 0.0, 2.0], dtype=torch.float64)
-    torch.testing.assert_close(found.flatten(), expected, rtol=0, atol=1e-4)  # within epsilon
+    agrees("sag-net", "features of random style", found, expected, rtol=0, atol=1e-4)  # within epsilon
 
 
-def test_random_content_teaches_through_the_style_alone():
+def test_random_content_teaches_through_the_style_alone(agrees):
     # Of y = c_1 s_0 + m_0, with the content c_1 = (x_1 - m_1) / s_1 of another image, and n pixels: dm_0/dx_0 = 1/n and
     # ds_0/dx_0 = c_0 / (n - 1). So the sum of w y has the gradient mean(w) + (w . c_1) c_0 / (n - 1) by x_0, and none
     # by x_1.
@@ -44,7 +44,8 @@ def test_random_content_teaches_through_the_style_alone():
     own, other = (image.flatten() for image in features.detach())
     content = (other - other.mean()) / other.std()
     expected = weights.mean() + (weights @ content) * (own - own.mean()) / own.std() / 4
-    torch.testing.assert_close(features.grad[0].flatten(), expected, rtol=0, atol=1e-4)  # within epsilon
+    # Within epsilon.
+    agrees("sag-net", "gradient through the style", features.grad[0], expected, rtol=0, atol=1e-4)
     assert (features.grad[1] == 0).all()
 
 

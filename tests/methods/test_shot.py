@@ -11,14 +11,15 @@ from methods.parts.metadata import Metadata
 from methods.shot import SHOT, entropy_of_mean
 
 
-def test_both_terms_equal_the_official_ones(fixture_values):
+def test_both_terms_equal_the_official_ones(fixture_values, agrees):
     values = fixture_values("validators_pytorch_adapt")
     rows = torch.tensor(values["in_target_logits"]).double()  # (40, 6)
     logits = rows.view(2, 4, 5, 6).permute(0, 3, 1, 2)
-    certainty, diversity = -entropy(logits).mean().item(), entropy_of_mean(logits).item()
-    assert certainty == pytest.approx(float(values["out_entropy64"]), rel=1e-9)
-    assert diversity == pytest.approx(float(values["out_diversity64"]), rel=1e-9)
-    assert certainty + diversity == pytest.approx(float(values["out_im64"]), rel=1e-9)
+    certainty, diversity = -entropy(logits).mean(), entropy_of_mean(logits)
+    source = values.source("KevinMusgrave/pytorch-adapt")
+    agrees("shot", "certainty, minus the mean entropy", certainty, values["out_entropy64"], source, rtol=1e-9)
+    agrees("shot", "diversity, the entropy of the mean", diversity, values["out_diversity64"], source, rtol=1e-9)
+    agrees("shot", "sum of certainty and diversity", certainty + diversity, values["out_im64"], source, rtol=1e-9)
 
 
 def test_the_loss_through_the_contract_is_the_sum_of_both(network, task, target):

@@ -88,14 +88,14 @@ def test_every_checkpoint_averages_the_valley_as_if_training_ended_there(task, n
     assert begun > 10 and ended > 5, "so that the comparison sees beginnings and ends"
 
 
-def test_a_valley_by_hand(task):
+def test_a_valley_by_hand(task, agrees):
     # Falls to 1.0 at the third validation, which 1.1 and 1.2 do not undercut: rim 1.3 * 1.1 = 1.43. The 1.5 is above
     # it and let in later by the 1.4; after six above it in a row, the 1.0 comes too late.
     losses = [3, 2, 1.0, 1.1, 1.2, 1.5, 1.4, *[1.5] * 6, 1.0]
-    predictions = list(_run(task, losses))
-    for count, predicted in enumerate(predictions, 1):
-        last = {5: 4, 6: 4}.get(count, 6)
-        assert predicted == pytest.approx(_expected((2, last) if count >= 5 else None, count), rel=1e-5), count
+    last = {5: 4, 6: 4}
+    valleys = [(2, last.get(count, 6)) if count >= 5 else None for count in range(1, 15)]
+    expected = [_expected(valley, count) for count, valley in enumerate(valleys, 1)]
+    agrees("swad", "prediction at each of fourteen validations", list(_run(task, losses)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("loss", "tolerance_ratio"), [(0.1, 0.3), (0.5, 0.0)])

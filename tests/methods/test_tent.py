@@ -25,10 +25,12 @@ def tent(network, task, **values):
         ("sgd2.5e-4", {"optimizer": "sgd", "learning_rate": 2.5e-4}),
     ],
 )
-def test_three_batches_equal_the_official_run(fixture_values, name, settings, official_network, official_batches):
+def test_three_batches_equal_the_official_run(
+    fixture_values, name, settings, official_network, official_batches, agrees
+):
     values = fixture_values("tent")
     method = tent(official_network(), FIVE, **settings)
-    layer = method.network[1]
+    layer, weights = method.network[1], []
     for index, batch in enumerate(official_batches(values)):
         with torch.no_grad():
             logits = method.predict(batch)
@@ -38,16 +40,22 @@ def test_three_batches_equal_the_official_run(fixture_values, name, settings, of
         mean = entropy(logits).mean().item()
         assert mean == pytest.approx(float(values[f"out_tent_{name}_entropy"][index]), rel=1e-5)
         method.adapt(batch)
-        weights = torch.cat([layer.weight, layer.bias]).detach()
-        torch.testing.assert_close(weights, torch.tensor(values[f"out_tent_{name}_bn_after"][index]))
+        weights.append(torch.cat([layer.weight, layer.bias]).detach())
+    quantity = "scales and shifts after each of three batches, {optimizer} at {learning_rate:g}".format(**settings)
+    expected, source = values[f"out_tent_{name}_bn_after"], values.source("DequanWang/tent")
+    agrees("tent", quantity, torch.stack(weights), expected, source, rtol=1e-6, atol=1e-6)
 
 
-def test_the_gradient_and_the_trained_weights_are_the_official_ones(fixture_values, official_network, official_batches):
+def test_the_gradient_and_the_trained_weights_are_the_official_ones(
+    fixture_values, official_network, official_batches, agrees
+):
     values = fixture_values("tent")
     method = tent(official_network(), FIVE)
     method.adapt(official_batches(values)[0])
     gradients = torch.cat([method.network[1].weight.grad, method.network[1].bias.grad])
-    torch.testing.assert_close(gradients, torch.tensor(values["out_tent_grad_bn_x0"]), rtol=1e-5, atol=1e-6)
+    expected, source = values["out_tent_grad_bn_x0"], values.source("DequanWang/tent")
+    quantity = "gradient of scales and shifts on the first batch"
+    agrees("tent", quantity, gradients, expected, source, rtol=1e-5, atol=1e-6)
     trained = [name for name, weights in method.network.named_parameters() if weights.requires_grad]
     official = json.loads(str(values["out_tent_param_names"]))
     assert [name.replace("1.", "bn.") for name in trained] == official

@@ -25,27 +25,35 @@ def groups(values):
     return [torch.tensor(values[f"in_f{index}"], dtype=torch.float64) for index in range(3)]
 
 
-def assert_equals(actual, expected):
-    torch.testing.assert_close(actual.detach(), torch.as_tensor(expected), rtol=1e-9, atol=1e-12)
+@pytest.fixture
+def equals(values, agrees):
+    """`agrees` for official values of double precision."""
+
+    def compare(method, quantity, actual, expected, repository="facebookresearch/DomainBed"):
+        agrees(method, quantity, actual, expected, values.source(repository), rtol=1e-9, atol=1e-12)
+
+    return compare
 
 
-def test_the_covariance_distance_is_deep_corals(values, groups):
-    assert_equals(covariance_distance(*groups[:2]), values["out_deepcoral_paper_form64"])
+def test_the_covariance_distance_is_deep_corals(values, groups, equals):
+    distance, expected = covariance_distance(*groups[:2]), values["out_deepcoral_paper_form64"]
+    equals("deep-coral", "distance of the covariances", distance, expected, "KevinMusgrave/pytorch-adapt")
     single = covariance_distance(*[group.float() for group in groups[:2]])
     torch.testing.assert_close(single.item(), float(values["out_deepcoral_paper_form"]), rtol=1e-5, atol=0)
 
 
-def test_the_moment_spread_of_two_is_domainbeds_and_tlls_coral(values, groups):
-    assert_equals(moment_spread([groups[0][:9], groups[1]]), values["out_tll_coral64"])
+def test_the_moment_spread_of_two_is_domainbeds_and_tlls_coral(values, groups, equals):
+    tlls = torch.tensor(values["out_tll_coral64"])
+    torch.testing.assert_close(moment_spread([groups[0][:9], groups[1]]), tlls, rtol=1e-9, atol=1e-12)
     first = groups[0].requires_grad_()
     loss = moment_spread([first, groups[1]])
     loss.backward()
-    assert_equals(loss, values["out_coral_0164"])
-    assert_equals(first.grad, values["out_coral_grad0_0164"])
+    equals("source-coral", "loss of two domains", loss, values["out_coral_0164"])
+    equals("source-coral", "gradient of the loss of two domains", first.grad, values["out_coral_grad0_0164"])
 
 
-def test_the_moment_spread_of_three_is_the_mean_over_the_pairs(values, groups):
-    assert_equals(moment_spread(groups), values["out_coral_mean364"])
+def test_the_moment_spread_of_three_is_the_mean_over_the_pairs(values, groups, equals):
+    equals("source-coral", "loss of three domains", moment_spread(groups), values["out_coral_mean364"])
 
 
 def widths_of(rates, points):
@@ -53,21 +61,22 @@ def widths_of(rates, points):
     return [1 / (rate * torch.cdist(points, points).square().mean().item()) for rate in rates]
 
 
-@pytest.mark.parametrize("pair", [(0, 1), (0, 2), (1, 2), (0, 0)])
-def test_the_discrepancy_is_domainbeds(values, groups, pair):
-    first, second = (groups[index] for index in pair)
-    discrepancy = gaussian_mmd(first, second, widths_of(RATES, torch.cat((first, second))))
-    assert_equals(discrepancy, values["out_mmd_gauss_{}{}64".format(*pair)])
+def test_the_discrepancy_is_domainbeds(values, groups, equals):
+    pairs, found = [(0, 1), (0, 2), (1, 2), (0, 0)], []
+    for first, second in ([groups[index] for index in pair] for pair in pairs):
+        found.append(gaussian_mmd(first, second, widths_of(RATES, torch.cat((first, second)))))
+    expected = [values["out_mmd_gauss_{}{}64".format(*pair)].item() for pair in pairs]
+    equals("mmd", "discrepancy of four pairs of domains", torch.stack(found), expected)
 
 
-def test_the_gradient_of_the_discrepancy_is_domainbeds(values, groups):
+def test_the_gradient_of_the_discrepancy_is_domainbeds(values, groups, equals):
     widths = widths_of(RATES, torch.cat(groups[:2]))
     first = groups[0].requires_grad_()
     gaussian_mmd(first, groups[1], widths).backward()
-    assert_equals(first.grad, values["out_mmd_gauss_grad0_0164"])
+    equals("mmd", "gradient of the discrepancy", first.grad, values["out_mmd_gauss_grad0_0164"])
 
 
-def test_the_kernels_are_tlls(values, groups):
+def test_the_kernels_are_tlls(values, groups, agrees):
     # TLL leaves the diagonal (1 a kernel) out of the means within a domain, and adds 2 / (n - 1):
     # n / (n - 1) (K11 + K22) - 2 k / (n - 1) - 2 K12 + 2 / (n - 1) = MMD^2 + (K11 + K22 - 2 k + 2) / (n - 1).
     # A point far from all others, alone in its domain, leaves K11 + k. The widths are kept at those of the pair.
@@ -82,10 +91,10 @@ def test_the_kernels_are_tlls(values, groups):
         return gaussian_mmd(points, far, widths_of(rates, torch.cat((points, far)))) - kernels
 
     correction = (within(first) + within(second) - 2 * kernels + 2) / (n - 1)
-    expected = values["out_tll_mkmmd_quadratic64"]
+    expected, source = values["out_tll_mkmmd_quadratic64"], values.source("thuml/Transfer-Learning-Library")
     # TLL's 1 / n^2 and the like are float32 in float64 too.
-    actual = (gaussian_mmd(first, second) + correction).item()
-    torch.testing.assert_close(actual, float(expected), rtol=1e-8, atol=0)
+    actual = gaussian_mmd(first, second) + correction
+    agrees("mmd", "discrepancy by the official code's estimate", actual, expected, source, rtol=1e-8)
 
 
 def test_the_discrepancy_does_not_depend_on_the_scale_of_the_features(groups):

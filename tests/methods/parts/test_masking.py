@@ -1,6 +1,6 @@
 """Held against lhoyer/MIC's own numbers: the grid of blocks, and the pixels that stay visible."""
 
-import pytest
+import numpy as np
 import torch
 
 from methods.parts.masking import block_mask, grid_size, visible_pixels
@@ -8,13 +8,16 @@ from methods.parts.masking import block_mask, grid_size, visible_pixels
 CASES = [(64, 64, 16, 0.7), (96, 80, 32, 0.7), (50, 70, 16, 0.5), (512, 512, 64, 0.7)]
 
 
-@pytest.mark.parametrize(("height", "width", "block", "ratio"), CASES)
-def test_grid_and_mask_equal_the_official_ones(fixture_values, height, width, block, ratio):
-    values, key = fixture_values("mic_mask"), f"{height}x{width}_b{block}_r{ratio}".replace(".", "p")
-    draws = torch.tensor(values[f"in_u_{key}"])
-    assert grid_size(height, width, block) == draws.shape[-2:]
-    mask = visible_pixels(draws, ratio, height, width)
-    assert torch.equal(mask, torch.tensor(values[f"out_mask_{key}"]).bool())
+def test_grid_and_masks_equal_the_official_ones(fixture_values, agrees):
+    values, masks, expected = fixture_values("mic_mask"), [], []
+    for height, width, block, ratio in CASES:
+        key = f"{height}x{width}_b{block}_r{ratio}".replace(".", "p")
+        draws = torch.tensor(values[f"in_u_{key}"])
+        assert grid_size(height, width, block) == draws.shape[-2:]
+        masks.append(visible_pixels(draws, ratio, height, width).flatten())
+        expected.append(values[f"out_mask_{key}"].ravel())
+    masks, expected, source = torch.cat(masks), np.concatenate(expected), values.source("lhoyer/MIC")
+    agrees("masked-image-consistency", "visible pixels in images of four sizes", masks, expected, source, rtol=0)
 
 
 def test_halves_of_a_block_are_rounded_to_even():

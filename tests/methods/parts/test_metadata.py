@@ -5,7 +5,6 @@ import json
 import math
 from dataclasses import fields, replace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -45,7 +44,7 @@ def nothing() -> Metadata:
     return Metadata(**unknown | {"camera": torch.full((3,), -1)})
 
 
-def test_the_published_vector(fixture_values):
+def test_the_published_vector(fixture_values, agrees):
     values = fixture_values("metadata_cida_flair_geomt")
     records = json.loads(str(values["in_flair_meta"])).values()
     dates = [datetime.date.fromisoformat(record["date"]) for record in records]
@@ -58,12 +57,13 @@ def test_the_published_vector(fixture_values):
         uce=torch.tensor([float("UCE" in record["camera"]) for record in records]),
     )
     vector = flair_vector(metadata, published=True)
-    np.testing.assert_allclose(vector, values["out_flair_mtd"], atol=1e-6)
+    quantity, source = "published vector of three patches", values.source("IGNF/FLAIR-1")
+    agrees("metadata-fusion", quantity, vector, values["out_flair_mtd"], source, rtol=0, atol=1e-6)
     corrected = flair_vector(metadata, published=False)
     assert corrected[:, MONTH].unique(dim=0).shape == (3, 2), "July, January and September"
 
 
-def test_the_coordinates_of_geomultitasknet(fixture_values):
+def test_the_coordinates_of_geomultitasknet(fixture_values, agrees):
     values = fixture_values("metadata_cida_flair_geomt")
     records = json.loads(str(values["in_flair_meta"])).values()
     x, y = (
@@ -71,7 +71,8 @@ def test_the_coordinates_of_geomultitasknet(fixture_values):
     )
     encoding = coordinate_encoding(x, y)
     assert encoding.shape == (3, 256) and encoding.dtype == torch.float32
-    np.testing.assert_allclose(encoding, values["out_geomt_coord_enc"], atol=1e-6)
+    expected, source = values["out_geomt_coord_enc"], values.source("VMarsocci/geomultitasknet")
+    agrees("coordinate-regression", "encoding of three places", encoding, expected, source, rtol=0, atol=1e-6)
 
 
 def test_coordinates_that_are_missing():

@@ -62,9 +62,10 @@ def test_contrast_keeps_the_mean_of_each_band():
     torch.testing.assert_close(changed, torch.tensor([[[[80.0, 120.0]], [[75.0, 125.0]]]]))
 
 
-def test_gamma_keeps_black_and_white():
+def test_gamma_keeps_black_and_white(agrees):
     image = torch.tensor([0.0, 255 / 4, 255.0]).view(1, 1, 1, 3)
-    torch.testing.assert_close(adjust_gamma(image, torch.tensor([[0.5]]), [0]).flatten(), torch.tensor([0, 127.5, 255]))
+    changed = adjust_gamma(image, torch.tensor([[0.5]]), [0])
+    agrees("source-only-augmented", "pixels of other gamma", changed, [0, 127.5, 255], rtol=1e-6)
 
 
 def test_jitter_draws_within_its_strength_for_each_image_and_band():
@@ -80,15 +81,18 @@ def test_jitter_without_strength_changes_nothing(images):
     torch.testing.assert_close(jitter(images, 0.0, _random(), BANDS), images, rtol=1e-5, atol=1e-3)
 
 
-def test_an_impulse_becomes_a_gaussian_of_its_image_s_width():
+def test_an_impulse_becomes_a_gaussian_of_its_image_s_width(agrees):
     images = torch.zeros(2, 1, 17, 15)
     images[:, 0, 8, 7] = 255
     sigmas = torch.tensor([0.5, 1.1])
     rows, columns = torch.meshgrid(torch.arange(17) - 8, torch.arange(15) - 7, indexing="ij")
-    for sigma, blurred in zip(sigmas, blur(images, sigmas, [0])[:, 0], strict=True):
-        bell = torch.exp(-(rows**2 + columns**2) / (2 * sigma**2))
-        bell[(rows.abs() > 4) | (columns.abs() > 4)] = 0  # three standard deviations of the wider one
-        torch.testing.assert_close(blurred, 255 * bell / bell.sum(), rtol=1e-4, atol=1e-5)
+    bells = torch.exp(-(rows**2 + columns**2) / (2 * sigmas.double()[:, None, None] ** 2))
+    bells[:, (rows.abs() > 4) | (columns.abs() > 4)] = 0  # three standard deviations of the wider one
+    expected = 255 * bells / bells.sum((1, 2), keepdim=True)
+    blurred = blur(images, sigmas, [0])[:, 0]
+    torch.testing.assert_close(blurred.double(), expected, rtol=1e-4, atol=1e-5)
+    peaks, quantity = blurred.amax((1, 2)), "peaks of two blurred impulses"
+    agrees("source-only-augmented", quantity, peaks, expected.amax((1, 2)), rtol=1e-6)
 
 
 def test_blur_keeps_a_surface_to_its_edges_and_fits_any_size():
@@ -108,11 +112,12 @@ def test_light_of_another_domain_is_undone(images):
     torch.testing.assert_close(match_histograms(other, images, [0, 1, 2]), images)
 
 
-def test_equal_pixels_stay_equal():
+def test_equal_pixels_stay_equal(agrees):
     # Half of the pixels are at or below 10, and half of the reference is at or below 3; all are below 200.
     image = torch.tensor([10.0, 10.0, 200.0, 200.0]).view(1, 1, 2, 2)
     reference = torch.tensor([4.0, 1.0, 3.0, 9.0]).view(1, 1, 2, 2)
-    assert match_histograms(image, reference, [0]).flatten().tolist() == [3, 3, 9, 9]
+    matched = match_histograms(image, reference, [0])
+    agrees("source-only-augmented", "pixels with another image's histogram", matched, [3, 3, 9, 9], rtol=0)
 
 
 def test_most_images_get_other_light_and_half_of_them_a_blur():
