@@ -37,6 +37,7 @@ class Line:
         gain: over the control on the same folds and seeds.
         gap_closed: median and quartiles over the cells where there is a gap; and how many those are.
         seconds: median training time of a run.
+        cost: median of its ratio to the control's on the same fold and seed.
     """
 
     method: str
@@ -48,6 +49,7 @@ class Line:
     gap_closed: tuple[float, float, float]
     gap_cells: int
     seconds: float
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> Table:
 def compare(cells: Sequence[Cell], grid: Grid) -> list[Line]:
     """One line a method, in the grid's order."""
     target = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
+    seconds = {method: table(cells, grid, method, "time/training_seconds") for method in grid.methods}
     nothing = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     control = target.get(grid.control, nothing)
     bound = next((target[method] for method in grid.methods if method in grid.bounds), nothing)
@@ -91,7 +94,7 @@ def compare(cells: Sequence[Cell], grid: Grid) -> list[Line]:
         closed = gap_closed(target[method], control, bound)
         known = closed[np.isfinite(closed)]
         quartiles = np.quantile(known, [0.5, 0.25, 0.75]) if len(known) else np.full(3, np.nan)
-        seconds = table(cells, grid, method, "time/training_seconds")
+        spent = seconds[method]
         lines.append(
             Line(
                 method=method,
@@ -102,10 +105,15 @@ def compare(cells: Sequence[Cell], grid: Grid) -> list[Line]:
                 gain=spread(target[method] - control),
                 gap_closed=(float(quartiles[0]), float(quartiles[1]), float(quartiles[2])),
                 gap_cells=len(known),
-                seconds=float(np.nanmedian(seconds)) if np.isfinite(seconds).any() else float("nan"),
+                seconds=_median(spent),
+                cost=_median(spent / seconds.get(grid.control, nothing)),
             )
         )
     return lines
+
+
+def _median(values: Table) -> float:
+    return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 
 def summary_metrics(line: Line) -> dict[str, float]:
@@ -122,4 +130,5 @@ def summary_metrics(line: Line) -> dict[str, float]:
         "summary/worst_fold_miou": line.target.worst,
         "summary/cells": line.target.cells,
         "summary/training_seconds": line.seconds,
+        "summary/training_seconds_over_control": line.cost,
     }

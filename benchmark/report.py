@@ -22,14 +22,17 @@ HEADER = (
     "gain",
     "gap closed",
     "worst",
+    "seconds",
 )
 EXPLANATION = """\
 mIoU in percent at the checkpoint that source validation chose (for a bound: the last). *Target*: mean over the
 held-out folds and seeds, with a bootstrap interval over folds and seeds; *± seeds*: standard deviation over seeds of
 the mean over folds; *drop*: source validation minus target; *gain*: over source-only on the same folds and seeds; *gap
 closed*: (method - source-only) / (oracle - source-only), median over the cells where the oracle gains at least a point
-[quartiles] (how many); *worst*: the lowest fold. A bound is trained on target labels and is not a result. With a few
-folds an interval is rough, and with one seed little more than their range."""
+[quartiles] (how many); *worst*: the lowest fold; *seconds*: of a training, median (of a method of the test stream:
+of predictions and updates), and how often as long as source-only's of the same fold and seed, on a machine that may
+have been busy. A bound is trained on target labels and is not a result. With a few folds an interval is rough, and with
+one seed little more than their range."""
 
 
 def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
@@ -40,13 +43,14 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
             f"{line.method} (bound)" if line.bound else line.method,
             line.needs,
             _percent(line.target.mean),
-            f"{_percent(line.target.low)} to {_percent(line.target.high)}" if line.target.cells else "–",
+            f"{_percent(line.target.low)} to {_percent(line.target.high)}" if line.target.cells > 1 else "–",
             _percent(line.target.seed_std),
             _percent(line.source_val.mean),
             _percent(line.source_val.mean - line.target.mean),
             _percent(line.gain.mean, sign=True) if line.gain.cells else "–",
             _gap(line),
             _percent(line.target.worst),
+            _cost(line),
         )
         for line in ordered
     ]
@@ -158,6 +162,11 @@ def _draw_gains(axes, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -
 
 def _percent(value: float, sign: bool = False) -> str:
     return "–" if not math.isfinite(value) else f"{100 * value:{'+' if sign else ''}.1f}"
+
+
+def _cost(line: Line) -> str:
+    ratio = f" ({line.cost:.1f} ×)" if math.isfinite(line.cost) else ""
+    return f"{line.seconds:.3g}{ratio}" if math.isfinite(line.seconds) else "–"
 
 
 def _gap(line: Line) -> str:

@@ -23,12 +23,23 @@ GRID = Grid(
     control="source-only",
 )
 VALUES = {"source-only": 0.4, "idea[weight=2]": 0.5, "oracle": 0.6}
+SECONDS = {"north": 100.0, "south": 10.0}
 
 
 @pytest.fixture
 def cells():
     done = [
-        Cell(method, fold, seed, "done", metrics={"target/miou": value + 0.01 * seed, "selected/source_val_miou": 0.7})
+        Cell(
+            method,
+            fold,
+            seed,
+            "done",
+            metrics={
+                "target/miou": value + 0.01 * seed,
+                "selected/source_val_miou": 0.7,
+                "time/training_seconds": SECONDS[fold] * (1 + (method != "source-only")),
+            },
+        )
         for method, value in VALUES.items()
         for fold in GRID.folds
         for seed in GRID.seeds
@@ -44,7 +55,19 @@ def test_methods_are_sorted_with_bounds_last(cells):
     by_name = {row[0]: row for row in table}
     assert by_name["source-only"][2] == "40.5" and by_name["oracle (bound)"][2] == "60.5"
     assert by_name["idea[weight=2]"][7] == "+10.0" and by_name["idea[weight=2]"][8].startswith("0.50")
-    assert by_name["blind"][2:] == ("–",) * 8
+    assert by_name["blind"][2:] == ("–",) * 9
+
+
+def test_a_cost_is_that_over_source_only_in_the_same_cell(cells):
+    by_name = {row[0]: row[-1] for row in rows(compare(cells, GRID))}
+    assert by_name["source-only"] == "55 (1.0 ×)"
+    assert by_name["idea[weight=2]"] == "200 (2.0 ×)", "of 200, 200 and 20 seconds"
+
+
+def test_a_single_cell_has_no_interval(cells):
+    lone = Grid(("source-only",), ("north",), (0,), GRID.needs, frozenset(), "source-only")
+    (row,) = rows(compare(cells[:1], lone))
+    assert row[2:4] == ("40.0", "–")
 
 
 def test_empty_cells_speak(cells):
