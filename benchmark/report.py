@@ -122,9 +122,13 @@ def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, p
     if not ordered:
         return  # nothing is done yet, and an empty figure would say less than the reasons in the text
     names = [line.method for line in ordered]
-    height = 1.6 + 0.5 * len(ordered)
+    height = 1.6 + 0.36 * len(ordered)
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7 + max(3.0, 0.62 * len(grid.folds)), height), width_ratios=[5, max(3.0, 0.62 * len(grid.folds))]
+        1,
+        2,
+        figsize=(7 + max(3.0, 0.62 * len(grid.folds)), height),
+        width_ratios=[5, max(3.0, 0.62 * len(grid.folds))],
+        layout="constrained",
     )
     for place, line in enumerate(ordered):
         folds = 100 * np.array([_mean(row) for row in table(cells, grid, line.method, "target/miou")])
@@ -140,7 +144,6 @@ def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, p
     left.set_xlabel("target mIoU (%): mean, 95 % interval, folds\norange: source validation")
     _draw_gains(right, names, cells, grid)
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
 
