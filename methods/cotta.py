@@ -31,7 +31,7 @@ class CoTTA(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        learning_rate: float = tunable(7.5e-6, low=1e-6, high=1e-3, log=True, neutral=0.0)
+        learning_rate: float = tunable(7.5e-6, low=1e-6, high=1e-3, log=True)
         decay: float = tunable(0.999, low=0.9, high=0.9999)
         threshold: float = tunable(0.9, low=0.5, high=1.0)
         views: int = tunable(8, low=1, high=32)

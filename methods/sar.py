@@ -35,7 +35,7 @@ class SAR(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        learning_rate: float = tunable(2.5e-4, low=1e-5, high=1e-2, log=True, neutral=0.0)
+        learning_rate: float = tunable(2.5e-4, low=1e-5, high=1e-2, log=True)
         margin: float = tunable(0.4, low=0.1, high=1.0)  # over ln C
         radius: float = tunable(0.05, low=0.005, high=0.5, log=True)
         collapse: float = tunable(0.2, low=0.0, high=0.5)  # nats, of 1000 classes

@@ -29,7 +29,7 @@ class TENT(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        learning_rate: float = tunable(1e-3, low=1e-5, high=1e-2, log=True, neutral=0.0)
+        learning_rate: float = tunable(1e-3, low=1e-5, high=1e-2, log=True)
         optimizer: str = choice("adam", OPTIMIZERS)
 
     def setup(self) -> None:

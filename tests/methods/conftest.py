@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from methods.base import SourceBatch, TargetBatch, Task
+from methods.base import IGNORE, Progress, SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -195,6 +196,32 @@ def source() -> SourceBatch:
 def target() -> TargetBatch:
     random = torch.Generator().manual_seed(2)
     return TargetBatch(torch.rand(4, 3, 32, 32, generator=random) * 255, Metadata.unknown(4))
+
+
+@pytest.fixture
+def distances_in_training() -> Callable[..., list[float]]:
+    """Trains on the loss "alignment" alone, and gives its value at each of twenty steps."""
+
+    def train(method: Any, source: SourceBatch, target: TargetBatch | None) -> list[float]:
+        optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
+        distances = []
+        for step in range(20):
+            optimizer.zero_grad()
+            loss = method.step_losses(source, target, Progress(step, 20))["alignment"]
+            loss.backward()
+            distances.append(loss.item())
+            optimizer.step()
+        return distances
+
+    return train
+
+
+@pytest.fixture
+def one_odd_image(source: SourceBatch, target: TargetBatch) -> tuple[SourceBatch, TargetBatch]:
+    """Of both sides one image whose sides are odd, and no label."""
+    labels = torch.full((1, 15, 13), IGNORE)
+    small = replace(source, images=source.images[:1, :, :15, :13], labels=labels, domains=source.domains[:1])
+    return small, replace(target, images=target.images[:1, :, :15, :13])
 
 
 def _official_network() -> nn.Module:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from methods.base import IGNORE, Progress
+from methods.base import Progress
 from methods.dann import DANN, domain_loss
 
 
@@ -82,13 +82,10 @@ def test_the_classifier_is_trained_and_saved_with_the_method(network, task):
     assert all(parameter.requires_grad for parameter in method.classifier.parameters())
 
 
-def test_one_image_of_an_odd_size_without_labels_under_autocast(network, task, source, target):
+def test_one_image_of_an_odd_size_without_labels_under_autocast(network, task, one_odd_image):
     method = DANN(network, task)
-    labels = torch.full((1, 31, 29), IGNORE)
-    source = replace(source, images=source.images[:1, :, :31, :29], labels=labels, domains=source.domains[:1])
-    target = replace(target, images=target.images[:1, :, :31, :29])
     with torch.autocast("cpu", torch.bfloat16):
-        losses = method.step_losses(source, target, Progress(1, 2))
+        losses = method.step_losses(*one_odd_image, Progress(1, 2))
     sum(losses.values()).backward()
     assert losses["segmentation"] == 0
     assert all(parameter.grad.isfinite().all() for parameter in method.parameters())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from methods.base import IGNORE, Progress
+from methods.base import Progress
 from methods.deep_coral import DeepCORAL
 from methods.mmd import MMD
 from methods.parts.alignment import covariance_distance, gaussian_mmd
@@ -48,18 +48,11 @@ def test_a_target_like_the_source_costs_nothing(kind, network, task, source, tar
     assert method.step_losses(source, target, Progress(0, 1))["alignment"] > 1e-6
 
 
-def test_training_on_it_brings_the_domains_together(kind, network, task, source, target):
+def test_training_on_it_brings_the_domains_together(kind, network, task, source, target, distances_in_training):
     target = replace(target, images=source.images * 0.5)
     method = kind(network, task)
-    optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
     network.eval()  # batch statistics would hide the gain
-    distances = []
-    for step in range(20):
-        optimizer.zero_grad()
-        losses = method.step_losses(source, target, Progress(step, 20))
-        losses["alignment"].backward()
-        distances.append(losses["alignment"].item())
-        optimizer.step()
+    distances = distances_in_training(method, source, target)
     assert distances[-1] < 0.5 * distances[0]
     assert network.model.segmentation_head.weight.grad is None, "features end before the head"
 
@@ -82,13 +75,10 @@ def test_which_pixels_are_drawn_depends_on_the_step(kind, network, task, source,
     assert losses[2] != pytest.approx(losses[0], rel=1e-3), "other pixels, and not another order of them"
 
 
-def test_one_image_of_an_odd_size_without_labels_under_autocast(kind, network, task, source, target):
+def test_one_image_of_an_odd_size_without_labels_under_autocast(kind, network, task, one_odd_image):
     method = kind(network, task)
-    labels = torch.full((1, 15, 13), IGNORE)
-    source = replace(source, images=source.images[:1, :, :15, :13], labels=labels, domains=source.domains[:1])
-    target = replace(target, images=target.images[:1, :, :15, :13])
     with torch.autocast("cpu", torch.bfloat16):
-        losses = method.step_losses(source, target, Progress(0, 1))
+        losses = method.step_losses(*one_odd_image, Progress(0, 1))
     sum(losses.values()).backward()
     assert losses["segmentation"] == 0 and losses["alignment"].isfinite()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from methods.base import IGNORE, Needs, Progress
+from methods.base import Needs, Progress
 from methods.parts.alignment import moment_spread
 from methods.source_coral import SourceCORAL
 
@@ -33,18 +33,10 @@ def test_domains_that_look_the_same_cost_nothing(network, task, source):
     assert method.step_losses(darker, None, Progress(0, 1))["alignment"] > 1e-3
 
 
-def test_training_on_it_brings_the_domains_together(network, task, source):
+def test_training_on_it_brings_the_domains_together(network, task, source, distances_in_training):
     gain = torch.tensor([1.0, 1.0, 0.5, 0.5])[:, None, None, None]
     source = replace(source, images=source.images * gain)
-    method = SourceCORAL(network, task)
-    optimizer = torch.optim.Adam(method.parameters(), lr=3e-3)
-    distances = []
-    for step in range(20):
-        optimizer.zero_grad()
-        losses = method.step_losses(source, None, Progress(step, 20))
-        losses["alignment"].backward()
-        distances.append(losses["alignment"].item())
-        optimizer.step()
+    distances = distances_in_training(SourceCORAL(network, task), source, None)
     assert distances[-1] < 0.5 * distances[0]
     assert network.model.segmentation_head.weight.grad is None, "features end before the head"
 
@@ -61,11 +53,9 @@ def test_without_weight_and_with_one_domain_the_gradient_is_that_of_the_segmenta
         assert torch.equal(total, segmentation)
 
 
-def test_one_image_of_an_odd_size_without_labels_under_autocast(network, task, source):
-    labels = torch.full((1, 31, 29), IGNORE)
-    source = replace(source, images=source.images[:1, :, :31, :29], labels=labels, domains=source.domains[:1])
+def test_one_image_of_an_odd_size_without_labels_under_autocast(network, task, one_odd_image):
     with torch.autocast("cpu", torch.bfloat16):
-        losses = SourceCORAL(network, task).step_losses(source, None, Progress(0, 1))
+        losses = SourceCORAL(network, task).step_losses(one_odd_image[0], None, Progress(0, 1))
     sum(losses.values()).backward()
     assert losses["segmentation"] == 0 and losses["alignment"] == 0
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
