@@ -1,8 +1,10 @@
 # Every target makes the environment first, once: it is made again only when the dependencies change.
-.PHONY: demo test test-all check format docs clean
+.PHONY: install demo test test-all check format docs clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+
+install: $(READY)
 
 demo: $(READY)
 	$(BIN)/landshift demo

@@ -10,9 +10,9 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from benchmark.commands import check, data, methods, new, protocols, runs, shift, world
+from benchmark.commands import check, data, methods, new, presets, protocols, runs, shift, world
 from benchmark.errors import LandshiftError
 
 EPILOG = """\
@@ -65,8 +65,15 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that tells what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"landshift: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="landshift",
         description="Which way of training a land-cover network survives a place or a time it has no labels for?",
         epilog=EPILOG,
@@ -98,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
     method.add_argument("name", nargs="?", help="show one method")
     method.add_argument("--document", type=Path, metavar="DIR", help="write a page about each method there")
+
+    _add(commands, "presets", presets.presets, "show the named trainings, value by value")
 
     template = _add(commands, "new", new.new, "write a new method and its test, which already run")
     template.add_argument("name", help="of the method, like my-idea")
@@ -189,7 +198,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
-    parser.add_argument("--preset", default="tiny", help="network, optimiser and budget: tiny, flair-baseline")
+    parser.add_argument(
+        "--preset",
+        default="tiny",
+        help="network, optimiser and budget: tiny (default), flair-baseline; see landshift presets",
+    )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
     _add_stores(parser)

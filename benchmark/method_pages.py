@@ -83,20 +83,33 @@ def _page(name: str, method: type[Method], cost: Any, references: Sequence[Mappi
     if method.depends_on_batch:
         lines += ["What it predicts for a patch depends on the rest of the test batch.", ""]
     if fields(method.Hyperparameters):
-        lines += ["| hyperparameter | default | search | source-only at |", "|---|---|---|---|"]
-        for item in fields(method.Hyperparameters):
-            neutral = shown(item.metadata.get("neutral"))
-            lines += [f"| `{item.name}` | {shown(item.default)} | {search_range(item)} | {neutral} |"]
-        lines += [""]
+        lines += [*_hyperparameters(method), ""]
     if cost:
         what = "A prediction and an update take" if method.needs is Needs.TEST_STREAM else "A step takes"
-        lines += [f"*Cost:* {what} {cost} (U-Net with ResNet-34, one CPU thread).", ""]
+        meant = "U-Net with ResNet-34, one CPU thread; activations are the bytes kept for the backward pass"
+        lines += [f"*Cost:* {what} {cost} ({meant}).", ""]
     if references:
-        lines += ["| held against | values | reference | ours | tolerance |", "|---|--:|--:|--:|--:|"]
-        for entry in references:
-            origin = f"{entry['quantity']} ({entry['source']}, [test](../../{entry['test']}))"
-            numbers = (entry["values"], entry["reference"], entry["ours"], entry["within"])
-            lines += [" | ".join([f"| {origin}", *map(str, numbers)]) + " |"]
-        lines += ["", "Of several values the mean size is shown; each of them is compared.", ""]
+        lines += [*_held_against(references), ""]
     source = f"../../{method.__module__.replace('.', '/')}.py"
     return "\n".join([*lines, f"Code: [{method.__module__}]({source})", ""])
+
+
+def _hyperparameters(method: type[Method]) -> list[str]:
+    lines = ["| hyperparameter | default | search | source-only at |", "|---|---|---|---|"]
+    neutrals = [shown(item.metadata.get("neutral")) for item in fields(method.Hyperparameters)]
+    for item, neutral in zip(fields(method.Hyperparameters), neutrals, strict=True):
+        lines += [f"| `{item.name}` | {shown(item.default)} | {search_range(item)} | {neutral} |"]
+    at = " Where all that have one take the value of the last column, the trained weights are source-only's."
+    return [*lines, "", f"A search looks within *search*; other values are allowed.{at if any(neutrals) else ''}"]
+
+
+def _held_against(references: Sequence[Mapping[str, Any]]) -> list[str]:
+    columns = ("values", "reference", "ours", "difference", "within")
+    heads = ("held against", "values", "reference", "ours", "largest difference", "tolerance")
+    lines = [f"| {' | '.join(heads)} |", f"|---{'|--:' * len(columns)}|"]
+    for entry in references:
+        origin = f"{entry['quantity']} ({entry['source']}, [test](../../{entry['test']}))"
+        lines += [f"| {origin} | {' | '.join(str(entry[column]) for column in columns)} |"]
+    official = any("@" in entry["source"] for entry in references)
+    without = "" if official else " None of them is of an official code."
+    return [*lines, "", f"Of several values the mean size is shown; each of them is compared.{without}"]

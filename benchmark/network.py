@@ -1,5 +1,6 @@
 """Segmentation networks from segmentation-models-pytorch with any smp or timm encoder."""
 
+import inspect
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ class NetworkSettings:
         encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), or the path of a local file
             (.pth, .pt, .safetensors).
         encoder_depth: stages of the encoder.
-        decoder_channels: channels of the decoder's stages, deepest first; empty for smp's default.
+        decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default.
     """
 
     architecture: str = "unet"
@@ -110,8 +111,8 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
     if weights and not from_file:
         _require_hub(settings)
     options: dict[str, Any] = {"encoder_depth": settings.encoder_depth}
-    if settings.decoder_channels:
-        options["decoder_channels"] = settings.decoder_channels
+    if channels := settings.decoder_channels or _decoder_channels(smp, settings):
+        options["decoder_channels"] = channels
     try:
         model = smp.create_model(
             settings.architecture,
@@ -129,6 +130,14 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         _load_encoder(model.encoder, Path(weights))
         _widen(model.encoder, bands)
     return model
+
+
+def _decoder_channels(smp: Any, settings: NetworkSettings) -> tuple[int, ...]:
+    """The last of smp's default, which is for five stages; none where the decoder has one width, or none is known."""
+    architecture = smp.MODEL_ARCHITECTURES_MAPPING.get(settings.architecture.lower())
+    known = inspect.signature(architecture).parameters if architecture else {}
+    default = known["decoder_channels"].default if "decoder_channels" in known else ()
+    return tuple(default[-settings.encoder_depth :]) if isinstance(default, (tuple, list)) else ()
 
 
 def _require_hub(settings: NetworkSettings) -> None:

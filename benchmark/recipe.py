@@ -87,6 +87,8 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
     recipe = PRESETS[preset]
     of_network = {item.name for item in fields(NetworkSettings)}
     network = replace(recipe.network, **{key: value for key, value in changes.items() if key in of_network})
+    if network.decoder_channels and network.encoder_depth != recipe.network.encoder_depth:
+        network = replace(network, decoder_channels=())  # those of the preset are for its own depth
     return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
 
 

@@ -4,13 +4,14 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.comparison import Cell, Grid, Line, table
 
+TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "precision")
 HEADER = (
     "method",
     "sees",
@@ -25,14 +26,18 @@ HEADER = (
     "seconds",
 )
 EXPLANATION = """\
-mIoU in percent at the checkpoint that source validation chose (for a bound: the last). *Target*: mean over the
-held-out folds and seeds, with a bootstrap interval over folds and seeds; *± seeds*: standard deviation over seeds of
-the mean over folds; *drop*: source validation minus target; *gain*: over source-only on the same folds and seeds; *gap
-closed*: (method - source-only) / (oracle - source-only), median over the cells where the oracle gains at least a point
-[quartiles] (how many); *worst*: the lowest fold; *seconds*: of a training, median (of a method of the test stream:
-of predictions and updates), and how often as long as source-only's of the same fold and seed, on a machine that may
-have been busy. A bound is trained on target labels and is not a result. With a few folds an interval is rough, and with
-one seed little more than their range."""
+mIoU in percent at the checkpoint that source validation chose (of a bound, and of what starts from a source model: the
+last). *Target*: mean over the held-out folds and seeds, with a bootstrap interval over folds and seeds; *± seeds*:
+standard deviation over seeds of the mean over folds; *drop*: source validation minus target; *gain*: over source-only
+on the same folds and seeds; *gap closed*: (method - source-only) / (oracle - source-only), median over the cells where
+the oracle gains at least a point [quartiles] (how many); *worst*: the lowest fold; *seconds*: of a training, median,
+without that of the source model it starts from, and how often as long as source-only's of the same fold and seed, on a
+machine that may have been busy. A bound is trained on target labels and is not a result. With a few folds an interval
+is rough, and with one seed little more than their range.
+
+A method that sees *the test stream* gets the target in batches of the batch size, in order of date and zone. It is
+scored on what it predicts for a batch before it learns from it, learns on from batch to batch, and starts anew in each
+run; its seconds are those of predictions and updates, and its source validation is of its first state."""
 
 
 def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
@@ -81,11 +86,14 @@ def empty_cells(cells: Sequence[Cell]) -> str:
     )
 
 
-def markdown_page(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, shared: str) -> str:
+def markdown_page(
+    lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, shared: str, remarks: Sequence[str] = ()
+) -> str:
     """All the tables with what they mean.
 
     Args:
         shared: what all runs of the comparison have in common, in one line.
+        remarks: what a reader must know of single methods.
     """
     empty = empty_cells(cells)
     parts = [
@@ -93,10 +101,27 @@ def markdown_page(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, shar
         EXPLANATION,
         "Target mIoU of every fold, mean over seeds:",
         fold_table(cells, grid),
+        *(f"**{remark}.**" for remark in remarks),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
         f"*{shared}*",
     ]
     return "\n\n".join(parts)
+
+
+def shared_line(facts: Mapping[str, str], grid: Grid) -> str:
+    """What all runs of the comparison have in common, in one line.
+
+    Args:
+        facts: `Bench.shared_facts`; of those of an older store, some may be missing.
+    """
+    training = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in TRAINING if name in facts)
+    number, of = len(grid.folds), int(facts.get("protocol_folds", len(grid.folds)))
+    folds = f"{number} of {of} folds" if number < of else f"{number} fold{'s' if number > 1 else ''}"
+    return (
+        f"{facts['network']}, {facts['steps']} steps of {facts['batch_size']} patches ({training}), "
+        f"{folds}, seeds {', '.join(map(str, grid.seeds))}; dataset {facts['dataset']} {facts['dataset_digest'][:12]}, "
+        f"folds {facts['fingerprint'][:12]}, comparison {facts['comparison']}, code {facts['code_version']}"
+    )
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
@@ -174,7 +199,8 @@ def _cost(line: Line) -> str:
 
 def _gap(line: Line) -> str:
     median, low, high = line.gap_closed
-    return f"{median:.2f} [{low:.2f}, {high:.2f}] ({line.gap_cells})" if line.gap_cells else "–"
+    quartiles = f" [{low:.2f}, {high:.2f}]" if line.gap_cells > 1 else ""
+    return f"{median:.2f}{quartiles} ({line.gap_cells})" if line.gap_cells else "–"
 
 
 def _mean(values: np.ndarray) -> float:

@@ -17,7 +17,8 @@ from benchmark.grid.pool import Ended
 from benchmark.report import HEADER, rows
 
 # Where there is no terminal rich assumes 80 columns, too few for the table.
-console = Console() if Console().is_terminal else Console(width=140)
+# Emoji codes stay text: `module:Class` holds colons.
+console = Console(emoji=False, width=None if Console().is_terminal else 140)
 TERMINAL_COLUMNS = ("method", "target mIoU", "95 % interval", "± seeds", "source val", "gain", "gap closed", "worst")
 
 

@@ -297,7 +297,8 @@ class _LossBuffer:
             values = dict(zip(names, stacked.tolist(), strict=True))
             for name, value in values.items():
                 if not math.isfinite(value):
-                    raise TrainingError(f"the {name} loss is {value} at step {step}; a lower learning rate may help")
+                    hint = "a lower learning rate may help" if step else "nothing was learned yet: look at its formula"
+                    raise TrainingError(f"the {name} loss is {value} at step {step}; {hint}")
             self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
         self._waiting.clear()
 

@@ -342,12 +342,17 @@ class Method(nn.Module):
             if (batch is not None) != wanted:
                 passed = "were not passed" if wanted else "were passed"
                 raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and {kind} {passed}")
-            absent = _Absent(f"{type(self).__name__} needs {self.needs.value}: it is given no {kind}")
+            absent = _Absent(
+                f"{type(self).__name__} needs {self.needs.value}: it is given no {kind}; `needs` says what it sees"
+            )
             batches.append(absent if batch is None else batch)
         self.progress = progress
         losses = self.losses(*self.augment(batches[0], batches[1], progress), progress)
         if not losses:
             raise MethodError(f"{type(self).__name__}.losses() returned nothing")
+        for name, loss in losses.items():
+            if not (isinstance(loss, Tensor) and loss.ndim == 0):
+                raise MethodError(f"{type(self).__name__}: the {name} loss is no scalar tensor, but {_kind(loss)}")
         return losses
 
     @final
@@ -371,14 +376,14 @@ def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
     changes: dict[str, Any] = {}
     for name, text in values.items():
         if name not in known:
-            raise MethodError(f"{method.__name__} has no hyperparameter {name!r}; it has {_listed(known)}")
+            raise MethodError(f"{method.__name__} has no hyperparameter {name!r}; it has {', '.join(known) or 'none'}")
         kind = type(getattr(defaults, name))
         try:
             changes[name] = _TRUTH[text.lower()] if kind is bool else kind(text)
             if kind is float and not math.isfinite(changes[name]):
                 raise ValueError(text)
         except (KeyError, ValueError) as error:
-            expected = "true or false" if kind is bool else f"a {kind.__name__}"
+            expected = {bool: "true or false", int: "a whole number", float: "a finite number"}.get(kind, "a text")
             raise MethodError(f"{name} of {method.__name__} takes {expected}, not {text!r}") from error
         options = known[name].metadata.get("options")
         if options and changes[name] not in options:
@@ -386,8 +391,8 @@ def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
     return replace(defaults, **changes)
 
 
+def _kind(value: Any) -> str:
+    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
 _TRUTH = {"true": True, "false": False}
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

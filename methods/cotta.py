@@ -34,7 +34,7 @@ class CoTTA(Method):
         learning_rate: float = tunable(7.5e-6, low=1e-6, high=1e-3, log=True)
         decay: float = tunable(0.999, low=0.9, high=0.9999)
         threshold: float = tunable(0.9, low=0.5, high=1.0)
-        views: int = tunable(8, low=1, high=32)
+        views: int = tunable(8, low=1, high=8)
         brightness: float = tunable(0.4, low=0.0, high=0.6)  # largest change, as a share
         restore: float = tunable(0.01, low=0.0, high=0.1)
 

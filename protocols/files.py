@@ -5,6 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,12 @@ def load(name: str, *, partial: bool = False) -> Protocol:
     """
     path = path_of(name)
     if not path.is_file():
+        if name.endswith(".toml"):
+            raise ProtocolError(f"there is no file {name}")
+        close = get_close_matches(name, names(), n=1)
+        meant = f"did you mean {close[0]}? There" if close else "there"
         raise ProtocolError(
-            f"there is no protocol {name!r}; there are {', '.join(names())}, or give the path of a .toml file"
+            f"there is no protocol {name!r}; {meant} are {', '.join(names())}, or give the path of a .toml file"
         )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ from dataclasses import fields
 def methods(options: argparse.Namespace) -> int:
     """List the methods, show one, or write a page about each."""
     from benchmark.method_pages import search_range, shown, summary, write_pages
-    from methods.registry import available, find
+    from methods.registry import available, broken, find
 
     if options.document:
         print(f"written: {write_pages(options.document, available())} pages in {options.document}")
@@ -20,4 +20,6 @@ def methods(options: argparse.Namespace) -> int:
             print(f"    {item.name} = {shown(item.default)}   [{search_range(item)}]")
         if options.name:
             print((inspect.getdoc(method) or "").partition("\n")[2])
+    for name, why in broken().items() if not options.name else ():
+        print(f"{name}  cannot be used: {why}")
     return 0

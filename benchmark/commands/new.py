@@ -9,15 +9,18 @@ from string import Template
 from benchmark.errors import SettingsError
 
 TEMPLATES = Path(__file__).parent / "templates"
+RESERVED = {"base", "parts", "registry", "methods", "benchmark", "protocols"}
 
 
 def new(options: argparse.Namespace) -> int:
     """Write both files, in a checkout of landshift where its methods lie, elsewhere into the current folder."""
     name = options.name.replace("-", "_")
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise SettingsError(
             f"a method is named in small letters, digits and dashes, like my-idea, not {options.name!r}"
         )
+    if name in RESERVED:
+        raise SettingsError(f"{options.name!r} is the name of a part of landshift; take another")
     checkout = Path("methods/base.py").is_file() and Path("tests/methods").is_dir()
     cls = "".join(word.capitalize() for word in name.split("_"))
     label = name.replace("_", "-") if checkout else f"{name}:{cls}"

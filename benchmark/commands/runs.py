@@ -58,15 +58,17 @@ def demo(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """``landshift run``: train what is not yet there, then print the comparison."""
-    from benchmark.grid.jobs import parse_label
+    from benchmark.grid.jobs import control_label, parse_label
     from benchmark.grid.pool import warm_up
     from benchmark.grid.session import Session
     from benchmark.terminal import FileBar, RunBar
+    from methods.registry import available, broken
 
     plan = _plan(options)
-    labels = options.method or _all_methods()
-    for label in labels:
-        parse_label(label)  # a misspelt name is told before a world is generated and decoded
+    labels = options.method or list(available())
+    for name, why in broken().items() if not options.method else ():
+        print(f"left out: the method {name}: {why}", file=sys.stderr)
+    needs = {label: parse_label(label)[0].needs for label in labels}  # a misspelt name is told before data are read
     workers = options.workers or _default_workers(options.accelerator)
     if workers > 1:
         warm_up()
@@ -81,9 +83,11 @@ def run(options: argparse.Namespace) -> int:
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {len(jobs)} runs, "
         f"{len(jobs) - len(left) - skipped} done before, {skipped} skipped, {len(left)} to do"
     )
+    if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
+        print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
     failed = 0
     if left:
-        session.bench.check_network()
+        session.bench.check_settings()
         with RunBar(len(left)) as bar:
             session.run(left, workers, bar.advance, bar.end)
         failed = bar.failed
@@ -95,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """``landshift report``: print and write the comparison."""
     from benchmark.grid.session import describe, publish, standing
-    from benchmark.report import cells_csv, draw, empty_cells, markdown_page
+    from benchmark.report import cells_csv, draw, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
     from benchmark.tracking import Tracker
     from protocols.files import load
@@ -105,13 +109,8 @@ def report(options: argparse.Namespace) -> int:
     experiment = tracker.experiment(protocol.label)
     tracker.close_stale(experiment)
     state = standing(tracker, experiment, options.comparison)
-    facts = state.facts
-    shared = (
-        f"{facts['network']}, {facts['steps']} steps of {facts['batch_size']} patches, {len(state.grid.folds)} folds, "
-        f"seeds {', '.join(map(str, state.grid.seeds))}; dataset {facts['dataset']} {facts['dataset_digest'][:12]}, "
-        f"folds {facts['fingerprint'][:12]}, comparison {facts['comparison']}, code {facts['code_version']}"
-    )
-    markdown = markdown_page(state.lines, state.cells, state.grid, shared)
+    facts, shared = state.facts, shared_line(state.facts, state.grid)
+    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.remarks)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.png").unlink(missing_ok=True)  # one of an older comparison must not stand beside new numbers
@@ -122,6 +121,8 @@ def report(options: argparse.Namespace) -> int:
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown)
     print_comparison(state.lines, empty_cells(state.cells), shared)
+    for remark in state.remarks:
+        print(f"note: {remark[0].lower()}{remark[1:]}")
     for key, count in state.others.items():
         print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
     print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
@@ -186,12 +187,6 @@ def _plan(options: argparse.Namespace) -> Any:
         options.devices,
         options.partial,
     )
-
-
-def _all_methods() -> list[str]:
-    from methods.registry import available
-
-    return list(available())
 
 
 def _default_workers(accelerator: str) -> int:

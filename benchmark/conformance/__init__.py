@@ -7,7 +7,9 @@ from typing import Any
 from benchmark.conformance.checks import CHECKS, Failed, NotApplicable
 from benchmark.conformance.ground import Ground
 from benchmark.conformance.subject import Subject
-from methods.base import Method
+from benchmark.errors import LandshiftError
+from methods.base import Method, MethodError
+from methods.registry import blamed
 
 __all__ = ["CHECKS", "Ground", "Result", "check_method"]
 
@@ -24,7 +26,7 @@ class Result:
 def check_method(
     method: type[Method], hyperparameters: Any, ground: Ground, progress: Callable[[int, int], None] | None = None
 ) -> list[Result]:
-    """Run every check on a method.
+    """Run every check on a method; where the first already ends in an error, the others would only repeat it.
 
     Args:
         hyperparameters: the method's own; None for the defaults.
@@ -40,7 +42,15 @@ def check_method(
         except Failed as reason:
             results.append(Result(name, "fail", str(reason)))
         except Exception as error:  # of the method: whatever it raises is its fault, and the next check goes on
-            results.append(Result(name, "fail", f"{type(error).__name__}: {error}".split("\n")[0][:300]))
+            results.append(Result(name, "fail", _told(error, method)))
+            if not number:
+                rest = f"the other {len(CHECKS) - 1} checks"
+                return [*results, Result(rest, "not applicable", "a training does not get through; mend that first")]
         if progress:
             progress(number + 1, len(CHECKS))
     return results
+
+
+def _told(error: Exception, method: type[Method]) -> str:
+    """One line; errors of landshift's own say by themselves what is wrong."""
+    return (str(error) if isinstance(error, (LandshiftError, MethodError)) else blamed(error, method))[:400]

@@ -48,14 +48,15 @@ def trains_what_it_says(subject: Subject) -> str:
 
 
 def same_seed_same_bits(subject: Subject) -> None:
-    first = _state(subject.reference)
-    torch.rand(7)  # what was drawn before must not matter
-    _require_equal(first, _state(subject.trained()), "two trainings with one seed differ")
+    if names := _differing(subject):
+        hint = "draw from self.generator(purpose), or while a step runs from torch's global generator"
+        raise Failed(f"two trainings with one seed differ in {names}; {hint}")
 
 
 def resumes_to_the_bit(subject: Subject) -> None:
     if subject.method.needs is Needs.TEST_STREAM:
         raise NotApplicable("it is not trained; the stream comes once")
+    _require_reproducible(subject)
     middle = subject.stepper()
     batches = batches_of(middle.fabric, middle.method, middle.data, middle.recipe, 0)
     for step in range(STEPS // 2):
@@ -64,14 +65,18 @@ def resumes_to_the_bit(subject: Subject) -> None:
     again = subject.stepper()
     again.load(middle.state())
     train(again, first=STEPS // 2)
-    _require_equal(
-        _state(subject.reference), _state(again), "a training resumed in the middle differs from the unbroken one"
-    )
+    if names := _different(_state(subject.reference), _state(again)):
+        hint = (
+            "what a later step depends on belongs in modules, parameters or buffers (register_buffer), not attributes"
+        )
+        raise Failed(f"a training resumed in the middle differs from the unbroken one in {names}; {hint}")
 
 
 def target_labels_change_nothing(subject: Subject) -> None:
+    _require_reproducible(subject)
     blind = _state(subject.trained(subject.ground.blind(subject.method.needs)))
-    _require_equal(_state(subject.reference), blind, "with noise for the hidden target masks, what is learned differs")
+    if names := _different(_state(subject.reference), blind):
+        raise Failed(f"with noise for the hidden target masks, what is learned differs in {names}")
 
 
 def neutral_is_source_only(subject: Subject) -> str:
@@ -129,7 +134,9 @@ def batches_stay_as_they_are(subject: Subject) -> None:
     for now, then in zip(batches, before, strict=True):
         for name in ("images", "labels", "domains") if now is not None else ():
             if hasattr(now, name) and not torch.equal(getattr(now, name), getattr(then, name)):
-                raise Failed(f"a step changes the {name} of the batch it is given")
+                raise Failed(
+                    f"a step changes the {name} of the batch it is given; make another with dataclasses.replace()"
+                )
 
 
 def predicts_each_patch_by_itself(subject: Subject) -> None:
@@ -205,10 +212,20 @@ def _unwrapped(method: Method) -> dict[str, Tensor]:
     }
 
 
-def _require_equal(one: dict[str, Tensor], other: dict[str, Tensor], message: str) -> None:
-    different = [name for name in one if not torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True)]
-    if different:
-        raise Failed(f"{message} in {len(different)} of {len(one)} tensors, such as {different[0]}")
+def _differing(subject: Subject) -> str:
+    """Where two trainings with one seed differ."""
+    return _different(_state(subject.reference), _state(subject.repetition))
+
+
+def _require_reproducible(subject: Subject) -> None:
+    if _differing(subject):
+        raise NotApplicable("two trainings with one seed differ already")
+
+
+def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
+    """Which tensors are not the same to the bit; "" if all are."""
+    names = [name for name in one if not torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True)]
+    return f"{len(names)} of {len(one)} tensors, such as {names[0]}" if names else ""
 
 
 def _require_finite(stepper: Stepper) -> None:

@@ -44,6 +44,12 @@ class Subject:
         """One trained as it is, for checks that only look."""
         return self.trained()
 
+    @cached_property
+    def repetition(self) -> Stepper:
+        """The same training once more; what was drawn before it must not matter."""
+        torch.rand(7)
+        return self.trained()
+
     def learn_from(self, images: Tensor, labels: Tensor) -> Stepper:
         """One step, or one update, on a batch of our own making."""
         stepper, count = self.stepper(), len(images)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark import selection
 from benchmark.data.classes import slug
-from benchmark.errors import AlreadyTaken, TrainingError
+from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
 from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
@@ -27,7 +27,8 @@ from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.tracking import Tracker
 from benchmark.training import Stepper, evaluate_part, fitted, state_of
-from methods.base import Method, Needs
+from methods import registry
+from methods.base import Method, MethodError, Needs
 
 PANEL_PATCHES = 4
 WEIGHTS = "weights.safetensors"
@@ -104,7 +105,12 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             report=report if devices == 1 else None,
             weights=weights,
         )
-        outcome = _launch(fabric, work) if devices > 1 else work(fabric)
+        try:
+            outcome = _launch(fabric, work) if devices > 1 else work(fabric)
+        except (LandshiftError, MethodError):
+            raise
+        except Exception as error:  # most often a mistake in the method, deep in a library; name the method's own line
+            raise TrainingError(registry.blamed(error, method)) from error
         for step, curve in outcome.curves:
             run.log(curve, step)
         metrics = run_metrics(bench, outcome)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -42,7 +43,8 @@ class Plan:
         results: folder of the MLflow store.
         stores: folder of the decoded patches.
         recipe: the training that all methods share.
-        accelerator, devices: Lightning Fabric's; they are no part of a job's identity.
+        accelerator: Lightning Fabric's; no part of a job's identity.
+        devices: of each run. One device and several draw other numbers, so that they are other comparisons.
         partial: whether the data may lack what the protocol names.
     """
 
@@ -109,12 +111,21 @@ class Bench:
     def task(self) -> Task:
         return Task(tuple(self.catalog.classes.names), self.catalog.bands)
 
-    def check_network(self) -> None:
-        """Build the network once, so that a wrong name or missing weights are told before any job is started.
+    def check_settings(self) -> None:
+        """Take hold of the device and build the network once, so that what is wrong is told before any job is started.
 
         Raises:
-            NetworkError: it cannot be built.
+            SettingsError: there is no such accelerator or precision.
+            NetworkError: the network cannot be built.
         """
+        from lightning_fabric import Fabric  # takes a second, which a command that only looks can do without
+
+        plan = self.plan
+        try:
+            Fabric(accelerator=plan.accelerator, devices=plan.devices, precision=plan.recipe.precision)  # type: ignore[arg-type]
+        except Exception as error:  # Lightning raises several kinds, one of which is its own
+            wanted = f"--accelerator {plan.accelerator} --devices {plan.devices} --precision {plan.recipe.precision}"
+            raise SettingsError(f"cannot train with {wanted}: {str(error).strip()}") from error
         bands = len(self.catalog.bands)
         build_network(self.plan.recipe.network, bands, len(self.task.classes), np.zeros(bands), np.ones(bands), 0)
 
@@ -148,8 +159,10 @@ class Bench:
         """
         unknown = sorted(set(folds) - set(self.folds))
         if unknown:
+            close = get_close_matches(unknown[0], self.folds, n=1)
+            meant = f"did you mean {close[0]}? It" if close else "it"
             raise SettingsError(
-                f"{self.protocol.name} has no fold {', '.join(unknown)}; it has {', '.join(self.folds)}"
+                f"{self.protocol.name} has no fold {', '.join(unknown)}; {meant} has {', '.join(self.folds)}"
             )
         wanted = dict.fromkeys(canonical_label(label) for label in labels)
         if any(parse_label(label)[0].needs.starts_from_source for label in wanted):
@@ -177,7 +190,7 @@ class Bench:
             "classes": self.catalog.classes.names,
             "bands": self.catalog.bands,
             "recipe": recipe,
-        }
+        } | ({"devices": self.plan.devices} if self.plan.devices > 1 else {})
 
     def dataset_fact(self) -> DatasetFact:
         """The data set as MLflow shows it beside a run."""
@@ -216,18 +229,17 @@ class Bench:
 
     def shared_facts(self) -> dict[str, str | int | float]:
         """The facts that all runs of the comparison share."""
-        recipe = self.plan.recipe
+        recipe = asdict(self.plan.recipe)
+        network = recipe.pop("network")
         return {
-            "network": f"{recipe.network.architecture} {recipe.network.encoder}",
-            "encoder_weights": recipe.network.encoder_weights or "random",
-            "steps": recipe.steps,
-            "batch_size": recipe.batch_size,
-            "crop": recipe.crop,
-            "optimizer": recipe.optimizer,
-            "learning_rate": recipe.learning_rate,
-            "precision": recipe.precision,
+            "network": f"{network['architecture']} {network['encoder']}",
+            "encoder_weights": network["encoder_weights"] or "random",
+            "encoder_depth": network["encoder_depth"],
+            **recipe,
+            "devices": self.plan.devices,
             "protocol": self.protocol.name,
             "protocol_version": self.protocol.version,
+            "protocol_folds": len(self.folds),
             "fingerprint": self.fingerprint,
             "dataset": self.catalog.name,
             "dataset_digest": self.store.digest,
@@ -266,15 +278,19 @@ def parse_label(label: str) -> tuple[type[Method], Any]:
     pairs = [pair.partition("=") for pair in (match[2] or "").split(",") if pair]
     if any(not equals for _, equals, _ in pairs):
         raise MethodError(f"hyperparameters are given as name=value, not {match[2]!r}")
-    return method, make_hyperparameters(method, {key.strip(): value.strip() for key, _, value in pairs})
+    values = {key.strip(): value.strip() for key, _, value in pairs}
+    if len(values) < len(pairs):
+        raise MethodError(f"a hyperparameter is given twice in {match[2]!r}")
+    return method, make_hyperparameters(method, values)
 
 
 def canonical_label(label: str) -> str:
-    """The one way to write a method and its hyperparameters: only those that are not the defaults, in their order."""
+    """The one way to write a method and its hyperparameters: by its name, if it has one, and with only those that are
+    not the defaults, in their order."""
     method, hyperparameters = parse_label(label)
     defaults = asdict(method.Hyperparameters())
     changed = [f"{key}={value}" for key, value in asdict(hyperparameters).items() if value != defaults[key]]
-    return label.partition("[")[0] + (f"[{','.join(changed)}]" if changed else "")
+    return (registry.name_of(method) or label.partition("[")[0]) + (f"[{','.join(changed)}]" if changed else "")
 
 
 @cache

@@ -5,10 +5,8 @@ Here only the job at hand fails, with the reason, and a new process takes the pl
 """
 
 import multiprocessing
-import os
 import signal
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any
 from benchmark.errors import AlreadyTaken, LandshiftError
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.tracking import Tracker
+from methods import registry
 from methods.base import MethodError
 
 REPORT_EVERY = 0.5  # seconds between two messages on how far a job is
@@ -59,9 +58,7 @@ class Runner:
         except (LandshiftError, MethodError) as error:
             return Ended(job, time.monotonic() - started, error=str(error))
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"  # noqa: PTH119
-            return Ended(job, time.monotonic() - started, error=reason.replace("\n", " ")[:500])
+            return Ended(job, time.monotonic() - started, error=registry.blamed(error)[:500])
         return Ended(job, time.monotonic() - started, miou)
 
 

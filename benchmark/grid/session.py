@@ -11,6 +11,8 @@ from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
 from benchmark.tracking import RunRecord, Tracker
+from methods.base import MethodError
+from methods.registry import code_digest
 from protocols.base import Protocol
 
 SHIFT = "shift"  # the summary run of `landshift shift`, which is of the folds and not of a comparison
@@ -29,6 +31,7 @@ class Standing:
         lines: one a method.
         others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
+        remarks: on methods whose runs are of several versions of their code, or of one that is not at hand.
     """
 
     grid: Grid
@@ -36,6 +39,7 @@ class Standing:
     lines: list[Line]
     others: Mapping[str, int]
     facts: dict[str, str]
+    remarks: list[str]
 
 
 class Session:
@@ -132,7 +136,7 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
         for fold in grid.folds
         for seed in grid.seeds
     ]
-    return Standing(grid, cells, compare(cells, grid), others, content["facts"])
+    return Standing(grid, cells, compare(cells, grid), others, content["facts"], _remarks(best))
 
 
 def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:
@@ -168,6 +172,31 @@ def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], Run
         if not (same_job and best[key].status == "FINISHED" and record.status != "FINISHED"):
             best[key] = record
     return best
+
+
+def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
+    """Which methods' results were run by other code than is at hand; the engine runs such jobs anew when asked."""
+    digests: dict[str, set[str]] = {}
+    for record in best.values():
+        if record.status == "FINISHED":
+            digests.setdefault(record.facts["method"], set()).add(record.facts["method_digest"])
+    mixed = [label for label, found in digests.items() if len(found) > 1]
+    other = [label for label, found in digests.items() if label not in mixed and found != {_digest_at_hand(label)}]
+    return [
+        f"The runs of {', '.join(labels)} are of {versions}"
+        for labels, versions in (
+            (mixed, "several versions of a method's code"),
+            (other, "another version of a method's code than is at hand"),
+        )
+        if labels
+    ]
+
+
+def _digest_at_hand(label: str) -> str:
+    try:
+        return code_digest(parse_label(label)[0])
+    except MethodError:  # it is not installed any more, or its hyperparameters are others
+        return ""
 
 
 def _cell(label: str, fold: str, seed: int, record: RunRecord | None, skip: str) -> Cell:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from benchmark.errors import TrackingError
+from benchmark.errors import LandshiftError, TrackingError
 from benchmark.tracking.database import told
 from benchmark.tracking.limits import (
     BATCH_METRICS,
@@ -209,8 +209,9 @@ class Run:
 
 
 def one_line(error: BaseException) -> str:
-    """The kind and the message of an error in one line of at most 500 characters."""
-    text = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    """The message of an error in one line of at most 500 characters; with its kind, unless the message is enough."""
+    kind = "" if isinstance(error, LandshiftError) else f"{type(error).__name__}: "
+    text = " ".join(f"{kind}{error}".split()).removesuffix(":")
     return text if len(text) <= ERROR_LENGTH else f"{text[: ERROR_LENGTH - 1]}…"
 
 

@@ -1,5 +1,6 @@
 """Every method keeps the contract; and each check finds the method that breaks it."""
 
+import inspect
 import signal
 from dataclasses import dataclass
 
@@ -184,7 +185,7 @@ class Forgetful(Plain):
 @pytest.mark.parametrize(
     ("method", "check", "why"),
     [
-        (NotANumber, "losses are finite", "the segmentation loss is nan at step 0"),
+        (NotANumber, "losses are finite", "the segmentation loss is nan at step 0; nothing was learned yet"),
         (IdleHead, "what it means to train moves, nothing else", "2 of 31 weights that require a gradient do not move"),
         (MovesTheFrozen, "what it means to train moves, nothing else", "1 frozen weights of the network move"),
         (Dicing, "the same seed gives the same bits", "differ in"),
@@ -207,6 +208,24 @@ def test_each_check_finds_the_method_that_breaks_it(method, check, why, ground):
     assert status == "fail" and why in reason
 
 
+class Broken(Plain):
+    def losses(self, source, target, progress):
+        return {"segmentation": torch.nn.functional.conv2d(source.images, source.labels)}
+
+
+def test_an_error_names_the_line_of_the_method_and_is_told_once(ground):
+    first, rest = check_method(Broken, None, ground)
+    line = inspect.getsourcelines(Broken)[1] + 2
+    assert first.status == "fail" and f"(test_conformance.py:{line})" in first.why
+    assert rest.check == f"the other {len(CHECKS) - 1} checks" and rest.status == "not applicable"
+
+
+def test_what_hangs_on_two_equal_trainings_says_nothing_where_they_differ(ground):
+    statuses = _statuses(Dicing, ground)
+    for check in ("resumed in the middle, the same bits", "noise for target labels changes nothing"):
+        assert statuses[check] == ("not applicable", "two trainings with one seed differ already")
+
+
 def test_a_method_that_sees_hidden_labels_is_found(ground, monkeypatch):
     """Where the guard itself were broken: the labelled pool of a plain method becomes the target's."""
     from benchmark.pools import FoldData
@@ -227,6 +246,6 @@ def test_the_command_tells_what_fails(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tests_conformance", sys.modules[__name__])
     assert main(["check", "tests_conformance:IdleHead"]) == 1
     text = capsys.readouterr().out
-    assert "1 checks fail: what it means to train moves, nothing else" in text and "not applicable" in text
+    assert "1 check fails: what it means to train moves, nothing else" in text and "not applicable" in text
     assert main(["check", "tests_conformance:Plain"]) == 0
     assert "keeps the contract" in capsys.readouterr().out

@@ -117,3 +117,9 @@ def test_unknown_names_are_one_line(settings):
 def test_the_flair_baseline_has_the_published_size():
     network = _build(NetworkSettings("unet", "resnet34"))
     assert 24.0e6 < sum(parameter.numel() for parameter in network.parameters()) < 24.8e6
+
+
+@pytest.mark.parametrize(("architecture", "depth"), [("unet", 4), ("unetplusplus", 3), ("fpn", 4)])
+def test_an_encoder_of_fewer_stages_gets_a_decoder_of_as_many(architecture, depth):
+    network = _build(NetworkSettings(architecture, "tu-test_resnet", encoder_depth=depth))
+    assert network(torch.rand(2, 5, 32, 32)).shape == (2, 4, 32, 32)

@@ -59,7 +59,13 @@ def test_what_is_there_is_not_written_over(elsewhere, capsys):
     assert "my_idea.py is there already" in capsys.readouterr().err and Path("my_idea.py").read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["My-Idea", "1st", "../up", "class"])
+@pytest.mark.parametrize("name", ["parts", "base", "registry"])
+def test_a_name_of_a_part_of_landshift_is_refused(name, checkout, capsys):
+    assert main(["new", name]) == 1
+    assert "take another" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["My-Idea", "1st", "../up", "class", "new-", "a--b"])
 def test_a_name_that_python_cannot_import_is_refused(name, elsewhere, capsys):
     assert main(["new", name]) == 1
     assert "in small letters" in capsys.readouterr().err and not list(elsewhere.iterdir())

@@ -2,12 +2,13 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from benchmark.comparison import Cell, Grid, compare
-from benchmark.report import cells_csv, draw, empty_cells, fold_table, markdown_table, rows
+from benchmark.report import cells_csv, draw, empty_cells, fold_table, markdown_page, markdown_table, rows, shared_line
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -90,3 +91,26 @@ def test_csv_holds_every_cell(cells):
 def test_the_figure_is_drawn(cells, tmp_path):
     draw(compare(cells, GRID), cells, GRID, "Places", tmp_path / "figure.png")
     assert Image.open(tmp_path / "figure.png").width > 800
+
+
+FACTS = {
+    "network": "unet resnet34", "steps": "100", "batch_size": "8", "crop": "32", "turn": "False", "dataset": "world",
+    "dataset_digest": "d" * 64, "fingerprint": "f" * 64, "comparison": "abc", "code_version": "1",
+}  # fmt: skip
+
+
+def test_the_footer_tells_the_training_and_the_folds_that_were_left_out():
+    whole = shared_line(FACTS, GRID)
+    assert "100 steps of 8 patches (crop 32, turn False), 2 folds, seeds 0, 1; dataset world dddddddddddd" in whole
+    assert "2 of 8 folds" in shared_line(FACTS | {"protocol_folds": "8"}, GRID)
+    assert " 1 fold, " in shared_line(FACTS, replace(GRID, folds=("north",)))
+
+
+def test_a_gap_in_one_cell_has_no_quartiles(cells):
+    one = [cell for cell in cells if (cell.fold, cell.seed) == ("north", 0)]
+    assert {row[0]: row[8] for row in rows(compare(one, GRID))}["idea[weight=2]"] == "0.50 (1)"
+
+
+def test_remarks_stand_below_the_tables(cells):
+    page = markdown_page(compare(cells, GRID), cells, GRID, "shared", ["The runs of idea are old"])
+    assert "**The runs of idea are old.**" in page

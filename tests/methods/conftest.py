@@ -104,6 +104,7 @@ def agrees(request: pytest.FixtureRequest, references: dict[Any, dict[str, Any]]
             "values": len(ours),
             "reference": _text(reference, digits),
             "ours": _text(ours, digits),
+            "difference": f"{(ours - reference).abs().max().item():.0e}",  # of this machine; not held to
             "within": " + ".join(tolerances) or "exact",
             "source": source,
             "test": request.path.relative_to(REPOSITORY).as_posix(),

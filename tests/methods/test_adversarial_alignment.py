@@ -1,5 +1,8 @@
 """Held against valeoai/ADVENT's own numbers: the discriminator, its loss, and who learns from what."""
 
+import math
+
+import pytest
 import torch
 
 from methods.adversarial_alignment import AdversarialAlignment, domain_loss
@@ -16,7 +19,11 @@ def test_the_discriminator_equals_the_official_one(fixture_values, agrees):
         for index, parameter in enumerate(discriminator.parameters()):
             k = torch.arange(parameter.numel(), dtype=torch.float64)
             parameter.copy_((0.02 * torch.sin(0.7 * k + index)).view_as(parameter))
-    judged = discriminator(self_information(torch.tensor(values["in_logits"])))
+    maps = self_information(torch.tensor(values["in_logits"]))
+    # The official maps are of information in bits over log2(classes), which is ours in nats over ln(classes).
+    official_maps = values["out_prob_2_entropy"]
+    agrees(method, "maps of weighted self-information", maps, official_maps, official, rtol=1e-5, atol=1e-7)
+    judged = discriminator(maps)
     agrees(method, "output of the discriminator", judged, values["out_D_out"], official, rtol=1e-5, atol=1e-7)
     source, target = domain_loss(judged, 0.0), domain_loss(judged, 1.0)
     agrees(method, "loss of the discriminator on the source", source, values["out_bce_src0"], official, rtol=1e-5)
@@ -39,6 +46,19 @@ def test_the_network_learns_to_fool_and_the_discriminator_to_tell(network, task,
     sum(method.adversary_step_losses(Progress(0, 1)).values()).backward()
     assert network.model.segmentation_head.weight.grad is None, "the discriminator's loss must not reach the network"
     assert all(parameter.grad is not None for parameter in method.discriminator.parameters())
+
+
+@pytest.mark.parametrize("maps", ["softmax", "self-information"])
+def test_the_losses_equal_those_worked_out_by_hand(maps, network, task, source, target, agrees):
+    # A discriminator that gives 0 everywhere is undecided: each of its cross-entropies is ln 2.
+    method = AdversarialAlignment(network, task, AdversarialAlignment.Hyperparameters(maps=maps, weight=0.5))
+    torch.nn.init.zeros_(method.discriminator[-1].weight)
+    torch.nn.init.zeros_(method.discriminator[-1].bias)
+    losses = method.step_losses(source, target, Progress(0, 1)) | method.adversary_step_losses(Progress(0, 1))
+    found = torch.stack([losses[name] for name in ("adversarial", "discriminator_source", "discriminator_target")])
+    by_hand = [0.5 * math.log(2)] * 3
+    quantity = f"losses against an undecided discriminator, {maps} maps, weight 0.5"
+    agrees("adversarial-alignment", quantity, found, by_hand, rtol=1e-6)
 
 
 def test_both_kinds_of_maps_are_offered(network, task, source, target):

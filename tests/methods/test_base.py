@@ -59,6 +59,15 @@ def test_losses_must_come_back(network, task, source):
         lazy(network, task).step_losses(source, None, Progress(0, 1))
 
 
+@pytest.mark.parametrize(
+    ("loss", "told"), [(1.0, "the extra loss is no scalar tensor, but a float"), (torch.ones(2), r"of shape \(2,\)")]
+)
+def test_a_loss_is_a_scalar_tensor(loss, told, network, task, source):
+    careless = type("Careless", (Plain,), {"losses": lambda self, source, target, progress: {"extra": loss}})
+    with pytest.raises(MethodError, match=told):
+        careless(network, task).step_losses(source, None, Progress(0, 1))
+
+
 def test_the_segmentation_loss_is_the_mean_over_valid_pixels(network, task, source):
     labels = source.labels.clone()
     labels[:, :16] = IGNORE
@@ -107,9 +116,9 @@ def test_a_truth_value_is_read_from_text():
     ("given", "message"),
     [
         ({"wight": "1"}, "weight, width, maps"),
-        ({"width": "wide"}, "takes a int"),
+        ({"width": "wide"}, "takes a whole number, not 'wide'"),
         ({"maps": "softmin"}, "one of softmax, entropy"),
-        ({"weight": "nan"}, "takes a float"),
+        ({"weight": "nan"}, "takes a finite number, not 'nan'"),
     ],
 )
 def test_wrong_hyperparameters_name_what_is_allowed(given, message):

@@ -1,5 +1,8 @@
 """Finding methods, and telling versions of their code apart."""
 
+import importlib
+import inspect
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import methods
 from methods import registry
 from methods.base import Method, MethodError
 
@@ -39,7 +43,8 @@ def test_a_class_elsewhere_is_found_by_its_address(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("source-olny", "source-only"),
+        ("source-olny", r"did you mean source-only\? There are"),
+        ("tent,source-only", "each method has a --method of its own"),
         ("no_such_module:Idea", "cannot import"),
         ("methods.base:Progress", "not a subclass"),
     ],
@@ -80,6 +85,106 @@ def test_the_digest_follows_the_modules_of_another_package(tmp_path, monkeypatch
     (package / "constants.py").write_text("WEIGHT = 20.0\n")
     registry.inspect.linecache.clearcache()
     assert registry.code_digest(registry.find("their_package.idea:Idea")) != before
+
+
+IDEA = """
+from methods.base import Method
+{imports}
+
+class Idea(Method):
+    def losses(self, source, target, progress):
+        return {{"s": WEIGHT * self.segmentation_loss(source)}}
+"""
+
+
+@pytest.fixture
+def digest_of(tmp_path, monkeypatch):
+    """Imports anew what lies in a folder of its own, as another process would, and gives a method's digest."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def digest(address):
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("idea_file", "idea_part", "ideas")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        registry.inspect.linecache.clearcache()
+        return registry.code_digest(registry.find(address))
+
+    return digest
+
+
+def test_the_digest_follows_a_module_beside_the_method_but_no_environment_there(tmp_path, digest_of):
+    (tmp_path / "idea_file.py").write_text(IDEA.format(imports="import numpy\nfrom idea_part import WEIGHT"))
+    (tmp_path / "idea_part.py").write_text("WEIGHT = 1.0\n")
+    before = digest_of("idea_file:Idea")
+    (tmp_path / "idea_part.py").write_text("WEIGHT = 20.0\n")
+    assert digest_of("idea_file:Idea") != before
+    environment = Path(registry.importlib.util.find_spec("numpy").origin).parents[1]
+    assert not registry._is_part("numpy", environment.parents[3])
+    assert registry._is_part("idea_part", tmp_path) and not registry._is_part("benchmark.cli", REPOSITORY)
+
+
+def test_the_digest_follows_relative_imports(tmp_path, digest_of):
+    (tmp_path / "ideas").mkdir()
+    (tmp_path / "ideas" / "__init__.py").write_text("")
+    (tmp_path / "ideas" / "one.py").write_text(IDEA.format(imports="from .part import WEIGHT"))
+    (tmp_path / "ideas" / "part.py").write_text("WEIGHT = 1.0\n")
+    before = digest_of("ideas.one:Idea")
+    (tmp_path / "ideas" / "part.py").write_text("WEIGHT = 20.0\n")
+    assert digest_of("ideas.one:Idea") != before
+
+
+@pytest.fixture
+def scanned_anew():
+    registry._scan.cache_clear()
+    yield
+    registry._scan.cache_clear()
+
+
+def test_a_broken_file_is_told_and_takes_no_other_along(tmp_path, monkeypatch, scanned_anew, capsys):
+    (tmp_path / "half_done.py").write_text("import torch\nclass HalfDone(:\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    assert "source-only" in registry.available() and "half-done" not in registry.available()
+    assert "SyntaxError" in registry.broken()["half-done"] and "line 2" in registry.broken()["half-done"]
+    with pytest.raises(MethodError, match="'half-done' cannot be used: SyntaxError"):
+        registry.find("half-done")
+
+
+class Point:
+    """An entry point."""
+
+    dist = None
+
+    def __init__(self, name, loaded):
+        self.name, self.value, self._loaded = name, f"their_package:{name}", loaded
+
+    def load(self):
+        if isinstance(self._loaded, Exception):
+            raise self._loaded
+        return self._loaded
+
+
+def test_an_entry_point_replaces_no_method_and_a_broken_one_no_command(monkeypatch, scanned_anew):
+    ours = registry.available()["tent"]
+    theirs = type("Theirs", (Method,), {})
+    points = [Point("tent", theirs), Point("sound", theirs), Point("wrong", ImportError("no such thing"))]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    registry._scan.cache_clear()
+    found = registry.available()
+    assert found["tent"] is ours and found["sound"] is theirs and "wrong" not in found
+    assert "there is a method of this name already" in registry.broken()["tent of the package their_package:tent"]
+    assert "no such thing" in registry.broken()["wrong"]
+
+
+def test_an_error_is_blamed_on_the_method_s_own_line():
+    class Wrong(Method):
+        def losses(self, source, target, progress):
+            return json.loads("{")
+
+    with pytest.raises(ValueError) as caught:
+        Wrong.losses(None, None, None, None)
+    line = inspect.getsourcelines(Wrong)[1] + 2
+    assert registry.blamed(caught.value, Wrong).endswith(f"(test_registry.py:{line})")
+    assert "(decoder.py:" in registry.blamed(caught.value)
 
 
 def test_a_method_of_an_installed_package_is_found_by_its_entry_point(tmp_path):

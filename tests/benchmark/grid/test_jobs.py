@@ -38,9 +38,18 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
     assert len(identities) == 8
 
 
-def test_device_and_folders_do_not_change_the_identity(bench, plan, tmp_path):
-    elsewhere = replace(plan, results=tmp_path, accelerator="auto", devices=2)
-    assert _identity(Bench(elsewhere)) == _identity(bench)
+def test_device_and_folders_do_not_change_the_identity_but_their_number_does(bench, plan, tmp_path):
+    elsewhere = Bench(replace(plan, results=tmp_path, accelerator="auto"))
+    assert _identity(elsewhere) == _identity(bench) and elsewhere.comparison == bench.comparison
+    several = Bench(replace(plan, devices=2))  # draws of its own
+    assert _identity(several) != _identity(bench) and several.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("wrong", [{"accelerator": "abacus"}, {"recipe": {"precision": "3-bit"}}])
+def test_a_device_or_precision_that_does_not_exist_is_told_before_anything_runs(plan, wrong):
+    recipe = replace(plan.recipe, **wrong.pop("recipe", {}))
+    with pytest.raises(SettingsError, match="cannot train with --accelerator"):
+        Bench(replace(plan, recipe=recipe, **wrong)).check_settings()
 
 
 def test_a_default_written_out_is_the_default(bench):
@@ -105,6 +114,7 @@ def test_an_unknown_fold_is_named_with_those_there_are(bench):
 def test_every_way_to_write_a_method_is_one(bench):
     labels = ["entropy-minimization", "entropy-minimization[weight=1e-3]", "entropy-minimization[]"]
     assert [job.label for job in bench.jobs(labels, [0], ["2019"])] == ["entropy-minimization"]
+    assert canonical_label("methods.tent:TENT[optimizer=sgd]") == "tent[optimizer=sgd]"
     assert canonical_label("adversarial-alignment[maps=softmax, weight=0.01]") == (
         "adversarial-alignment[weight=0.01,maps=softmax]"
     )

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from benchmark.comparison import summary_metrics
 from benchmark.evaluation import miou
-from benchmark.grid.session import Session, _best_record, publish, standing
+from benchmark.grid.session import Session, _best_record, _remarks, publish, standing
 from methods.base import Method
 
 LABELS = ["source-only", "oracle", "tests_failing:Failing"]
@@ -139,6 +139,17 @@ def test_a_cell_shows_the_newest_code_of_its_method_only(session, ended):
     key = newest.facts["method"], newest.facts["fold"], newest.facts["seed"]
     assert _best_record([newest, failed])[key] == failed
     assert _best_record([newest, replace(newest, status="FAILED")])[key] == newest
+
+
+def test_results_of_other_code_of_a_method_are_marked(session, ended):
+    state = standing(session.tracker, session.experiment)
+    assert state.remarks == []
+    one = next(record for record in session.tracker.cells(session.experiment) if record.status == "FINISHED")
+    other = replace(one, facts=one.facts | {"method_digest": "of another day"})
+    assert "source-only are of several versions" in _remarks({0: one, 1: other})[0]
+    assert "source-only are of another version of a method's code than is at hand" in _remarks({0: other})[0]
+    gone = replace(one, facts=one.facts | {"method": "no_such:Method"})
+    assert "no_such:Method are of another version" in _remarks({0: gone})[0]
 
 
 def test_the_standing_names_every_cell(session, ended):
