@@ -12,6 +12,7 @@ from benchmark.costs import read_costs
 from methods.base import Method, Needs
 
 REFERENCES, COSTS = "references.json", "costs.json"
+NEUTRAL = " Where all that have one take the value of the last column, the trained weights are source-only's."
 
 
 def write_pages(folder: Path, methods: Mapping[str, type[Method]]) -> int:
@@ -95,12 +96,14 @@ def _page(name: str, method: type[Method], cost: Any, references: Sequence[Mappi
 
 
 def _hyperparameters(method: type[Method]) -> list[str]:
-    lines = ["| hyperparameter | default | search | source-only at |", "|---|---|---|---|"]
-    neutrals = [shown(item.metadata.get("neutral")) for item in fields(method.Hyperparameters)]
-    for item, neutral in zip(fields(method.Hyperparameters), neutrals, strict=True):
-        lines += [f"| `{item.name}` | {shown(item.default)} | {search_range(item)} | {neutral} |"]
-    at = " Where all that have one take the value of the last column, the trained weights are source-only's."
-    return [*lines, "", f"A search looks within *search*; other values are allowed.{at if any(neutrals) else ''}"]
+    items = fields(method.Hyperparameters)
+    neutrals = [shown(item.metadata.get("neutral")) for item in items]
+    head, rule, last = ("", "", "") if not any(neutrals) else (" source-only at |", "---|", NEUTRAL)
+    lines = [f"| hyperparameter | default | search |{head}", f"|---|---|---|{rule}"]
+    for item, neutral in zip(items, neutrals, strict=True):
+        more = f" {neutral} |" if head else ""
+        lines += [f"| `{item.name}` | {shown(item.default)} | {search_range(item)} |{more}"]
+    return [*lines, "", f"A search looks within *search*; other values are allowed.{last}"]
 
 
 def _held_against(references: Sequence[Mapping[str, Any]]) -> list[str]:
