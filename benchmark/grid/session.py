@@ -183,10 +183,10 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
     mixed = [label for label, found in digests.items() if len(found) > 1]
     other = [label for label, found in digests.items() if label not in mixed and found != {_digest_at_hand(label)}]
     return [
-        f"The runs of {', '.join(labels)} are of {versions}"
+        f"{'All runs' if len(labels) == len(digests) else 'The runs of ' + ', '.join(labels)} are of {versions}"
         for labels, versions in (
             (mixed, "several versions of a method's code"),
-            (other, "another version of a method's code than is at hand"),
+            (other, "another version of the methods' code than the one that made this report"),
         )
         if labels
     ]
