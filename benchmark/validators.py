@@ -1,0 +1,151 @@
+"""Scores of a checkpoint that need no target label: pure functions of what it says of a fixed sample of pixels.
+
+All take NumPy arrays, compute in float64, and are the better the higher. Which one chooses best is what a comparison
+shows; over a million checkpoints none was reliable everywhere (Musgrave et al., arXiv 2208.07360).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import entr, logsumexp, rel_entr, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+Array = NDArray[np.floating]
+
+
+def target_entropy(logits: Array) -> float:
+    """Minus the mean entropy in nats of the predictions (n, C). Highest where every pixel is predicted as one class."""
+    return float(-entr(_probabilities(logits)).sum(1).mean())
+
+
+def information_maximization(logits: Array, prior: Array | None = None) -> float:
+    """Sure pixels, and classes in the shares that they should have (after Shi and Sha, ICML 2012).
+
+    ``-KL(mean p || prior) - mean H(p)``. With a uniform prior this is the mutual information less ln C; but land cover
+    is not uniform, so that the class shares of the source stand in for those of the target.
+
+    Args:
+        logits: (n, C).
+        prior: (C,) class shares of the source, none 0; None for uniform ones and the mutual information itself.
+    """
+    mean = _probabilities(logits).mean(0)
+    if prior is None:
+        return float(entr(mean).sum()) + target_entropy(logits)
+    return float(-rel_entr(mean, np.asarray(prior, np.float64)).sum()) + target_entropy(logits)
+
+
+def nuclear_norm(logits: Array) -> float:
+    """Batch nuclear-norm maximisation as a score (Cui et al., CVPR 2020): sum of singular values of (n, C) over n."""
+    probabilities = _probabilities(logits)
+    return float(np.linalg.norm(probabilities, "nuc") / len(probabilities))
+
+
+def soft_neighborhood_density(points: Array, temperature: float = 0.05) -> float:
+    """Soft neighbourhood density (Saito et al., ICCV 2021): mean entropy of every point's similarities to the others.
+
+    The variant of pytorch-adapt, which leaves out a point's similarity to itself. The official code for segmentation
+    keeps it, and that for classification puts a constant in its place.
+
+    Args:
+        points: (n, D), probabilities in the paper.
+        temperature: of the softmax over cosine similarities.
+    """
+    points = np.asarray(points, np.float64)
+    directions = points / np.linalg.norm(points, axis=1, keepdims=True).clip(1e-12)
+    similarities = directions @ directions.T / temperature
+    np.fill_diagonal(similarities, -np.inf)
+    return float(entr(softmax(similarities, axis=1)).sum(1).mean())
+
+
+def class_correlation(logits: Array) -> float:
+    """Minus Corr-C (Tu et al., arXiv 2308.15731): ``-tr(P'P) / ||P'P||_F``, P the probabilities (n, C)."""
+    probabilities = _probabilities(logits)
+    products = probabilities.T @ probabilities
+    return float(-np.trace(products) / np.linalg.norm(products))
+
+
+def weighted_risk(losses: Array, weights: Array) -> float:
+    """Minus the deep embedded validation risk (You et al., ICML 2019): source losses as if drawn from the target.
+
+    ``-(mean(w l) + eta mean(w) - eta)`` with ``eta = -cov(w l, w) / var(w)``, which takes out of the estimate what
+    comes from weights that do not average to 1.
+
+    Args:
+        losses: (n,) of source-validation pixels.
+        weights: (n,), how much likelier the target is to hold such a pixel than the source.
+    """
+    weights, weighted = np.asarray(weights, np.float64), np.asarray(weights * losses, np.float64)
+    covariance = np.cov(weighted, weights)
+    eta = -covariance[0, 1] / covariance[1, 1] if covariance[1, 1] > 0 else 0.0
+    return float(-(weighted.mean() + eta * (weights.mean() - 1)))
+
+
+def density_ratio(source: Array, target: Array) -> Array:
+    """How much likelier the target is to hold each source pixel, by a classifier that tells the two apart.
+
+    A logistic regression on standardised features, each half scored by the model of the other, and weights divided by
+    their mean. The network of the official code is noisy: on two Gaussians its mean weight ranged from 0.58 to 1.07.
+
+    Args:
+        source, target: (n, D) and (m, D) features.
+
+    Returns:
+        (n,) of mean 1.
+    """
+    features = np.concatenate((source, target))
+    labels = np.repeat((0, 1), (len(source), len(target)))
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    log_odds = cross_val_predict(model, features, labels, cv=2, method="decision_function")[: len(source)]
+    return np.asarray(np.exp(log_odds - logsumexp(log_odds)) * len(log_odds))
+
+
+def deep_embedded_validation(
+    losses: Array, source: Array, target: Array, repeats: int, seed: int
+) -> tuple[float, float]:
+    """`weighted_risk` under weights estimated from random halves of the samples, again and again.
+
+    Returns:
+        mean and standard deviation over the repeats.
+    """
+    random = np.random.default_rng(seed)
+    scores = []
+    for _ in range(repeats):
+        mine, theirs = (random.permutation(len(points))[: (len(points) + 1) // 2] for points in (source, target))
+        scores.append(weighted_risk(losses[mine], density_ratio(source[mine], target[theirs])))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def average_thresholded_confidence(source_logits: Array, labels: NDArray[np.integer], target_logits: Array) -> float:
+    """Predicted target accuracy (Garg et al., ICLR 2022, with minus the entropy as confidence).
+
+    A threshold is set so that as many source-validation pixels lie at or above it as are predicted right; the share
+    of target pixels at or above it is the prediction. It is of pixel accuracy, not of mean IoU.
+
+    Args:
+        source_logits: (n, C) of source validation.
+        labels: (n,).
+        target_logits: (m, C).
+    """
+    confidence, elsewhere = (-entr(_probabilities(logits)).sum(1) for logits in (source_logits, target_logits))
+    right = int((np.asarray(source_logits).argmax(1) == labels).sum())
+    threshold = np.sort(confidence)[len(confidence) - right] if right else np.inf
+    return float((elsewhere >= threshold).mean())
+
+
+def ensemble_agreement(candidates: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Agreement of each candidate with the mean of all (Hu et al., EnsV, NeurIPS 2024).
+
+    Args:
+        candidates: (k, n, C) probabilities of k checkpoints for the same n pixels.
+
+    Returns:
+        (k,) shares of pixels whose most likely class is that of the mean.
+    """
+    together = np.asarray(candidates, np.float64).mean(0).argmax(1)
+    return np.asarray((candidates.argmax(2) == together).mean(1), np.float64)
+
+
+def _probabilities(logits: Array) -> NDArray[np.float64]:
+    return np.asarray(softmax(np.asarray(logits, np.float64), axis=1))

@@ -1,0 +1,115 @@
+"""Scores against official code where there is some, else against values worked out here."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from scipy.stats import spearmanr
+
+from benchmark import validators as v
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def official(name):
+    data = Path(os.environ.get("LANDSHIFT_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    path = data.parent / "fixtures" / f"{name}.npz"
+    if not path.is_file():
+        pytest.skip(f"no reference values at {path}")
+    values = np.load(path, allow_pickle=False)
+    assert json.loads(str(values["meta"]))
+    return values
+
+
+def logits_of(*probabilities):
+    return np.log(np.array(probabilities).clip(1e-300))
+
+
+@pytest.mark.parametrize(
+    ("score", "name"),
+    [(v.target_entropy, "entropy"), (v.information_maximization, "im"), (v.nuclear_norm, "bnm")],
+)
+def test_scores_equal_pytorch_adapts(score, name):
+    values = official("validators_pytorch_adapt")
+    assert score(values["in_target_logits"]) == pytest.approx(float(values[f"out_{name}64"]), rel=1e-9)
+
+
+@pytest.mark.parametrize("layer", ["preds", "logits", "features"])
+def test_density_equals_pytorch_adapts(layer):
+    values = official("validators_pytorch_adapt")
+    logits = values["in_target_logits"].astype(np.float64)
+    points = {"preds": softmax(logits, axis=1), "logits": logits, "features": values["in_target_features"]}[layer]
+    expected = float(values[f"out_snd_{layer}64"])
+    assert v.soft_neighborhood_density(points) == pytest.approx(expected, rel=1e-8)
+
+
+def test_the_prior_moves_information_maximization_to_its_shares():
+    """Half the pixels surely water, half surely forest: nothing is lost where that is the prior, ln 2 of a uniform one
+    of four classes."""
+    logits = logits_of([1, 0, 0, 0], [0, 1, 0, 0])
+    assert v.information_maximization(logits, np.array([0.5, 0.5, 1e-9, 1e-9])) == pytest.approx(0)
+    assert v.information_maximization(logits, np.full(4, 0.25)) == pytest.approx(-math.log(2))
+    assert v.information_maximization(logits) == pytest.approx(math.log(2))
+
+
+def test_with_a_uniform_prior_it_is_the_mutual_information_less_a_constant():
+    logits = np.random.default_rng(0).normal(size=(50, 5))
+    difference = v.information_maximization(logits) - v.information_maximization(logits, np.full(5, 0.2))
+    assert difference == pytest.approx(math.log(5))
+
+
+def test_class_correlation_of_certain_predictions_depends_on_their_shares():
+    """P'P is diagonal with the counts n_c: the trace is n, the norm sqrt(sum of n_c^2)."""
+    certain = logits_of(*([[1, 0]] * 3 + [[0, 1]] * 4))
+    assert v.class_correlation(certain) == pytest.approx(-7 / 5)
+    assert v.class_correlation(logits_of(*[[1, 0]] * 4)) == pytest.approx(-1), "one class is the worst... and highest"
+
+
+@pytest.mark.parametrize("errors", ["e", "e01"])
+def test_the_weighted_risk_equals_the_official_one(errors):
+    values = official("dev_iwcv")
+    expected = {"e": "out_thuml_dev_risk", "e01": "out_thuml_dev_risk_01"}[errors]
+    losses = np.asarray(values[f"in_{errors}"], np.float64).ravel()
+    assert -v.weighted_risk(losses, values["in_w"].ravel()) == pytest.approx(float(values[expected]), abs=1e-10)
+
+
+def test_equal_weights_give_the_plain_risk():
+    assert v.weighted_risk(np.array([1.0, 2.0, 6.0]), np.ones(3)) == pytest.approx(-3)
+
+
+def test_the_density_ratio_ranks_as_the_true_one():
+    """Two Gaussians 1.5 apart: the true ratio is exp(1.5 x - 1.125)."""
+    random = np.random.default_rng(0)
+    source, target = random.normal(size=(400, 2)), random.normal((1.5, 0), size=(400, 2))
+    weights = v.density_ratio(source, target)
+    assert weights.mean() == pytest.approx(1)
+    assert spearmanr(weights, np.exp(1.5 * source[:, 0] - 1.125)).statistic > 0.95
+
+
+def test_deep_embedded_validation_corrects_towards_the_target():
+    """The loss is low where the source lies, with a mean of 1, and high where the target does, with a mean of 2.5."""
+    random = np.random.default_rng(1)
+    source, target = random.normal(size=(600, 2)), random.normal((1.5, 0), size=(600, 2))
+    score, spread = v.deep_embedded_validation(1 + source[:, 0], source, target, repeats=5, seed=0)
+    assert -score == pytest.approx(2.5, abs=0.5) and 0 < spread < 0.5
+    assert (score, spread) == v.deep_embedded_validation(1 + source[:, 0], source, target, repeats=5, seed=0)
+
+
+def test_thresholded_confidence_on_records_made_by_hand():
+    """Two of four source pixels are right, so the threshold is the second highest confidence, that of 0.9."""
+    source = logits_of([0.95, 0.05], [0.9, 0.1], [0.8, 0.2], [0.7, 0.3])
+    labels = np.array([0, 0, 1, 1])
+    target = logits_of([0.99, 0.01], [0.1, 0.9], [0.85, 0.15], [0.6, 0.4])
+    assert v.average_thresholded_confidence(source, labels, target) == 0.5
+    assert v.average_thresholded_confidence(source, 1 - labels[[0, 0, 0, 0]], target) == 0, "nothing was right"
+    assert v.average_thresholded_confidence(source, labels[[0, 0, 0, 0]], source) == 1
+
+
+def test_the_ensemble_prefers_who_agrees_with_all():
+    sure, other = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]), np.array([[0.4, 0.6], [0.4, 0.6], [0.4, 0.6]])
+    scores = v.ensemble_agreement(np.stack((sure, sure, other)))
+    assert scores.tolist() == pytest.approx([1, 1, 1 / 3])
