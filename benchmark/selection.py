@@ -1,46 +1,89 @@
 """Selection rules: how a checkpoint is chosen. Pure functions over what was logged.
 
-A rule is not a protocol: a protocol says what is held out, a rule how to choose without looking at the answer. The last
-rule here does look, and is marked: it shows what perfect choosing would give, and is never a legitimate result.
+A rule is not a protocol: a protocol says what is held out, a rule how to choose without looking at the answer. One rule
+here does look, and is marked: it shows what perfect choosing would give, and is never a legitimate result.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scipy.stats import spearmanr
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one checkpoint.
+    """What is known of one candidate: a checkpoint, or a setting in a search.
 
     Attributes:
         step: optimiser steps done.
         source_val_miou: mean IoU on the ``source_val`` part.
         target_miou: mean IoU on the ``target_test`` part; only the oracle rule looks at it.
+        scores: by rule, of those that are measured while it is trained; the higher the better.
     """
 
     step: int
     source_val_miou: float
     target_miou: float
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
-def last_step(records: Sequence[Record]) -> int:
-    """The last checkpoint."""
-    return len(records) - 1
+@dataclass(frozen=True)
+class Rule:
+    """What a rule goes by, the higher the better, and what that looks at beside the network.
+
+    Attributes:
+        score: NaN where it is not known of a candidate.
+        sees: in words.
+        legitimate: whether a result chosen by it is one.
+    """
+
+    score: Callable[[Record], float]
+    sees: str
+    legitimate: bool = True
 
 
-def source_validation(records: Sequence[Record]) -> int:
-    """The checkpoint with the best mean IoU on source validation; of equals, the later."""
-    return max(range(len(records)), key=lambda index: (records[index].source_val_miou, index))
+def _measured(name: str, sees: str) -> Rule:
+    return Rule(lambda record: record.scores.get(name, math.nan), sees)
 
 
-def oracle(records: Sequence[Record]) -> int:
-    """The checkpoint that is best on the test itself: not a legitimate result, only a bound."""
-    return max(range(len(records)), key=lambda index: (records[index].target_miou, index))
-
-
-RULES: dict[str, Callable[[Sequence[Record]], int]] = {
-    "source-validation": source_validation,
-    "last-step": last_step,
-    "oracle-rule": oracle,
+RULES: dict[str, Rule] = {
+    "source-validation": Rule(lambda record: record.source_val_miou, "source labels"),
+    "last-step": Rule(lambda record: record.step, "nothing"),
+    "target-entropy": _measured("target-entropy", "target images"),
+    "information-maximization": _measured("information-maximization", "target images and the source's class shares"),
+    "soft-neighborhood-density": _measured("soft-neighborhood-density", "target images"),
+    "nuclear-norm": _measured("nuclear-norm", "target images"),
+    "class-correlation": _measured("class-correlation", "target images"),
+    "ensemble-agreement": _measured("ensemble-agreement", "target images and the other candidates"),
+    "deep-embedded-validation": _measured("deep-embedded-validation", "source labels and target images"),
+    "thresholded-confidence": _measured("thresholded-confidence", "source labels and target images"),
+    "leave-one-source-domain-out": _measured("leave-one-source-domain-out", "source labels, in trainings of its own"),
+    "few-target-labels": _measured("few-target-labels", "a few target labels"),
+    "oracle-rule": Rule(lambda record: record.target_miou, "all target labels", legitimate=False),
 }
 DEFAULT_RULE = "source-validation"
+
+
+def select(records: Sequence[Record], rule: str) -> int | None:
+    """The index of the candidate that a rule takes; of equals the later, and None where no score is known."""
+    scores = [RULES[rule].score(record) for record in records]
+    known = [index for index, score in enumerate(scores) if math.isfinite(score)]
+    return max(known, key=lambda index: (scores[index], index), default=None)
+
+
+def regret(records: Sequence[Record], rule: str) -> float:
+    """How much better, in target mean IoU, the best candidate is than the one a rule takes; NaN where it takes none."""
+    chosen = select(records, rule)
+    if chosen is None:
+        return math.nan
+    return max(record.target_miou for record in records) - records[chosen].target_miou
+
+
+def rank_correlation(records: Sequence[Record], rule: str) -> float:
+    """Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three, or if all are equal."""
+    pairs = [(RULES[rule].score(record), record.target_miou) for record in records]
+    known = [pair for pair in pairs if all(map(math.isfinite, pair))]
+    if len(known) < 3 or min(len(set(values)) for values in zip(*known, strict=True)) == 1:
+        return math.nan
+    return float(spearmanr(known).statistic)

@@ -96,7 +96,7 @@ def density_ratio(source: Array, target: Array) -> Array:
     """
     features = np.concatenate((source, target))
     labels = np.repeat((0, 1), (len(source), len(target)))
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
     log_odds = cross_val_predict(model, features, labels, cv=2, method="decision_function")[: len(source)]
     return np.asarray(np.exp(log_odds - logsumexp(log_odds)) * len(log_odds))
 

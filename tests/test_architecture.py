@@ -15,12 +15,12 @@ FLOORS = (
     {"commands"},
     {"terminal", "bench", "method_costs", "method_pages"},
     {"grid", "conformance"},
-    {"training", "report", "shift_report"},
+    {"training", "evidence", "report", "shift_report"},
     {"comparison", "evaluation"},
     {"pools"},
     {"recipe"},
     {"figures", "data"},
-    {"network", "selection", "statistics", "shift", "tracking"},
+    {"network", "selection", "validators", "statistics", "shift", "tracking"},
     {"errors", "costs"},
 )
 

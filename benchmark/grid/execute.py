@@ -17,14 +17,15 @@ from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmark import selection
 from benchmark.data.classes import slug
 from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
 from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
+from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
+from benchmark.selection import RULES, Record, select
 from benchmark.tracking import Tracker
 from benchmark.training import Stepper, evaluate_part, fitted, state_of
 from methods import registry
@@ -32,6 +33,7 @@ from methods.base import Method, MethodError, Needs
 
 PANEL_PATCHES = 4
 WEIGHTS = "weights.safetensors"
+RECORDS = "checkpoints.json"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Outcome:
         steps: of each checkpoint.
         source_val, target: scores of each checkpoint.
         after_update: of the target, predicted once more after the method had learned from it; of the test stream only.
-        selected: for each selection rule, the index of the checkpoint it takes.
+        records: what the selection rules know of each checkpoint.
+        selected: for each selection rule, the index of the checkpoint it takes, where it takes one.
+        scoring_seconds: what the rules cost beyond source validation and the test.
         chosen: the index of the checkpoint that is the headline.
         weights: all that the method held at that checkpoint.
         panel_rows: store rows of the patches in the picture; their predicted classes are kept in the scores.
@@ -56,7 +60,9 @@ class Outcome:
     source_val: list[Scores]
     target: list[Scores]
     after_update: Scores | None
+    records: list[Record]
     selected: dict[str, int]
+    scoring_seconds: float
     chosen: int
     weights: dict[str, Tensor]
     panel_rows: np.ndarray
@@ -181,6 +187,7 @@ def train_and_score(
     with fitted(stepper, report or (lambda fraction: None)) as trained:
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
         target, after_update, seconds, images = [], None, trained.seconds, trained.images
+        looks: list[Look] = []
         for checkpoint in trained.checkpoints:
             trained.load(checkpoint)
             if method.needs is Needs.TEST_STREAM:
@@ -189,12 +196,17 @@ def train_and_score(
                 seconds, images = time.perf_counter() - started, len(data.parts["target_test"].rows)
             else:
                 scores = evaluate_part(fabric, trained.method, data, "target_test", keep)
+                looks.append(look(fabric, trained.method, data, recipe.crop))
             target.append(scores)
+        started = time.perf_counter()
+        known = scores_of_all(looks) if looks else [{} for _ in target]
+        scoring = time.perf_counter() - started + sum(found.seconds for found in looks)
         records = [
-            selection.Record(checkpoint.step, METRICS["miou"](source.total()), METRICS["miou"](test.total()))
-            for checkpoint, source, test in zip(trained.checkpoints, source_val, target, strict=True)
+            Record(checkpoint.step, METRICS["miou"](source.total()), METRICS["miou"](test.total()), scores)
+            for checkpoint, source, test, scores in zip(trained.checkpoints, source_val, target, known, strict=True)
         ]
-        selected = {name: rule(records) for name, rule in selection.RULES.items()}
+        taken = {name: select(records, name) for name in RULES}
+        selected = {name: index for name, index in taken.items() if index is not None}
         chosen = selected[selection_rule(method)]
         trained.load(trained.checkpoints[chosen])
         return Outcome(
@@ -202,7 +214,9 @@ def train_and_score(
             source_val=source_val,
             target=target,
             after_update=after_update,
+            records=records,
             selected=selected,
+            scoring_seconds=scoring,
             chosen=chosen,
             weights={name: value.cpu().clone().contiguous() for name, value in state_of(trained.method).items()},
             panel_rows=panel_rows,
@@ -234,6 +248,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     if outcome.after_update:
         metrics |= named_metrics("target_after_update", outcome.after_update.total())
     metrics["time/training_seconds"] = outcome.seconds
+    metrics["time/scoring_seconds"] = outcome.scoring_seconds
     metrics["time/images_per_second"] = outcome.images_per_second
     if outcome.gpu_memory:
         metrics["time/gpu_memory_gib"] = outcome.gpu_memory / 2**30
@@ -257,6 +272,8 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     }
     np.savez_compressed(folder / "confusions.npz", **matrices)
     save_file(outcome.weights, folder / WEIGHTS)
+    records = [asdict(record) for record in outcome.records]
+    (folder / RECORDS).write_text(json.dumps(records, indent=1), encoding="utf-8")
     settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}
     (folder / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
