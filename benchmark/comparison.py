@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmark.selection import Record
 from benchmark.statistics import Spread, Table, gap_closed, spread
 
 
@@ -17,6 +18,8 @@ class Cell:
         status: ``done``, ``running``, ``failed``, ``skipped`` or ``not run``.
         reason: why it is empty.
         metrics: of a cell that is done.
+        records: what the selection rules know of its checkpoints, of a cell that is done.
+        pooled: the same, with scores that can be compared with those of other runs of the fold and seed.
     """
 
     method: str
@@ -25,6 +28,8 @@ class Cell:
     status: str
     reason: str = ""
     metrics: Mapping[str, float] | None = None
+    records: Sequence[Record] = ()
+    pooled: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PATCHES = 64  # of a part
 PIXELS = 16  # of a patch; neighbours are nearly alike
+AGREEMENT = "ensemble-agreement"  # the rule that hangs on what else there is to choose from
 REPEATS = 5  # of the density ratio, which is noisy
 
 
@@ -95,7 +96,7 @@ def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
     scores = [scores_of(found.evidence) if found.evidence else {} for found in looks]
     seen = [found.evidence for found in looks if found.evidence]
     for mine, value in zip(scores, agreement(seen) if len(seen) == len(looks) else [], strict=False):
-        mine["ensemble-agreement"] = value
+        mine[AGREEMENT] = value
     for mine, found in zip(scores, looks, strict=True):
         mine |= {"few-target-labels": found.few} if math.isfinite(found.few) else {}
     return scores

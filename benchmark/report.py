@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.comparison import Cell, Grid, Line, table
+from benchmark.rules import RuleLine
 
 TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "precision")
 HEADER = (
@@ -38,6 +39,15 @@ is rough, and with one seed little more than their range.
 A method that sees *the test stream* gets the target in batches of the batch size, in order of date and zone. It is
 scored on what it predicts for a batch before it learns from it, learns on from batch to batch, and starts anew in each
 run; its seconds are those of predictions and updates, and its source validation is of its first state."""
+
+
+RULE_HEADER = ("rule", "looks at", "target mIoU", "regret", "rank correlation", "regret among all")
+ABOUT_RULES = """\
+Each rule on the same runs, those of all methods but bounds and those of the test stream. *Target*: mean over the
+checkpoints that it takes, one a run; *regret*: how much better the best checkpoint of the run is, with a bootstrap
+interval over folds and seeds; *rank correlation*: Spearman's between its score and the target mIoU over all checkpoints
+of all methods of a fold and seed, mean; *regret among all*: where it chooses the method, too. The oracle rule has seen
+the answer."""
 
 
 def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
@@ -77,6 +87,28 @@ def fold_table(cells: Sequence[Cell], grid: Grid) -> str:
     return "\n".join([head, *body])
 
 
+def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
+    """The rows below :data:`RULE_HEADER`, least regret first, and last what is no legitimate rule."""
+    ordered = sorted(rules, key=lambda line: (not line.legitimate, line.regret.mean))
+    return [
+        (
+            line.rule if line.legitimate else f"{line.rule} (no result)",
+            line.sees,
+            _percent(line.target.mean),
+            f"{_percent(line.regret.mean)} ({_percent(line.regret.low)} to {_percent(line.regret.high)})",
+            _correlation(line.rank_correlation.mean),
+            _percent(line.regret_among_all.mean),
+        )
+        for line in ordered
+    ]
+
+
+def rule_table(rules: Sequence[RuleLine]) -> str:
+    """The rules side by side as a Markdown table."""
+    head = f"| {' | '.join(RULE_HEADER)} |\n|---|---|{'--:|' * (len(RULE_HEADER) - 2)}"
+    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rule_rows(rules))])
+
+
 def empty_cells(cells: Sequence[Cell]) -> str:
     """One line a reason for the cells that hold no result; "" if all do."""
     reasons = Counter((cell.method, cell.status, cell.reason) for cell in cells if cell.status != "done")
@@ -87,12 +119,18 @@ def empty_cells(cells: Sequence[Cell]) -> str:
 
 
 def markdown_page(
-    lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, shared: str, remarks: Sequence[str] = ()
+    lines: Sequence[Line],
+    cells: Sequence[Cell],
+    grid: Grid,
+    shared: str,
+    rules: Sequence[RuleLine] = (),
+    remarks: Sequence[str] = (),
 ) -> str:
     """All the tables with what they mean.
 
     Args:
         shared: what all runs of the comparison have in common, in one line.
+        rules: of `benchmark.rules.compare_rules`.
         remarks: what a reader must know of single methods.
     """
     empty = empty_cells(cells)
@@ -101,6 +139,7 @@ def markdown_page(
         EXPLANATION,
         "Target mIoU of every fold, mean over seeds:",
         fold_table(cells, grid),
+        *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
         *(f"**{remark}.**" for remark in remarks),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
         f"*{shared}*",
@@ -190,6 +229,10 @@ def _draw_gains(axes, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -
 
 def _percent(value: float, sign: bool = False) -> str:
     return "–" if not math.isfinite(value) else f"{100 * value:{'+' if sign else ''}.1f}"
+
+
+def _correlation(value: float) -> str:
+    return f"{value:+.2f}" if math.isfinite(value) else "–"
 
 
 def _cost(line: Line) -> str:

@@ -36,11 +36,13 @@ class Rule:
         score: NaN where it is not known of a candidate.
         sees: in words.
         legitimate: whether a result chosen by it is one.
+        between_runs: whether it can choose among checkpoints of several runs.
     """
 
     score: Callable[[Record], float]
     sees: str
     legitimate: bool = True
+    between_runs: bool = True
 
 
 def _measured(name: str, sees: str) -> Rule:
@@ -49,7 +51,7 @@ def _measured(name: str, sees: str) -> Rule:
 
 RULES: dict[str, Rule] = {
     "source-validation": Rule(lambda record: record.source_val_miou, "source labels"),
-    "last-step": Rule(lambda record: record.step, "nothing"),
+    "last-step": Rule(lambda record: record.step, "nothing", between_runs=False),
     "target-entropy": _measured("target-entropy", "target images"),
     "information-maximization": _measured("information-maximization", "target images and the source's class shares"),
     "soft-neighborhood-density": _measured("soft-neighborhood-density", "target images"),

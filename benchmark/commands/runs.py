@@ -110,7 +110,7 @@ def report(options: argparse.Namespace) -> int:
     tracker.close_stale(experiment)
     state = standing(tracker, experiment, options.comparison)
     facts, shared = state.facts, shared_line(state.facts, state.grid)
-    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.remarks)
+    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.rules, state.remarks)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.png").unlink(missing_ok=True)  # one of an older comparison must not stand beside new numbers

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
+from scipy.special import softmax
 from torch import Tensor
 
 from benchmark.data.classes import slug
@@ -23,6 +24,7 @@ from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
+from benchmark.grid.records import write_records
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.selection import RULES, Record, select
@@ -33,7 +35,6 @@ from methods.base import Method, MethodError, Needs
 
 PANEL_PATCHES = 4
 WEIGHTS = "weights.safetensors"
-RECORDS = "checkpoints.json"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Outcome:
         source_val, target: scores of each checkpoint.
         after_update: of the target, predicted once more after the method had learned from it; of the test stream only.
         records: what the selection rules know of each checkpoint.
+        samples: (n, C) probabilities of each for the fixed sample of the target; none where there is no sample.
         selected: for each selection rule, the index of the checkpoint it takes, where it takes one.
         scoring_seconds: what the rules cost beyond source validation and the test.
         chosen: the index of the checkpoint that is the headline.
@@ -61,6 +63,7 @@ class Outcome:
     target: list[Scores]
     after_update: Scores | None
     records: list[Record]
+    samples: list[np.ndarray]
     selected: dict[str, int]
     scoring_seconds: float
     chosen: int
@@ -119,6 +122,8 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             raise TrainingError(registry.blamed(error, method)) from error
         for step, curve in outcome.curves:
             run.log(curve, step)
+        for record in outcome.records:
+            run.log({f"selection_score/{name}": value for name, value in record.scores.items()}, record.step)
         metrics = run_metrics(bench, outcome)
         run.log(metrics)
         with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
@@ -215,6 +220,7 @@ def train_and_score(
             target=target,
             after_update=after_update,
             records=records,
+            samples=[softmax(found.evidence.target, axis=1) for found in looks if found.evidence],
             selected=selected,
             scoring_seconds=scoring,
             chosen=chosen,
@@ -272,8 +278,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     }
     np.savez_compressed(folder / "confusions.npz", **matrices)
     save_file(outcome.weights, folder / WEIGHTS)
-    records = [asdict(record) for record in outcome.records]
-    (folder / RECORDS).write_text(json.dumps(records, indent=1), encoding="utf-8")
+    write_records(folder, outcome.records, outcome.samples)
     settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}
     (folder / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
 

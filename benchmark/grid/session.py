@@ -10,6 +10,8 @@ from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
+from benchmark.grid.records import with_records
+from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Tracker
 from methods.base import MethodError
 from methods.registry import code_digest
@@ -29,6 +31,7 @@ class Standing:
         grid: its axes.
         cells: every place of the grid.
         lines: one a method.
+        rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
         remarks: on methods whose runs are of several versions of their code, or of one that is not at hand.
@@ -37,6 +40,7 @@ class Standing:
     grid: Grid
     cells: list[Cell]
     lines: list[Line]
+    rules: list[RuleLine]
     others: Mapping[str, int]
     facts: dict[str, str]
     remarks: list[str]
@@ -136,7 +140,11 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
         for fold in grid.folds
         for seed in grid.seeds
     ]
-    return Standing(grid, cells, compare(cells, grid), others, content["facts"], _remarks(best))
+    folders = {(label, fold, int(seed)): record.artifacts for (label, fold, seed), record in best.items()}
+    cells = with_records(cells, grid, folders)
+    return Standing(
+        grid, cells, compare(cells, grid), compare_rules(cells, grid), others, content["facts"], _remarks(best)
+    )
 
 
 def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:

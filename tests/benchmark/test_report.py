@@ -4,11 +4,25 @@ import csv
 import io
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from benchmark.comparison import Cell, Grid, compare
-from benchmark.report import cells_csv, draw, empty_cells, fold_table, markdown_page, markdown_table, rows, shared_line
+from benchmark.report import (
+    cells_csv,
+    draw,
+    empty_cells,
+    fold_table,
+    markdown_page,
+    markdown_table,
+    rows,
+    rule_rows,
+    rule_table,
+    shared_line,
+)
+from benchmark.rules import RuleLine
+from benchmark.statistics import spread
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -111,6 +125,17 @@ def test_a_gap_in_one_cell_has_no_quartiles(cells):
     assert {row[0]: row[8] for row in rows(compare(one, GRID))}["idea[weight=2]"] == "0.50 (1)"
 
 
+def test_rules_stand_side_by_side_with_the_oracle_s_last():
+    def line(rule, regret, legitimate=True):
+        nothing = spread(np.full((1, 1), np.nan))
+        return RuleLine(rule, "labels", legitimate, nothing, spread(np.array([[regret]])), nothing, nothing)
+
+    found = rule_rows([line("oracle-rule", 0.0, False), line("last-step", 0.2), line("nuclear-norm", 0.1)])
+    assert [row[0] for row in found] == ["nuclear-norm", "last-step", "oracle-rule (no result)"]
+    assert found[0][3] == "10.0 (10.0 to 10.0)" and found[0][4] == "–"
+    assert "| nuclear-norm | labels |" in rule_table([line("nuclear-norm", 0.1)])
+
+
 def test_remarks_stand_below_the_tables(cells):
-    page = markdown_page(compare(cells, GRID), cells, GRID, "shared", ["The runs of idea are old"])
+    page = markdown_page(compare(cells, GRID), cells, GRID, "shared", remarks=["The runs of idea are old"])
     assert "**The runs of idea are old.**" in page

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 from benchmark.comparison import summary_metrics
 from benchmark.evaluation import miou
 from benchmark.grid.session import Session, _best_record, _remarks, publish, standing
+from benchmark.selection import RULES
 from methods.base import Method
 
 LABELS = ["source-only", "oracle", "tests_failing:Failing"]
@@ -94,9 +95,23 @@ def test_a_run_holds_every_fact_metric_and_artifact(session, ended):
     assert metrics["selection/oracle-rule/target_miou"] >= metrics["selection/last-step/target_miou"]
     names = {str(path.relative_to(record.artifacts)) for path in record.artifacts.rglob("*") if path.is_file()}
     assert {"confusions.npz", "weights.safetensors", "settings.json", "panel.png", "confusion/d901_2020.csv"} <= names
+    assert {"checkpoints.json", "sample.npz"} <= names
     assert json.loads((record.artifacts / "settings.json").read_text())["recipe"]["steps"] == 4
     assert Image.open(record.artifacts / "panel.png").width > 500
     assert load_file(record.artifacts / "weights.safetensors")
+
+
+def test_every_checkpoint_is_scored_by_every_rule_but_the_costly_one(session, ended):
+    record = session.tracker.finished(session.experiment)[ended[0][0].identity]
+    checkpoints = json.loads((record.artifacts / "checkpoints.json").read_text())
+    assert [checkpoint["step"] for checkpoint in checkpoints] == [2, 4]
+    measured = set(RULES) - {"source-validation", "last-step", "oracle-rule", "leave-one-source-domain-out"}
+    for checkpoint in checkpoints:
+        assert measured <= set(checkpoint["scores"]) and np.isfinite(list(checkpoint["scores"].values())).all()
+    assert record.metrics["selection_score/nuclear-norm"] == checkpoints[-1]["scores"]["nuclear-norm"]
+    assert {f"selection/{rule}/target_miou" for rule in measured} <= set(record.metrics)
+    rules = {line.rule: line for line in standing(session.tracker, session.experiment).rules}
+    assert set(rules) == set(RULES) - {"leave-one-source-domain-out"} and rules["oracle-rule"].regret.mean == 0
 
 
 def test_the_metrics_can_be_computed_again_from_the_record(session, ended):

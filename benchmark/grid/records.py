@@ -1,0 +1,75 @@
+"""What the selection rules know of a run's checkpoints, as files among its artifacts."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.comparison import Cell, Grid
+from benchmark.evidence import AGREEMENT
+from benchmark.selection import Record
+from benchmark.validators import ensemble_agreement
+
+RECORDS = "checkpoints.json"
+SAMPLE = "sample.npz"
+
+
+def write_records(folder: Path, records: Sequence[Record], samples: Sequence[NDArray[np.floating]]) -> None:
+    """Write the scores of every checkpoint, and what each says of the fixed sample of the target.
+
+    Args:
+        samples: (n, C) probabilities of each checkpoint; none where there was no sample.
+    """
+    (folder / RECORDS).write_text(json.dumps([asdict(record) for record in records], indent=1), encoding="utf-8")
+    if samples:
+        np.savez_compressed(folder / SAMPLE, probabilities=np.stack(samples).astype(np.float16))
+
+
+def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[tuple[str, str, int], Path]) -> list[Cell]:
+    """The cells with what the selection rules know of their checkpoints.
+
+    Args:
+        folders: of the artifacts, by method, fold and seed; of cells that are done.
+    """
+    runs = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.status == "done"}
+    runs = {key: replace(cell, records=_records(folders[key])) for key, cell in runs.items() if key in folders}
+    places = defaultdict(list)
+    for key, cell in runs.items():
+        if cell.records and cell.method not in grid.bounds:
+            places[cell.fold, cell.seed].append(key)
+    for keys in places.values():
+        runs |= dict(zip(keys, _pooled([runs[key] for key in keys], [folders[key] for key in keys]), strict=True))
+    return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
+
+
+def _records(folder: Path) -> tuple[Record, ...]:
+    """None where the run was made by a version that kept none."""
+    path = folder / RECORDS
+    return tuple(Record(**values) for values in json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
+
+
+def _pooled(cells: Sequence[Cell], folders: Sequence[Path]) -> list[Cell]:
+    """The runs of one fold and seed with scores that can be compared between them.
+
+    All but one are as they are: agreement with the other candidates is that with the candidates of all runs.
+    """
+    samples = [
+        np.load(path, allow_pickle=False)["probabilities"] if path.is_file() else None
+        for path in (folder / SAMPLE for folder in folders)
+    ]
+    known = [sample for sample in samples if sample is not None]
+    scores = iter(ensemble_agreement(np.concatenate(known)).tolist() if known else ())
+    return [
+        replace(
+            cell,
+            pooled=[
+                replace(record, scores={**record.scores, AGREEMENT: next(scores)}) if sample is not None else record
+                for record in cell.records
+            ],
+        )
+        for cell, sample in zip(cells, samples, strict=True)
+    ]

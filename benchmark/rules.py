@@ -1,0 +1,87 @@
+"""The selection rules side by side: what each would have cost, on the runs of a comparison."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmark.comparison import Cell, Grid
+from benchmark.selection import RULES, Record, rank_correlation, regret, select
+from benchmark.statistics import Spread, spread
+
+
+@dataclass(frozen=True)
+class RuleLine:
+    """What a comparison says of a rule; shares, not percent, each over folds and seeds.
+
+    Attributes:
+        rule: its name.
+        sees, legitimate: see `benchmark.selection.Rule`.
+        target: mean IoU on the target test of the checkpoints that it takes within each run.
+        regret: how much lower that is than the best checkpoint of the run, mean over the runs.
+        rank_correlation: Spearman's, of its scores with target mean IoU over all checkpoints of all methods.
+        regret_among_all: how much lower the target of the one checkpoint is that it takes among all methods.
+    """
+
+    rule: str
+    sees: str
+    legitimate: bool
+    target: Spread
+    regret: Spread
+    rank_correlation: Spread
+    regret_among_all: Spread
+
+
+def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
+    """One line a rule, of those that took a checkpoint anywhere.
+
+    Over the runs of methods that choose among checkpoints and saw no target labels in training: not those of bounds,
+    nor of methods that learn from the test stream, which have one candidate and no score. So all rules are compared on
+    the same runs.
+    """
+    eligible = [cell for cell in cells if cell.records and cell.method not in grid.bounds]
+    pool = [cell for cell in eligible if all(record.scores for record in cell.records)] or eligible
+    lines = []
+    for name, rule in RULES.items():
+        within = [cell for cell in pool if select(cell.records, name) is not None]
+        between = pool if rule.between_runs else []
+        if within:
+            lines.append(
+                RuleLine(
+                    name,
+                    rule.sees,
+                    rule.legitimate,
+                    target=_spread(within, grid, _of_each(_taken, name)),
+                    regret=_spread(within, grid, _of_each(regret, name)),
+                    rank_correlation=_spread(between, grid, _of_all(rank_correlation, name)),
+                    regret_among_all=_spread(between, grid, _of_all(regret, name)),
+                )
+            )
+    return lines
+
+
+Measure = Callable[[Sequence[Record], str], float]
+
+
+def _taken(records: Sequence[Record], rule: str) -> float:
+    chosen = select(records, rule)
+    return math.nan if chosen is None else records[chosen].target_miou
+
+
+def _of_each(measure: Measure, rule: str) -> Callable[[Sequence[Cell]], float]:
+    return lambda cells: float(np.mean([measure(cell.records, rule) for cell in cells]))
+
+
+def _of_all(measure: Measure, rule: str) -> Callable[[Sequence[Cell]], float]:
+    return lambda cells: measure([record for cell in cells for record in cell.pooled], rule)
+
+
+def _spread(cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]], float]) -> Spread:
+    """Of a value of the cells of each fold and seed."""
+    values = np.full((len(grid.folds), len(grid.seeds)), math.nan)
+    for row, fold in enumerate(grid.folds):
+        for column, seed in enumerate(grid.seeds):
+            here = [cell for cell in cells if (cell.fold, cell.seed) == (fold, seed)]
+            values[row, column] = value(here) if here else math.nan
+    return spread(values)

@@ -1,0 +1,51 @@
+"""The files of a run that the rules read."""
+
+import numpy as np
+import pytest
+
+from benchmark.comparison import Cell, Grid
+from benchmark.grid.records import with_records, write_records
+from benchmark.selection import Record
+
+GRID = Grid(("a", "b", "oracle"), ("north",), (0,), {}, frozenset({"oracle"}), "a")
+SURE = {name: np.eye(3)[[index] * 4] for index, name in enumerate(("water", "forest", "field"))}
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Writes the records of a run, and gives its folder."""
+
+    def write(method, *classes):
+        folder = tmp_path / method
+        folder.mkdir()
+        records = [Record(step, 0.5, 0.4, {"ensemble-agreement": 1.0}) for step in range(len(classes))]
+        write_records(folder, records, [SURE[name] for name in classes])
+        return folder
+
+    return write
+
+
+def _cells():
+    return [Cell(method, "north", 0, "done", metrics={}) for method in GRID.methods]
+
+
+def test_agreement_is_taken_anew_among_all_runs_but_bounds(store):
+    """Of four candidates three say water; the bound's three, which say forest, must not count."""
+    folders = {
+        ("a", "north", 0): store("a", "water", "water"),
+        ("b", "north", 0): store("b", "water", "forest"),
+        ("oracle", "north", 0): store("oracle", "forest", "forest", "forest"),
+    }
+    first, second, bound = with_records(_cells(), GRID, folders)
+    assert [record.scores["ensemble-agreement"] for record in first.pooled] == [1, 1]
+    assert [record.scores["ensemble-agreement"] for record in second.pooled] == [1, 0]
+    assert [record.scores["ensemble-agreement"] for record in second.records] == [1, 1], "within the run as logged"
+    assert len(bound.records) == 3 and not bound.pooled
+
+
+def test_a_run_without_a_sample_keeps_its_scores(store, tmp_path):
+    folder = store("a")
+    write_records(folder, [Record(1, 0.5, 0.4)], [])
+    first, second, _ = with_records(_cells(), GRID, {("a", "north", 0): folder, ("b", "north", 0): tmp_path / "none"})
+    assert list(first.records) == list(first.pooled) == [Record(1, 0.5, 0.4)]
+    assert not second.records and not second.pooled
