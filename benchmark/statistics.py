@@ -55,11 +55,14 @@ def bootstrap_interval(values: Table, seed: int = 0, level: float = 0.95) -> tup
     rough, and too narrow rather than too wide. (Davison and Hinkley 1997, section 3.8, on nested resampling.)
     """
     random = np.random.default_rng(seed)
-    groups = [row[np.isfinite(row)] for row in values]
-    means = np.empty(RESAMPLES)
-    for index in range(RESAMPLES):
-        drawn = random.integers(0, len(groups), len(groups))
-        means[index] = np.mean([random.choice(groups[k], len(groups[k])).mean() for k in drawn])
+    folds = random.integers(0, len(values), (RESAMPLES, len(values)))
+    # Known values first in each row, so that an index below their count is one of them.
+    packed = np.take_along_axis(values, np.argsort(np.isnan(values), axis=1, kind="stable"), 1)
+    counts = np.isfinite(values).sum(1)[folds][..., None]
+    places = (random.random((*folds.shape, values.shape[1])) * counts).astype(int)
+    drawn = np.take_along_axis(packed[folds], places, 2)
+    inside = np.arange(values.shape[1]) < counts  # of a fold, as many draws as it has values
+    means = (np.where(inside, drawn, 0).sum(2) / counts[..., 0]).mean(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -1,0 +1,184 @@
+"""Each method against the control, on the same folds and seeds; pure functions on numbers.
+
+Three kinds of noise are kept apart. Between *seeds*: of training. Between *patches*: which zones of a held-out domain
+happened to be in its test. Between *domains*: how much the gain hangs on what is held out; only this one speaks of
+domains that nobody has seen. A test is quoted over held-out domains alone, and where it can speak.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
+
+from benchmark.statistics import NAN, Spread, Table, spread
+
+LEVEL = 0.05
+MIN_RANKED = 8  # held-out domains; with fewer the critical difference is wider than any difference of ranks
+DRAWS = 200  # of the zones; their spread is known to 5 %
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A method's gain over the control; shares of mean IoU, not percent.
+
+    Attributes:
+        method: its label.
+        gain: over folds and seeds.
+        won, lost: folds with a gain above and below 0 (mean over seeds).
+        effect: matched-pairs rank-biserial correlation over folds, from -1 (all lost) to 1 (Kerby 2014).
+        p: of Wilcoxon's signed-rank test over folds, corrected by Holm for the number of methods; NaN where `silent`.
+        silent: why no test is quoted; "" where one is.
+        between_seeds: standard deviation over seeds of the mean gain over folds; NaN with one seed.
+        between_domains: standard deviation over folds of the mean gain over seeds; NaN with one fold.
+        between_patches: standard deviation of the mean gain when the zones of each test are drawn again; NaN where the
+            confusion matrices are not known.
+    """
+
+    method: str
+    gain: Spread
+    won: int
+    lost: int
+    effect: float
+    p: float
+    silent: str
+    between_seeds: float
+    between_domains: float
+    between_patches: float
+
+    @property
+    def within_seed_noise(self) -> bool:
+        """Whether the gain is smaller than what another seed changes."""
+        return abs(self.gain.mean) < self.between_seeds
+
+
+def compare_with_control(gains: Mapping[str, Table], between_patches: Mapping[str, float]) -> list[Paired]:
+    """One line a method.
+
+    Args:
+        gains: (folds, seeds) of each method's difference to the control, NaN where one of the two is missing.
+        between_patches: see `Paired`; a method may be missing.
+    """
+    by_fold = {method: _fold_means(table) for method, table in gains.items()}
+    counted = [method for method, values in by_fold.items() if len(values)]
+    speaking = [method for method in counted if _smallest_p(len(by_fold[method])) * len(counted) <= LEVEL]
+    p = dict(zip(speaking, holm([signed_rank_p(by_fold[method]) for method in speaking], len(counted)), strict=True))
+    lines = []
+    for method in counted:
+        values, found = by_fold[method], spread(gains[method])
+        count = f"{len(values)} held-out {'domain' if len(values) == 1 else 'domains'}"
+        lines.append(
+            Paired(
+                method,
+                found,
+                won=int((values > 0).sum()),
+                lost=int((values < 0).sum()),
+                effect=rank_biserial(values),
+                p=p.get(method, NAN),
+                silent="" if method in p else f"{count} cannot reach 5 % in {len(counted)} comparisons",
+                between_seeds=found.seed_std,
+                between_domains=float(values.std(ddof=1)) if len(values) > 1 else NAN,
+                between_patches=between_patches.get(method, NAN),
+            )
+        )
+    return lines
+
+
+def signed_rank_p(differences: NDArray[np.float64]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test (1945); 1 where all differences are 0."""
+    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+def holm(p: Sequence[float], comparisons: int) -> list[float]:
+    """Holm's correction (1979) of p values, of as many comparisons in all; those that are not given count as 1."""
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
+
+    if not p:
+        return []
+    corrected = multipletests([*p, *[1.0] * (comparisons - len(p))], method="holm")[1]
+    return [float(value) for value in corrected[: len(p)]]
+
+
+def rank_biserial(differences: NDArray[np.float64]) -> float:
+    """(ranks won - ranks lost) / all ranks, by size of the difference; 0 where all are 0."""
+    ranks = rankdata(np.abs(differences[differences != 0]))
+    signs = np.sign(differences[differences != 0])
+    return float((ranks * signs).sum() / ranks.sum()) if len(ranks) else 0.0
+
+
+def patch_noise(pairs: Mapping[str, Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]]) -> float:
+    """Standard deviation of the mean gain in mean IoU when the zones of each fold's test are drawn again.
+
+    Args:
+        pairs: by fold, one a seed, confusion matrices (zones, C + 1, C) of the method and of the control. The zones are
+            the same ones in the same order, and are drawn alike for both and for all seeds.
+    """
+    by_fold = []
+    for fold in sorted(pairs):
+        zones = len(pairs[fold][0][0])
+        drawn = np.random.default_rng(zones).multinomial(zones, np.full(zones, 1 / zones), DRAWS)
+        gains = [_mious(drawn, mine) - _mious(drawn, control) for mine, control in pairs[fold]]
+        by_fold.append(np.mean(gains, axis=0))
+    return float(np.mean(by_fold, axis=0).std(ddof=1)) if by_fold else NAN
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Methods by their rank on each held-out domain (Demšar, JMLR 2006).
+
+    Attributes:
+        ranks: mean rank of each method, 1 the best.
+        friedman_p: of Friedman's test that all are alike.
+        critical_difference: of two mean ranks, by Nemenyi at 5 %.
+        domains: how many.
+    """
+
+    ranks: Mapping[str, float]
+    friedman_p: float
+    critical_difference: float
+    domains: int
+
+
+def rank(values: Mapping[str, NDArray[np.float64]]) -> Ranking | None:
+    """Rank methods by their value on each fold.
+
+    Args:
+        values: (folds,) of each method, higher is better. Methods with a missing fold are left out.
+
+    Returns:
+        None where there are fewer than three whole methods, or fewer than eight folds.
+    """
+    whole = {method: scores for method, scores in values.items() if np.isfinite(scores).all()}
+    table = np.array(list(whole.values())).T
+    if len(whole) < 3 or len(table) < MIN_RANKED:
+        return None
+    domains, methods = table.shape
+    ranks = rankdata(-table, axis=1).mean(0)
+    quantile = studentized_range.ppf(1 - LEVEL, methods, np.inf) / math.sqrt(2)
+    return Ranking(
+        dict(zip(whole, ranks.tolist(), strict=True)),
+        float(friedmanchisquare(*table.T).pvalue),
+        float(quantile * math.sqrt(methods * (methods + 1) / (6 * domains))),
+        domains,
+    )
+
+
+def _smallest_p(domains: int) -> float:
+    """What the signed-rank test gives where every difference has one sign."""
+    return 2.0 ** (1 - domains)
+
+
+def _fold_means(table: Table) -> NDArray[np.float64]:
+    known = table[np.isfinite(table).any(1)]
+    return np.nanmean(known, axis=1) if len(known) else np.empty(0)
+
+
+def _mious(drawn: NDArray[np.int64], matrices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean IoU under each draw of zones: (draws, zones) and (zones, C + 1, C) -> (draws,)."""
+    valid = np.tensordot(drawn, matrices, 1)[:, :-1]
+    hits = np.diagonal(valid, axis1=1, axis2=2)
+    union = valid.sum(1) + valid.sum(2) - hits
+    iou = np.divide(hits, union, out=np.full(hits.shape, NAN), where=union > 0)
+    return np.asarray(np.nanmean(iou, axis=1))
