@@ -132,12 +132,14 @@ class Ranking:
         ranks: mean rank of each method, 1 the best.
         friedman_p: of Friedman's test that all are alike.
         critical_difference: of two mean ranks, by Nemenyi at 5 %.
+        nemenyi_p: (methods, methods), of Nemenyi's test of each two, in the order of `ranks`.
         domains: how many.
     """
 
     ranks: Mapping[str, float]
     friedman_p: float
     critical_difference: float
+    nemenyi_p: NDArray[np.float64]
     domains: int
 
 
@@ -154,6 +156,8 @@ def rank(values: Mapping[str, NDArray[np.float64]]) -> Ranking | None:
     table = np.array(list(whole.values())).T
     if len(whole) < 3 or len(table) < MIN_RANKED:
         return None
+    from scikit_posthocs import posthoc_nemenyi_friedman  # takes seconds to import
+
     domains, methods = table.shape
     ranks = rankdata(-table, axis=1).mean(0)
     quantile = studentized_range.ppf(1 - LEVEL, methods, np.inf) / math.sqrt(2)
@@ -161,6 +165,7 @@ def rank(values: Mapping[str, NDArray[np.float64]]) -> Ranking | None:
         dict(zip(whole, ranks.tolist(), strict=True)),
         float(friedmanchisquare(*table.T).pvalue),
         float(quantile * math.sqrt(methods * (methods + 1) / (6 * domains))),
+        posthoc_nemenyi_friedman(table).to_numpy(),
         domains,
     )
 

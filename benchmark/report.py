@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.comparison import Cell, Grid, Line, table
+from benchmark.paired import Paired, Ranking
 from benchmark.rules import RuleLine
 
 TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "precision")
@@ -41,6 +42,20 @@ scored on what it predicts for a batch before it learns from it, learns on from 
 run; its seconds are those of predictions and updates, and its source validation is of its first state."""
 
 
+PAIRED_HEADER = (
+    "method",
+    "gain",
+    "95 % interval",
+    "folds won : lost",
+    "effect",
+    "p",
+    "noise: seeds / patches / domains",
+)
+ABOUT_PAIRED = """\
+On the same folds and seeds. *Effect*: matched-pairs rank-biserial correlation over held-out domains, -1 (all lost) to
+1; *p*: Wilcoxon's signed-rank test over them, corrected by Holm for the number of methods. *Noise*: standard deviation
+of the mean gain between seeds; when the zones of each test are drawn again; and of the gain between held-out domains,
+which alone speaks of domains that nobody has seen."""
 RULE_HEADER = ("rule", "looks at", "target mIoU", "regret", "rank correlation", "regret among all")
 ABOUT_RULES = """\
 Each rule on the same runs, those of all methods but bounds and those of the test stream. *Target*: mean over the
@@ -87,6 +102,30 @@ def fold_table(cells: Sequence[Cell], grid: Grid) -> str:
     return "\n".join([head, *body])
 
 
+def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
+    """The rows below :data:`PAIRED_HEADER`, most gained first."""
+    return [
+        (
+            line.method,
+            _percent(line.gain.mean, sign=True) + (" (smaller than the noise between seeds)" * line.within_seed_noise),
+            f"{_percent(line.gain.low, sign=True)} to {_percent(line.gain.high, sign=True)}",
+            f"{line.won} : {line.lost}",
+            _correlation(line.effect),
+            f"{line.p:.2g}" if math.isfinite(line.p) else "–",
+            " / ".join(_percent(n) for n in (line.between_seeds, line.between_patches, line.between_domains)),
+        )
+        for line in sorted(paired, key=lambda line: -line.gain.mean)
+    ]
+
+
+def paired_table(paired: Sequence[Paired]) -> str:
+    """The methods against the control as a Markdown table, and why no test is quoted."""
+    head = f"| {' | '.join(PAIRED_HEADER)} |\n|---|{'--:|' * (len(PAIRED_HEADER) - 1)}"
+    silent = "; ".join(sorted({line.silent for line in paired if line.silent}))
+    table = "\n".join([head, *(f"| {' | '.join(row)} |" for row in paired_rows(paired))])
+    return table + (f"\n\nNo test is quoted where it cannot speak: {silent}." if silent else "")
+
+
 def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
     """The rows below :data:`RULE_HEADER`, least regret first, and last what is no legitimate rule."""
     ordered = sorted(rules, key=lambda line: (not line.legitimate, line.regret.mean))
@@ -123,6 +162,7 @@ def markdown_page(
     cells: Sequence[Cell],
     grid: Grid,
     shared: str,
+    paired: Sequence[Paired] = (),
     rules: Sequence[RuleLine] = (),
     remarks: Sequence[str] = (),
 ) -> str:
@@ -130,6 +170,7 @@ def markdown_page(
 
     Args:
         shared: what all runs of the comparison have in common, in one line.
+        paired: of `benchmark.paired.compare_with_control`.
         rules: of `benchmark.rules.compare_rules`.
         remarks: what a reader must know of single methods.
     """
@@ -139,6 +180,7 @@ def markdown_page(
         EXPLANATION,
         "Target mIoU of every fold, mean over seeds:",
         fold_table(cells, grid),
+        *((f"Each method against {grid.control}:", paired_table(paired), ABOUT_PAIRED) if paired else ()),
         *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
         *(f"**{remark}.**" for remark in remarks),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
@@ -253,3 +295,25 @@ def _mean(values: np.ndarray) -> float:
 
 def _sortable(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
+
+
+def draw_ranks(ranking: Ranking, path: Path) -> None:
+    """Critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not tell apart."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import pandas as pd
+    from matplotlib import pyplot as plt
+    from scikit_posthocs import critical_difference_diagram
+
+    names = list(ranking.ranks)
+    different = pd.DataFrame(ranking.nemenyi_p, index=names, columns=names)
+    figure, axes = plt.subplots(figsize=(9, 1.6 + 0.16 * len(names)), layout="constrained")
+    critical_difference_diagram(dict(ranking.ranks), different, ax=axes, label_props={"fontsize": 8})
+    axes.set_title(
+        f"Mean rank over {ranking.domains} held-out domains (1 is best); critical difference "
+        f"{ranking.critical_difference:.2f} (Nemenyi, 5 %), Friedman p = {ranking.friedman_p:.2g}",
+        fontsize=9,
+    )
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

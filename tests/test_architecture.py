@@ -17,7 +17,7 @@ FLOORS = (
     {"grid", "conformance"},
     {"training", "evidence", "report", "shift_report"},
     {"rules"},
-    {"comparison", "evaluation"},
+    {"comparison", "evaluation", "paired"},
     {"pools"},
     {"recipe"},
     {"figures", "data"},

@@ -26,6 +26,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "checkpoints": (int, "how often weights are kept and scored on source validation"),
     "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
 }
+FIGURES = ("comparison.png", "ranks.png")
 DEMO = {
     "protocol": "world-leave-times-out",
     "seeds": (0, 1),
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """``landshift report``: print and write the comparison."""
     from benchmark.grid.session import describe, publish, standing
-    from benchmark.report import cells_csv, draw, empty_cells, markdown_page, shared_line
+    from benchmark.report import cells_csv, draw, draw_ranks, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
     from benchmark.tracking import Tracker
     from protocols.files import load
@@ -110,13 +111,16 @@ def report(options: argparse.Namespace) -> int:
     tracker.close_stale(experiment)
     state = standing(tracker, experiment, options.comparison)
     facts, shared = state.facts, shared_line(state.facts, state.grid)
-    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.rules, state.remarks)
+    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.remarks)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.png").unlink(missing_ok=True)  # one of an older comparison must not stand beside new numbers
-    draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / "comparison.png")
-    figure = "![](comparison.png)\n\n" if (folder / "comparison.png").is_file() else ""
-    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{figure}{markdown}\n"
+    for name in FIGURES:  # of an older comparison; none must stand beside new numbers
+        (folder / name).unlink(missing_ok=True)
+    draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / FIGURES[0])
+    if state.ranking:
+        draw_ranks(state.ranking, folder / FIGURES[1])
+    figures = "\n\n".join(f"![]({name})" for name in FIGURES if (folder / name).is_file())
+    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{figures}\n\n{markdown}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown)

@@ -16,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmark.data.classes import slug
@@ -24,7 +25,7 @@ from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
-from benchmark.grid.records import write_records
+from benchmark.grid.records import CONFUSIONS, write_records
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.selection import RULES, Record, select
@@ -88,6 +89,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         LandshiftError and others: whatever went wrong; the MLflow run then is FAILED and says why.
     """
     torch.set_num_threads(1)  # sums in another order are other bits; processes, not threads, fill the cores
+    threadpool_limits(1)  # those of NumPy and SciPy
     recipe, data = bench.plan.recipe, bench.fold_data(job.fold)
     name = f"{job.label} · {job.fold} · seed {job.seed}"
     weights = _source_weights(tracker, experiment, job) if job.parent else None
@@ -276,7 +278,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
         for step, score in zip(outcome.steps, scores, strict=True)
         for zone, confusion in score.confusions.items()
     }
-    np.savez_compressed(folder / "confusions.npz", **matrices)
+    np.savez_compressed(folder / CONFUSIONS, **matrices)
     save_file(outcome.weights, folder / WEIGHTS)
     write_records(folder, outcome.records, outcome.samples)
     settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}

@@ -11,11 +11,15 @@ from numpy.typing import NDArray
 
 from benchmark.comparison import Cell, Grid
 from benchmark.evidence import AGREEMENT
+from benchmark.paired import patch_noise
 from benchmark.selection import Record
 from benchmark.validators import ensemble_agreement
 
 RECORDS = "checkpoints.json"
+CONFUSIONS = "confusions.npz"
 SAMPLE = "sample.npz"
+Key = tuple[str, str, int]
+"""Method, fold and seed of a cell."""
 
 
 def write_records(folder: Path, records: Sequence[Record], samples: Sequence[NDArray[np.floating]]) -> None:
@@ -29,7 +33,7 @@ def write_records(folder: Path, records: Sequence[Record], samples: Sequence[NDA
         np.savez_compressed(folder / SAMPLE, probabilities=np.stack(samples).astype(np.float16))
 
 
-def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[tuple[str, str, int], Path]) -> list[Cell]:
+def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> list[Cell]:
     """The cells with what the selection rules know of their checkpoints.
 
     Args:
@@ -44,6 +48,32 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[tuple[str, 
     for keys in places.values():
         runs |= dict(zip(keys, _pooled([runs[key] for key in keys], [folders[key] for key in keys]), strict=True))
     return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
+
+
+def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
+    """`benchmark.paired.patch_noise` of each method but the control, from the runs' confusion matrices."""
+    done = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.metrics is not None}
+    control = {
+        place: _matrices(done[key], folders[key]) for key in done if key[0] == grid.control for place in [key[1:]]
+    }
+    noises = {}
+    for method in grid.methods:
+        pairs = defaultdict(list)
+        for key in (key for key in done if key[0] == method != grid.control and key[1:] in control):
+            theirs, mine = control[key[1:]], _matrices(done[key], folders[key])
+            if mine and mine.keys() == theirs.keys():
+                pairs[key[1]].append((np.stack([mine[zone] for zone in theirs]), np.stack(list(theirs.values()))))
+        noises[method] = patch_noise(pairs)
+    return noises
+
+
+def _matrices(cell: Cell, folder: Path) -> dict[str, NDArray[np.int64]]:
+    """The confusion matrix of each zone of the test at the chosen checkpoint; none where the file is gone."""
+    path, prefix = folder / CONFUSIONS, f"{(cell.metrics or {}).get('selected/step', 0):.0f}/target_test/"
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as matrices:
+        return {name: matrices[name] for name in sorted(matrices.files) if name.startswith(prefix)}
 
 
 def _records(folder: Path) -> tuple[Record, ...]:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics
+import numpy as np
+
+from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics, table
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
-from benchmark.grid.records import with_records
+from benchmark.grid.records import patch_noises, with_records
+from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Tracker
 from methods.base import MethodError
@@ -31,6 +34,8 @@ class Standing:
         grid: its axes.
         cells: every place of the grid.
         lines: one a method.
+        paired: one a method but the control, against it.
+        ranking: of the methods on the folds; None where there are too few.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
@@ -40,6 +45,8 @@ class Standing:
     grid: Grid
     cells: list[Cell]
     lines: list[Line]
+    paired: list[Paired]
+    ranking: Ranking | None
     rules: list[RuleLine]
     others: Mapping[str, int]
     facts: dict[str, str]
@@ -142,8 +149,21 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
     ]
     folders = {(label, fold, int(seed)): record.artifacts for (label, fold, seed), record in best.items()}
     cells = with_records(cells, grid, folders)
+    target = {label: table(cells, grid, label, "target/miou") for label in grid.methods}
+    control = target.get(grid.control, np.nan)
+    others_of = [label for label in grid.methods if label != grid.control]
     return Standing(
-        grid, cells, compare(cells, grid), compare_rules(cells, grid), others, content["facts"], _remarks(best)
+        grid=grid,
+        cells=cells,
+        lines=compare(cells, grid),
+        paired=compare_with_control(
+            {label: target[label] - control for label in others_of}, patch_noises(cells, grid, folders)
+        ),
+        ranking=rank({label: target[label].mean(1) for label in grid.methods if label not in grid.bounds}),
+        rules=compare_rules(cells, grid),
+        others=others,
+        facts=content["facts"],
+        remarks=_remarks(best),
     )
 
 

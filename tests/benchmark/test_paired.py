@@ -103,6 +103,7 @@ def test_ranks_are_those_of_demsar():
     ranking = rank(values | {"half": np.where(np.arange(8) > 3, np.nan, 1.0)})
     assert ranking.ranks == {"best": 1, "middle": 2, "worst": 3} and ranking.domains == 8
     assert ranking.critical_difference == pytest.approx(2.343 * 0.5, abs=2e-3)
+    assert ranking.nemenyi_p[0, 2] < LEVEL < ranking.nemenyi_p[0, 1], "ranks 2 apart differ, those 1 apart do not"
     assert ranking.friedman_p == pytest.approx(math.exp(-8), rel=1e-6), "chi-square 16 with 2 degrees of freedom"
 
 
@@ -122,8 +123,8 @@ def _tables(gain):
 
 
 def test_under_no_difference_false_alarms_stay_at_the_nominal_rate(monkeypatch):
-    """At least one of three methods is called different in at most 5 % of tables, and not in far fewer (here the methods
-    are independent, where Holm gives little away)."""
+    """At least one of three methods is called different in at most 5 % of tables, and not in far fewer: the methods are
+    independent here, where Holm gives little away."""
     monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does, in every call
     found = [holm([signed_rank_p(gains) for gains in table], METHODS) for table in _tables(0.0)]
     alarms = sum(min(p) <= LEVEL for p in found) / TABLES

@@ -156,6 +156,15 @@ def test_a_cell_shows_the_newest_code_of_its_method_only(session, ended):
     assert _best_record([newest, replace(newest, status="FAILED")])[key] == newest
 
 
+def test_methods_are_held_against_the_control_with_each_kind_of_noise(session, ended):
+    state = standing(session.tracker, session.experiment)
+    lines = {line.method: line for line in state.paired}
+    assert set(lines) == {"oracle", "tests_failing:Failing"} and state.ranking is None
+    metrics = {line.method: line for line in state.lines}
+    assert lines["oracle"].gain == metrics["oracle"].gain and lines["oracle"].between_patches > 0
+    assert lines["oracle"].silent.startswith("1 held-out domain cannot reach 5 %")
+
+
 def test_results_of_other_code_of_a_method_are_marked(session, ended):
     state = standing(session.tracker, session.experiment)
     assert state.remarks == []
