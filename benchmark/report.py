@@ -52,10 +52,10 @@ PAIRED_HEADER = (
     "noise: seeds / patches / domains",
 )
 ABOUT_PAIRED = """\
-On the same folds and seeds. *Effect*: matched-pairs rank-biserial correlation over held-out domains, -1 (all lost) to
-1; *p*: Wilcoxon's signed-rank test over them, corrected by Holm for the number of methods. *Noise*: standard deviation
-of the mean gain between seeds; when the zones of each test are drawn again; and of the gain between held-out domains,
-which alone speaks of domains that nobody has seen."""
+On the same folds and seeds; ≈: smaller than the noise between seeds. *Effect*: matched-pairs rank-biserial correlation
+over held-out domains, -1 (all lost) to 1; *p*: Wilcoxon's signed-rank test over them, corrected by Holm for the number
+of methods. *Noise*: standard deviation of the mean gain between seeds; when the zones of each test are drawn again; and
+of the gain between held-out domains, which alone speaks of domains that nobody has seen."""
 RULE_HEADER = ("rule", "looks at", "target mIoU", "regret", "rank correlation", "regret among all")
 ABOUT_RULES = """\
 Each rule on the same runs, those of all methods but bounds and those of the test stream. *Target*: mean over the
@@ -107,7 +107,7 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
     return [
         (
             line.method,
-            _percent(line.gain.mean, sign=True) + (" (smaller than the noise between seeds)" * line.within_seed_noise),
+            _percent(line.gain.mean, sign=True) + " ≈" * line.within_seed_noise,
             f"{_percent(line.gain.low, sign=True)} to {_percent(line.gain.high, sign=True)}",
             f"{line.won} : {line.lost}",
             _correlation(line.effect),

@@ -73,7 +73,8 @@ def _matrices(cell: Cell, folder: Path) -> dict[str, NDArray[np.int64]]:
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as matrices:
-        return {name: matrices[name] for name in sorted(matrices.files) if name.startswith(prefix)}
+        names = sorted(name for name in matrices.files if name.startswith(prefix))
+        return {name.removeprefix(prefix): matrices[name] for name in names}
 
 
 def _records(folder: Path) -> tuple[Record, ...]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.comparison import Cell, Grid
-from benchmark.grid.records import with_records, write_records
+from benchmark.grid.records import patch_noises, with_records, write_records
 from benchmark.selection import Record
 
 GRID = Grid(("a", "b", "oracle"), ("north",), (0,), {}, frozenset({"oracle"}), "a")
@@ -49,3 +49,18 @@ def test_a_run_without_a_sample_keeps_its_scores(store, tmp_path):
     first, second, _ = with_records(_cells(), GRID, {("a", "north", 0): folder, ("b", "north", 0): tmp_path / "none"})
     assert list(first.records) == list(first.pooled) == [Record(1, 0.5, 0.4)]
     assert not second.records and not second.pooled
+
+
+def test_patch_noise_is_found_where_method_and_control_chose_other_checkpoints(tmp_path):
+    random, cells, folders = np.random.default_rng(0), [], {}
+    for method, step in (("a", 100), ("b", 200)):
+        folder = tmp_path / method
+        folder.mkdir()
+        matrices = {f"{step}/target_test/north|{zone}": random.integers(1, 50, (3, 2)) for zone in range(6)}
+        np.savez(folder / "confusions.npz", **matrices, **{"100/source_val/x|0": np.ones((3, 2), dtype=np.int64)})
+        cells.append(Cell(method, "north", 0, "done", metrics={"selected/step": float(step)}))
+        folders[method, "north", 0] = folder
+    noises = patch_noises(cells, GRID, folders)
+    assert noises["b"] > 0 and np.isnan(noises["a"]) and np.isnan(noises["oracle"])
+    (tmp_path / "b" / "confusions.npz").unlink()
+    assert np.isnan(patch_noises(cells, GRID, folders)["b"])
