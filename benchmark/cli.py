@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_protocol(report)
     report.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
     report.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
+    _add_mixed(report)
     _add_results(report)
 
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
@@ -190,6 +191,10 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
 
+def _add_mixed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mixed", action="store_true", help="one table of runs of several versions of landshift")
+
+
 def _add_stores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
 
@@ -206,6 +211,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
     _add_stores(parser)
+    _add_mixed(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
     for name, (kind, text) in runs.RECIPE_OPTIONS.items():

@@ -164,7 +164,7 @@ def markdown_page(
     shared: str,
     paired: Sequence[Paired] = (),
     rules: Sequence[RuleLine] = (),
-    remarks: Sequence[str] = (),
+    alarms: Sequence[str] = (),
 ) -> str:
     """All the tables with what they mean.
 
@@ -172,17 +172,17 @@ def markdown_page(
         shared: what all runs of the comparison have in common, in one line.
         paired: of `benchmark.paired.compare_with_control`.
         rules: of `benchmark.rules.compare_rules`.
-        remarks: what a reader must know of single methods.
+        alarms: what a reader must know before the tables are believed.
     """
     empty = empty_cells(cells)
     parts = [
+        *(["**Alarms**\n\n" + "\n".join(f"- {alarm}" for alarm in alarms)] if alarms else []),
         markdown_table(lines),
         EXPLANATION,
         "Target mIoU of every fold, mean over seeds:",
         fold_table(cells, grid),
         *((f"Each method against {grid.control}:", paired_table(paired), ABOUT_PAIRED) if paired else ()),
         *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
-        *(f"**{remark}.**" for remark in remarks),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
         f"*{shared}*",
     ]

@@ -16,7 +16,7 @@ FLOORS = (
     {"terminal", "bench", "method_costs", "method_pages"},
     {"grid", "conformance"},
     {"training", "evidence", "report", "shift_report"},
-    {"rules"},
+    {"rules", "alarms"},
     {"comparison", "evaluation", "paired"},
     {"pools"},
     {"recipe"},

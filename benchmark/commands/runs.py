@@ -109,9 +109,9 @@ def report(options: argparse.Namespace) -> int:
     tracker = Tracker(options.results)
     experiment = tracker.experiment(protocol.label)
     tracker.close_stale(experiment)
-    state = standing(tracker, experiment, options.comparison)
+    state = standing(tracker, experiment, options.comparison, mixed=options.mixed)
     facts, shared = state.facts, shared_line(state.facts, state.grid)
-    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.remarks)
+    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
     for name in FIGURES:  # of an older comparison; none must stand beside new numbers
@@ -125,8 +125,8 @@ def report(options: argparse.Namespace) -> int:
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown)
     print_comparison(state.lines, empty_cells(state.cells), shared)
-    for remark in state.remarks:
-        print(f"note: {remark[0].lower()}{remark[1:]}")
+    for alarm in state.alarms:
+        print(f"alarm: {alarm}")
     for key, count in state.others.items():
         print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
     print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.alarms import majority_miou
 from benchmark.comparison import Cell, Grid
 from benchmark.evidence import AGREEMENT
 from benchmark.paired import patch_noise
@@ -65,6 +66,17 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
                 pairs[key[1]].append((np.stack([mine[zone] for zone in theirs]), np.stack(list(theirs.values()))))
         noises[method] = patch_noise(pairs)
     return noises
+
+
+def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
+    """`benchmark.alarms.majority_miou` of each fold, by what the control's runs know of its test."""
+    found: dict[str, float] = {}
+    for cell in cells:
+        if cell.method == grid.control and cell.metrics is not None and cell.fold not in found:
+            matrices = _matrices(cell, folders[cell.method, cell.fold, cell.seed])
+            if matrices:
+                found[cell.fold] = majority_miou(np.sum(list(matrices.values()), axis=0))
+    return found
 
 
 def _matrices(cell: Cell, folder: Path) -> dict[str, NDArray[np.int64]]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics, table
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
-from benchmark.grid.records import patch_noises, with_records
+from benchmark.grid.records import majorities, patch_noises, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Tracker
@@ -39,7 +40,7 @@ class Standing:
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
-        remarks: on methods whose runs are of several versions of their code, or of one that is not at hand.
+        alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
     grid: Grid
@@ -50,7 +51,7 @@ class Standing:
     rules: list[RuleLine]
     others: Mapping[str, int]
     facts: dict[str, str]
-    remarks: list[str]
+    alarms: list[str]
 
 
 class Session:
@@ -114,11 +115,14 @@ def open_experiment(tracker: Tracker, bench: Bench) -> str:
     return tracker.experiment(protocol.label, describe(protocol), facts)
 
 
-def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standing:
+def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: bool = False) -> Standing:
     """The state of the newest comparison of an experiment, or of the one named.
 
+    Args:
+        mixed: take runs of several versions of landshift into one table.
+
     Raises:
-        TrackingError: there is no run yet.
+        TrackingError: there is no run yet, or the runs are of several versions.
     """
     records = tracker.cells(experiment)
     started = [r.facts["comparison"] for r in records if r.status == "FINISHED"]
@@ -163,7 +167,7 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "") -> Standin
         rules=compare_rules(cells, grid),
         others=others,
         facts=content["facts"],
-        remarks=_remarks(best),
+        alarms=[*_versions(best, mixed), *_remarks(best), *alarms(cells, grid, majorities(cells, grid, folders))],
     )
 
 
@@ -202,6 +206,18 @@ def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], Run
     return best
 
 
+def _versions(best: Mapping[Any, RunRecord], mixed: bool) -> list[str]:
+    """Budgets and folds are the same by construction; versions of landshift's own code may not be."""
+    versions = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
+    if len(versions) < 2:
+        return []
+    counts = ", ".join(f"{count} of {name}" for name, count in versions.items())
+    told = f"runs of several versions of landshift: {counts}"
+    if not mixed:
+        raise TrackingError(f"{told}; a difference may be one of versions. --mixed takes them into one table")
+    return [told]
+
+
 def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
     """Which methods' results were run by other code than is at hand; the engine runs such jobs anew when asked."""
     digests: dict[str, set[str]] = {}
@@ -211,7 +227,7 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
     mixed = [label for label, found in digests.items() if len(found) > 1]
     other = [label for label, found in digests.items() if label not in mixed and found != {_digest_at_hand(label)}]
     return [
-        f"{'All runs' if len(labels) == len(digests) else 'The runs of ' + ', '.join(labels)} are of {versions}"
+        f"{'all runs' if len(labels) == len(digests) else 'the runs of ' + ', '.join(labels)} are of {versions}"
         for labels, versions in (
             (mixed, "several versions of a method's code"),
             (other, "another version of the methods' code than the one that made this report"),

@@ -136,6 +136,6 @@ def test_rules_stand_side_by_side_with_the_oracle_s_last():
     assert "| nuclear-norm | labels |" in rule_table([line("nuclear-norm", 0.1)])
 
 
-def test_remarks_stand_below_the_tables(cells):
-    page = markdown_page(compare(cells, GRID), cells, GRID, "shared", remarks=["The runs of idea are old"])
-    assert "**The runs of idea are old.**" in page
+def test_alarms_stand_above_the_tables(cells):
+    page = markdown_page(compare(cells, GRID), cells, GRID, "shared", alarms=["the runs of idea are old"])
+    assert page.startswith("**Alarms**\n\n- the runs of idea are old\n\n| method |")

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from benchmark.comparison import summary_metrics
+from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
 from benchmark.grid.session import Session, _best_record, _remarks, publish, standing
 from benchmark.selection import RULES
@@ -165,15 +166,27 @@ def test_methods_are_held_against_the_control_with_each_kind_of_noise(session, e
     assert lines["oracle"].silent.startswith("1 held-out domain cannot reach 5 %")
 
 
+def test_runs_of_several_versions_share_a_table_only_when_asked_for(session, ended, monkeypatch):
+    cells = session.tracker.cells(session.experiment)
+    first = next(record for record in cells if record.status == "FINISHED")
+    other = replace(first, facts=first.facts | {"code_version": "0.9"})
+    mixed = [other if record is first else record for record in cells]
+    monkeypatch.setattr(session.tracker, "cells", lambda experiment: mixed)
+    with pytest.raises(TrackingError, match=r"1 of 0\.9.*--mixed"):
+        standing(session.tracker, session.experiment)
+    state = standing(session.tracker, session.experiment, mixed=True)
+    assert state.alarms[0].startswith("runs of several versions of landshift") and "1 of 0.9" in state.alarms[0]
+
+
 def test_results_of_other_code_of_a_method_are_marked(session, ended):
     state = standing(session.tracker, session.experiment)
-    assert state.remarks == []
+    assert not any("another version" in alarm or "several versions" in alarm for alarm in state.alarms)
     one = next(record for record in session.tracker.cells(session.experiment) if record.status == "FINISHED")
     other = replace(one, facts=one.facts | {"method_digest": "of another day"})
     gone = replace(one, facts=one.facts | {"method": "no_such:Method"})
-    assert _remarks({0: one, 1: other}) == ["All runs are of several versions of a method's code"]
+    assert _remarks({0: one, 1: other}) == ["all runs are of several versions of a method's code"]
     (remark,) = _remarks({0: one, 1: gone})
-    assert remark.startswith("The runs of no_such:Method are of another version")
+    assert remark.startswith("the runs of no_such:Method are of another version")
 
 
 def test_the_standing_names_every_cell(session, ended):

@@ -1,0 +1,71 @@
+"""What is most likely a mistake, found in the numbers of a comparison. Pure functions; one line an alarm."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from benchmark.comparison import Cell, Grid, table
+from benchmark.statistics import Table
+
+METRICS = ("target/miou", "target/loss")  # two settings that give the same of both on every cell are one
+NEARLY = 5e-5  # of mean IoU: the same to four digits
+
+
+def alarms(cells: Sequence[Cell], grid: Grid, majority: Mapping[str, float]) -> list[str]:
+    """All alarms of a comparison but those of versions, the gravest first.
+
+    Args:
+        majority: mean IoU on each fold of predicting its most frequent class everywhere; a fold may be missing.
+    """
+    values = {method: [table(cells, grid, method, metric) for metric in METRICS] for method in grid.methods}
+    miou = {method: found[0] for method, found in values.items()}
+    return [*_below_majority(miou, grid, majority), *_alike(values), *_below_control(miou, grid)]
+
+
+def majority_miou(confusion: np.ndarray) -> float:
+    """Mean IoU, over the classes that occur, of predicting the most frequent class everywhere.
+
+    Args:
+        confusion: (C + 1, C), whose rows are true classes and the last row pixels that are ignored.
+    """
+    pixels = confusion[:-1].sum(1)
+    return float(pixels.max() / pixels.sum() / np.count_nonzero(pixels)) if pixels.sum() else float("nan")
+
+
+def _alike(values: Mapping[str, Sequence[Table]]) -> list[str]:
+    found = []
+    for (one, mine), (other, theirs) in combinations(values.items(), 2):
+        both = np.isfinite(mine[0]) & np.isfinite(theirs[0])
+        if not both.any():
+            continue
+        where = f"all {both.sum()} cells" if both.sum() > 1 else "the one cell of both"
+        if all(np.array_equal(a[both], b[both], equal_nan=True) for a, b in zip(mine, theirs, strict=True)):
+            # One method under two labels differs in its hyperparameters alone.
+            same_method = one.partition("[")[0] == other.partition("[")[0]
+            what = "what differs in their hyperparameters changes nothing" if same_method else "they should differ"
+            found.append(f"{one} and {other} are the same to the last bit on {where}: {what}")
+        elif np.abs(mine[0][both] - theirs[0][both]).max() < NEARLY:
+            found.append(f"{one} and {other} agree to four digits on {where}: one may do nothing")
+    return found
+
+
+def _below_majority(miou: Mapping[str, Table], grid: Grid, majority: Mapping[str, float]) -> list[str]:
+    found = []
+    for method, values in miou.items():
+        means = {fold: np.nanmean(row) for fold, row in zip(grid.folds, values, strict=True) if np.isfinite(row).any()}
+        if below := [fold for fold in means if means[fold] < majority.get(fold, -np.inf)]:
+            found.append(f"{method} is below predicting the most frequent class everywhere on {', '.join(below)}")
+    return found
+
+
+def _below_control(miou: Mapping[str, Table], grid: Grid) -> list[str]:
+    """One line for all: a method may lose, but whoever reads the table must have seen it."""
+    if grid.control not in miou:
+        return []
+    below = []
+    for method, values in miou.items():
+        gains = values - miou[grid.control]
+        if np.isfinite(gains).any() and np.nanmean(gains) < 0:
+            below.append(method)
+    return [f"below {grid.control} on average: {', '.join(below)}"] if below else []
