@@ -210,6 +210,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
+    parser.add_argument(
+        "--leave-one-source-domain-out",
+        action="store_true",
+        help="also train every method with each source domain held out, for the selection rule of that name",
+    )
     _add_stores(parser)
     _add_mixed(parser)
     _add_results(parser)

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     from benchmark.grid.jobs import control_label, parse_label
     from benchmark.grid.pool import warm_up
     from benchmark.grid.session import Session
-    from benchmark.terminal import FileBar, RunBar
+    from benchmark.terminal import FileBar
     from methods.registry import available, broken
 
     plan = _plan(options)
@@ -86,15 +86,28 @@ def run(options: argparse.Namespace) -> int:
     )
     if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
         print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
-    failed = 0
-    if left:
-        session.bench.check_settings()
-        with RunBar(len(left)) as bar:
-            session.run(left, workers, bar.advance, bar.end)
-        failed = bar.failed
+    failed = _work(session, left, workers)
+    if options.leave_one_source_domain_out:
+        inner = Session(plan, bench=session.bench, nested=True)
+        jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
+        left = inner.left(jobs)
+        print(f"with one source domain held out: {len(jobs)} runs, {len(left)} to do")
+        failed += _work(inner, left, workers)
     options.output, options.comparison = None, session.bench.comparison
     report(options)
     return 1 if failed else 0
+
+
+def _work(session: Any, jobs: Any, workers: int) -> int:
+    """Run jobs under a bar; the number of those that failed."""
+    from benchmark.terminal import RunBar
+
+    if not jobs:
+        return 0
+    session.bench.check_settings()
+    with RunBar(len(jobs)) as bar:
+        session.run(jobs, workers, bar.advance, bar.end)
+    return bar.failed
 
 
 def report(options: argparse.Namespace) -> int:

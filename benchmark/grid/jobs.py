@@ -31,6 +31,7 @@ from methods.base import Method, MethodError, Needs, Task, make_hyperparameters
 from protocols.base import Fold, Protocol, fingerprint
 from protocols.cutting import cut
 from protocols.files import load
+from protocols.nested import nested_folds
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,21 @@ class Bench:
         return fingerprint(list(self.folds.values()), partial=self.protocol.partial)
 
     @cached_property
+    def nested(self) -> dict[str, dict[str, Fold]]:
+        """Of each fold, the folds inside it that hold out one of its source domains (`protocols.nested`)."""
+        patches = self.catalog.patches
+        return {
+            name: {inner.name: inner for inner in nested_folds(self.protocol, fold, patches)}
+            for name, fold in self.folds.items()
+        }
+
+    def fold(self, name: str) -> Fold:
+        """A fold, or one inside a fold."""
+        if name in self.folds:
+            return self.folds[name]
+        return next(inner[name] for inner in self.nested.values() if name in inner)
+
+    @cached_property
     def task(self) -> Task:
         return Task(tuple(self.catalog.classes.names), self.catalog.bands)
 
@@ -134,7 +150,7 @@ class Bench:
         patches = self.catalog.patches.assign(domain=self.catalog.domain).set_index("id")
         cameras = cameras_of(patches)
         parts = {}
-        fold = self.folds[name]
+        fold = self.fold(name)
         for part, members in ({**fold.parts, FEW: fold.few} if fold.few else fold.parts).items():
             ids = list(members)
             rows = patches.loc[ids]
@@ -144,7 +160,9 @@ class Bench:
             parts[part] = Part(self.store.rows(ids), rows["domain"].to_numpy(dtype=str), zones, metadata)
         return FoldData(self.store, parts, self.task)
 
-    def jobs(self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = ()) -> list[Job]:
+    def jobs(
+        self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = (), *, nested: bool = False
+    ) -> list[Job]:
         """Every combination, seed after seed, so that a comparison cut short is complete for the first seeds.
 
         Where a method starts from the source-only run, that one is among the jobs, before it.
@@ -153,6 +171,7 @@ class Bench:
             labels: methods, with hyperparameters in brackets if they are not the defaults.
             seeds: non-negative integers.
             folds: names; all if empty.
+            nested: instead of each fold those inside it, for the methods that can be chosen by them.
 
         Raises:
             SettingsError, MethodError: an unknown fold, method or hyperparameter.
@@ -167,7 +186,11 @@ class Bench:
         wanted = dict.fromkeys(canonical_label(label) for label in labels)
         if any(parse_label(label)[0].needs.starts_from_source for label in wanted):
             wanted = dict.fromkeys([control_label(), *wanted])
-        return [self._job(label, fold, seed) for seed in seeds for fold in (folds or self.folds) for label in wanted]
+        names: Sequence[str] = list(folds or self.folds)
+        if nested:
+            wanted = dict.fromkeys(label for label in wanted if not parse_label(label)[0].needs.is_bound)
+            names = [inner for name in names for inner in self.nested[name]]
+        return [self._job(label, fold, seed) for seed in seeds for fold in names for label in wanted]
 
     @cached_property
     def comparison(self) -> str:
@@ -212,7 +235,7 @@ class Bench:
             }
             | ({"parent": parent} if parent else {})
         )
-        skip = self._reason_to_skip(method, self.folds[fold])
+        skip = self._reason_to_skip(method, self.fold(fold))
         return Job(label, fold, seed, _digest(content)[:16], skip, parent)
 
     def _reason_to_skip(self, method: type[Method], fold: Fold) -> str:
@@ -251,7 +274,7 @@ class Bench:
     def facts(self, job: Job) -> dict[str, str | int | float]:
         """What a run is labelled with, for the charts and the search of the MLflow UI."""
         method, hyperparameters = parse_label(job.label)
-        held_out = {"place": "none", "time": "none"} | dict(self.folds[job.fold].held_out)
+        held_out = {"place": "none", "time": "none"} | dict(self.fold(job.fold).held_out)
         return {
             "method": job.label,
             "needs": method.needs.value,
@@ -262,7 +285,14 @@ class Bench:
             "identity": job.identity,
             "rule": selection_rule(method),
             **self.shared_facts(),
+            **self._inside(job.fold),
         } | {f"hp/{name}": value for name, value in asdict(hyperparameters).items()}
+
+    def _inside(self, name: str) -> dict[str, str | int]:
+        """Of a fold inside a fold: which, and how many there are."""
+        if name in self.folds:
+            return {}
+        return next({"inside": fold, "inside_of": len(all_)} for fold, all_ in self.nested.items() if name in all_)
 
 
 def parse_label(label: str) -> tuple[type[Method], Any]:

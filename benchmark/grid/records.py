@@ -19,6 +19,7 @@ from benchmark.validators import ensemble_agreement
 RECORDS = "checkpoints.json"
 CONFUSIONS = "confusions.npz"
 SAMPLE = "sample.npz"
+LEFT_OUT = "leave-one-source-domain-out"  # the rule that needs trainings of its own
 Key = tuple[str, str, int]
 """Method, fold and seed of a cell."""
 
@@ -49,6 +50,32 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
     for keys in places.values():
         runs |= dict(zip(keys, _pooled([runs[key] for key in keys], [folders[key] for key in keys]), strict=True))
     return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
+
+
+def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Path]]) -> list[Cell]:
+    """The cells with a score for what the same training gives where a source domain is held out.
+
+    Args:
+        runs: facts and artifacts of the finished runs inside the folds.
+    """
+    found: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    count: dict[tuple[str, ...], int] = {}
+    for facts, folder in runs:
+        key = facts["method"], facts["inside"], facts["seed"]
+        count[key] = int(facts["inside_of"])
+        for record in _records(folder):
+            found[key][record.step].append(record.target_miou)
+
+    def scored(cell: Cell, records: Sequence[Record]) -> list[Record]:
+        key = cell.method, cell.fold, str(cell.seed)
+        return [
+            replace(record, scores={**record.scores, LEFT_OUT: float(np.mean(values))})
+            if len(values := found[key][record.step]) == count.get(key)
+            else record
+            for record in records
+        ]
+
+    return [replace(cell, records=scored(cell, cell.records), pooled=scored(cell, cell.pooled)) for cell in cells]
 
 
 def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics, tab
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
-from benchmark.grid.records import majorities, patch_noises, with_records
+from benchmark.grid.records import majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Tracker
@@ -22,6 +22,8 @@ from methods.registry import code_digest
 from protocols.base import Protocol
 
 SHIFT = "shift"  # the summary run of `landshift shift`, which is of the folds and not of a comparison
+INNER = " (source domains held out)"  # the name of the experiment with runs inside the folds of another
+NESTED = "landshift.nested"  # experiment tag, with the id of that one
 GRID = "landshift.grid."  # experiment tag, with the comparison's key behind it
 NOTE_LENGTH = 15_000  # of the 20,000 characters that MLflow keeps; the report's own files hold everything
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
@@ -60,13 +62,25 @@ class Session:
     Args:
         plan: what to run.
         progress: see :class:`benchmark.grid.jobs.Bench`.
+        bench: the plan, where it is open already.
+        nested: keep the runs of folds inside the folds, in an experiment of their own.
     """
 
-    def __init__(self, plan: Plan, progress: Callable[[int, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        progress: Callable[[int, int], None] | None = None,
+        bench: Bench | None = None,
+        *,
+        nested: bool = False,
+    ) -> None:
         self.plan = plan
-        self.bench = Bench(plan, progress)
+        self.bench = bench or Bench(plan, progress)
         self.tracker = Tracker(plan.results)
         self.experiment = open_experiment(self.tracker, self.bench)
+        if nested:
+            outer, self.experiment = self.experiment, self.tracker.experiment(self.bench.protocol.label + INNER)
+            self.tracker.tag(outer, NESTED, self.experiment)
         self.tracker.close_stale(self.experiment)
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
@@ -153,6 +167,9 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     ]
     folders = {(label, fold, int(seed)): record.artifacts for (label, fold, seed), record in best.items()}
     cells = with_records(cells, grid, folders)
+    if inner := tracker.tags(experiment).get(NESTED):
+        runs = [record for record in tracker.cells(inner) if record.facts.get("comparison") == comparison]
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs if run.status == "FINISHED"])
     target = {label: table(cells, grid, label, "target/miou") for label in grid.methods}
     control = target.get(grid.control, np.nan)
     others_of = [label for label in grid.methods if label != grid.control]

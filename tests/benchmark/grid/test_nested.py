@@ -1,0 +1,76 @@
+"""Trainings inside the folds, and the rule that reads them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmark.data.synthetic import World, generate
+from benchmark.grid.jobs import Bench
+from benchmark.grid.session import Session, standing
+from methods.base import MethodError
+
+LABELS = ["source-only", "entropy-minimization", "oracle"]
+RULE = "leave-one-source-domain-out"
+
+
+@pytest.fixture(scope="module")
+def three_times(plan, tmp_path_factory):
+    """A plan on a world of three times, so that the source of a fold has two."""
+    root = tmp_path_factory.mktemp("three-times")
+    generate(World(places=1, times=3, zones=12, zone_side=1, patch_size=32), root / "world")
+    return replace(plan, data=root / "world", results=root / "results")
+
+
+@pytest.fixture(scope="module")
+def bench(three_times):
+    return Bench(three_times)
+
+
+def test_there_is_a_job_for_each_source_domain_but_none_for_a_bound(bench):
+    jobs = bench.jobs(LABELS, [0], ["2020"], nested=True)
+    places = [(job.label, job.fold) for job in jobs]
+    inner = ("2020 without 2019", "2020 without 2021")
+    assert places == [(label, fold) for fold in inner for label in LABELS[:2]]
+    assert len({job.identity for job in [*jobs, *bench.jobs(LABELS, [0])]}) == 4 + 9
+    assert bench.facts(jobs[0])["inside"] == "2020" and bench.facts(jobs[0])["inside_of"] == 2
+    assert "inside" not in bench.facts(bench.jobs(LABELS, [0])[0])
+
+
+def test_the_target_of_the_fold_is_seen_by_none_of_them(bench):
+    hidden = {
+        bench.store.rows([patch])[0]
+        for part in ("target_adapt", "target_test")
+        for patch in bench.folds["2020"].parts[part]
+    }
+    for name in bench.nested["2020"]:
+        data = bench.fold_data(name)
+        assert (
+            not hidden & {row for part in data.parts.values() for row in part.rows.tolist()} and "few" not in data.parts
+        )
+
+
+def test_the_rule_takes_the_mean_over_the_source_domains(three_times, bench):
+    outer, inner = Session(three_times, bench=bench), Session(three_times, bench=bench, nested=True)
+    jobs, within = bench.jobs(LABELS[:2], [0], ["2020"]), bench.jobs(LABELS[:2], [0], ["2020"], nested=True)
+    outer.remember(jobs)
+    ends = []
+    for session, some in ((outer, jobs), (inner, within)):
+        session.run(some, 1, lambda job, share: None, ends.append)
+    assert not any(end.error for end in ends)
+    state = standing(outer.tracker, outer.experiment)
+    assert len(state.cells) == 2, "what is inside a fold is no cell"
+    runs = inner.tracker.cells(inner.experiment)
+    for cell in state.cells:
+        mine = [run.artifacts / "checkpoints.json" for run in runs if run.facts["method"] == cell.method]
+        left_out = [[record["target_miou"] for record in json.loads(path.read_text())] for path in mine]
+        assert len(left_out) == 2
+        assert [record.scores[RULE] for record in cell.records] == pytest.approx(np.mean(left_out, axis=0))
+    assert RULE in {line.rule for line in state.rules}
+
+
+def test_a_source_of_one_domain_has_no_folds_inside(session):
+    assert session.bench.jobs(["source-only"], [0], nested=True) == []
+    with pytest.raises(MethodError):
+        session.bench.jobs(["sourceonly"], [0], nested=True)
