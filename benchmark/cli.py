@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmark.commands import check, data, methods, new, presets, protocols, runs, shift, world
+from benchmark.commands import check, data, methods, new, presets, protocols, report, runs, shift, world
 from benchmark.errors import LandshiftError
 
 EPILOG = """\
@@ -21,7 +21,7 @@ examples:
   landshift run world-leave-places-out --method source-only --method entropy-minimization --seeds 0,1,2 --workers 2
   landshift run dubai-leave-one-place-out --data path/to/dubai --steps 300
   landshift run my-protocol.toml --data my-data.toml       your own images
-  landshift report world-leave-places-out                  the comparison as text, Markdown, CSV and a figure
+  landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
   landshift ui                                             the comparison in the MLflow UI
 """
 
@@ -96,12 +96,14 @@ def _parser() -> argparse.ArgumentParser:
     demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
     _add_running(demo)
 
-    report = _add(commands, "report", runs.report, "write the comparison: text, Markdown, CSV and a figure")
-    _add_protocol(report)
-    report.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
-    report.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
-    _add_mixed(report)
-    _add_results(report)
+    comparison = _add(
+        commands, "report", report.report, "write the comparison: an HTML page, Markdown, CSV and figures"
+    )
+    _add_protocol(comparison)
+    comparison.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
+    comparison.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
+    _add_mixed(comparison)
+    _add_results(comparison)
 
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
     method.add_argument("name", nargs="?", help="show one method")

@@ -55,6 +55,15 @@ def prediction_panel(
     return canvas
 
 
+def panel_tiles(panel: Image.Image) -> list[tuple[Image.Image, Image.Image, Image.Image]]:
+    """Image, truth and prediction of each patch of a `prediction_panel`."""
+    step = SIDE + GAP
+    rows = (panel.height - 20 - GAP) // step  # a legend is lower than a row
+    corners = [[(GAP + column * step, 20 + row * step) for column in range(3)] for row in range(rows)]
+    cropped = [[panel.crop((x, y, x + SIDE, y + SIDE)) for x, y in row] for row in corners]
+    return [(image, truth, predicted) for image, truth, predicted in cropped]
+
+
 def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
     """The classes' names beside their colours, in three columns."""
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)

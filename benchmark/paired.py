@@ -54,6 +54,19 @@ class Paired:
         return abs(self.gain.mean) < self.between_seeds
 
 
+def paired_metrics(line: Paired) -> dict[str, float]:
+    """A line as metrics of its summary run in MLflow."""
+    return {
+        "summary/gain_low": line.gain.low,
+        "summary/gain_high": line.gain.high,
+        "summary/gain_effect": line.effect,
+        "summary/gain_p": line.p,
+        "summary/gain_noise_seeds": line.between_seeds,
+        "summary/gain_noise_patches": line.between_patches,
+        "summary/gain_noise_domains": line.between_domains,
+    }
+
+
 def compare_with_control(gains: Mapping[str, Table], between_patches: Mapping[str, float]) -> list[Paired]:
     """One line a method.
 

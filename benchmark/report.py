@@ -1,17 +1,15 @@
-"""The comparison as text, Markdown, CSV and a figure."""
+"""The comparison as text, Markdown and CSV."""
 
 import csv
 import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import numpy as np
 
 from benchmark.comparison import Cell, Grid, Line, table
-from benchmark.paired import Paired, Ranking
+from benchmark.paired import Paired
 from benchmark.rules import RuleLine
+from benchmark.statistics import mean_of_known
 
 TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "precision")
 HEADER = (
@@ -92,14 +90,18 @@ def markdown_table(lines: Sequence[Line]) -> str:
     return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows(lines))])
 
 
+def fold_rows(cells: Sequence[Cell], grid: Grid) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: target mIoU of every fold, mean over seeds."""
+    values = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
+    rows = [[method, *(_percent(mean_of_known(row)) for row in found)] for method, found in values.items()]
+    return ["method", *grid.folds], rows
+
+
 def fold_table(cells: Sequence[Cell], grid: Grid) -> str:
     """Target mIoU of every fold (mean over seeds) as a Markdown table."""
-    head = f"| method | {' | '.join(grid.folds)} |\n|---|{'|'.join(['--:'] * len(grid.folds))}|"
-    body = []
-    for method in grid.methods:
-        values = table(cells, grid, method, "target/miou")
-        body.append(f"| {method} | {' | '.join(_percent(_mean(row)) for row in values)} |")
-    return "\n".join([head, *body])
+    header, body = fold_rows(cells, grid)
+    head = f"| {' | '.join(header)} |\n|---{'|--:' * len(grid.folds)}|"
+    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in body)])
 
 
 def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
@@ -121,9 +123,14 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
 def paired_table(paired: Sequence[Paired]) -> str:
     """The methods against the control as a Markdown table, and why no test is quoted."""
     head = f"| {' | '.join(PAIRED_HEADER)} |\n|---|{'--:|' * (len(PAIRED_HEADER) - 1)}"
-    silent = "; ".join(sorted({line.silent for line in paired if line.silent}))
     table = "\n".join([head, *(f"| {' | '.join(row)} |" for row in paired_rows(paired))])
-    return table + (f"\n\nNo test is quoted where it cannot speak: {silent}." if silent else "")
+    return "\n\n".join(filter(None, [table, silence(paired)]))
+
+
+def silence(paired: Sequence[Paired]) -> str:
+    """Why no test is quoted; "" where all are."""
+    reasons = "; ".join(sorted({line.silent for line in paired if line.silent}))
+    return f"No test is quoted where it cannot speak: {reasons}." if reasons else ""
 
 
 def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
@@ -217,58 +224,6 @@ def cells_csv(cells: Sequence[Cell]) -> str:
     return text.getvalue()
 
 
-def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, path: Path) -> None:
-    """Two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot as plt
-
-    ordered = sorted((line for line in lines if line.target.cells), key=lambda line: (not line.bound, line.target.mean))
-    if not ordered:
-        return  # nothing is done yet, and an empty figure would say less than the reasons in the text
-    names = [line.method for line in ordered]
-    height = 1.6 + 0.36 * len(ordered)
-    figure, (left, right) = plt.subplots(
-        1,
-        2,
-        figsize=(7 + max(3.0, 0.62 * len(grid.folds)), height),
-        width_ratios=[5, max(3.0, 0.62 * len(grid.folds))],
-        layout="constrained",
-    )
-    for place, line in enumerate(ordered):
-        folds = 100 * np.array([_mean(row) for row in table(cells, grid, line.method, "target/miou")])
-        color = "#888888" if line.bound else "#0072b2"
-        left.plot(folds, np.full(len(folds), place - 0.2), "o", color=color, alpha=0.6, markersize=4)
-        left.plot([100 * line.target.low, 100 * line.target.high], [place, place], color=color, linewidth=3)
-        left.plot(100 * line.target.mean, place, "o", color=color, markersize=9)
-        left.plot(100 * line.source_val.mean, place, "|", color="#d55e00", markersize=14, markeredgewidth=2)
-        if line.method == grid.control:
-            left.axvline(100 * line.target.mean, color="black", linewidth=0.8, linestyle="dotted")
-    left.set_yticks(range(len(names)), [f"{line.method} (bound)" if line.bound else line.method for line in ordered])
-    left.set_ylim(-0.6, len(names) - 0.4)
-    left.set_xlabel("target mIoU (%): mean, 95 % interval, folds\norange: source validation")
-    _draw_gains(right, names, cells, grid)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
-
-
-def _draw_gains(axes, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -> None:  # type: ignore[no-untyped-def]
-    control = table(cells, grid, grid.control, "target/miou")
-    gains = [[_mean(row) for row in table(cells, grid, name, "target/miou") - control] for name in names]
-    values = 100 * np.array(gains).reshape(len(names), len(grid.folds))
-    reach = max(5.0, float(np.nanmax(np.abs(values)))) if np.isfinite(values).any() else 5.0
-    axes.imshow(values, cmap="RdBu", vmin=-reach, vmax=reach, aspect="auto", origin="lower")
-    for row, column in np.ndindex(values.shape):
-        value = values[row, column]
-        text, dark = (f"{value:+.1f}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    axes.set_xticks(range(len(grid.folds)), grid.folds, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks([])
-    axes.set_xlabel(f"gain over {grid.control or 'the control'}\nin points, by held-out fold")
-
-
 def _percent(value: float, sign: bool = False) -> str:
     return "–" if not math.isfinite(value) else f"{100 * value:{'+' if sign else ''}.1f}"
 
@@ -288,32 +243,5 @@ def _gap(line: Line) -> str:
     return f"{median:.2f}{quartiles} ({line.gap_cells})" if line.gap_cells else "–"
 
 
-def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
 def _sortable(value: float) -> float:
     return value if math.isfinite(value) else -math.inf
-
-
-def draw_ranks(ranking: Ranking, path: Path) -> None:
-    """Critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not tell apart."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import pandas as pd
-    from matplotlib import pyplot as plt
-    from scikit_posthocs import critical_difference_diagram
-
-    names = list(ranking.ranks)
-    different = pd.DataFrame(ranking.nemenyi_p, index=names, columns=names)
-    figure, axes = plt.subplots(figsize=(9, 1.6 + 0.16 * len(names)), layout="constrained")
-    critical_difference_diagram(dict(ranking.ranks), different, ax=axes, label_props={"fontsize": 8})
-    axes.set_title(
-        f"Mean rank over {ranking.domains} held-out domains (1 is best); critical difference "
-        f"{ranking.critical_difference:.2f} (Nemenyi, 5 %), Friedman p = {ranking.friedman_p:.2g}",
-        fontsize=9,
-    )
-    figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -74,3 +74,9 @@ def gap_closed(method: Table, source_only: Table, oracle: Table) -> Table:
     """
     gain = oracle - source_only
     return np.divide(method - source_only, gain, out=np.full_like(gain, np.nan), where=gain >= MIN_GAIN)
+
+
+def mean_of_known(values: NDArray[np.float64]) -> float:
+    """Mean of what is not NaN; NaN where nothing is known."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else NAN

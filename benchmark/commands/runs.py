@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.commands import world
+from benchmark.commands.report import report
 
 # The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
@@ -26,7 +27,6 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "checkpoints": (int, "how often weights are kept and scored on source validation"),
     "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
 }
-FIGURES = ("comparison.png", "ranks.png")
 DEMO = {
     "protocol": "world-leave-times-out",
     "seeds": (0, 1),
@@ -108,42 +108,6 @@ def _work(session: Any, jobs: Any, workers: int) -> int:
     with RunBar(len(jobs)) as bar:
         session.run(jobs, workers, bar.advance, bar.end)
     return bar.failed
-
-
-def report(options: argparse.Namespace) -> int:
-    """``landshift report``: print and write the comparison."""
-    from benchmark.grid.session import describe, publish, standing
-    from benchmark.report import cells_csv, draw, draw_ranks, empty_cells, markdown_page, shared_line
-    from benchmark.terminal import print_comparison
-    from benchmark.tracking import Tracker
-    from protocols.files import load
-
-    protocol = load(options.protocol, partial=options.partial)
-    tracker = Tracker(options.results)
-    experiment = tracker.experiment(protocol.label)
-    tracker.close_stale(experiment)
-    state = standing(tracker, experiment, options.comparison, mixed=options.mixed)
-    facts, shared = state.facts, shared_line(state.facts, state.grid)
-    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms)
-    folder: Path = options.output or options.results / protocol.label
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FIGURES:  # of an older comparison; none must stand beside new numbers
-        (folder / name).unlink(missing_ok=True)
-    draw(state.lines, state.cells, state.grid, f"{protocol.title} ({facts['dataset']})", folder / FIGURES[0])
-    if state.ranking:
-        draw_ranks(state.ranking, folder / FIGURES[1])
-    figures = "\n\n".join(f"![]({name})" for name in FIGURES if (folder / name).is_file())
-    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{figures}\n\n{markdown}\n"
-    (folder / "comparison.md").write_text(page, encoding="utf-8")
-    (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
-    publish(tracker, experiment, protocol, state, markdown)
-    print_comparison(state.lines, empty_cells(state.cells), shared)
-    for alarm in state.alarms:
-        print(f"alarm: {alarm}")
-    for key, count in state.others.items():
-        print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
-    print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
-    return 0
 
 
 def ui(options: argparse.Namespace) -> int:

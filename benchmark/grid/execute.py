@@ -25,7 +25,7 @@ from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
 from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
-from benchmark.grid.records import CONFUSIONS, write_records
+from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.selection import RULES, Record, select
@@ -282,7 +282,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     save_file(outcome.weights, folder / WEIGHTS)
     write_records(folder, outcome.records, outcome.samples)
     settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}
-    (folder / "settings.json").write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
     chosen = outcome.target[outcome.chosen]
     (folder / "confusion").mkdir()
@@ -296,5 +296,5 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     truth = bench.store.labels_of(rows).read(rows)
     predicted = np.stack([chosen.kept[row] for row in rows.tolist()])
     panel = prediction_panel(bench.store.read(rows), truth, predicted, bench.catalog.classes, bench.catalog.bands)
-    panel.save(folder / "panel.png")
+    panel.save(folder / PANEL)
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.alarms import majority_miou
 from benchmark.comparison import Cell, Grid
+from benchmark.data.classes import slug
 from benchmark.evidence import AGREEMENT
 from benchmark.paired import patch_noise
 from benchmark.selection import Record
@@ -18,6 +19,8 @@ from benchmark.validators import ensemble_agreement
 
 RECORDS = "checkpoints.json"
 CONFUSIONS = "confusions.npz"
+SETTINGS = "settings.json"
+PANEL = "panel.png"
 SAMPLE = "sample.npz"
 LEFT_OUT = "leave-one-source-domain-out"  # the rule that needs trainings of its own
 Key = tuple[str, str, int]
@@ -97,12 +100,28 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
 
 def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
     """`benchmark.alarms.majority_miou` of each fold, by what the control's runs know of its test."""
-    found: dict[str, float] = {}
+    return {fold: majority_miou(confusion) for fold, (confusion, _) in _tests(cells, grid, folders).items()}
+
+
+def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
+    """Share of the tests' valid pixels of each class, mean over folds, by the class's name in metrics."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    for confusion, folder in _tests(cells, grid, folders).values():
+        names = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["classes"]
+        pixels = confusion[:-1].sum(1)
+        for name, count in zip(names, pixels, strict=True):
+            shares[slug(name)].append(float(count / max(pixels.sum(), 1)))
+    return {name: float(np.mean(values)) for name, values in shares.items()}
+
+
+def _tests(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, tuple[NDArray[np.int64], Path]]:
+    """Of each fold a confusion matrix of the control on its test, and the folder it is from."""
+    found: dict[str, tuple[NDArray[np.int64], Path]] = {}
     for cell in cells:
         if cell.method == grid.control and cell.metrics is not None and cell.fold not in found:
-            matrices = _matrices(cell, folders[cell.method, cell.fold, cell.seed])
-            if matrices:
-                found[cell.fold] = majority_miou(np.sum(list(matrices.values()), axis=0))
+            folder = folders[cell.method, cell.fold, cell.seed]
+            if matrices := _matrices(cell, folder):
+                found[cell.fold] = np.sum(list(matrices.values()), axis=0), folder
     return found
 
 

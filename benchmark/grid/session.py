@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
 from benchmark.grid.records import majorities, patch_noises, with_nested, with_records
-from benchmark.paired import Paired, Ranking, compare_with_control, rank
+from benchmark.paired import Paired, Ranking, compare_with_control, paired_metrics, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Tracker
 from methods.base import MethodError
@@ -42,6 +43,7 @@ class Standing:
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
+        folders: of the artifacts of each cell that has a run, by method, fold and seed.
         alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
@@ -53,6 +55,7 @@ class Standing:
     rules: list[RuleLine]
     others: Mapping[str, int]
     facts: dict[str, str]
+    folders: Mapping[tuple[str, str, int], Path]
     alarms: list[str]
 
 
@@ -184,6 +187,7 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
         rules=compare_rules(cells, grid),
         others=others,
         facts=content["facts"],
+        folders=folders,
         alarms=[*_versions(best, mixed), *_remarks(best), *alarms(cells, grid, majorities(cells, grid, folders))],
     )
 
@@ -191,10 +195,11 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
 def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:
     """Write one summary run a method, and the comparison itself onto the experiment's page."""
     common = ("protocol", "fingerprint", "dataset", "network", "steps", "batch_size", "comparison")
+    paired = {line.method: paired_metrics(line) for line in state.paired}
     for line in state.lines:
         if line.target.cells:
             facts = {"method": line.method, "needs": line.needs} | {name: state.facts[name] for name in common}
-            tracker.summarise(experiment, line.method, facts, summary_metrics(line))
+            tracker.summarise(experiment, line.method, facts, summary_metrics(line) | paired.get(line.method, {}))
     tracker.keep_summaries(experiment, {SHIFT, *(line.method for line in state.lines if line.target.cells)})
     tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown[:NOTE_LENGTH]}")
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.charts import draw
 from benchmark.comparison import Cell, Grid, compare
 from benchmark.report import (
     cells_csv,
-    draw,
     empty_cells,
     fold_table,
     markdown_page,

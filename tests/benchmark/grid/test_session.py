@@ -219,8 +219,10 @@ def test_summaries_carry_the_numbers_of_the_comparison(session, ended):
     assert "| a | table |" in session.tracker.tags(session.experiment)["mlflow.note.content"]
     line = state.lines[0]
     assert summary_metrics(line)["summary/target_miou_mean"] == line.target.mean
-    names = {run.info.run_name for run in session.tracker._search(session.experiment, "summary")}
-    assert names == {line.method for line in state.lines}
+    metrics = {run.info.run_name: run.data.metrics for run in session.tracker._search(session.experiment, "summary")}
+    assert set(metrics) == {line.method for line in state.lines}
+    for paired in state.paired:
+        assert metrics[paired.method]["summary/gain_noise_patches"] == paired.between_patches
     fewer = replace(state, lines=state.lines[:1])
     publish(session.tracker, session.experiment, session.bench.protocol, fewer, "")
     left = {run.info.run_name for run in session.tracker._search(session.experiment, "summary")}

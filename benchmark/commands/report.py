@@ -1,0 +1,132 @@
+"""``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FIGURES = {
+    "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
+    "ranks.png": "Mean ranks over the held-out domains; a bar joins methods that Nemenyi's test does not tell apart.",
+    "classes.png": "IoU of every class, mean over folds and seeds; classes from frequent to rare.",
+    "costs.png": "Gain against cost.",
+}
+SHOWN = 4  # folds in the gallery
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write and print the comparison."""
+    from benchmark.grid.session import describe, publish, standing
+    from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
+    from benchmark.terminal import print_comparison
+    from benchmark.tracking import Tracker
+    from protocols.files import load
+
+    protocol = load(options.protocol, partial=options.partial)
+    tracker = Tracker(options.results)
+    experiment = tracker.experiment(protocol.label)
+    tracker.close_stale(experiment)
+    state = standing(tracker, experiment, options.comparison, mixed=options.mixed)
+    shared = shared_line(state.facts, state.grid)
+    folder: Path = options.output or options.results / protocol.label
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = _draw(state, f"{protocol.title} ({state.facts['dataset']})", folder)
+    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms)
+    pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
+    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
+    (folder / "comparison.md").write_text(page, encoding="utf-8")
+    (folder / "comparison.html").write_text(
+        _html(protocol, state, shared, folder, figures, options.command_line), encoding="utf-8"
+    )
+    (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
+    publish(tracker, experiment, protocol, state, markdown)
+    print_comparison(state.lines, empty_cells(state.cells), shared)
+    for alarm in state.alarms:
+        print(f"alarm: {alarm}")
+    for key, count in state.others.items():
+        print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
+    print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
+    return 0
+
+
+def _draw(state: Any, title: str, folder: Path) -> list[str]:
+    """Draw what there is to draw; the names of the files."""
+    from benchmark.charts import draw, draw_classes, draw_costs, draw_ranks
+    from benchmark.grid.records import class_shares
+
+    for name in FIGURES:  # of an older comparison; none must stand beside new numbers
+        (folder / name).unlink(missing_ok=True)
+    draw(state.lines, state.cells, state.grid, title, folder / "comparison.png")
+    if state.ranking:
+        draw_ranks(state.ranking, folder / "ranks.png")
+    if classes := class_shares(state.cells, state.grid, state.folders):
+        draw_classes(state.lines, state.cells, classes, folder / "classes.png")
+    draw_costs(state.lines, folder / "costs.png")
+    return [name for name in FIGURES if (folder / name).is_file()]
+
+
+def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[str], command: str) -> str:
+    from benchmark import report as tables
+    from benchmark.page import Figure, Section, html_page
+
+    pictures = {name: Figure.of(folder / name, FIGURES[name]) for name in figures}
+    header, rows = tables.fold_rows(state.cells, state.grid)
+    about = _plain(tables.EXPLANATION)
+    sections = [
+        Section("Comparison", tables.HEADER, tables.rows(state.lines), _of(pictures, "comparison.png"), about, (0, 1)),
+        Section("Every fold", header, rows, note="Target mIoU in percent, mean over seeds."),
+    ]
+    if lost := tables.empty_cells(state.cells).splitlines():
+        sections.append(Section("Cells without a result", ("cells",), [[line.removeprefix("- ")] for line in lost]))
+    if state.paired:
+        about = f"{_plain(tables.ABOUT_PAIRED)} {tables.silence(state.paired)}"
+        paired, against = tables.paired_rows(state.paired), f"Against {state.grid.control}"
+        sections.append(Section(against, tables.PAIRED_HEADER, paired, _of(pictures, "ranks.png"), about))
+    if state.rules:
+        rules, about = tables.rule_rows(state.rules), _plain(tables.ABOUT_RULES)
+        sections.append(Section("Selection rules", tables.RULE_HEADER, rules, note=about, texts=(0, 1)))
+    sections += [
+        Section(title, figures=found)
+        for title, found in (
+            ("Classes", _of(pictures, "classes.png")),
+            ("Gain against cost", _of(pictures, "costs.png")),
+            ("Where the methods differ most", _gallery(state)),
+        )
+        if found
+    ]
+    return html_page(
+        protocol.label,
+        protocol.description,
+        protocol.confounds,
+        command,
+        state.grid.control,
+        state.alarms,
+        sections,
+        shared,
+    )
+
+
+def _gallery(state: Any) -> list[Any]:
+    """The folds on which the methods differ most, at the first seed."""
+    from benchmark.gallery import differing
+    from benchmark.grid.records import PANEL
+    from benchmark.page import Figure
+
+    seed = state.grid.seeds[0]
+    methods = [line.method for line in sorted(state.lines, key=lambda line: -line.target.mean) if line.target.cells]
+    found = []
+    for fold in state.grid.folds:
+        known = [method for method in methods if (method, fold, seed) in state.folders]
+        if picture := differing({method: state.folders[method, fold, seed] / PANEL for method in known}):
+            found.append((fold, *picture))
+    told = "{}, seed {}: on average a method differs from the most frequent answer on {:.0%} of the pixels."
+    most = sorted(found, key=lambda entry: -entry[2])[:SHOWN]
+    return [Figure.drawn(sheet, told.format(fold, seed, share)) for fold, sheet, share in most]
+
+
+def _of(pictures: Mapping[str, Any], name: str) -> list[Any]:
+    return [pictures[name]] if name in pictures else []
+
+
+def _plain(markdown: str) -> str:
+    return markdown.replace("*", "").replace("\n", " ")

@@ -1,0 +1,47 @@
+"""The patch on which the methods differ most."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.data.classes import ClassSet, LandClass
+from benchmark.figures import GAP, SIDE, prediction_panel
+from benchmark.gallery import ACROSS, TITLE, differing
+
+
+@pytest.fixture
+def classes():
+    return ClassSet("two", (LandClass("water", "#0000ff", (1,)), LandClass("land", "#00ff00", (2,))))
+
+
+@pytest.fixture
+def panel(tmp_path, classes):
+    """Writes what a method predicts for three patches, each of one class."""
+
+    def write(method, *predicted):
+        images = np.stack([np.full((3, 8, 8), 60 * k, np.uint8) for k in range(3)])
+        truth = np.zeros((3, 8, 8), np.uint8)
+        masks = np.stack([np.full((8, 8), value, np.uint8) for value in predicted])
+        prediction_panel(images, truth, masks, classes, ("red", "green", "blue")).save(tmp_path / f"{method}.png")
+        return tmp_path / f"{method}.png"
+
+    return write
+
+
+def test_the_patch_with_most_disagreement_is_shown_with_every_method(panel):
+    """On the second patch one of three differs, on the third all agree, on the first all agree."""
+    panels = {"a": panel("a", 0, 0, 1), "b": panel("b", 0, 1, 1), "c": panel("c", 0, 0, 1)}
+    sheet, share = differing(panels)
+    assert share == pytest.approx(1 / 3)
+    tile = [sheet.getpixel((GAP + k * (SIDE + GAP) + SIDE // 2, GAP + TITLE + SIDE // 2)) for k in range(5)]
+    assert tile == [(60, 60, 60), (0, 0, 255), (0, 0, 255), (0, 255, 0), (0, 0, 255)]
+    assert sheet.width == ACROSS * (SIDE + GAP) + GAP
+
+
+def test_with_fewer_than_two_methods_there_is_nothing_to_show(panel, tmp_path):
+    assert differing({"a": panel("a", 0, 0, 0), "b": tmp_path / "none.png"}) is None and differing({}) is None
+
+
+def test_many_methods_take_several_rows(panel):
+    sheet, _ = differing({f"method {k}": panel(f"m{k}", 0, k % 2, 0) for k in range(9)})
+    assert isinstance(sheet, Image.Image) and sheet.height == 2 * (SIDE + GAP + TITLE) + GAP
