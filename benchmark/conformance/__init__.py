@@ -9,7 +9,7 @@ from benchmark.conformance.ground import Ground
 from benchmark.conformance.subject import Subject
 from benchmark.errors import LandshiftError
 from methods.base import Method, MethodError
-from methods.registry import blamed
+from methods.sources import blamed
 
 __all__ = ["CHECKS", "Ground", "Result", "check_method"]
 

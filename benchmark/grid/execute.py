@@ -31,8 +31,8 @@ from benchmark.recipe import Recipe
 from benchmark.selection import RULES, Record, select
 from benchmark.tracking import Tracker
 from benchmark.training import Stepper, evaluate_part, fitted, state_of
-from methods import registry
 from methods.base import Method, MethodError, Needs
+from methods.sources import blamed
 
 PANEL_PATCHES = 4
 WEIGHTS = "weights.safetensors"
@@ -121,7 +121,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         except (LandshiftError, MethodError):
             raise
         except Exception as error:  # most often a mistake in the method, deep in a library; name the method's own line
-            raise TrainingError(registry.blamed(error, method)) from error
+            raise TrainingError(blamed(error, method)) from error
         for step, curve in outcome.curves:
             run.log(curve, step)
         for record in outcome.records:

@@ -28,6 +28,7 @@ from benchmark.selection import DEFAULT_RULE
 from benchmark.tracking import DatasetFact
 from methods import registry
 from methods.base import Method, MethodError, Needs, Task, make_hyperparameters
+from methods.sources import code_digest
 from protocols.base import Fold, Protocol, fingerprint
 from protocols.cutting import cut
 from protocols.files import load
@@ -188,7 +189,8 @@ class Bench:
             wanted = dict.fromkeys([control_label(), *wanted])
         names: Sequence[str] = list(folds or self.folds)
         if nested:
-            wanted = dict.fromkeys(label for label in wanted if not parse_label(label)[0].needs.is_bound)
+            chosen = {label: parse_label(label)[0].needs for label in wanted}
+            wanted = dict.fromkeys(k for k, v in chosen.items() if not (v.is_bound or v is Needs.TEST_STREAM))
             names = [inner for name in names for inner in self.nested[name]]
         return [self._job(label, fold, seed) for seed in seeds for fold in names for label in wanted]
 
@@ -229,11 +231,13 @@ class Bench:
             | {
                 "fold": fold,
                 "method": label.partition("[")[0],
-                "method_digest": registry.code_digest(method),
+                "method_digest": code_digest(method),
                 "hyperparameters": asdict(hyperparameters),
                 "seed": seed,
             }
             | ({"parent": parent} if parent else {})
+            # The fingerprint is of the protocol's own folds.
+            | ({"members": fingerprint([self.fold(fold)])} if fold not in self.folds else {})
         )
         skip = self._reason_to_skip(method, self.fold(fold))
         return Job(label, fold, seed, _digest(content)[:16], skip, parent)
@@ -281,7 +285,7 @@ class Bench:
             "fold": job.fold,
             **{f"held_out_{column}": value for column, value in held_out.items()},
             "seed": job.seed,
-            "method_digest": registry.code_digest(method),
+            "method_digest": code_digest(method),
             "identity": job.identity,
             "rule": selection_rule(method),
             **self.shared_facts(),

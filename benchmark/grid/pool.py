@@ -17,8 +17,8 @@ from typing import Any
 from benchmark.errors import AlreadyTaken, LandshiftError
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.tracking import Tracker
-from methods import registry
 from methods.base import MethodError
+from methods.sources import blamed
 
 REPORT_EVERY = 0.5  # seconds between two messages on how far a job is
 # Importing these takes half a minute of one core; a server does it once, and every worker is a fork of it. Nothing is
@@ -58,7 +58,7 @@ class Runner:
         except (LandshiftError, MethodError) as error:
             return Ended(job, time.monotonic() - started, error=str(error))
         except Exception as error:
-            return Ended(job, time.monotonic() - started, error=registry.blamed(error)[:500])
+            return Ended(job, time.monotonic() - started, error=blamed(error)[:500])
         return Ended(job, time.monotonic() - started, miou)
 
 

@@ -84,9 +84,7 @@ def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], P
 def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
     """`benchmark.paired.patch_noise` of each method but the control, from the runs' confusion matrices."""
     done = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.metrics is not None}
-    control = {
-        place: _matrices(done[key], folders[key]) for key in done if key[0] == grid.control for place in [key[1:]]
-    }
+    control = {key[1:]: _matrices(cell, folders[key]) for key, cell in done.items() if key[0] == grid.control}
     noises = {}
     for method in grid.methods:
         pairs = defaultdict(list)

@@ -19,7 +19,7 @@ from benchmark.paired import Paired, Ranking, compare_with_control, paired_metri
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Tracker
 from methods.base import MethodError
-from methods.registry import code_digest
+from methods.sources import code_digest
 from protocols.base import Protocol
 
 SHIFT = "shift"  # the summary run of `landshift shift`, which is of the folds and not of a comparison
@@ -171,8 +171,8 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     folders = {(label, fold, int(seed)): record.artifacts for (label, fold, seed), record in best.items()}
     cells = with_records(cells, grid, folders)
     if inner := tracker.tags(experiment).get(NESTED):
-        runs = [record for record in tracker.cells(inner) if record.facts.get("comparison") == comparison]
-        cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs if run.status == "FINISHED"])
+        runs = _best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"])
     target = {label: table(cells, grid, label, "target/miou") for label in grid.methods}
     control = target.get(grid.control, np.nan)
     others_of = [label for label in grid.methods if label != grid.control]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import methods
-from methods import registry
+from methods import registry, sources
 from methods.base import Method, MethodError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,16 +56,16 @@ def test_an_unknown_method_is_named_with_what_there_is(name, message):
 
 def test_the_digest_follows_the_parts_a_method_imports(monkeypatch):
     method = registry.find("entropy-minimization")
-    before, other = registry.code_digest(method), registry.code_digest(registry.find("source-only"))
+    before, other = sources.code_digest(method), sources.code_digest(registry.find("source-only"))
     assert before != other
-    original = registry.inspect.getsource
+    original = sources.inspect.getsource
 
     def changed(thing):
         return original(thing) + ("# changed" if thing.__name__ == "methods.parts.entropy" else "")
 
-    monkeypatch.setattr(registry.inspect, "getsource", changed)
-    assert registry.code_digest(method) != before
-    assert registry.code_digest(registry.find("source-only")) == other
+    monkeypatch.setattr(sources.inspect, "getsource", changed)
+    assert sources.code_digest(method) != before
+    assert sources.code_digest(registry.find("source-only")) == other
 
 
 def test_the_digest_follows_the_modules_of_another_package(tmp_path, monkeypatch):
@@ -79,12 +79,12 @@ def test_the_digest_follows_the_modules_of_another_package(tmp_path, monkeypatch
         "        return {'s': WEIGHT * self.segmentation_loss(source)}\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    before = registry.code_digest(registry.find("their_package.idea:Idea"))
+    before = sources.code_digest(registry.find("their_package.idea:Idea"))
     for name in [name for name in sys.modules if name.startswith("their_package")]:
         del sys.modules[name]
     (package / "constants.py").write_text("WEIGHT = 20.0\n")
-    registry.inspect.linecache.clearcache()
-    assert registry.code_digest(registry.find("their_package.idea:Idea")) != before
+    sources.inspect.linecache.clearcache()
+    assert sources.code_digest(registry.find("their_package.idea:Idea")) != before
 
 
 IDEA = """
@@ -106,8 +106,8 @@ def digest_of(tmp_path, monkeypatch):
         for name in [name for name in sys.modules if name.partition(".")[0] in ("idea_file", "idea_part", "ideas")]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        registry.inspect.linecache.clearcache()
-        return registry.code_digest(registry.find(address))
+        sources.inspect.linecache.clearcache()
+        return sources.code_digest(registry.find(address))
 
     return digest
 
@@ -118,9 +118,9 @@ def test_the_digest_follows_a_module_beside_the_method_but_no_environment_there(
     before = digest_of("idea_file:Idea")
     (tmp_path / "idea_part.py").write_text("WEIGHT = 20.0\n")
     assert digest_of("idea_file:Idea") != before
-    environment = Path(registry.importlib.util.find_spec("numpy").origin).parents[1]
-    assert not registry._is_part("numpy", environment.parents[3])
-    assert registry._is_part("idea_part", tmp_path) and not registry._is_part("benchmark.cli", REPOSITORY)
+    environment = Path(sources.importlib.util.find_spec("numpy").origin).parents[1]
+    assert not sources._is_part("numpy", environment.parents[3])
+    assert sources._is_part("idea_part", tmp_path) and not sources._is_part("benchmark.cli", REPOSITORY)
 
 
 def test_the_digest_follows_relative_imports(tmp_path, digest_of):
@@ -183,8 +183,8 @@ def test_an_error_is_blamed_on_the_method_s_own_line():
     with pytest.raises(ValueError) as caught:
         Wrong.losses(None, None, None, None)
     line = inspect.getsourcelines(Wrong)[1] + 2
-    assert registry.blamed(caught.value, Wrong).endswith(f"(test_registry.py:{line})")
-    assert "(decoder.py:" in registry.blamed(caught.value)
+    assert sources.blamed(caught.value, Wrong).endswith(f"(test_registry.py:{line})")
+    assert "(decoder.py:" in sources.blamed(caught.value)
 
 
 def test_a_method_of_an_installed_package_is_found_by_its_entry_point(tmp_path):

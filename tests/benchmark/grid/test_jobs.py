@@ -8,7 +8,6 @@ import pytest
 from benchmark.data.datasets import open_catalog
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.jobs import Bench, canonical_label, parse_label
-from methods import registry
 from methods.base import MethodError, Needs
 
 
@@ -33,7 +32,7 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
         _identity(Bench(replace(plan, recipe=replace(plan.recipe, steps=5)))),
         _identity(Bench(replace(plan, recipe=replace(plan.recipe, precision="bf16-mixed")))),
     }
-    monkeypatch.setattr(registry, "code_digest", lambda method: "other code")
+    monkeypatch.setattr("benchmark.grid.jobs.code_digest", lambda method: "other code")
     identities.add(_identity(bench))
     assert len(identities) == 8
 
