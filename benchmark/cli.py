@@ -12,14 +12,17 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmark.commands import check, data, methods, new, presets, protocols, report, runs, shift, world
+from benchmark.commands import check, data, methods, new, presets, protocols, report, runs, shift, tune, world
+from benchmark.commands.plan import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
+from benchmark.selection import DEFAULT_RULE, RULES
 
 EPILOG = """\
 examples:
   landshift demo                                           five methods on the synthetic world, a few minutes
   landshift run world-leave-places-out --method source-only --method entropy-minimization --seeds 0,1,2 --workers 2
   landshift run dubai-leave-one-place-out --data path/to/dubai --steps 300
+  landshift tune world-leave-times-out --method source-only --method max-square --trials 10
   landshift run my-protocol.toml --data my-data.toml       your own images
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
   landshift ui                                             the comparison in the MLflow UI
@@ -91,9 +94,50 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
     run.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
+    run.add_argument(
+        "--tuned",
+        default="",
+        metavar="KEY",
+        help="compare methods as `landshift tune` found them; --method then names others to compare with",
+    )
+    _add_nested(run)
     _add_running(run)
 
+    search = _add(commands, "tune", tune.tune, "search the hyperparameters of methods, equally for each")
+    search.epilog = tune.EPILOG
+    search.formatter_class = argparse.RawDescriptionHelpFormatter
+    _add_protocol(search)
+    search.add_argument(
+        "--method",
+        action="append",
+        metavar="M",
+        help="a method, as often as wanted; what is in brackets is fixed (default: all that the rule can choose for)",
+    )
+    search.add_argument(
+        "--trials",
+        type=_positive,
+        required=True,
+        metavar="N",
+        help="settings tried of each method, the defaults among them",
+    )
+    search.add_argument(
+        "--rule",
+        choices=list(RULES),
+        default=DEFAULT_RULE,
+        metavar="R",
+        help=f"which chooses among them (default: {DEFAULT_RULE}); one of {', '.join(RULES)}",
+    )
+    search.add_argument(
+        "--fold", default="", metavar="F", help="tune on this fold alone, for all folds (default: each fold by itself)"
+    )
+    search.add_argument("--seed", type=int, default=0, metavar="S", help="of all trials (default: 0)")
+    search.add_argument(
+        "--prune", action="store_true", help="give up trials whose source validation is below the median of the others"
+    )
+    _add_running(search)
+
     demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
+    _add_nested(demo)
     _add_running(demo)
 
     comparison = _add(
@@ -193,6 +237,14 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
 
 
+def _add_nested(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--leave-one-source-domain-out",
+        action="store_true",
+        help="also train every method with each source domain held out, for the selection rule of that name",
+    )
+
+
 def _add_mixed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mixed", action="store_true", help="one table of runs of several versions of landshift")
 
@@ -212,16 +264,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
-    parser.add_argument(
-        "--leave-one-source-domain-out",
-        action="store_true",
-        help="also train every method with each source domain held out, for the selection rule of that name",
-    )
     _add_stores(parser)
     _add_mixed(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
-    for name, (kind, text) in runs.RECIPE_OPTIONS.items():
+    for name, (kind, text) in RECIPE_OPTIONS.items():
         option = f"--{name.replace('_', '-')}"
         changes.add_argument(
             option,

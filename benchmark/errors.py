@@ -27,3 +27,7 @@ class TrackingError(LandshiftError):
 
 class AlreadyTaken(LandshiftError):  # noqa: N818 - no error, but a reason to go on with the next job
     """Another process has finished this run, or is at it."""
+
+
+class Pruned(LandshiftError):  # noqa: N818 - no error, but the end of a trial that is not worth its steps
+    """A trial was given up, because others were better at the same step."""

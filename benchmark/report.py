@@ -204,11 +204,13 @@ def shared_line(facts: Mapping[str, str], grid: Grid) -> str:
     """
     training = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in TRAINING if name in facts)
     number, of = len(grid.folds), int(facts.get("protocol_folds", len(grid.folds)))
+    tuned = f"; {facts['tuned']}" if "tuned" in facts else ""
     folds = f"{number} of {of} folds" if number < of else f"{number} fold{'s' if number > 1 else ''}"
     return (
         f"{facts['network']}, {facts['steps']} steps of {facts['batch_size']} patches ({training}), "
-        f"{folds}, seeds {', '.join(map(str, grid.seeds))}; dataset {facts['dataset']} {facts['dataset_digest'][:12]}, "
-        f"folds {facts['fingerprint'][:12]}, comparison {facts['comparison']}, code {facts['code_version']}"
+        f"{folds}, seeds {', '.join(map(str, grid.seeds))}{tuned}; "
+        f"dataset {facts['dataset']} {facts['dataset_digest'][:12]}, folds {facts['fingerprint'][:12]}, "
+        f"comparison {facts['comparison']}, code {facts['code_version']}"
     )
 
 

@@ -8,8 +8,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from scipy.stats import spearmanr
-
 
 @dataclass(frozen=True)
 class Record:
@@ -37,16 +35,22 @@ class Rule:
         sees: in words.
         legitimate: whether a result chosen by it is one.
         between_runs: whether it can choose among checkpoints of several runs.
+        own_trainings: whether its scores need further trainings, which are run only when asked for.
     """
 
     score: Callable[[Record], float]
     sees: str
     legitimate: bool = True
     between_runs: bool = True
+    own_trainings: bool = False
+
+    @property
+    def sees_source_labels(self) -> bool:
+        return "source labels" in self.sees
 
 
-def _measured(name: str, sees: str) -> Rule:
-    return Rule(lambda record: record.scores.get(name, math.nan), sees)
+def _measured(name: str, sees: str, *, own_trainings: bool = False) -> Rule:
+    return Rule(lambda record: record.scores.get(name, math.nan), sees, own_trainings=own_trainings)
 
 
 RULES: dict[str, Rule] = {
@@ -60,7 +64,9 @@ RULES: dict[str, Rule] = {
     "ensemble-agreement": _measured("ensemble-agreement", "target images and the other candidates"),
     "deep-embedded-validation": _measured("deep-embedded-validation", "source labels and target images"),
     "thresholded-confidence": _measured("thresholded-confidence", "source labels and target images"),
-    "leave-one-source-domain-out": _measured("leave-one-source-domain-out", "source labels, in trainings of its own"),
+    "leave-one-source-domain-out": _measured(
+        "leave-one-source-domain-out", "source labels, in trainings of its own", own_trainings=True
+    ),
     "few-target-labels": _measured("few-target-labels", "a few target labels"),
     "oracle-rule": Rule(lambda record: record.target_miou, "all target labels", legitimate=False),
 }
@@ -84,6 +90,8 @@ def regret(records: Sequence[Record], rule: str) -> float:
 
 def rank_correlation(records: Sequence[Record], rule: str) -> float:
     """Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three, or if all are equal."""
+    from scipy.stats import spearmanr  # takes a second, which a command that only asks for the names can do without
+
     pairs = [(RULES[rule].score(record), record.target_miou) for record in records]
     known = [pair for pair in pairs if all(map(math.isfinite, pair))]
     if len(known) < 3 or min(len(set(values)) for values in zip(*known, strict=True)) == 1:

@@ -74,20 +74,28 @@ class RunBar(_Bar):
         self._shares[job.identity] = min(share, 0.99)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
-    def end(self, ended: Ended) -> None:
+    def end(self, ended: Ended, result: str = "") -> None:
+        """Tell how a run ended.
+
+        Args:
+            result: in place of the target's mean IoU, where that is not to be looked at.
+        """
         self._shares.pop(ended.job.identity, None)
         self._ended += 1
         what = f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}"
         if ended.taken:
             console.print(f"{what}: another call has it", markup=False, highlight=False)
+        elif ended.pruned:
+            console.print(f"{what}: {ended.error}", markup=False, highlight=False)
         elif ended.error:
             self.failed += 1
             console.print(f"{what}: FAILED: {ended.error}", style="red", markup=False, highlight=False, soft_wrap=True)
         else:
             # A log file shows no bar, so that every line tells the time left, too.
             left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
-            result = f"target mIoU {100 * ended.miou:.1f} ({ended.seconds:.0f} s; about {_duration(left)} left)"
-            console.print(f"{what}: {result}", markup=False, highlight=False)
+            result = result or f"target mIoU {100 * ended.miou:.1f}"
+            took = f"({ended.seconds:.0f} s; about {_duration(left)} left)"
+            console.print(f"{what}: {result} {took}", markup=False, highlight=False)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
 

@@ -10,7 +10,7 @@ def check(options: argparse.Namespace) -> int:
     import torch
 
     from benchmark.conformance import Ground, check_method
-    from benchmark.grid.jobs import control_label, parse_label
+    from benchmark.grid.labels import control_label, parse_label
     from benchmark.terminal import FileBar, print_rows
     from methods.registry import available, broken, find
 
@@ -22,9 +22,10 @@ def check(options: argparse.Namespace) -> int:
     parsed = {label: parse_label(label) for label in options.method or available()}
     with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder:
         ground = Ground(Path(folder), find(control_label()))
-        for label, (method, hyperparameters) in parsed.items():
+        for label, setting in parsed.items():
+            method = setting.method
             with FileBar(f"checking {label}") as bar:
-                results = check_method(method, hyperparameters, ground, bar)
+                results = check_method(method, setting.hyperparameters, ground, bar)
             print(f"{label} (sees {method.needs.value})")
             rows = [(result.check, result.status, result.why) for result in results]
             print_rows(("check", "", "why, or what was measured"), rows, texts=True)

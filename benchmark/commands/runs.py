@@ -6,27 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands import world
+from benchmark.commands.plan import make_plan, number_of_workers, open_bench
 from benchmark.commands.report import report
+from benchmark.errors import SettingsError
 
-# The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
-RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
-    "architecture": (str, "segmentation-models-pytorch's: unet, unetplusplus, fpn, deeplabv3plus, segformer ..."),
-    "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
-    "encoder_weights": (str, "none, a name the encoder knows (imagenet), or a file (.pth, .pt, .safetensors)"),
-    "encoder_depth": (int, "stages of the encoder"),
-    "steps": (int, "optimiser steps"),
-    "batch_size": (int, "labelled patches a step"),
-    "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
-    "turn": (bool, "flip training patches and turn them by right angles: true or false"),
-    "optimizer": (str, "adamw or sgd"),
-    "learning_rate": (float, "at the start"),
-    "weight_decay": (float, "of the optimiser"),
-    "momentum": (float, "of sgd"),
-    "schedule": (str, "constant, poly or plateau"),
-    "checkpoints": (int, "how often weights are kept and scored on source validation"),
-    "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
-}
 DEMO = {
     "protocol": "world-leave-times-out",
     "seeds": (0, 1),
@@ -34,6 +17,7 @@ DEMO = {
     "data": None,
     "partial": False,
     # The papers' discriminator is thirty times the size of the tiny network, and would take most of the demo's time.
+    "tuned": "",
     "method": [
         "source-only",
         "entropy-minimization",
@@ -59,25 +43,24 @@ def demo(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """``landshift run``: train what is not yet there, then print the comparison."""
-    from benchmark.grid.jobs import control_label, parse_label
-    from benchmark.grid.pool import warm_up
+    from benchmark.grid.labels import control_label, parse_label
     from benchmark.grid.session import Session
-    from benchmark.terminal import FileBar
     from methods.registry import available, broken
 
-    plan = _plan(options)
-    labels = options.method or list(available())
-    for name, why in broken().items() if not options.method else ():
+    if options.tuned and options.leave_one_source_domain_out:
+        raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
+    every = [] if options.tuned else list(available())
+    labels = options.method or every
+    for name, why in broken().items() if labels is every else ():
         print(f"left out: the method {name}: {why}", file=sys.stderr)
-    needs = {label: parse_label(label)[0].needs for label in labels}  # a misspelt name is told before data are read
-    workers = options.workers or _default_workers(options.accelerator)
-    if workers > 1:
-        warm_up()
-    world.prepare(options)
-    with FileBar("decoding files") as decoding:
-        session = Session(plan, decoding)
+    needs = {label: parse_label(label).method.needs for label in labels}  # a misspelt name is told before data are read
+    workers = number_of_workers(options)
+    session = Session(make_plan(options), bench=open_bench(options))
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
-    session.remember(jobs)
+    tuned = _tuned(session, options.tuned) if options.tuned else None
+    tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []
+    session.remember(jobs, tuned, tuned_jobs)
+    jobs = list({job.identity: job for job in (*jobs, *tuned_jobs)}.values())
     left = session.left(jobs)
     skipped = sum(bool(job.skip) for job in jobs)
     print(
@@ -88,14 +71,36 @@ def run(options: argparse.Namespace) -> int:
         print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
     failed = _work(session, left, workers)
     if options.leave_one_source_domain_out:
-        inner = Session(plan, bench=session.bench, nested=True)
+        inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
         left = inner.left(jobs)
         print(f"with one source domain held out: {len(jobs)} runs, {len(left)} to do")
         failed += _work(inner, left, workers)
-    options.output, options.comparison = None, session.bench.comparison
+    options.output, options.comparison = None, session.comparison(tuned)
     report(options)
     return 1 if failed else 0
+
+
+def _tuned(session: Any, key: str) -> Any:
+    """The rows that a tuning gives."""
+    from benchmark.grid.session import TunedRows
+    from benchmark.tuning.results import chosen_settings, row_name
+
+    tuning, settings = chosen_settings(session.tracker, session.bench, key)
+    print(f"hyperparameters: {tuning.words}")
+    return TunedRows(key, tuning.words, {row_name(method, tuning): of for method, of in settings.items()})
+
+
+def _tuned_jobs(bench: Any, tuned: Any, options: argparse.Namespace) -> list[Any]:
+    """The jobs behind those rows, and those that they start from."""
+    folds = options.folds or tuple(bench.folds)
+    return [
+        job
+        for seed in options.seeds
+        for of in tuned.labels.values()
+        for fold in folds
+        for job in bench.jobs([of[fold]], [seed], [fold])
+    ]
 
 
 def _work(session: Any, jobs: Any, workers: int) -> int:
@@ -133,7 +138,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def _bench_methods(output: Path) -> int:
     from benchmark.costs import write_costs
-    from benchmark.grid.jobs import control_label
+    from benchmark.grid.labels import control_label
     from benchmark.method_costs import measure_methods
     from benchmark.terminal import FileBar, print_rows
     from methods.registry import available, find
@@ -147,36 +152,6 @@ def _bench_methods(output: Path) -> int:
     )
     print(f"over source-only's, on U-Net with ResNet-34; written to {output}")
     return 0
-
-
-def _plan(options: argparse.Namespace) -> Any:
-    from benchmark.grid.jobs import Plan
-    from benchmark.recipe import make_recipe
-
-    changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes.get("encoder_weights") == "none":
-        changes["encoder_weights"] = ""
-    recipe = make_recipe(options.preset, changes)
-    return Plan(
-        options.protocol,
-        options.data,
-        options.results,
-        options.stores,
-        recipe,
-        options.accelerator,
-        options.devices,
-        options.partial,
-    )
-
-
-def _default_workers(accelerator: str) -> int:
-    """One process a core; on an accelerator one, since several might not fit into its memory."""
-    import torch
-
-    if accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _program() -> str:

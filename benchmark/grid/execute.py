@@ -24,7 +24,8 @@ from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
 from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
-from benchmark.grid.jobs import Bench, Job, domains_of, parse_label, selection_rule
+from benchmark.grid.jobs import Bench, Job, domains_of, selection_rule
+from benchmark.grid.labels import parse_label
 from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
@@ -35,6 +36,7 @@ from methods.base import Method, MethodError, Needs
 from methods.sources import blamed
 
 PANEL_PATCHES = 4
+Log = Callable[[Mapping[str, float], int], None]
 WEIGHTS = "weights.safetensors"
 
 
@@ -90,7 +92,8 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
     """
     torch.set_num_threads(1)  # sums in another order are other bits; processes, not threads, fill the cores
     threadpool_limits(1)  # those of NumPy and SciPy
-    recipe, data = bench.plan.recipe, bench.fold_data(job.fold)
+    setting = parse_label(job.label)
+    recipe, data = setting.recipe(bench.plan.recipe), bench.fold_data(job.fold)
     name = f"{job.label} · {job.fold} · seed {job.seed}"
     weights = _source_weights(tracker, experiment, job) if job.parent else None
     with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
@@ -103,12 +106,15 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         )
         run.tag("device", _device_name(fabric))
         # Spawned processes cannot reach this run: their curves come back with the outcome.
-        log = run.log if devices == 1 else None
-        method, hyperparameters = parse_label(job.label)
+        log: Log | None = run.log if devices == 1 else None
+        if log and job.trial and job.trial.study:
+            from benchmark.tuning.pruning import watched  # Optuna takes a second, which a comparison can do without
+
+            log = watched(log, bench.plan.results, job.trial)
         work = partial(
             train_and_score,
-            method=method,
-            hyperparameters=hyperparameters,
+            method=setting.method,
+            hyperparameters=setting.hyperparameters,
             data=data,
             recipe=recipe,
             seed=job.seed,
@@ -121,7 +127,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         except (LandshiftError, MethodError):
             raise
         except Exception as error:  # most often a mistake in the method, deep in a library; name the method's own line
-            raise TrainingError(blamed(error, method)) from error
+            raise TrainingError(blamed(error, setting.method)) from error
         for step, curve in outcome.curves:
             run.log(curve, step)
         for record in outcome.records:
@@ -174,7 +180,7 @@ def train_and_score(
     data: FoldData,
     recipe: Recipe,
     seed: int,
-    log: Callable[[dict[str, float], int], None] | None,
+    log: Log | None,
     report: Callable[[float], None] | None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> Outcome:
@@ -182,8 +188,8 @@ def train_and_score(
     checkpoint."""
     curves: list[tuple[int, dict[str, float]]] = []
 
-    def collect(metrics: dict[str, float], step: int) -> None:
-        curves.append((step, metrics))
+    def collect(metrics: Mapping[str, float], step: int) -> None:
+        curves.append((step, dict(metrics)))
 
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)

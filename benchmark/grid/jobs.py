@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -21,13 +20,13 @@ from benchmark.data.datasets import open_catalog
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.errors import DataError, SettingsError
+from benchmark.grid.labels import canonical_label, control_label, parse_label
 from benchmark.network import build_network
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
 from benchmark.tracking import DatasetFact
-from methods import registry
-from methods.base import Method, MethodError, Needs, Task, make_hyperparameters
+from methods.base import Method, Needs, Task
 from methods.sources import code_digest
 from protocols.base import Fold, Protocol, fingerprint
 from protocols.cutting import cut
@@ -61,6 +60,22 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What a job is a trial of; no part of its identity.
+
+    Attributes:
+        method: label of the method that is tuned.
+        setting: number of the setting among those tried; 0 is the defaults.
+        study, number: where Optuna keeps the trial, if it may be given up early; "" if not.
+    """
+
+    method: str
+    setting: int
+    study: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True)
 class Job:
     """One training: a method with its hyperparameters, a fold and a seed.
 
@@ -71,6 +86,7 @@ class Job:
         identity: digest of everything the result depends on; the same identity, the same result.
         skip: why it cannot be run; "" if it can.
         parent: identity of the source-only job whose weights it starts from; "" if it starts anew.
+        trial: what it is a trial of; None in a comparison.
     """
 
     label: str
@@ -79,6 +95,7 @@ class Job:
     identity: str
     skip: str = ""
     parent: str = ""
+    trial: Trial | None = None
 
 
 class Bench:
@@ -184,12 +201,12 @@ class Bench:
             raise SettingsError(
                 f"{self.protocol.name} has no fold {', '.join(unknown)}; {meant} has {', '.join(self.folds)}"
             )
-        wanted = dict.fromkeys(canonical_label(label) for label in labels)
-        if any(parse_label(label)[0].needs.starts_from_source for label in wanted):
+        wanted = dict.fromkeys(canonical_label(label, self.plan.recipe) for label in labels)
+        if any(parse_label(label).method.needs.starts_from_source for label in wanted):
             wanted = dict.fromkeys([control_label(), *wanted])
         names: Sequence[str] = list(folds or self.folds)
         if nested:
-            chosen = {label: parse_label(label)[0].needs for label in wanted}
+            chosen = {label: parse_label(label).method.needs for label in wanted}
             wanted = dict.fromkeys(k for k, v in chosen.items() if not (v.is_bound or v is Needs.TEST_STREAM))
             names = [inner for name in names for inner in self.nested[name]]
         return [self._job(label, fold, seed) for seed in seeds for fold in names for label in wanted]
@@ -224,7 +241,8 @@ class Bench:
         return DatasetFact(self.catalog.name, self.store.digest, source, patches)
 
     def _job(self, label: str, fold: str, seed: int) -> Job:
-        method, hyperparameters = parse_label(label)
+        setting = parse_label(label)
+        method = setting.method
         parent = self._job(control_label(), fold, seed).identity if method.needs.starts_from_source else ""
         content = (
             self._shared
@@ -232,9 +250,14 @@ class Bench:
                 "fold": fold,
                 "method": label.partition("[")[0],
                 "method_digest": code_digest(method),
-                "hyperparameters": asdict(hyperparameters),
+                "hyperparameters": asdict(setting.hyperparameters),
                 "seed": seed,
             }
+            | (
+                {"recipe": self._shared["recipe"] | {"learning_rate": setting.learning_rate}}
+                if setting.learning_rate
+                else {}
+            )
             | ({"parent": parent} if parent else {})
             # The fingerprint is of the protocol's own folds.
             | ({"members": fingerprint([self.fold(fold)])} if fold not in self.folds else {})
@@ -277,7 +300,9 @@ class Bench:
 
     def facts(self, job: Job) -> dict[str, str | int | float]:
         """What a run is labelled with, for the charts and the search of the MLflow UI."""
-        method, hyperparameters = parse_label(job.label)
+        setting = parse_label(job.label)
+        method = setting.method
+        trial: dict[str, str | int] = {"study": job.trial.method, "trial": job.trial.setting} if job.trial else {}
         held_out = {"place": "none", "time": "none"} | dict(self.fold(job.fold).held_out)
         return {
             "method": job.label,
@@ -289,48 +314,16 @@ class Bench:
             "identity": job.identity,
             "rule": selection_rule(method),
             **self.shared_facts(),
+            "learning_rate": setting.recipe(self.plan.recipe).learning_rate,
             **self._inside(job.fold),
-        } | {f"hp/{name}": value for name, value in asdict(hyperparameters).items()}
+            **trial,
+        } | {f"hp/{name}": value for name, value in asdict(setting.hyperparameters).items()}
 
     def _inside(self, name: str) -> dict[str, str | int]:
         """Of a fold inside a fold: which, and how many there are."""
         if name in self.folds:
             return {}
         return next({"inside": fold, "inside_of": len(all_)} for fold, all_ in self.nested.items() if name in all_)
-
-
-def parse_label(label: str) -> tuple[type[Method], Any]:
-    """A method and its hyperparameters from ``name`` or ``name[key=value,key=value]``.
-
-    Raises:
-        MethodError: the label is not of that form, or names something unknown.
-    """
-    match = re.fullmatch(r"([^\[\]]+)(?:\[([^\[\]]*)\])?", label)
-    if not match:
-        raise MethodError(f"a method is given as name or name[hyperparameter=value,...], not {label!r}")
-    method = registry.find(match[1])
-    pairs = [pair.partition("=") for pair in (match[2] or "").split(",") if pair]
-    if any(not equals for _, equals, _ in pairs):
-        raise MethodError(f"hyperparameters are given as name=value, not {match[2]!r}")
-    values = {key.strip(): value.strip() for key, _, value in pairs}
-    if len(values) < len(pairs):
-        raise MethodError(f"a hyperparameter is given twice in {match[2]!r}")
-    return method, make_hyperparameters(method, values)
-
-
-def canonical_label(label: str) -> str:
-    """The one way to write a method and its hyperparameters: by its name, if it has one, and with only those that are
-    not the defaults, in their order."""
-    method, hyperparameters = parse_label(label)
-    defaults = asdict(method.Hyperparameters())
-    changed = [f"{key}={value}" for key, value in asdict(hyperparameters).items() if value != defaults[key]]
-    return (registry.name_of(method) or label.partition("[")[0]) + (f"[{','.join(changed)}]" if changed else "")
-
-
-@cache
-def control_label() -> str:
-    """The name of the method that all others are compared with, and some start from."""
-    return next(name for name, method in registry.available().items() if method.is_control)
 
 
 def selection_rule(method: type[Method]) -> str:

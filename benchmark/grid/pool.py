@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from typing import Any, Protocol
 
-from benchmark.errors import AlreadyTaken, LandshiftError
+from benchmark.errors import AlreadyTaken, LandshiftError, Pruned
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.tracking import Tracker
 from methods.base import MethodError
@@ -28,13 +28,14 @@ PRELOAD = ["benchmark.grid.execute", "segmentation_models_pytorch", "mlflow"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: its target mean IoU, or why it failed, or that another call has it."""
+    """How a job ended: its target mean IoU, or why it failed or was given up, or that another call has it."""
 
     job: Job
     seconds: float
     miou: float = float("nan")
     error: str = ""
     taken: bool = False
+    pruned: bool = False
 
 
 class Runner:
@@ -55,11 +56,35 @@ class Runner:
             miou = self._execute(self._bench, job, self._tracker, self._experiment, report)
         except AlreadyTaken:
             return Ended(job, time.monotonic() - started, taken=True)
+        except Pruned as error:
+            return Ended(job, time.monotonic() - started, error=str(error), pruned=True)
         except (LandshiftError, MethodError) as error:
             return Ended(job, time.monotonic() - started, error=str(error))
         except Exception as error:
             return Ended(job, time.monotonic() - started, error=blamed(error)[:500])
         return Ended(job, time.monotonic() - started, miou)
+
+
+class Jobs(Protocol):
+    """Where jobs come from."""
+
+    def take(self, busy: Sequence[Job]) -> Job | None:
+        """The next job to start while others are busy; None if there is none, or none yet."""
+
+
+class Waiting:
+    """Jobs known beforehand, in their order; one that starts from another waits until that one has ended."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = deque(jobs)
+
+    def take(self, busy: Sequence[Job]) -> Job | None:
+        awaited = {job.identity for job in (*self._jobs, *busy)}
+        for job in self._jobs:
+            if job.parent not in awaited:
+                self._jobs.remove(job)
+                return job
+        return None
 
 
 def warm_up() -> None:
@@ -71,32 +96,33 @@ def warm_up() -> None:
 def run_all(
     plan: Plan,
     experiment: str,
-    jobs: Sequence[Job],
+    jobs: Jobs,
     workers: int,
     bench: Bench,
     on_progress: Callable[[Job, float], None],
     on_end: Callable[[Ended], None],
 ) -> None:
-    """Run jobs, in this process for one worker, else in as many processes.
+    """Run jobs until there is none left, in this process for one worker, else in as many processes.
 
     Args:
-        jobs: those that others start from come before them.
+        workers: not more than there are jobs.
         on_progress: takes a job and the share of its training that is done.
         on_end: takes each job's end as it comes.
     """
     if workers == 1:
         runner = Runner(plan, experiment, bench)
-        for job in jobs:
+        while job := jobs.take([]):
             on_end(runner.run(job, lambda share, job=job: on_progress(job, share)))  # type: ignore[misc]
         return
-    waiting = deque(jobs)
-    pool = [_Worker(plan, experiment) for _ in range(min(workers, len(jobs)))]
+    pool = [_Worker(plan, experiment) for _ in range(workers)]
     try:
-        while waiting or any(worker.job for worker in pool):
+        while True:
             for worker in pool:
-                if worker.job is None and (following := _next(waiting, [busy.job for busy in pool if busy.job])):
+                if worker.job is None and (following := jobs.take([busy.job for busy in pool if busy.job])):
                     worker.give(following)
             busy = {worker.connection: worker for worker in pool if worker.job}
+            if not busy:
+                return
             for ready in wait(list(busy)):
                 worker = busy[ready]  # type: ignore[index]
                 message = worker.receive()
@@ -109,16 +135,6 @@ def run_all(
     finally:
         for worker in pool:
             worker.stop()
-
-
-def _next(waiting: deque[Job], busy: Sequence[Job]) -> Job | None:
-    """Take the first job that does not start from one which is still waited for; None if there is none."""
-    awaited = {job.identity for job in (*waiting, *busy)}
-    for job in waiting:
-        if job.parent not in awaited:
-            waiting.remove(job)
-            return job
-    return None
 
 
 class _Worker:

@@ -45,13 +45,14 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
         folders: of the artifacts, by method, fold and seed; of cells that are done.
     """
     runs = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.status == "done"}
-    runs = {key: replace(cell, records=_records(folders[key])) for key, cell in runs.items() if key in folders}
+    runs = {key: replace(cell, records=read_records(folders[key])) for key, cell in runs.items() if key in folders}
     places = defaultdict(list)
     for key, cell in runs.items():
         if cell.records and cell.method not in grid.bounds:
             places[cell.fold, cell.seed].append(key)
     for keys in places.values():
-        runs |= dict(zip(keys, _pooled([runs[key] for key in keys], [folders[key] for key in keys]), strict=True))
+        found = pooled([runs[key].records for key in keys], [folders[key] for key in keys])
+        runs |= {key: replace(runs[key], pooled=records) for key, records in zip(keys, found, strict=True)}
     return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
 
 
@@ -66,7 +67,7 @@ def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], P
     for facts, folder in runs:
         key = facts["method"], facts["inside"], facts["seed"]
         count[key] = int(facts["inside_of"])
-        for record in _records(folder):
+        for record in read_records(folder):
             found[key][record.step].append(record.target_miou)
 
     def scored(cell: Cell, records: Sequence[Record]) -> list[Record]:
@@ -133,16 +134,16 @@ def _matrices(cell: Cell, folder: Path) -> dict[str, NDArray[np.int64]]:
         return {name.removeprefix(prefix): matrices[name] for name in names}
 
 
-def _records(folder: Path) -> tuple[Record, ...]:
+def read_records(folder: Path) -> tuple[Record, ...]:
     """None where the run was made by a version that kept none."""
     path = folder / RECORDS
     return tuple(Record(**values) for values in json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
 
 
-def _pooled(cells: Sequence[Cell], folders: Sequence[Path]) -> list[Cell]:
-    """The runs of one fold and seed with scores that can be compared between them.
+def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Path]) -> list[list[Record]]:
+    """The records of runs of one fold and seed with scores that can be compared between the runs.
 
-    All but one are as they are: agreement with the other candidates is that with the candidates of all runs.
+    All scores but one are as they are: agreement with the other candidates is that with the candidates of all runs.
     """
     samples = [
         np.load(path, allow_pickle=False)["probabilities"] if path.is_file() else None
@@ -151,12 +152,9 @@ def _pooled(cells: Sequence[Cell], folders: Sequence[Path]) -> list[Cell]:
     known = [sample for sample in samples if sample is not None]
     scores = iter(ensemble_agreement(np.concatenate(known)).tolist() if known else ())
     return [
-        replace(
-            cell,
-            pooled=[
-                replace(record, scores={**record.scores, AGREEMENT: next(scores)}) if sample is not None else record
-                for record in cell.records
-            ],
-        )
-        for cell, sample in zip(cells, samples, strict=True)
+        [
+            replace(record, scores={**record.scores, AGREEMENT: next(scores)}) if sample is not None else record
+            for record in records
+        ]
+        for records, sample in zip(runs, samples, strict=True)
     ]

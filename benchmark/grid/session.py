@@ -12,8 +12,9 @@ import numpy as np
 from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics, table
 from benchmark.errors import TrackingError
-from benchmark.grid.jobs import Bench, Job, Plan, parse_label
-from benchmark.grid.pool import Ended, run_all
+from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.grid.labels import parse_label
+from benchmark.grid.pool import Ended, Waiting, run_all
 from benchmark.grid.records import majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, paired_metrics, rank
 from benchmark.rules import RuleLine, compare_rules
@@ -28,6 +29,21 @@ NESTED = "landshift.nested"  # experiment tag, with the id of that one
 GRID = "landshift.grid."  # experiment tag, with the comparison's key behind it
 NOTE_LENGTH = 15_000  # of the 20,000 characters that MLflow keeps; the report's own files hold everything
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
+
+
+@dataclass(frozen=True)
+class TunedRows:
+    """Rows of a table whose settings were tuned.
+
+    Attributes:
+        key: of the tuning.
+        words: how they were tuned.
+        labels: of each row, the label that stands behind it on each fold.
+    """
+
+    key: str
+    words: str
+    labels: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -103,26 +119,36 @@ class Session:
         on_end: Callable[[Ended], None],
     ) -> None:
         """Run jobs; whatever happens, what is finished stays finished."""
-        run_all(self.plan, self.experiment, jobs, workers, self.bench, on_progress, on_end)
+        workers = min(workers, len(jobs)) or 1
+        run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end)
 
-    def remember(self, jobs: Sequence[Job]) -> None:
-        """Write the grid into the experiment, so that a report can tell what is missing, and why."""
-        key = GRID + self.bench.comparison
-        grid = _read_grid(self.tracker, self.experiment, self.bench.comparison)
+    def remember(self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = ()) -> None:
+        """Write the grid into the experiment, so that a report can tell what is missing, and why.
+
+        Args:
+            jobs: one a cell of the rows that are named by their labels.
+            tuned: further rows; a table with them is a comparison of its own.
+            tuned_jobs: those of these rows.
+        """
+        comparison = self.comparison(tuned)
+        grid = _read_grid(self.tracker, self.experiment, comparison)
         grid["facts"] = {name: str(value) for name, value in self.bench.shared_facts().items()}
-        for job in jobs:
-            method, _ = parse_label(job.label)
-            grid["methods"][job.label] = {
-                "needs": method.needs.value,
-                "bound": method.needs.is_bound,
-                "control": method.is_control,
-            }
+        if tuned:
+            grid["facts"] |= {"tuned": tuned.words, "comparison": comparison}
+            for row, labels in tuned.labels.items():
+                grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
+        grid["methods"] |= {job.label: _described(job.label) for job in jobs}
+        for job in (*jobs, *tuned_jobs):
             if job.fold not in grid["folds"]:
                 grid["folds"] = sorted({*grid["folds"], job.fold})
             grid["seeds"] = sorted({*grid["seeds"], job.seed})
             if job.skip:
                 grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
-        self.tracker.tag(self.experiment, key, json.dumps(grid))
+        self.tracker.tag(self.experiment, GRID + comparison, json.dumps(grid))
+
+    def comparison(self, tuned: TunedRows | None = None) -> str:
+        """The key of a comparison of this plan."""
+        return self.bench.comparison + (f"-{tuned.key}" if tuned else "")
 
 
 def open_experiment(tracker: Tracker, bench: Bench) -> str:
@@ -149,9 +175,9 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     comparison = comparison or (started or asked)[-1]
     if comparison not in asked:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(asked)}")
-    mine = [record for record in records if record.facts.get("comparison") == comparison]
-    others = Counter(started)
-    del others[comparison]
+    count = Counter(started)
+    others = {key: count[_plain(key)] for key in asked if key != comparison and count[_plain(key)]}
+    mine = [record for record in records if record.facts.get("comparison") == _plain(comparison)]
     content = _read_grid(tracker, experiment, comparison)
     grid = Grid(
         methods=tuple(content["methods"]),
@@ -161,14 +187,14 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
         bounds=frozenset(label for label, method in content["methods"].items() if method["bound"]),
         control=next((label for label, method in content["methods"].items() if method["control"]), ""),
     )
-    best = _best_record(mine)
+    best = _rows(content, _best_record(mine))
     cells = [
-        _cell(label, fold, seed, best.get((label, fold, str(seed))), content["skipped"].get(label, {}).get(fold, ""))
+        _cell(label, fold, seed, best.get((label, fold, seed)), content["skipped"].get(label, {}).get(fold, ""))
         for label in grid.methods
         for fold in grid.folds
         for seed in grid.seeds
     ]
-    folders = {(label, fold, int(seed)): record.artifacts for (label, fold, seed), record in best.items()}
+    folders = {place: record.artifacts for place, record in best.items()}
     cells = with_records(cells, grid, folders)
     if inner := tracker.tags(experiment).get(NESTED):
         runs = _best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
@@ -188,7 +214,12 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
         others=others,
         facts=content["facts"],
         folders=folders,
-        alarms=[*_versions(best, mixed), *_remarks(best), *alarms(cells, grid, majorities(cells, grid, folders))],
+        alarms=[
+            *_tuned(content["facts"]),
+            *_versions(best, mixed),
+            *_remarks(best),
+            *alarms(cells, grid, majorities(cells, grid, folders)),
+        ],
     )
 
 
@@ -214,6 +245,32 @@ def _read_grid(tracker: Tracker, experiment: str, comparison: str) -> dict[str, 
     return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
 
 
+def _described(label: str) -> dict[str, Any]:
+    """What a table must know of a method that may not be installed any more when it is made."""
+    method = parse_label(label).method
+    return {"needs": method.needs.value, "bound": method.needs.is_bound, "control": method.is_control}
+
+
+def _plain(comparison: str) -> str:
+    """The key that the runs of a comparison carry: tuned rows are runs like all others."""
+    return comparison.partition("-")[0]
+
+
+def _rows(content: Mapping[str, Any], best: Mapping[Any, RunRecord]) -> dict[tuple[str, str, int], RunRecord]:
+    """The run behind each place of a table."""
+    places = (
+        (row, about.get("labels", {}).get(fold, row), fold, seed)
+        for row, about in content["methods"].items()
+        for fold in content["folds"]
+        for seed in content["seeds"]
+    )
+    return {
+        (row, fold, seed): best[label, fold, str(seed)]
+        for row, label, fold, seed in places
+        if (label, fold, str(seed)) in best
+    }
+
+
 def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
     """Of the runs of a cell (oldest first) that are the same job as the newest: a finished one, else the newest.
 
@@ -226,6 +283,10 @@ def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], Run
         if not (same_job and best[key].status == "FINISHED" and record.status != "FINISHED"):
             best[key] = record
     return best
+
+
+def _tuned(facts: Mapping[str, str]) -> list[str]:
+    return [facts["tuned"]] if "no legitimate result" in facts.get("tuned", "") else []
 
 
 def _versions(best: Mapping[Any, RunRecord], mixed: bool) -> list[str]:
@@ -260,7 +321,7 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
 
 def _digest_at_hand(label: str) -> str:
     try:
-        return code_digest(parse_label(label)[0])
+        return code_digest(parse_label(label).method)
     except MethodError:  # it is not installed any more, or its hyperparameters are others
         return ""
 

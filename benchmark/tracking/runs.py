@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from benchmark.errors import LandshiftError, TrackingError
+from benchmark.errors import LandshiftError, Pruned, TrackingError
 from benchmark.tracking.database import told
 from benchmark.tracking.limits import (
     BATCH_METRICS,
@@ -94,9 +94,9 @@ class RunRecord:
 class Run:
     """A run that is being written; made by `Tracker.start`, used as a context manager.
 
-    An exception closes it as FAILED, an interrupt (Ctrl-C, SIGTERM, an exit) as KILLED; both leave the tag `error`
-    and the artifact `traceback.txt`. Metrics are buffered, because MLflow takes 9 ms for one and 0.3 ms for one of
-    many. Not for several threads.
+    An exception closes it as FAILED, an interrupt (Ctrl-C, SIGTERM, an exit) or pruning as KILLED; both leave the tag
+    `error` and the artifact `traceback.txt`. Metrics are buffered, because MLflow takes 9 ms for one and 0.3 ms for one
+    of many. Not for several threads.
     """
 
     def __init__(self, client: Any, id: str, folder: Path):
@@ -198,7 +198,8 @@ class Run:
                 (self.folder / "traceback.txt").write_text(text, encoding="utf-8")
             finally:
                 self.tag("error", one_line(error))
-                self._terminate("FAILED" if isinstance(error, Exception) else "KILLED")
+                failed = isinstance(error, Exception) and not isinstance(error, Pruned)
+                self._terminate("FAILED" if failed else "KILLED")
         except (TrackingError, OSError) as problem:
             error.add_note(f"and the record of the run is incomplete: {problem}")
 

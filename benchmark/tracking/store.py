@@ -156,10 +156,26 @@ class Tracker:
         """All runs of cells, oldest first, whatever their status; deleted ones are not among them."""
         return [self._record(run) for run in self._search(experiment, "cell")]
 
+    def summaries(self, experiment: str) -> list[RunRecord]:
+        """All summary runs, oldest first."""
+        return [self._record(run) for run in self._search(experiment, "summary")]
+
     def finished(self, experiment: str) -> dict[str, RunRecord]:
         """The finished run of each identity; the newest, where there are several."""
         runs = self._search(experiment, "cell", "attributes.status = 'FINISHED'")
         return {record.identity: record for record in map(self._record, runs)}
+
+    def run_of(self, experiment: str, identity: str) -> RunRecord | None:
+        """The finished run of an identity; the newest, where there are several."""
+        found = list(
+            self._search(experiment, "cell", f"attributes.status = 'FINISHED' and tags.`{IDENTITY}` = '{identity}'")
+        )
+        return self._record(found[-1]) if found else None
+
+    def tag_run(self, run: str, key: str, value: Fact) -> None:
+        """Set a tag of a run that may be finished."""
+        with told(f"run {run} cannot be tagged"):
+            self._client.set_tag(run, key, checked_text(key, value, PARAM_LENGTH))
 
     def close_stale(self, experiment: str) -> int:
         """Close runs that a killed process left RUNNING, as KILLED; returns how many.

@@ -1,4 +1,4 @@
-"""A tiny world on disk, its catalog and store, and a recipe that trains in a second."""
+"""A tiny world on disk, its catalog and store, a recipe that trains in a second, and a plan of these."""
 
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
+from benchmark.grid.jobs import Bench, Plan
+from benchmark.grid.session import Session
 from benchmark.network import NetworkSettings
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
@@ -76,6 +78,23 @@ def recipe() -> Recipe:
     """Four steps of a network of two small stages."""
     network = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))
     return Recipe(network=network, steps=4, batch_size=2, crop=32, checkpoints=2, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="session")
+def plan(world, protocol_file, stores, recipe, tmp_path_factory) -> Plan:
+    results: Path = tmp_path_factory.mktemp("results")
+    return Plan(str(protocol_file), world, results, stores, recipe, accelerator="cpu")
+
+
+@pytest.fixture(scope="session")
+def bench(plan) -> Bench:
+    return Bench(plan)
+
+
+@pytest.fixture(scope="session")
+def session(plan) -> Session:
+    """Trains in this process."""
+    return Session(plan)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.commands.runs import RECIPE_OPTIONS
+from benchmark.commands.plan import RECIPE_OPTIONS
 from benchmark.errors import SettingsError
 from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types
 

@@ -1,0 +1,172 @@
+"""What studies have found, and how a comparison takes it up."""
+
+import csv
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from benchmark.errors import SettingsError
+from benchmark.grid.jobs import Bench
+from benchmark.grid.labels import parse_label
+from benchmark.grid.records import pooled, read_records
+from benchmark.selection import RULES, Record
+from benchmark.tracking import Fact, Tracker
+from benchmark.tuning.choice import Chosen, best_score, choose
+from benchmark.tuning.plan import EACH, Tuning
+from benchmark.tuning.session import EXPERIMENT, Search, TuningSession
+from benchmark.tuning.study import ENDED
+from methods.sources import code_digest
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What one search has come to.
+
+    Attributes:
+        search: which.
+        done, pruned, failed, open: how many of its trials are so.
+        chosen: what the rule takes; None until all trials have ended, or where it knows a score of none.
+        setting: the label of that.
+        flat: whether all trials gave the same, so that what is searched changes nothing.
+    """
+
+    search: Search
+    done: int
+    pruned: int
+    failed: int
+    open: int
+    chosen: Chosen | None
+    setting: str
+    flat: bool
+
+
+def results(session: TuningSession) -> list[Tuned]:
+    """How each search stands."""
+    found = []
+    for search in session.searches:
+        states = search.study.states()
+        runs = _runs(session, search)
+        chosen = choose(runs, session.tuning.rule) if all(state in ENDED for state in states) else None
+        ends = [tuple((record.step, record.target_miou) for record in records) for records in runs.values()]
+        found.append(
+            Tuned(
+                search,
+                done=states.count(TrialState.COMPLETE),
+                pruned=states.count(TrialState.PRUNED),
+                failed=states.count(TrialState.FAIL),
+                open=sum(state not in ENDED for state in states),
+                chosen=chosen,
+                setting=search.jobs[chosen.setting].label if chosen else "",
+                flat=len(ends) > 1 and len(set(ends)) == 1,
+            )
+        )
+    return found
+
+
+def _runs(session: TuningSession, search: Search) -> dict[int, list[Record]]:
+    """The records of the settings that were run to the end."""
+    folders = {}
+    for index, job in enumerate(search.jobs):
+        if record := session.tracker.run_of(session.experiment, job.identity):
+            folders[index] = record.artifacts
+    found = pooled([read_records(folder) for folder in folders.values()], list(folders.values()))
+    return dict(zip(folders, found, strict=True))
+
+
+def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
+    """Write the summary run of a finished study, with its trials as a table and a figure.
+
+    Args:
+        folder: for the files on their way.
+    """
+    if tuned.chosen is None:
+        return
+    search, tuning = tuned.search, session.tuning
+    facts: dict[str, Fact] = {
+        "method": search.label,
+        "fold": search.fold,
+        "tuning": tuning.key,
+        "setting": tuned.setting,
+        "study": search.id,
+        "tuned_on": tuning.fold or EACH,
+        "rule": tuning.rule,
+        "trials": tuning.trials,
+        "seed": tuning.seed,
+        "prune": tuning.prune,
+        "comparison": session.bench.comparison,
+        "method_digest": code_digest(parse_label(search.label).method),
+        "protocol": session.bench.protocol.name,
+        "fingerprint": session.bench.fingerprint,
+    }
+    numbers = asdict(tuned.chosen) | {"done": tuned.done, "pruned": tuned.pruned, "failed": tuned.failed}
+    metrics = {f"tuning/{name}": float(value) for name, value in numbers.items()}
+    files = [_table(session, search, folder / "trials.csv"), *_figure(search, folder / "trials.png")]
+    name = f"{search.label} · {search.fold} · {tuning.key}"
+    session.tracker.summarise(session.experiment, name, facts, metrics, files)
+
+
+def _table(session: TuningSession, search: Search, path: Path) -> Path:
+    """One row a setting: what it was, how it ended and what each rule gave it."""
+    runs, states = _runs(session, search), search.study.states()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["trial", "setting", "state", *RULES])
+        for index, (job, state) in enumerate(zip(search.jobs, states, strict=True)):
+            scores = [best_score(runs.get(index, ()), rule) for rule in RULES]
+            shown = ["" if score is None else f"{score:.6g}" for score in scores]
+            writer.writerow([index, job.label, state.name.lower(), *shown])
+    return path
+
+
+def _figure(search: Search, path: Path) -> list[Path]:
+    """The score against each value that was tried, as Optuna draws it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization.matplotlib import plot_slice
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls its matplotlib figures experimental
+        plot_slice(search.study.optuna)
+    figure = pyplot.gcf()
+    figure.suptitle(f"{search.label}, {search.fold}")
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    pyplot.close(figure)
+    return [path]
+
+
+def row_name(method: str, tuning: Tuning) -> str:
+    """What a table calls a tuned method."""
+    return f"{method} (tuned{'' if RULES[tuning.rule].legitimate else ' on target labels'})"
+
+
+def chosen_settings(tracker: Tracker, bench: Bench, key: str) -> tuple[Tuning, dict[str, dict[str, str]]]:
+    """What a tuning has found for a comparison: how it was tuned, and of each method the setting of each fold.
+
+    Raises:
+        SettingsError: there is none of this name, with this data, recipe and code; or some folds are missing.
+    """
+    experiment = tracker.experiment(bench.protocol.label + EXPERIMENT)
+    found = [run.facts for run in tracker.summaries(experiment)]
+    mine = [facts for facts in found if facts["comparison"] == bench.comparison]
+    mine = [facts for facts in mine if facts["method_digest"] == code_digest(parse_label(facts["method"]).method)]
+    taken = [facts for facts in mine if facts["tuning"] == key]
+    if not taken:
+        known = ", ".join(sorted({facts["tuning"] for facts in mine})) or "none"
+        raise SettingsError(
+            f"there is no finished tuning {key!r} for this protocol, data, training and code; there is {known}"
+        )
+    first = taken[0]
+    fold = "" if first["tuned_on"] == EACH else first["tuned_on"]
+    tuning = Tuning(first["rule"], int(first["trials"]), fold, int(first["seed"]), first["prune"] == "True")
+    settings: dict[str, dict[str, str]] = {}
+    for facts in taken:
+        for fold in bench.folds if tuning.fold else [facts["fold"]]:
+            settings.setdefault(facts["method"], {})[fold] = facts["setting"]
+    for method, of_fold in settings.items():
+        if missing := [fold for fold in bench.folds if fold not in of_fold]:
+            raise SettingsError(f"{method} is not yet tuned on {', '.join(missing)}; run landshift tune again")
+    return tuning, settings
