@@ -108,7 +108,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         # Spawned processes cannot reach this run: their curves come back with the outcome.
         log: Log | None = run.log if devices == 1 else None
         if log and job.trial and job.trial.study:
-            from benchmark.tuning.pruning import watched  # Optuna takes a second, which a comparison can do without
+            from benchmark.studies.pruning import watched  # Optuna takes a second, which a comparison can do without
 
             log = watched(log, bench.plan.results, job.trial)
         work = partial(

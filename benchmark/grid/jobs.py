@@ -25,6 +25,7 @@ from benchmark.network import build_network
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
+from benchmark.studies.trial import Trial
 from benchmark.tracking import DatasetFact
 from methods.base import Method, Needs, Task
 from methods.sources import code_digest
@@ -57,22 +58,6 @@ class Plan:
     accelerator: str = "auto"
     devices: int = 1
     partial: bool = False
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What a job is a trial of; no part of its identity.
-
-    Attributes:
-        method: label of the method that is tuned.
-        setting: number of the setting among those tried; 0 is the defaults.
-        study, number: where Optuna keeps the trial, if it may be given up early; "" if not.
-    """
-
-    method: str
-    setting: int
-    study: str = ""
-    number: int = 0
 
 
 @dataclass(frozen=True)

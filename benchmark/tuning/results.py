@@ -12,11 +12,11 @@ from benchmark.grid.jobs import Bench
 from benchmark.grid.labels import parse_label
 from benchmark.grid.records import pooled, read_records
 from benchmark.selection import RULES, Record
+from benchmark.studies.queue import ENDED
 from benchmark.tracking import Fact, Tracker
 from benchmark.tuning.choice import Chosen, best_score, choose
 from benchmark.tuning.plan import EACH, Tuning
 from benchmark.tuning.session import EXPERIMENT, Search, TuningSession
-from benchmark.tuning.study import ENDED
 from methods.sources import code_digest
 
 

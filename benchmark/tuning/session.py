@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, replace
 from math import nan
 
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Bench, Job, Trial
+from benchmark.grid.jobs import Bench, Job
 from benchmark.grid.labels import control_label
 from benchmark.grid.pool import Ended
 from benchmark.grid.records import read_records
+from benchmark.studies.queue import Claim, Study
+from benchmark.studies.trial import Trial
 from benchmark.tracking import RunRecord, Tracker
 from benchmark.tuning.choice import best_score
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.space import label_of, search_space, settings
-from benchmark.tuning.study import Claim, Study
 
 EXPERIMENT = " (tuning)"  # behind the protocol's name: trials are not among the runs of a comparison
 STUDY_TAG = "landshift.study."  # tag of a run, with the study's name behind it; its value is the number of the setting

@@ -152,7 +152,7 @@ def _failing(whole, at_hand, label):
 
 
 def test_a_trial_below_the_median_of_the_others_is_given_up(bench, tracker, monkeypatch):
-    monkeypatch.setattr("benchmark.tuning.pruning.TRIALS_BEFORE", 1)
+    monkeypatch.setattr("benchmark.studies.pruning.TRIALS_BEFORE", 1)
     tuning = Tuning("source-validation", 3, fold="2019", prune=True)
     session = TuningSession(bench, tracker, tuning, ["mix-style"])
     monkeypatch.setattr("optuna.pruners.MedianPruner.prune", lambda self, study, trial: trial.number == 1)

@@ -10,8 +10,8 @@ import optuna
 from optuna.pruners import MedianPruner
 
 from benchmark.errors import Pruned
-from benchmark.grid.jobs import Trial
-from benchmark.tuning.study import storage
+from benchmark.studies.queue import storage
+from benchmark.studies.trial import Trial
 
 WATCHED = "source_val/miou"
 TRIALS_BEFORE = 4  # that must have ended before one is given up

@@ -1,14 +1,13 @@
 """The queue of a study: each setting is tried once, whoever tries, and whoever is killed."""
 
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
-from benchmark.tuning.study import Study
+from benchmark.studies.queue import Study
 
 SPACE = {"weight": FloatDistribution(0.0, 1.0)}
 SETTINGS = [{"weight": 0.5}, {"weight": 0.25}, {"weight": 0.75}]
@@ -56,12 +55,16 @@ def test_the_next_call_tries_again_what_failed_and_nothing_else(study, tmp_path)
 
 
 def test_what_a_killed_process_had_taken_is_taken_again(study, tmp_path):
-    process = multiprocessing.get_context("spawn").Process(target=_take_and_wait, args=(tmp_path,))
-    process.start()
-    while study.left() == 3:
-        assert process.is_alive()
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    code = (
+        "import signal, pathlib; from optuna.distributions import FloatDistribution as F\n"
+        "from benchmark.studies.queue import Study\n"
+        f"Study(pathlib.Path({str(tmp_path)!r}), 'a study', {{'weight': F(0.0, 1.0)}}, {SETTINGS}, {{}}).claim()\n"
+        "print('taken', flush=True); signal.pause()"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "taken\n" and study.left() == 2
+    process.kill()
+    process.wait()
     taken = []
     while claim := study.claim():
         taken.append(claim.setting)
@@ -72,8 +75,3 @@ def test_what_a_killed_process_had_taken_is_taken_again(study, tmp_path):
 def test_what_a_living_process_has_taken_is_left_to_it(study, tmp_path):
     study.claim()
     assert [_open(tmp_path).claim().setting for _ in range(2)] == [1, 2]
-
-
-def _take_and_wait(folder):
-    _open(folder).claim()
-    signal.pause()
