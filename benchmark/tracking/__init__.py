@@ -3,10 +3,11 @@
 Importing this package does not import MLflow (2 to 8 seconds); the first `Tracker` does.
 """
 
+from benchmark.tracking.database import is_store
 from benchmark.tracking.limits import Fact
 from benchmark.tracking.runs import DatasetFact, Run, RunRecord
 from benchmark.tracking.server import serve
 from benchmark.tracking.store import Tracker
 from benchmark.tracking.view import cells_link, comparison_link
 
-__all__ = ["DatasetFact", "Fact", "Run", "RunRecord", "Tracker", "cells_link", "comparison_link", "serve"]
+__all__ = ["DatasetFact", "Fact", "Run", "RunRecord", "Tracker", "cells_link", "comparison_link", "is_store", "serve"]
