@@ -12,7 +12,21 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmark.commands import check, data, methods, new, presets, protocols, report, runs, shift, tune, world
+from benchmark.commands import (
+    check,
+    data,
+    methods,
+    new,
+    presets,
+    protocols,
+    replay,
+    report,
+    runs,
+    shift,
+    tune,
+    verify,
+    world,
+)
 from benchmark.commands.plan import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
@@ -149,6 +163,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_mixed(comparison)
     _add_results(comparison)
 
+    again = _add(commands, "replay", replay.replay, "train one run again from its record, and compare to the bit")
+    again.add_argument("run", metavar="RUN_ID", help="the id that MLflow shows, or its first characters")
+    _add_places(again)
+    _add_results(again)
+
+    tables = _add(commands, "verify", verify.verify, "check published tables against their runs and the code at hand")
+    tables.add_argument("folder", type=Path, help="what landshift report wrote, or a folder with several of them")
+    tables.add_argument("--rerun", type=int, default=0, metavar="N", help="train N cells of each again (default: 0)")
+    _add_places(tables)
+    _add_results(tables)
+
     method = _add(commands, "methods", methods.methods, "list the methods and their hyperparameters")
     method.add_argument("name", nargs="?", help="show one method")
     method.add_argument("--document", type=Path, metavar="DIR", help="write a page about each method there")
@@ -231,6 +256,12 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take what is there of the data set; such a protocol has another name and fingerprint",
     )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="PATH", help="where the data lie now (default: where they lay)")
+    parser.add_argument("--protocol", default="", metavar="FILE", help="where a protocol of your own lies now")
+    _add_stores(parser)
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """Recipes: everything about a training that is the same for every method of a comparison."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
@@ -90,6 +91,19 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
     if network.decoder_channels and network.encoder_depth != recipe.network.encoder_depth:
         network = replace(network, decoder_channels=())  # those of the preset are for its own depth
     return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
+
+
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """A recipe from what a run wrote down of it; what this version of landshift added since has its default.
+
+    Raises:
+        SettingsError: it holds a value that this version does not know.
+    """
+    network = dict(values["network"])
+    if unknown := {*values, *network} - {item.name for kind in (Recipe, NetworkSettings) for item in fields(kind)}:
+        raise SettingsError(f"this version of landshift knows no {', '.join(sorted(unknown))} of a recipe")
+    network["decoder_channels"] = tuple(network.get("decoder_channels", ()))
+    return Recipe(**{**values, "network": NetworkSettings(**network)})
 
 
 def option_types() -> dict[str, type]:

@@ -13,7 +13,7 @@ SOURCES = sorted(path for top in ("benchmark", "methods", "protocols") for path 
 FLOORS = (
     {"cli"},
     {"commands"},
-    {"terminal", "bench", "method_costs", "method_pages"},
+    {"terminal", "bench", "method_costs", "method_pages", "replay"},
     {"tuning"},
     {"grid", "conformance"},
     {"training", "evidence", "report", "charts", "shift_report"},
@@ -23,7 +23,7 @@ FLOORS = (
     {"recipe"},
     {"studies"},
     {"figures", "gallery", "page", "data"},
-    {"network", "selection", "validators", "statistics", "shift", "tracking"},
+    {"network", "selection", "validators", "statistics", "shift", "tracking", "environment"},
     {"errors", "costs"},
 )
 

@@ -17,6 +17,7 @@ SHOWN = 4  # folds in the gallery
 def report(options: argparse.Namespace) -> int:
     """Write and print the comparison."""
     from benchmark.grid.session import describe, publish, standing
+    from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
     from benchmark.tracking import Tracker
@@ -39,6 +40,7 @@ def report(options: argparse.Namespace) -> int:
         _html(protocol, state, shared, folder, figures, options.command_line), encoding="utf-8"
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
+    (folder / TABLE).write_text(as_json(state), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown)
     print_comparison(state.lines, empty_cells(state.cells), shared)
     for alarm in state.alarms:

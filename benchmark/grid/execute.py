@@ -5,7 +5,7 @@ import pickle
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmark.data.classes import slug
+from benchmark.environment import environment
 from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
 from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
 from benchmark.evidence import Look, look, scores_of_all
@@ -104,7 +105,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             strategy="ddp_spawn" if devices > 1 else "auto",
             precision=recipe.precision,  # type: ignore[arg-type]
         )
-        run.tag("device", _device_name(fabric))
+        run.tag("device", device_name(fabric))
         # Spawned processes cannot reach this run: their curves come back with the outcome.
         log: Log | None = run.log if devices == 1 else None
         if log and job.trial and job.trial.study:
@@ -241,7 +242,8 @@ def train_and_score(
         )
 
 
-def _device_name(fabric: Fabric) -> str:
+def device_name(fabric: Fabric) -> str:
+    """What a run is tagged with: the name of the GPU, or the kind of device."""
     return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
 
 
@@ -249,11 +251,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     """The run's final metrics, of the chosen checkpoint unless the name says otherwise."""
     index = outcome.chosen
     target, source = outcome.target[index], outcome.source_val[index]
-    metrics = named_metrics("target", target.total()) | {"target/loss": target.loss}
-    for name, value in zip(bench.task.classes, iou(target.total()), strict=True):
-        metrics[f"target/iou/{slug(name)}"] = float(value)
-    for domain, confusion in _by_domain(target).items():
-        metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
+    metrics = target_metrics(target, bench.task.classes) | {"target/loss": target.loss}
     metrics["selected/step"] = outcome.steps[index]
     metrics["selected/source_val_miou"] = METRICS["miou"](source.total())
     metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]
@@ -266,6 +264,16 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     metrics["time/images_per_second"] = outcome.images_per_second
     if outcome.gpu_memory:
         metrics["time/gpu_memory_gib"] = outcome.gpu_memory / 2**30
+    return metrics
+
+
+def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
+    """What the confusion matrices of a test say: together, of each class and of each domain."""
+    metrics = named_metrics("target", test.total())
+    for name, value in zip(classes, iou(test.total()), strict=True):
+        metrics[f"target/iou/{slug(name)}"] = float(value)
+    for domain, confusion in _by_domain(test).items():
+        metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
     return metrics
 
 
@@ -287,7 +295,15 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     np.savez_compressed(folder / CONFUSIONS, **matrices)
     save_file(outcome.weights, folder / WEIGHTS)
     write_records(folder, outcome.records, outcome.samples)
-    settings = {"facts": bench.facts(job), "recipe": asdict(bench.plan.recipe), "classes": bench.task.classes}
+    settings = {
+        "facts": bench.facts(job),
+        "recipe": asdict(bench.plan.recipe),
+        "classes": bench.task.classes,
+        "asked": bench.plan.protocol,
+        "shared": bench.shared,
+        "content": bench.content(job.label, job.fold, job.seed),
+        **environment(),
+    }
     (folder / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
     chosen = outcome.target[outcome.chosen]

@@ -1,9 +1,8 @@
 """Jobs: one training each, named by everything its result depends on."""
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cache, cached_property
@@ -20,6 +19,7 @@ from benchmark.data.datasets import open_catalog
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.errors import DataError, SettingsError
+from benchmark.grid.identity import comparison_of, identity_of
 from benchmark.grid.labels import canonical_label, control_label, parse_label
 from benchmark.network import build_network
 from benchmark.pools import FEW, FoldData, Part
@@ -199,10 +199,10 @@ class Bench:
     @cached_property
     def comparison(self) -> str:
         """Digest of what all runs of one comparison share: folds, data and recipe."""
-        return _digest(self._shared)[:12]
+        return comparison_of(self.shared)
 
     @cached_property
-    def _shared(self) -> dict[str, Any]:
+    def shared(self) -> dict[str, Any]:
         """What every job of this plan depends on. Weights from a file are known by their bytes, wherever it lies."""
         recipe = asdict(self.plan.recipe)
         weights = Path(recipe["network"]["encoder_weights"])
@@ -226,29 +226,15 @@ class Bench:
         return DatasetFact(self.catalog.name, self.store.digest, source, patches)
 
     def _job(self, label: str, fold: str, seed: int) -> Job:
-        setting = parse_label(label)
-        method = setting.method
-        parent = self._job(control_label(), fold, seed).identity if method.needs.starts_from_source else ""
-        content = (
-            self._shared
-            | {
-                "fold": fold,
-                "method": label.partition("[")[0],
-                "method_digest": code_digest(method),
-                "hyperparameters": asdict(setting.hyperparameters),
-                "seed": seed,
-            }
-            | (
-                {"recipe": self._shared["recipe"] | {"learning_rate": setting.learning_rate}}
-                if setting.learning_rate
-                else {}
-            )
-            | ({"parent": parent} if parent else {})
-            # The fingerprint is of the protocol's own folds.
-            | ({"members": fingerprint([self.fold(fold)])} if fold not in self.folds else {})
-        )
-        skip = self._reason_to_skip(method, self.fold(fold))
-        return Job(label, fold, seed, _digest(content)[:16], skip, parent)
+        content = self.content(label, fold, seed)
+        skip = self._reason_to_skip(parse_label(label).method, self.fold(fold))
+        return Job(label, fold, seed, identity_of(content), skip, content.get("parent", ""))
+
+    def content(self, label: str, fold: str, seed: int) -> dict[str, Any]:
+        """Everything the result of a job depends on; its identity is the digest of this."""
+        # The fingerprint is of the protocol's own folds.
+        members = {"members": fingerprint([self.fold(fold)])} if fold not in self.folds else {}
+        return job_content(self.shared | members, label, fold, seed)
 
     def _reason_to_skip(self, method: type[Method], fold: Fold) -> str:
         adapt = list(fold.parts["target_adapt"])
@@ -328,8 +314,27 @@ def code_version() -> str:
     return f"{version('landshift')}+{digest[:8]}"
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def job_content(shared: Mapping[str, Any], label: str, fold: str, seed: int) -> dict[str, Any]:
+    """Everything the result of a job depends on, by the methods at hand.
+
+    Args:
+        shared: `Bench.shared`, of this plan or as an earlier run wrote it down.
+    """
+    setting = parse_label(label)
+    method = setting.method
+    rate = {} if setting.learning_rate is None else {"learning_rate": setting.learning_rate}
+    content = {
+        **shared,
+        "recipe": {**shared["recipe"], **rate},
+        "fold": fold,
+        "method": label.partition("[")[0],
+        "method_digest": code_digest(method),
+        "hyperparameters": asdict(setting.hyperparameters),
+        "seed": seed,
+    }
+    if method.needs.starts_from_source:
+        content["parent"] = identity_of(job_content(shared, control_label(), fold, seed))
+    return content
 
 
 def domains_of(zones: np.ndarray | Sequence[str]) -> list[str]:

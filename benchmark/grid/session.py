@@ -60,6 +60,7 @@ class Standing:
         others: finished runs of the same protocol with other settings or data, by the key of their comparison.
         facts: what all its runs share.
         folders: of the artifacts of each cell that has a run, by method, fold and seed.
+        runs: the same runs as the store knows them.
         alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
@@ -72,6 +73,7 @@ class Standing:
     others: Mapping[str, int]
     facts: dict[str, str]
     folders: Mapping[tuple[str, str, int], Path]
+    runs: Mapping[tuple[str, str, int], RunRecord]
     alarms: list[str]
 
 
@@ -214,6 +216,7 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
         others=others,
         facts=content["facts"],
         folders=folders,
+        runs=best,
         alarms=[
             *_tuned(content["facts"]),
             *_versions(best, mixed),

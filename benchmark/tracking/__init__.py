@@ -3,7 +3,7 @@
 Importing this package does not import MLflow (2 to 8 seconds); the first `Tracker` does.
 """
 
-from benchmark.tracking.database import locked, told
+from benchmark.tracking.database import is_store, locked, told
 from benchmark.tracking.limits import Fact
 from benchmark.tracking.owner import is_gone, this_process
 from benchmark.tracking.runs import DatasetFact, Run, RunRecord
@@ -20,6 +20,7 @@ __all__ = [
     "cells_link",
     "comparison_link",
     "is_gone",
+    "is_store",
     "locked",
     "serve",
     "this_process",

@@ -177,6 +177,41 @@ class Tracker:
         with told(f"run {run} cannot be tagged"):
             self._client.set_tag(run, key, checked_text(key, value, PARAM_LENGTH))
 
+    def find(self, prefix: str) -> RunRecord:
+        """The finished run of a cell by its id, or by as many of its first characters as tell it from all others.
+
+        Raises:
+            TrackingError: there is none, there are several, or it is another kind of run; the message says which.
+        """
+        found: list[Any] = []
+        if re.fullmatch("[0-9a-f]*", prefix):
+            with told("the runs cannot be read"):
+                experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
+                found = list(self._client.search_runs(experiments, f"attributes.run_id LIKE '{prefix}%'"))
+        if not found:
+            raise TrackingError(f"there is no run with an id that begins with {prefix!r} in {self.results}")
+        if len(found) > 1:
+            raise TrackingError(
+                f"the ids of {len(found)} runs in {self.results} begin with {prefix!r}; give more of it"
+            )
+        record = self._record(found[0])
+        if record.tags.get(KIND) != "cell":
+            raise TrackingError(f"{record.id} ({record.name}) is a summary of runs; it was not trained itself")
+        if record.status != "FINISHED":
+            raise TrackingError(f"the run {record.id} ({record.name}) is not finished: it is {record.status}")
+        return record
+
+    def source(self, run: str) -> str:
+        """Where the data of a run lay, as `DatasetFact.source`; "" where it has none."""
+        with told(f"the run {run} cannot be read"):
+            inputs = self._client.get_run(run).inputs.dataset_inputs
+        return str(json.loads(inputs[0].dataset.source)["uri"]) if inputs else ""
+
+    def history(self, run: str, metric: str) -> list[tuple[int, float]]:
+        """Every (step, value) of a metric, in the order they were logged."""
+        with told(f"the metrics of run {run} cannot be read"):
+            return [(entry.step, entry.value) for entry in self._client.get_metric_history(run, metric)]
+
     def close_stale(self, experiment: str) -> int:
         """Close runs that a killed process left RUNNING, as KILLED; returns how many.
 

@@ -1,10 +1,13 @@
 """Recipes: presets, changes, and values that are not allowed."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 
 from benchmark.commands.plan import RECIPE_OPTIONS
 from benchmark.errors import SettingsError
-from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types
+from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types, recipe_of
 
 
 def test_changes_reach_the_recipe_and_its_network():
@@ -37,3 +40,14 @@ def test_the_baseline_is_the_published_one():
     assert (baseline.network.architecture, baseline.network.encoder) == ("unet", "resnet34")
     assert baseline.schedule == "plateau"
     assert isinstance(baseline, Recipe)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_is_read_again_from_what_was_written_of_it(preset):
+    written = json.loads(json.dumps(asdict(PRESETS[preset])))
+    assert recipe_of(written) == PRESETS[preset]
+    del written["momentum"]
+    assert recipe_of(written).momentum == Recipe().momentum
+    written["network"]["wings"] = 2
+    with pytest.raises(SettingsError, match="knows no wings of a recipe"):
+        recipe_of(written)

@@ -1,0 +1,79 @@
+"""A published table against its runs: what their confusion matrices give, and what else they logged."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from benchmark.errors import TrackingError
+from benchmark.evaluation import METRICS, Scores
+from benchmark.grid.execute import target_metrics
+from benchmark.replay.checks import Check, read_cells, summed, written
+from benchmark.replay.differences import of_place, read_confusions
+from benchmark.replay.stored import Stored, stored_run
+from benchmark.replay.table import Table, TableCell
+from benchmark.tracking import Tracker
+
+
+def check_numbers(table: Table, tracker: Tracker | None) -> Check:
+    """Whether the numbers of the record and of ``cells.csv`` are those of the runs.
+
+    Args:
+        tracker: the store with the runs; None where there is none.
+    """
+    what = "numbers"
+    runs = runs_of(table, tracker) if tracker else {}
+    rows = read_cells(table.folder)
+    wrong: list[str] = []
+    checked = 0
+    for cell in table.cells:
+        run = runs.get(cell.run)
+        derived = metrics_of(run) if run else {}
+        if run is None or not derived:
+            continue
+        checked += 1
+        wrong += [f"{cell.name}: {fault}" for fault in _faults(cell, run, derived, rows)]
+    if wrong:
+        return Check(what, False, f"by the runs' confusion matrices {summed(wrong)}")
+    told = f"{checked} of {len(table.cells)} cells are what their runs' confusion matrices give"
+    return Check(what, True, told) if checked else Check(what, None, "the runs are not here (--results)")
+
+
+def runs_of(table: Table, tracker: Tracker) -> dict[str, Stored]:
+    """Those of a table's runs that a store holds, by id."""
+    found = {}
+    for cell in table.cells:
+        try:
+            found[cell.run] = stored_run(tracker, cell.run)
+        except TrackingError:  # deleted, or of another store
+            continue
+    return found
+
+
+def metrics_of(run: Stored) -> dict[str, float]:
+    """The metrics of the chosen checkpoint from its confusion matrices; none where they are gone."""
+    matrices = read_confusions(run.record.artifacts)
+    step = f"{run.record.metrics['selected/step']:.0f}"
+    test, source = (of_place(matrices, f"{step}/{part}") for part in ("target_test", "source_val"))
+    if not test:
+        return {}
+    metrics = target_metrics(Scores(test, float("nan")), run.settings["classes"])
+    if source:
+        metrics["selected/source_val_miou"] = METRICS["miou"](np.sum(list(source.values()), axis=0))
+    return metrics
+
+
+def _faults(
+    cell: TableCell, run: Stored, derived: Mapping[str, float], rows: Mapping[tuple[str, str, int], Mapping[str, str]]
+) -> list[str]:
+    faults = []
+    if run.record.identity != cell.identity:
+        faults.append(f"the identity is {cell.identity} in the record, {run.record.identity} in the run")
+    for name, value in (("target/miou", cell.target_miou), ("selected/source_val_miou", cell.source_val_miou)):
+        if name in derived and value != derived[name]:
+            faults.append(f"{name} is {value:.6g} in the record, {derived[name]:.6g} by the run")
+    row = rows.get((cell.method, cell.fold, cell.seed), {})
+    return faults + [
+        f"{name} is {row[name] or 'empty'} in cells.csv, {written(value)} by the run"
+        for name, value in {**run.record.metrics, **derived}.items()
+        if name in row and row[name] != written(value)
+    ]

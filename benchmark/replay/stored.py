@@ -1,0 +1,125 @@
+"""A finished run as MLflow holds it, and the plan that trains it again."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark.data.datasets import is_here
+from benchmark.errors import DataError, SettingsError, TrackingError
+from benchmark.grid.jobs import Plan
+from benchmark.grid.records import SETTINGS
+from benchmark.recipe import recipe_of
+from benchmark.tracking import RunRecord, Tracker
+from protocols.base import PARTIAL
+from protocols.files import load, path_of
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One run.
+
+    Attributes:
+        record: params, metrics, tags and the folder of its files.
+        settings: what it wrote down of itself (``settings.json``).
+        source: where its data lay, "default" for their default place.
+    """
+
+    record: RunRecord
+    settings: Mapping[str, Any]
+    source: str
+
+    @property
+    def label(self) -> str:
+        """The method with its hyperparameters."""
+        return self.record.facts["method"]
+
+    @property
+    def fold(self) -> str:
+        return self.record.facts["fold"]
+
+    @property
+    def seed(self) -> int:
+        return int(self.record.facts["seed"])
+
+    @property
+    def inside(self) -> str:
+        """Of a fold inside a fold, the outer one; else ""."""
+        return self.record.facts.get("inside", "")
+
+    @property
+    def device(self) -> str:
+        """``cpu``, ``mps``, or the name of a GPU."""
+        return self.record.tags.get("device", "cpu")
+
+
+def stored_run(tracker: Tracker, prefix: str) -> Stored:
+    """A finished run by the first characters of its id.
+
+    Raises:
+        TrackingError: there is no such run, or it left no settings.
+    """
+    record = tracker.find(prefix)
+    path = record.artifacts / SETTINGS
+    if not path.is_file():
+        raise TrackingError(
+            f"the run {record.id} has no {SETTINGS} in {record.artifacts}, without which none is trained"
+        )
+    return Stored(record, json.loads(path.read_text(encoding="utf-8")), tracker.source(record.id))
+
+
+def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, protocol: str = "") -> Plan:
+    """The plan that a run was a part of.
+
+    Args:
+        results: where to train it again.
+        data, protocol: where they lie now; "" or None for where they lay then.
+
+    Raises:
+        DataError, SettingsError: they do not lie there any more.
+    """
+    facts = run.record.facts
+    asked = protocol or run.settings.get("asked", facts["protocol"])
+    if not path_of(asked).is_file():
+        raise SettingsError(f"the protocol of the run, {asked}, is not here; give its file (--protocol)")
+    partial = facts["fingerprint"].startswith(PARTIAL)
+    return Plan(
+        protocol=asked,
+        data=data or data_place(run.source, load(asked).dataset),
+        results=results,
+        stores=stores,
+        recipe=recipe_of(run.settings["recipe"]),
+        accelerator=accelerator_of(run.device),
+        devices=int(facts.get("devices", 1)),
+        partial=partial,
+    )
+
+
+def data_place(source: str, dataset: str) -> Path | None:
+    """Where a run's data lay, None for the default place.
+
+    Args:
+        source: `DatasetFact.source`; "" where it is not known.
+
+    Raises:
+        DataError: they are not there any more.
+    """
+    place = Path(source) if source not in ("", "default") else None
+    if place is None and is_here(dataset, None):
+        return None
+    if place is None or not place.exists():
+        where = place or f"the default place of {dataset}"
+        raise DataError(f"the data of the run lay in {where}, which is not here; say where they lie now (--data)")
+    return place
+
+
+def accelerator_of(device: str) -> str:
+    """Lightning Fabric's name of the kind of device a run was tagged with; "auto" where there is none here."""
+    if device == "cpu":
+        return "cpu"
+    kind = "mps" if device == "mps" else "cuda"
+    here = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
+    return kind if here else "auto"

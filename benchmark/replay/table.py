@@ -1,0 +1,130 @@
+"""``comparison.json``: which runs a published table is of, so that it can be checked without them, or against them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import DataError
+from benchmark.grid.records import SETTINGS
+from benchmark.grid.session import Standing
+from protocols.base import PARTIAL
+
+TABLE = "comparison.json"
+FACTS = ("protocol", "protocol_version", "fingerprint", "dataset", "dataset_digest", "comparison")
+ENVIRONMENT = ("packages", "python", "platform")
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A cell with a result.
+
+    Attributes:
+        method, fold, seed: which.
+        setting: the label of what was trained: the method's, unless its row stands for another one on each fold.
+        run, identity: MLflow's id of its run, and the digest of all that its result depends on.
+        method_digest, code_version: of the code it was run by: the method's, and landshift's.
+        step: of the chosen checkpoint.
+        source_val_miou, target_miou: shares, at that checkpoint.
+    """
+
+    method: str
+    fold: str
+    seed: int
+    setting: str
+    run: str
+    identity: str
+    method_digest: str
+    code_version: str
+    step: int
+    source_val_miou: float
+    target_miou: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.method}, {self.fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A published comparison.
+
+    Attributes:
+        folder: where it lies.
+        facts: what all cells share, by the names in `FACTS`.
+        shared: what all their jobs depend on (`Bench.shared`); empty where the runs did not write it down.
+        environments: packages, Python, system and device of the runs, each that occurs.
+        cells: those with a result.
+    """
+
+    folder: Path
+    facts: Mapping[str, str]
+    shared: Mapping[str, Any]
+    environments: Sequence[Mapping[str, Any]]
+    cells: Sequence[TableCell]
+
+    @property
+    def partial(self) -> bool:
+        return self.facts["fingerprint"].startswith(PARTIAL)
+
+
+def as_json(state: Standing) -> str:
+    """The record of a comparison: a line a cell, so that two of them can be compared by eye."""
+    shared: dict[str, Any] = {}
+    environments: list[dict[str, Any]] = []
+    cells = []
+    for cell in state.cells:
+        run = state.runs.get((cell.method, cell.fold, cell.seed))
+        if cell.metrics is None or run is None:
+            continue
+        path = run.artifacts / SETTINGS
+        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        # All runs of a comparison share this; one that lacks it was made before it was written down.
+        shared = shared or settings.get("shared", {})
+        found = {key: settings[key] for key in ENVIRONMENT if key in settings} | {"device": run.tags.get("device", "")}
+        environments += [found] if found not in environments else []
+        entry = TableCell(
+            cell.method,
+            cell.fold,
+            cell.seed,
+            run.facts["method"],
+            run.id,
+            run.identity,
+            run.facts["method_digest"],
+            run.facts["code_version"],
+            int(cell.metrics["selected/step"]),
+            cell.metrics.get("selected/source_val_miou", float("nan")),
+            cell.metrics.get("target/miou", float("nan")),
+        )
+        cells.append(asdict(entry))
+    facts = {name: state.facts[name] for name in FACTS}
+    head = json.dumps(facts | {"shared": shared, "environments": environments}, indent=1)
+    lines = ",\n".join(f"  {json.dumps(cell)}" for cell in cells)
+    return f'{head.removesuffix("}").rstrip()},\n "cells": [\n{lines}\n ]\n}}\n'
+
+
+def read_table(folder: Path) -> Table:
+    """The record of a published comparison.
+
+    Raises:
+        DataError: the file is not one of these records; the message names what it lacks.
+    """
+    path = folder / TABLE
+    names = [item.name for item in fields(TableCell)]
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Table(
+            folder,
+            {name: str(content[name]) for name in FACTS},
+            content["shared"],
+            content["environments"],
+            [TableCell(**{name: cell[name] for name in names}) for cell in content["cells"]],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no record of a comparison: {type(error).__name__}: {error}") from error
+
+
+def table_folders(folder: Path) -> list[Path]:
+    """The folders at or below a folder that hold a published comparison, with a record of it or without."""
+    return sorted({path.parent for name in (TABLE, "comparison.md") for path in folder.rglob(name)})
