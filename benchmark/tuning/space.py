@@ -1,7 +1,9 @@
 """What is searched of a method, and the settings that are tried: its defaults, then random ones.
 
 Random search rather than a model of the scores: with ten or twenty trials it is hard to beat (Bergstra and Bengio,
-2012), every rule may choose among the same trials, and any number of processes try the same settings in any order.
+JMLR 2012), every rule may choose among the same trials, and any number of processes try the same settings in any order.
+Eight trials in a row form a Latin hypercube (McKay et al., 1979): of each hyperparameter, every eighth of its range is
+drawn from once, so that a short search is not short of high or low values by chance.
 """
 
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from benchmark.recipe import Recipe
 from methods.parts.randomness import numpy_generator
 
 RATE_FACTOR = 10.0  # how far the learning rate is searched below and above the recipe's
+BLOCK = 8  # trials of a Latin hypercube
 DIGITS = 3  # that a drawn number keeps, so that a setting can be read and typed
 
 Params = dict[str, Any]
@@ -70,7 +73,9 @@ def label_of(label: str, params: Mapping[str, Any], recipe: Recipe) -> str:
 
 
 def _draw(name: str, distribution: Any, trial: int) -> Any:
-    share = float(numpy_generator("tuning", name, trial).random())
+    block, place = divmod(trial - 1, BLOCK)
+    eighth = numpy_generator("tuning", name, "order", block).permutation(BLOCK)[place]
+    share = float(eighth + numpy_generator("tuning", name, trial).random()) / BLOCK
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[int(share * len(distribution.choices))]
     low, high = distribution.low, distribution.high

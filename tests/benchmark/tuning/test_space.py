@@ -73,6 +73,13 @@ def test_draws_on_a_logarithmic_scale_fill_each_decade_equally():
     assert 0.42 < (rates < 1e-2).mean() < 0.58
 
 
+def test_every_eighth_of_a_range_is_drawn_from_once_in_eight_trials():
+    rates = np.array([params[RATE] for params in settings("source-only", RECIPE, 17)[1:]])
+    eighths = np.floor(8 * np.log10(rates / 1e-3) / 2 + 1e-9)
+    for block in (eighths[:8], eighths[8:]):
+        assert sorted(np.minimum(block, 7)) == list(range(8))
+
+
 def test_whole_numbers_come_up_equally_often():
     stages = [params["stages"] for params in settings("instance-batch-norm", RECIPE, 400)[1:]]
     assert min(np.bincount(stages, minlength=4)[1:]) > 100
