@@ -33,7 +33,7 @@ def check_numbers(table: Table, tracker: Tracker | None) -> Check:
         checked += 1
         wrong += [f"{cell.name}: {fault}" for fault in _faults(cell, run, derived, rows)]
     if wrong:
-        return Check(what, False, f"by the runs' confusion matrices {summed(wrong)}")
+        return Check(what, False, f"against the runs: {summed(wrong)}")
     told = f"{checked} of {len(table.cells)} cells are what their runs' confusion matrices give"
     return Check(what, True, told) if checked else Check(what, None, "the runs are not here (--results)")
 
