@@ -59,7 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
-        print("\nstopped; what is finished is kept, and the same command goes on from there", file=sys.stderr)
+        kept = "; what is finished is kept, and the same command goes on from there" if options.resumes else ""
+        print(f"\nstopped{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # who reads has seen enough, as `head` has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would complain
@@ -238,7 +239,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(group: Any, name: str, action: Any, text: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(action=action)
+    parser.set_defaults(action=action, resumes=False)
     return parser
 
 
@@ -285,6 +286,7 @@ def _add_stores(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(resumes=True)
     parser.add_argument(
         "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
