@@ -61,10 +61,15 @@ def _draw_gains(axes: Any, names: Sequence[str], cells: Sequence[Cell], grid: Gr
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         text, dark = (f"{value:+.1f}", abs(value) > 0.6 * reach) if math.isfinite(value) else ("–", False)
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+        _write(axes, column, row, text, "white" if dark else "black")
     axes.set_xticks(range(len(grid.folds)), grid.folds, rotation=45, ha="right", fontsize=8)
     axes.set_yticks([])
     axes.set_xlabel(f"gain over {grid.control or 'the control'}\nin points, by held-out fold")
+
+
+def _write(axes: Any, column: int, row: int, text: str, color: str) -> None:
+    """Into a cell of a heat map, where the figure's layout need not measure it."""
+    axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color).set_in_layout(False)
 
 
 def draw_ranks(ranking: Ranking, path: Path) -> None:
@@ -104,7 +109,7 @@ def draw_classes(lines: Sequence[Line], cells: Sequence[Cell], classes: Mapping[
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         text = f"{value:.0f}" if math.isfinite(value) else "–"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if value < 60 else "black")
+        _write(axes, column, row, text, "white" if value < 60 else "black")
     labels = [f"{name.replace('_', ' ')}\n{100 * classes[name]:.1f} %" for name in names]
     axes.set_xticks(range(len(names)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(ordered)), ordered, fontsize=8)

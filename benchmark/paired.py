@@ -106,10 +106,10 @@ def signed_rank_p(differences: NDArray[np.float64]) -> float:
 
 def holm(p: Sequence[float], comparisons: int) -> list[float]:
     """Holm's correction (1979) of p values, of as many comparisons in all; those that are not given count as 1."""
-    from statsmodels.stats.multitest import multipletests  # takes a second to import
-
     if not p:
         return []
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
+
     corrected = multipletests([*p, *[1.0] * (comparisons - len(p))], method="holm")[1]
     return [float(value) for value in corrected[: len(p)]]
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark.garbage import uncollected
+
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
     "ranks.png": "Mean ranks over the held-out domains; a bar joins methods that Nemenyi's test does not tell apart.",
@@ -14,6 +16,7 @@ FIGURES = {
 SHOWN = 4  # folds in the gallery
 
 
+@uncollected()
 def report(options: argparse.Namespace) -> int:
     """Write and print the comparison."""
     from benchmark.grid.session import describe, publish, standing
@@ -108,19 +111,19 @@ def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[st
 
 def _gallery(state: Any) -> list[Any]:
     """The folds on which the methods differ most, at the first seed."""
-    from benchmark.gallery import differing
+    from benchmark.gallery import differing, widest
     from benchmark.grid.records import PANEL
     from benchmark.page import Figure
 
     seed = state.grid.seeds[0]
     methods = [line.method for line in sorted(state.lines, key=lambda line: -line.target.mean) if line.target.cells]
     found = []
-    for fold in state.grid.folds:
+    for fold in widest(state.cells, seed)[:SHOWN]:
         known = [method for method in methods if (method, fold, seed) in state.folders]
         if picture := differing({method: state.folders[method, fold, seed] / PANEL for method in known}):
             found.append((fold, *picture))
     told = "{}, seed {}: on average a method differs from the most frequent answer on {:.0%} of the pixels."
-    most = sorted(found, key=lambda entry: -entry[2])[:SHOWN]
+    most = sorted(found, key=lambda entry: -entry[2])
     return [Figure.drawn(sheet, told.format(fold, seed, share)) for fold, sheet, share in most]
 
 

@@ -17,7 +17,7 @@ from benchmark.grid.pool import Ended, run_all
 from benchmark.grid.records import majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, paired_metrics, rank
 from benchmark.rules import RuleLine, compare_rules
-from benchmark.tracking import RunRecord, Tracker
+from benchmark.tracking import RunRecord, Summary, Tracker
 from methods.base import MethodError
 from methods.sources import code_digest
 from protocols.base import Protocol
@@ -196,11 +196,18 @@ def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standi
     """Write one summary run a method, and the comparison itself onto the experiment's page."""
     common = ("protocol", "fingerprint", "dataset", "network", "steps", "batch_size", "comparison")
     paired = {line.method: paired_metrics(line) for line in state.paired}
-    for line in state.lines:
-        if line.target.cells:
-            facts = {"method": line.method, "needs": line.needs} | {name: state.facts[name] for name in common}
-            tracker.summarise(experiment, line.method, facts, summary_metrics(line) | paired.get(line.method, {}))
-    tracker.keep_summaries(experiment, {SHIFT, *(line.method for line in state.lines if line.target.cells)})
+    shared = {name: state.facts[name] for name in common}
+    summaries = [
+        Summary(
+            line.method,
+            {"method": line.method, "needs": line.needs} | shared,
+            summary_metrics(line) | paired.get(line.method, {}),
+        )
+        for line in state.lines
+        if line.target.cells
+    ]
+    tracker.summarise(experiment, *summaries)
+    tracker.keep_summaries(experiment, {SHIFT, *(summary.name for summary in summaries)})
     tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown[:NOTE_LENGTH]}")
 
 

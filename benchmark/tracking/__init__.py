@@ -7,6 +7,7 @@ from benchmark.tracking.limits import Fact
 from benchmark.tracking.runs import DatasetFact, Run, RunRecord
 from benchmark.tracking.server import serve
 from benchmark.tracking.store import Tracker
+from benchmark.tracking.summaries import Summary
 from benchmark.tracking.view import cells_link, comparison_link
 
-__all__ = ["DatasetFact", "Fact", "Run", "RunRecord", "Tracker", "cells_link", "comparison_link", "serve"]
+__all__ = ["DatasetFact", "Fact", "Run", "RunRecord", "Summary", "Tracker", "cells_link", "comparison_link", "serve"]
