@@ -42,7 +42,7 @@ def report(options: argparse.Namespace) -> int:
         _html(protocol, state, shared, folder, figures, options.command_line), encoding="utf-8"
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
-    publish(tracker, experiment, protocol, state, markdown)
+    publish(tracker, experiment, protocol, state, markdown, [folder / name for name in figures])
     print_comparison(state.lines, empty_cells(state.cells), shared)
     for alarm in state.alarms:
         print(f"alarm: {alarm}")
@@ -76,7 +76,14 @@ def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[st
     header, rows = tables.fold_rows(state.cells, state.grid)
     about = _plain(tables.EXPLANATION)
     sections = [
-        Section("Comparison", tables.HEADER, tables.rows(state.lines), _of(pictures, "comparison.png"), about, (0, 1)),
+        Section(
+            "Comparison",
+            tables.HEADER,
+            tables.rows(state.lines),
+            _of(pictures, "comparison.png"),
+            about,
+            tables.TEXTS,
+        ),
         Section("Every fold", header, rows, note="Target mIoU in percent, mean over seeds."),
     ]
     if lost := tables.empty_cells(state.cells).splitlines():

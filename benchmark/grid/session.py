@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from benchmark.alarms import alarms
-from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics, table
+from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, summary_metrics, table
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan, parse_label
 from benchmark.grid.pool import Ended, run_all
-from benchmark.grid.records import majorities, patch_noises, with_nested, with_records
+from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, paired_metrics, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.tracking import RunRecord, Summary, Tracker
@@ -176,10 +176,11 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     target = {label: table(cells, grid, label, "target/miou") for label in grid.methods}
     control = target.get(grid.control, np.nan)
     others_of = [label for label in grid.methods if label != grid.control]
+    rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
     return Standing(
         grid=grid,
         cells=cells,
-        lines=compare(cells, grid),
+        lines=compare(cells, grid, rare, int(content["facts"].get("devices", 1))),
         paired=compare_with_control(
             {label: target[label] - control for label in others_of}, patch_noises(cells, grid, folders)
         ),
@@ -192,16 +193,28 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     )
 
 
-def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:
-    """Write one summary run a method, and the comparison itself onto the experiment's page."""
+def publish(
+    tracker: Tracker,
+    experiment: str,
+    protocol: Protocol,
+    state: Standing,
+    markdown: str,
+    figures: Sequence[Path] = (),
+) -> None:
+    """Write one summary run a method, and the comparison itself onto the experiment's page.
+
+    Args:
+        figures: files of the comparison, of which each summary keeps a copy.
+    """
     common = ("protocol", "fingerprint", "dataset", "network", "steps", "batch_size", "comparison")
     paired = {line.method: paired_metrics(line) for line in state.paired}
     shared = {name: state.facts[name] for name in common}
     summaries = [
         Summary(
             line.method,
-            {"method": line.method, "needs": line.needs} | shared,
+            {"method": line.method, "needs": line.needs, "rule": line.rule} | shared,
             summary_metrics(line) | paired.get(line.method, {}),
+            figures,
         )
         for line in state.lines
         if line.target.cells
@@ -275,5 +288,5 @@ def _digest_at_hand(label: str) -> str:
 def _cell(label: str, fold: str, seed: int, record: RunRecord | None, skip: str) -> Cell:
     if record is None:
         return Cell(label, fold, seed, "skipped" if skip else "not run", skip)
-    status = STATUS[record.status]
-    return Cell(label, fold, seed, status, record.error or "", record.metrics if status == "done" else None)
+    status, rule = STATUS[record.status], record.facts.get("rule", "")
+    return Cell(label, fold, seed, status, record.error or "", record.metrics if status == "done" else None, rule=rule)
