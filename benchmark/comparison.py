@@ -20,6 +20,7 @@ class Cell:
         metrics: of a cell that is done.
         records: what the selection rules know of its checkpoints, of a cell that is done.
         pooled: the same, with scores that can be compared with those of other runs of the fold and seed.
+        rule: what chose the checkpoint that its metrics are of; "" where that is not known.
     """
 
     method: str
@@ -30,6 +31,7 @@ class Cell:
     metrics: Mapping[str, float] | None = None
     records: Sequence[Record] = ()
     pooled: Sequence[Record] = ()
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ class Line:
         target, source_val: mean IoU on the target test and on source validation, at the selected checkpoint.
         gain: over the control on the same folds and seeds.
         gap_closed: median and quartiles over the cells where there is a gap; and how many those are.
-        seconds: median training time of a run.
-        cost: median of its ratio to the control's on the same fold and seed.
+        rare: mean IoU of the rare classes, mean over folds of the mean over seeds; NaN where they are not known.
+        seconds: median device-seconds of a training: its time, on each of its devices.
+        cost: median ratio of its time to the control's on the same fold and seed.
+        images: median number of images it was trained on, source and target; of the test stream those it learned from.
+        rule: what chose the checkpoints.
     """
 
     method: str
@@ -53,8 +58,11 @@ class Line:
     gain: Spread
     gap_closed: tuple[float, float, float]
     gap_cells: int
+    rare: float
     seconds: float
     cost: float
+    images: float
+    rule: str
 
 
 @dataclass(frozen=True)
@@ -87,8 +95,25 @@ def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> Table:
     return values
 
 
-def compare(cells: Sequence[Cell], grid: Grid) -> list[Line]:
-    """One line a method, in the grid's order."""
+def rarer_half(pixels: Mapping[str, int]) -> list[str]:
+    """The rarer half, rounded down, of the classes that occur, rarest first.
+
+    Args:
+        pixels: how many there are of each class.
+    """
+    there = sorted((name for name, count in pixels.items() if count), key=lambda name: pixels[name])
+    return there[: len(there) // 2]
+
+
+def compare(
+    cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]] | None = None, devices: int = 1
+) -> list[Line]:
+    """One line a method, in the grid's order.
+
+    Args:
+        rare: of each fold the names, as in metrics, of its rare classes; a fold may be missing.
+        devices: that each run is trained on.
+    """
     target = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
     seconds = {method: table(cells, grid, method, "time/training_seconds") for method in grid.methods}
     nothing = np.full((len(grid.folds), len(grid.seeds)), np.nan)
@@ -100,6 +125,7 @@ def compare(cells: Sequence[Cell], grid: Grid) -> list[Line]:
         known = closed[np.isfinite(closed)]
         quartiles = np.quantile(known, [0.5, 0.25, 0.75]) if len(known) else np.full(3, np.nan)
         spent = seconds[method]
+        rates = table(cells, grid, method, "time/images_per_second")
         lines.append(
             Line(
                 method=method,
@@ -110,11 +136,23 @@ def compare(cells: Sequence[Cell], grid: Grid) -> list[Line]:
                 gain=spread(target[method] - control),
                 gap_closed=(float(quartiles[0]), float(quartiles[1]), float(quartiles[2])),
                 gap_cells=len(known),
-                seconds=_median(spent),
+                rare=spread(_rare(cells, grid, method, rare or {})).mean,
+                seconds=devices * _median(spent),
                 cost=_median(spent / seconds.get(grid.control, nothing)),
+                images=_median(rates * spent),
+                rule=", ".join(dict.fromkeys(cell.rule for cell in cells if cell.method == method and cell.rule)),
             )
         )
     return lines
+
+
+def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Sequence[str]]) -> Table:
+    """Mean IoU of each fold's rare classes: (folds, seeds)."""
+    values = np.full((len(grid.folds), len(grid.seeds)), np.nan)
+    for row, fold in enumerate(grid.folds):
+        if names := rare.get(fold):
+            values[row] = np.mean([table(cells, grid, method, f"target/iou/{name}")[row] for name in names], axis=0)
+    return values
 
 
 def _median(values: Table) -> float:
@@ -134,6 +172,8 @@ def summary_metrics(line: Line) -> dict[str, float]:
         "summary/gap_closed_median": line.gap_closed[0],
         "summary/worst_fold_miou": line.target.worst,
         "summary/cells": line.target.cells,
-        "summary/training_seconds": line.seconds,
+        "summary/rare_miou_mean": line.rare,
+        "summary/device_seconds": line.seconds,
+        "summary/images": line.images,
         "summary/training_seconds_over_control": line.cost,
     }

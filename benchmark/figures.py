@@ -13,6 +13,7 @@ from benchmark.data.raster import read_patches
 
 SIDE = 192  # pixels of a patch in the picture
 GAP = 6
+HEADING = 20  # pixels above the first patch of a panel, for the titles of the columns
 TITLE = 22  # height of the letters on a sheet of domains
 
 
@@ -44,24 +45,24 @@ def prediction_panel(
     shown = np.where(truth == IGNORE, IGNORE, predicted).astype(np.uint8)
     columns = [to_rgb(images, bands), colorize(truth, classes), colorize(shown, classes)]
     step = SIDE + GAP
-    canvas = Image.new("RGB", (3 * step + GAP, 20 + len(images) * step + GAP + _legend_height(classes, 12)), "white")
+    legend = HEADING + len(images) * step
+    canvas = Image.new("RGB", (3 * step + GAP, legend + GAP + _legend_height(classes, 12)), "white")
     draw = ImageDraw.Draw(canvas)
     for column, (title, pictures) in enumerate(zip(("image", "truth", "prediction"), columns, strict=True)):
         draw.text((GAP + column * step, 4), title, fill="black")
         for row, picture in enumerate(pictures):
             patch = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
-            canvas.paste(patch, (GAP + column * step, 20 + row * step))
-    _draw_legend(canvas, classes, 20 + len(images) * step, 12)
+            canvas.paste(patch, (GAP + column * step, HEADING + row * step))
+    _draw_legend(canvas, classes, legend, 12)
     return canvas
 
 
-def panel_tiles(panel: Image.Image) -> list[tuple[Image.Image, Image.Image, Image.Image]]:
-    """Image, truth and prediction of each patch of a `prediction_panel`."""
+def panel_tiles(panel: Image.Image) -> NDArray[np.uint8]:
+    """Image, truth and prediction of each patch of a `prediction_panel`: (patches, 3, SIDE, SIDE, 3), the last RGB."""
     step = SIDE + GAP
-    rows = (panel.height - 20 - GAP) // step  # a legend is lower than a row
-    corners = [[(GAP + column * step, 20 + row * step) for column in range(3)] for row in range(rows)]
-    cropped = [[panel.crop((x, y, x + SIDE, y + SIDE)) for x, y in row] for row in corners]
-    return [(image, truth, predicted) for image, truth, predicted in cropped]
+    rows = (panel.height - HEADING - GAP) // step  # a legend is lower than a row
+    pixels = np.asarray(panel)[HEADING : HEADING + rows * step, GAP : GAP + 3 * step]
+    return pixels.reshape(rows, step, 3, step, 3).swapaxes(1, 2)[:, :, :SIDE, :SIDE]
 
 
 def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:

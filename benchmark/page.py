@@ -33,7 +33,7 @@ class Figure:
     def drawn(cls, picture: Image.Image, caption: str) -> "Figure":
         """A picture that is in no file."""
         file = io.BytesIO()
-        picture.save(file, "PNG", optimize=True)
+        picture.save(file, "PNG")
         return cls(base64.b64encode(file.getvalue()).decode(), caption)
 
 

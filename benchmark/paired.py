@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
 from benchmark.statistics import NAN, Spread, Table, spread
+from methods.parts.randomness import numpy_generator
 
 LEVEL = 0.05
 MIN_RANKED = 8  # held-out domains; with fewer the critical difference is wider than any difference of ranks
@@ -106,10 +107,10 @@ def signed_rank_p(differences: NDArray[np.float64]) -> float:
 
 def holm(p: Sequence[float], comparisons: int) -> list[float]:
     """Holm's correction (1979) of p values, of as many comparisons in all; those that are not given count as 1."""
-    from statsmodels.stats.multitest import multipletests  # takes a second to import
-
     if not p:
         return []
+    from statsmodels.stats.multitest import multipletests  # takes a second to import
+
     corrected = multipletests([*p, *[1.0] * (comparisons - len(p))], method="holm")[1]
     return [float(value) for value in corrected[: len(p)]]
 
@@ -126,12 +127,12 @@ def patch_noise(pairs: Mapping[str, Sequence[tuple[NDArray[np.int64], NDArray[np
 
     Args:
         pairs: by fold, one a seed, confusion matrices (zones, C + 1, C) of the method and of the control. The zones are
-            the same ones in the same order, and are drawn alike for both and for all seeds.
+            the same ones in the same order, and are drawn alike for both and for all seeds, but not for two folds.
     """
     by_fold = []
     for fold in sorted(pairs):
         zones = len(pairs[fold][0][0])
-        drawn = np.random.default_rng(zones).multinomial(zones, np.full(zones, 1 / zones), DRAWS)
+        drawn = numpy_generator("zones", fold).multinomial(zones, np.full(zones, 1 / zones), DRAWS)
         gains = [_mious(drawn, mine) - _mious(drawn, control) for mine, control in pairs[fold]]
         by_fold.append(np.mean(gains, axis=0))
     return float(np.mean(by_fold, axis=0).std(ddof=1)) if by_fold else NAN

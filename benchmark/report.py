@@ -23,21 +23,27 @@ HEADER = (
     "gain",
     "gap closed",
     "worst",
-    "seconds",
+    "rare",
+    "device-seconds",
+    "images",
+    "rule",
 )
+TEXTS = (0, 1, len(HEADER) - 1)  # the columns that hold words
 EXPLANATION = """\
-mIoU in percent at the checkpoint that source validation chose (of a bound, and of what starts from a source model: the
-last). *Target*: mean over the held-out folds and seeds, with a bootstrap interval over folds and seeds; *± seeds*:
-standard deviation over seeds of the mean over folds; *drop*: source validation minus target; *gain*: over source-only
-on the same folds and seeds; *gap closed*: (method - source-only) / (oracle - source-only), median over the cells where
-the oracle gains at least a point [quartiles] (how many); *worst*: the lowest fold; *seconds*: of a training, median,
-without that of the source model it starts from, and how often as long as source-only's of the same fold and seed, on a
-machine that may have been busy. A bound is trained on target labels and is not a result. With a few folds an interval
-is rough, and with one seed little more than their range.
+mIoU in percent at the checkpoint that the *rule* chose: by source validation, or the last of a bound and of what starts
+from a source model. *Target*: mean over the held-out folds and seeds, with a bootstrap interval over folds and seeds;
+*± seeds*: standard deviation over seeds of the mean over folds; *drop*: source validation minus target; *gain*: over
+source-only on the same folds and seeds; *gap closed*: (method - source-only) / (oracle - source-only), median over the
+cells where the oracle gains at least a point [quartiles] (how many); *worst*: the lowest fold; *rare*: mean IoU of the
+rare classes, which are the rarer half (rounded down) of the classes that occur in a fold's test, by their valid pixels,
+so that no absent class is among them; *device-seconds*: of a training, on all its devices, median, without that of the
+source model it starts from, and how often as long as source-only's of the same fold and seed, on a machine that may
+have been busy; *images*: that it was trained on, source and target, median. A bound is trained on target labels and is
+not a result. With a few folds an interval is rough, and with one seed little more than their range.
 
 A method that sees *the test stream* gets the target in batches of the batch size, in order of date and zone. It is
 scored on what it predicts for a batch before it learns from it, learns on from batch to batch, and starts anew in each
-run; its seconds are those of predictions and updates, and its source validation is of its first state."""
+run; its seconds and images are those of predictions and updates, and its source validation is of its first state."""
 
 
 PAIRED_HEADER = (
@@ -78,7 +84,10 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
             _percent(line.gain.mean, sign=True) if line.gain.cells else "–",
             _gap(line),
             _percent(line.target.worst),
+            _percent(line.rare),
             _cost(line),
+            f"{line.images:,.0f}" if math.isfinite(line.images) else "–",
+            line.rule or "–",
         )
         for line in ordered
     ]
@@ -86,7 +95,7 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
 
 def markdown_table(lines: Sequence[Line]) -> str:
     """The comparison as a Markdown table."""
-    head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 2))}|"
+    head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 3) + ['---'])}|"
     return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows(lines))])
 
 

@@ -1,6 +1,7 @@
 """The selection rules side by side: what each would have cost, on the runs of a comparison."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -79,9 +80,12 @@ def _of_all(measure: Measure, rule: str) -> Callable[[Sequence[Cell]], float]:
 
 def _spread(cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]], float]) -> Spread:
     """Of a value of the cells of each fold and seed."""
+    here: dict[tuple[str, int], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        here[cell.fold, cell.seed].append(cell)
     values = np.full((len(grid.folds), len(grid.seeds)), math.nan)
     for row, fold in enumerate(grid.folds):
         for column, seed in enumerate(grid.seeds):
-            here = [cell for cell in cells if (cell.fold, cell.seed) == (fold, seed)]
-            values[row, column] = value(here) if here else math.nan
+            if found := here.get((fold, seed)):
+                values[row, column] = value(found)
     return spread(values)

@@ -19,7 +19,7 @@ from benchmark.report import HEADER, rows
 # Where there is no terminal rich assumes 80 columns, too few for the table.
 # Emoji codes stay text: `module:Class` holds colons.
 console = Console(emoji=False, width=None if Console().is_terminal else 140)
-TERMINAL_COLUMNS = ("method", "target mIoU", "95 % interval", "± seeds", "source val", "gain", "gap closed", "worst")
+TERMINAL_COLUMNS = ("method", "target mIoU", "95 % interval", "gain", "gap closed", "worst", "rare", "device-seconds")
 
 
 class _Bar:
@@ -114,10 +114,23 @@ def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
     """The comparison as a table."""
     shown = [HEADER.index(name) for name in TERMINAL_COLUMNS]
     print_rows(TERMINAL_COLUMNS, [[row[index] for index in shown] for row in rows(lines)])
+    if told := _rules(lines):
+        console.print(told, style="dim", markup=False, highlight=False)
     if empty:
         console.print("cells without a result:", highlight=False)
         console.print(empty, markup=False, highlight=False, soft_wrap=True)
     console.print(shared, style="dim", markup=False, highlight=False)
+
+
+def _rules(lines: Sequence[Line]) -> str:
+    """What chose the checkpoints; the most common rule needs no list of its methods."""
+    methods: dict[str, list[str]] = {}
+    for line in lines:
+        if line.rule:
+            methods.setdefault(line.rule, []).append(line.method)
+    usual, *others = sorted(methods, key=lambda rule: -len(methods[rule])) or [""]
+    told = [usual, *(f"{rule} of {', '.join(methods[rule])}" for rule in others)]
+    return f"checkpoints by {'; '.join(told)}" if usual else ""
 
 
 def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:

@@ -7,10 +7,6 @@ shows; over a million checkpoints none was reliable everywhere (Musgrave et al.,
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr, logsumexp, rel_entr, softmax
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 Array = NDArray[np.floating]
 
@@ -94,6 +90,12 @@ def density_ratio(source: Array, target: Array) -> Array:
     Returns:
         (n,) of mean 1.
     """
+    # Late, because it takes seconds to import and a report needs none of it.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     features = np.concatenate((source, target))
     labels = np.repeat((0, 1), (len(source), len(target)))
     model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))

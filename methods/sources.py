@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import traceback
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -40,7 +41,8 @@ def code_digest(method: type[Method]) -> str:
         name = waiting.pop()
         if name not in sources and (module := _module(name)) is not None:
             sources[name] = inspect.getsource(module)
-            waiting += [found for found in _imported(module, sources[name]) if _is_part(found, root)]
+            package = name if hasattr(module, "__path__") else name.rpartition(".")[0]
+            waiting += [found for found in _imported(package, sources[name]) if _is_part(found, root)]
     return hashlib.sha256("\0".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:12]
 
 
@@ -48,9 +50,9 @@ def _bases(method: type[Method]) -> list[type[Method]]:
     return [base for base in method.__mro__ if issubclass(base, Method)]
 
 
-def _imported(module: ModuleType, source: str) -> set[str]:
-    """Names of the modules that a module's source imports, and of what might be one."""
-    package = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
+@cache  # the parts are the same ones for most methods
+def _imported(package: str, source: str) -> frozenset[str]:
+    """Names of the modules that the source of a module of a package imports, and of what might be one."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -58,7 +60,7 @@ def _imported(module: ModuleType, source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
             found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def _root(method: type[Method]) -> Path | None:

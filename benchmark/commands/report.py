@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark.garbage import uncollected
+
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
     "ranks.png": "Mean ranks over the held-out domains; a bar joins methods that Nemenyi's test does not tell apart.",
@@ -14,6 +16,7 @@ FIGURES = {
 SHOWN = 4  # folds in the gallery
 
 
+@uncollected()
 def report(options: argparse.Namespace) -> int:
     """Write and print the comparison."""
     from benchmark.grid.session import describe, publish, standing
@@ -41,7 +44,7 @@ def report(options: argparse.Namespace) -> int:
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
-    publish(tracker, experiment, protocol, state, markdown)
+    publish(tracker, experiment, protocol, state, markdown, [folder / name for name in figures])
     print_comparison(state.lines, empty_cells(state.cells), shared)
     for alarm in state.alarms:
         print(f"alarm: {alarm}")
@@ -75,7 +78,14 @@ def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[st
     header, rows = tables.fold_rows(state.cells, state.grid)
     about = _plain(tables.EXPLANATION)
     sections = [
-        Section("Comparison", tables.HEADER, tables.rows(state.lines), _of(pictures, "comparison.png"), about, (0, 1)),
+        Section(
+            "Comparison",
+            tables.HEADER,
+            tables.rows(state.lines),
+            _of(pictures, "comparison.png"),
+            about,
+            tables.TEXTS,
+        ),
         Section("Every fold", header, rows, note="Target mIoU in percent, mean over seeds."),
     ]
     if lost := tables.empty_cells(state.cells).splitlines():
@@ -110,19 +120,19 @@ def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[st
 
 def _gallery(state: Any) -> list[Any]:
     """The folds on which the methods differ most, at the first seed."""
-    from benchmark.gallery import differing
+    from benchmark.gallery import differing, widest
     from benchmark.grid.records import PANEL
     from benchmark.page import Figure
 
     seed = state.grid.seeds[0]
     methods = [line.method for line in sorted(state.lines, key=lambda line: -line.target.mean) if line.target.cells]
     found = []
-    for fold in state.grid.folds:
+    for fold in widest(state.cells, seed)[:SHOWN]:
         known = [method for method in methods if (method, fold, seed) in state.folders]
         if picture := differing({method: state.folders[method, fold, seed] / PANEL for method in known}):
             found.append((fold, *picture))
     told = "{}, seed {}: on average a method differs from the most frequent answer on {:.0%} of the pixels."
-    most = sorted(found, key=lambda entry: -entry[2])[:SHOWN]
+    most = sorted(found, key=lambda entry: -entry[2])
     return [Figure.drawn(sheet, told.format(fold, seed, share)) for fold, sheet, share in most]
 
 

@@ -15,7 +15,7 @@ def shift(options: argparse.Namespace) -> int:
     from benchmark.recipe import Recipe
     from benchmark.shift_report import as_csv, cells, draw, header, markdown
     from benchmark.terminal import FileBar, print_rows
-    from benchmark.tracking import Tracker
+    from benchmark.tracking import Summary, Tracker
     from protocols.files import load
 
     weights = "" if options.encoder_weights in (None, "none") else options.encoder_weights
@@ -64,7 +64,7 @@ def shift(options: argparse.Namespace) -> int:
         path.write_text(text, encoding="utf-8")
     draw(rows, bench.catalog.patches, list(MEASURES), folder / "shift.png")
     for experiment, facts, metrics in logged:
-        tracker.summarise(experiment, SHIFT, facts, metrics, [*files, folder / "shift.png"])
+        tracker.summarise(experiment, Summary(SHIFT, facts, metrics, [*files, folder / "shift.png"]))
     printed = cells(rows, list(MEASURES))
     for name in dict.fromkeys(row[0] for row in printed):
         print(f"\n{name}")

@@ -102,14 +102,21 @@ def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -
     return {fold: majority_miou(confusion) for fold, (confusion, _) in _tests(cells, grid, folders).items()}
 
 
+def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, dict[str, int]]:
+    """Of each fold the valid pixels of its test of each class, by the class's name in metrics."""
+    found = {}
+    for fold, (confusion, folder) in _tests(cells, grid, folders).items():
+        names = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["classes"]
+        found[fold] = {slug(name): int(n) for name, n in zip(names, confusion[:-1].sum(1), strict=True)}
+    return found
+
+
 def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
     """Share of the tests' valid pixels of each class, mean over folds, by the class's name in metrics."""
     shares: dict[str, list[float]] = defaultdict(list)
-    for confusion, folder in _tests(cells, grid, folders).values():
-        names = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["classes"]
-        pixels = confusion[:-1].sum(1)
-        for name, count in zip(names, pixels, strict=True):
-            shares[slug(name)].append(float(count / max(pixels.sum(), 1)))
+    for pixels in class_pixels(cells, grid, folders).values():
+        for name, count in pixels.items():
+            shares[name].append(count / max(sum(pixels.values()), 1))
     return {name: float(np.mean(values)) for name, values in shares.items()}
 
 

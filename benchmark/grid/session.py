@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from benchmark.alarms import alarms
-from benchmark.comparison import Cell, Grid, Line, compare, summary_metrics, table
+from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, summary_metrics, table
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.grid.labels import parse_label
 from benchmark.grid.pool import Ended, Waiting, run_all
-from benchmark.grid.records import majorities, patch_noises, with_nested, with_records
+from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, paired_metrics, rank
 from benchmark.rules import RuleLine, compare_rules
-from benchmark.tracking import RunRecord, Tracker
+from benchmark.tracking import RunRecord, Summary, Tracker
 from methods.base import MethodError
 from methods.sources import code_digest
 from protocols.base import Protocol
@@ -204,10 +204,11 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     target = {label: table(cells, grid, label, "target/miou") for label in grid.methods}
     control = target.get(grid.control, np.nan)
     others_of = [label for label in grid.methods if label != grid.control]
+    rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
     return Standing(
         grid=grid,
         cells=cells,
-        lines=compare(cells, grid),
+        lines=compare(cells, grid, rare, int(content["facts"].get("devices", 1))),
         paired=compare_with_control(
             {label: target[label] - control for label in others_of}, patch_noises(cells, grid, folders)
         ),
@@ -226,15 +227,34 @@ def standing(tracker: Tracker, experiment: str, comparison: str = "", *, mixed: 
     )
 
 
-def publish(tracker: Tracker, experiment: str, protocol: Protocol, state: Standing, markdown: str) -> None:
-    """Write one summary run a method, and the comparison itself onto the experiment's page."""
+def publish(
+    tracker: Tracker,
+    experiment: str,
+    protocol: Protocol,
+    state: Standing,
+    markdown: str,
+    figures: Sequence[Path] = (),
+) -> None:
+    """Write one summary run a method, and the comparison itself onto the experiment's page.
+
+    Args:
+        figures: files of the comparison, of which each summary keeps a copy.
+    """
     common = ("protocol", "fingerprint", "dataset", "network", "steps", "batch_size", "comparison")
     paired = {line.method: paired_metrics(line) for line in state.paired}
-    for line in state.lines:
-        if line.target.cells:
-            facts = {"method": line.method, "needs": line.needs} | {name: state.facts[name] for name in common}
-            tracker.summarise(experiment, line.method, facts, summary_metrics(line) | paired.get(line.method, {}))
-    tracker.keep_summaries(experiment, {SHIFT, *(line.method for line in state.lines if line.target.cells)})
+    shared = {name: state.facts[name] for name in common}
+    summaries = [
+        Summary(
+            line.method,
+            {"method": line.method, "needs": line.needs, "rule": line.rule} | shared,
+            summary_metrics(line) | paired.get(line.method, {}),
+            figures,
+        )
+        for line in state.lines
+        if line.target.cells
+    ]
+    tracker.summarise(experiment, *summaries)
+    tracker.keep_summaries(experiment, {SHIFT, *(summary.name for summary in summaries)})
     tracker.describe(experiment, f"{describe(protocol)}\n\n{markdown[:NOTE_LENGTH]}")
 
 
@@ -332,5 +352,5 @@ def _digest_at_hand(label: str) -> str:
 def _cell(label: str, fold: str, seed: int, record: RunRecord | None, skip: str) -> Cell:
     if record is None:
         return Cell(label, fold, seed, "skipped" if skip else "not run", skip)
-    status = STATUS[record.status]
-    return Cell(label, fold, seed, status, record.error or "", record.metrics if status == "done" else None)
+    status, rule = STATUS[record.status], record.facts.get("rule", "")
+    return Cell(label, fold, seed, status, record.error or "", record.metrics if status == "done" else None, rule=rule)

@@ -9,6 +9,7 @@ from benchmark.tracking.owner import is_gone, this_process
 from benchmark.tracking.runs import DatasetFact, Run, RunRecord
 from benchmark.tracking.server import serve
 from benchmark.tracking.store import Tracker
+from benchmark.tracking.summaries import Summary
 from benchmark.tracking.view import cells_link, comparison_link
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Fact",
     "Run",
     "RunRecord",
+    "Summary",
     "Tracker",
     "cells_link",
     "comparison_link",

@@ -24,6 +24,8 @@ from benchmark.tracking.limits import (
     checked_text,
 )
 
+KIND = "landshift.kind"  # the tag that tells cells from summaries
+IDENTITY = "identity"
 FLUSH_METRICS = 500
 FLUSH_SECONDS = 10.0
 ERROR_LENGTH = 500

@@ -1,10 +1,10 @@
 """The MLflow store of one results folder: experiments, runs and what can be asked of them."""
 
 import contextlib
-import filecmp
 import json
 import re
 import shutil
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from benchmark.tracking.limits import (
     checked_text,
 )
 from benchmark.tracking.owner import is_gone, this_process
-from benchmark.tracking.runs import DatasetFact, Run, RunRecord
+from benchmark.tracking.reading import artifact_folder, records
+from benchmark.tracking.runs import IDENTITY, KIND, DatasetFact, Run, RunRecord
+from benchmark.tracking.summaries import Summary
 
-KIND = "landshift.kind"
 OWNER = "landshift.owner"
-IDENTITY = "identity"
 NOTE = "mlflow.note.content"
 
 
@@ -144,7 +144,8 @@ class Tracker:
         """
         texts = checked_facts({**facts, IDENTITY: identity})
         checked_text("name", name, PARAM_LENGTH)
-        tags = {KIND: "cell", OWNER: this_process(), **self._look(experiment, texts.get("method"))}
+        (look,) = self._looks(experiment, [texts.get("method")])
+        tags = {KIND: "cell", OWNER: this_process(), **look}
         with locked(self.results):  # two processes that ask at the same time must not both get it
             for run in self._search(experiment, "cell", f"tags.`{IDENTITY}` = '{texts[IDENTITY]}'"):
                 at_it = run.info.status == "RUNNING" and not is_gone(run.data.tags.get(OWNER, ""))
@@ -154,16 +155,17 @@ class Tracker:
 
     def cells(self, experiment: str) -> list[RunRecord]:
         """All runs of cells, oldest first, whatever their status; deleted ones are not among them."""
-        return [self._record(run) for run in self._search(experiment, "cell")]
+        with told("the runs cannot be read"):
+            return records(self.results, experiment, "cell")
 
     def summaries(self, experiment: str) -> list[RunRecord]:
         """All summary runs, oldest first."""
-        return [self._record(run) for run in self._search(experiment, "summary")]
+        with told("the runs cannot be read"):
+            return records(self.results, experiment, "summary")
 
     def finished(self, experiment: str) -> dict[str, RunRecord]:
         """The finished run of each identity; the newest, where there are several."""
-        runs = self._search(experiment, "cell", "attributes.status = 'FINISHED'")
-        return {record.identity: record for record in map(self._record, runs)}
+        return {record.identity: record for record in self.cells(experiment) if record.status == "FINISHED"}
 
     def run_of(self, experiment: str, identity: str) -> RunRecord | None:
         """The finished run of an identity; the newest, where there are several."""
@@ -228,65 +230,43 @@ class Tracker:
                 stale += 1
         return stale
 
-    def summarise(
-        self,
-        experiment: str,
-        name: str,
-        facts: Mapping[str, Fact],
-        metrics: Mapping[str, float],
-        artifacts: Sequence[Path] = (),
-    ) -> str:
-        """Write the summary run called `name`; returns its run id.
+    def summarise(self, experiment: str, *summaries: Summary) -> list[str]:
+        """Write summary runs; returns their ids.
 
         One that says the same is kept. Otherwise a new one takes its place and the old one is deleted: params cannot
         change, and a number that is no longer known must not stay.
 
-        Args:
-            experiment: its id.
-            name: usually the method's.
-            facts: as in `start`.
-            metrics: under names of their own ("summary/..."), so that the UI never averages them with cells.
-            artifacts: files to keep beside it.
+        Raises:
+            TrackingError: if a fact or a metric cannot be logged; then of this summary nothing is written.
         """
-        texts, values = checked_facts(facts), checked_metrics(metrics)
-        tags = {KIND: "summary", **self._look(experiment, texts.get("method"))}
-        with locked(self.results), told(f"the summary {name!r} cannot be written"):
-            old = [run for run in self._search(experiment, "summary") if run.info.run_name == name]
-            kept = next((run.info.run_id for run in old if self._says(run, texts, values, artifacts)), None)
-            if kept is None:
-                new = self._start(experiment, name, texts, tags)
-                new.log(values)
-                for path in artifacts:
-                    new.artifact(path)
-                new.finish()
-            for run in old:
-                if run.info.run_id != kept:
-                    self._client.delete_run(run.info.run_id)
-                    shutil.rmtree(self._folder(run), ignore_errors=True)
+        looks = self._looks(experiment, [summary.facts.get("method") for summary in summaries])
+        with locked(self.results), told("the summaries cannot be written"):
+            old = records(self.results, experiment, "summary")
+            return [self._summarise(experiment, *one, old) for one in zip(summaries, looks, strict=True)]
+
+    def _summarise(self, experiment: str, summary: Summary, look: Mapping[str, str], old: Sequence[RunRecord]) -> str:
+        kept = next((run.id for run in old if summary.is_in(run)), None)
+        if kept is None:
+            facts = checked_facts(summary.facts)
+            new = self._start(experiment, summary.name, facts, {KIND: "summary", **look}, metrics=summary.metrics)
+            for path in summary.artifacts:
+                new.artifact(path)
+            new.finish()
+        for run in old:
+            if run.name == summary.name and run.id != kept:
+                self._delete(run)
         return str(kept or new.id)
 
     def keep_summaries(self, experiment: str, names: Collection[str]) -> None:
         """Delete the summaries of all others: they belong to another comparison."""
         with locked(self.results), told("old summaries cannot be deleted"):
-            for run in list(self._search(experiment, "summary")):
-                if run.info.run_name not in names:
-                    self._client.delete_run(run.info.run_id)
-                    shutil.rmtree(self._folder(run), ignore_errors=True)
+            for run in records(self.results, experiment, "summary"):
+                if run.name not in names:
+                    self._delete(run)
 
-    def _says(
-        self, run: Any, facts: Mapping[str, str], metrics: Mapping[str, float], artifacts: Sequence[Path]
-    ) -> bool:
-        """Whether a summary is complete and holds exactly these facts, numbers and files."""
-        folder = self._folder(run)
-        return (
-            run.info.status == "FINISHED"
-            and run.data.params == facts
-            and run.data.metrics == metrics
-            and all(
-                (folder / path.name).exists() and filecmp.cmp(path, folder / path.name, shallow=False)
-                for path in artifacts
-            )
-        )
+    def _delete(self, run: RunRecord) -> None:
+        self._client.delete_run(run.id)
+        shutil.rmtree(run.artifacts, ignore_errors=True)
 
     def _start(
         self,
@@ -295,37 +275,55 @@ class Tracker:
         facts: Mapping[str, str],
         tags: Mapping[str, str],
         dataset: DatasetFact | None = None,
+        metrics: Mapping[str, float] | None = None,
     ) -> Run:
-        from mlflow.entities import Param
+        from mlflow.entities import Metric, Param
 
         entity = dataset.entity() if dataset else None
         with told(f"the run {name!r} cannot be started"):
             run = self._client.create_run(experiment, tags={**facts, **tags}, run_name=name)
             params = [Param(key, text) for key, text in facts.items()]
-            for first in range(0, len(params), BATCH_FACTS):
-                self._client.log_batch(run.info.run_id, params=params[first : first + BATCH_FACTS])
+            now = int(time.time() * 1000)
+            # In one call with the first params, because a call takes as long as some hundred values.
+            values = [Metric(key, value, now, 0) for key, value in checked_metrics(metrics or {}).items()]
+            for first in range(0, max(len(params), 1), BATCH_FACTS):
+                self._client.log_batch(run.info.run_id, values, params[first : first + BATCH_FACTS])
+                values = []
             if entity is not None:
                 self._client.log_inputs(run.info.run_id, [entity])
-        return Run(self._client, run.info.run_id, self._folder(run))
+        return Run(self._client, run.info.run_id, artifact_folder(self.results, str(run.info.artifact_uri)))
 
-    def _look(self, experiment: str, method: str | None) -> dict[str, str]:
-        """The tags that make the UI show a method in one colour: of its summary and of all its cells."""
-        tags = {"mlflow.source.name": "landshift", "mlflow.source.type": "LOCAL"}
-        if method is None:
-            return tags
-        with told("the colour of a method cannot be chosen"):
+    def _looks(self, experiment: str, methods: Sequence[Fact | None]) -> list[dict[str, str]]:
+        """For each method the tags that make the UI show it in one colour: its summary and all its cells."""
+        named = [str(method) for method in methods if method is not None]
+        with told("the colours of the methods cannot be chosen"):
             known = self._methods(experiment)
-            if method not in known:
+            if not set(named) <= set(known):
                 with locked(self.results):
-                    known = self._methods(experiment)
-                    if method not in known:
-                        known.append(method)
-                        self._client.set_experiment_tag(experiment, view.METHODS_TAG, json.dumps(known))
-        return {**tags, "mlflow.runColor": view.PALETTE[known.index(method) % len(view.PALETTE)]}
+                    known = list(dict.fromkeys([*self._methods(experiment), *named]))
+                    self._client.set_experiment_tag(experiment, view.METHODS_TAG, json.dumps(known))
+        tags = {"mlflow.source.name": "landshift", "mlflow.source.type": "LOCAL"}
+        colors = {method: view.PALETTE[index % len(view.PALETTE)] for index, method in enumerate(known)}
+        return [tags if method is None else {**tags, "mlflow.runColor": colors[str(method)]} for method in methods]
 
     def _methods(self, experiment: str) -> list[str]:
         """The methods seen in an experiment, in the order of their colours."""
         return list(json.loads(self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]")))
+
+    def _record(self, run: Any) -> RunRecord:
+        tags = run.data.tags
+        return RunRecord(
+            id=run.info.run_id,
+            name=run.info.run_name,
+            identity=tags.get(IDENTITY, ""),
+            status=run.info.status,
+            facts=run.data.params,
+            metrics=run.data.metrics,
+            tags=tags,
+            error=tags.get("error"),
+            artifacts=artifact_folder(self.results, str(run.info.artifact_uri)),
+            started=run.info.start_time / 1000,
+        )
 
     def _search(self, experiment: str, kind: str, condition: str = "") -> Iterator[Any]:
         """Runs of a kind, oldest first."""
@@ -340,21 +338,3 @@ class Tracker:
                 token = page.token
                 if not token:
                     return
-
-    def _record(self, run: Any) -> RunRecord:
-        tags = run.data.tags
-        return RunRecord(
-            id=run.info.run_id,
-            name=run.info.run_name,
-            identity=tags.get(IDENTITY, ""),
-            status=run.info.status,
-            facts=run.data.params,
-            metrics=run.data.metrics,
-            tags=tags,
-            error=tags.get("error"),
-            artifacts=self._folder(run),
-            started=run.info.start_time / 1000,
-        )
-
-    def _folder(self, run: Any) -> Path:
-        return self.results / "artifacts" / str(run.info.artifact_uri).removeprefix("mlflow-artifacts:/").lstrip("/")

@@ -13,7 +13,7 @@ from benchmark.grid.labels import parse_label
 from benchmark.grid.records import pooled, read_records
 from benchmark.selection import RULES, Record
 from benchmark.studies.queue import ENDED
-from benchmark.tracking import Fact, Tracker
+from benchmark.tracking import Fact, Summary, Tracker
 from benchmark.tuning.choice import Chosen, best_score, choose
 from benchmark.tuning.plan import EACH, Tuning
 from benchmark.tuning.session import EXPERIMENT, Search, TuningSession
@@ -104,7 +104,7 @@ def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
     metrics = {f"tuning/{name}": float(value) for name, value in numbers.items()}
     files = [_table(session, search, folder / "trials.csv"), *_figure(search, folder / "trials.png")]
     name = f"{search.label} · {search.fold} · {tuning.key}"
-    session.tracker.summarise(session.experiment, name, facts, metrics, files)
+    session.tracker.summarise(session.experiment, Summary(name, facts, metrics, files))
 
 
 def _table(session: TuningSession, search: Search, path: Path) -> Path:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.comparison import Cell
 from benchmark.data.classes import ClassSet, LandClass
 from benchmark.figures import GAP, SIDE, prediction_panel
-from benchmark.gallery import ACROSS, TITLE, differing
+from benchmark.gallery import ACROSS, TITLE, differing, widest
 
 
 @pytest.fixture
@@ -45,3 +46,12 @@ def test_with_fewer_than_two_methods_there_is_nothing_to_show(panel, tmp_path):
 def test_many_methods_take_several_rows(panel):
     sheet, _ = differing({f"method {k}": panel(f"m{k}", 0, k % 2, 0) for k in range(9)})
     assert isinstance(sheet, Image.Image) and sheet.height == 2 * (SIDE + GAP + TITLE) + GAP
+
+
+def test_folds_are_sorted_by_how_far_the_methods_lie_apart():
+    def cell(method, fold, value, seed=0):
+        return Cell(method, fold, seed, "done", metrics={"target/miou": value})
+
+    near, far = [cell("a", "near", 0.5), cell("b", "near", 0.6)], [cell("a", "far", 0.1), cell("b", "far", 0.9)]
+    elsewhere = [cell("a", "near", 0.0, seed=1), Cell("a", "none", 0, "failed")]
+    assert widest([*near, *far, *elsewhere], 0) == ["far", "near"]

@@ -97,6 +97,16 @@ def test_patch_noise_is_nothing_where_all_zones_are_alike():
     assert math.isnan(patch_noise({}))
 
 
+def test_folds_with_equally_many_zones_are_drawn_apart():
+    """Of two folds with the same matrices the mean varies less than each: by 1 / sqrt(2), and would by 1 if they shared
+    their draws."""
+    random = np.random.default_rng(1)
+    mine = np.concatenate([matrices(random, share, 1) for share in np.linspace(0.5, 0.9, 12)])
+    pair = [(mine, matrices(random, 0.6))]
+    one, both = patch_noise({"north": pair}), patch_noise({"north": pair, "south": pair})
+    assert both == pytest.approx(one / math.sqrt(2), rel=0.15)
+
+
 def test_ranks_are_those_of_demsar():
     """Eight domains, always the same order: ranks 1, 2, 3; CD = 2.343 sqrt(3 * 4 / 48) (Demšar 2006, table 5)."""
     values = {"best": np.arange(8) + 0.2, "middle": np.arange(8) + 0.1, "worst": np.arange(8) + 0.0}

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 
 from benchmark.charts import draw
-from benchmark.comparison import Cell, Grid, compare
+from benchmark.comparison import Cell, Grid, compare, rarer_half
 from benchmark.report import (
+    HEADER,
     cells_csv,
     empty_cells,
     fold_table,
@@ -23,6 +25,7 @@ from benchmark.report import (
 )
 from benchmark.rules import RuleLine
 from benchmark.statistics import spread
+from benchmark.terminal import _rules
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -70,13 +73,48 @@ def test_methods_are_sorted_with_bounds_last(cells):
     by_name = {row[0]: row for row in table}
     assert by_name["source-only"][2] == "40.5" and by_name["oracle (bound)"][2] == "60.5"
     assert by_name["idea[weight=2]"][7] == "+10.0" and by_name["idea[weight=2]"][8].startswith("0.50")
-    assert by_name["blind"][2:] == ("–",) * 9
+    assert by_name["blind"][2:] == ("–",) * (len(HEADER) - 2)
 
 
 def test_a_cost_is_that_over_source_only_in_the_same_cell(cells):
-    by_name = {row[0]: row[-1] for row in rows(compare(cells, GRID))}
+    by_name = {row[0]: row[HEADER.index("device-seconds")] for row in rows(compare(cells, GRID))}
     assert by_name["source-only"] == "55 (1.0 ×)"
     assert by_name["idea[weight=2]"] == "200 (2.0 ×)", "of 200, 200 and 20 seconds"
+    two = {line.method: line for line in compare(cells, GRID, devices=2)}
+    assert (two["source-only"].seconds, two["source-only"].cost) == (110, 1), "of each of two devices"
+
+
+def test_images_are_those_of_a_training(cells):
+    rated = [replace(cell, metrics=cell.metrics | {"time/images_per_second": 32.0}) for cell in cells if cell.metrics]
+    by_name = {row[0]: row[HEADER.index("images")] for row in rows(compare(rated, GRID))}
+    assert by_name["source-only"] == "1,760" and by_name["idea[weight=2]"] == "6,400"
+
+
+def test_the_rare_classes_are_the_rarer_half_of_those_that_occur(cells):
+    """Of water, road and land only road is rarer; field is not there, and must not count."""
+    north = rarer_half({"land": 900, "water": 90, "road": 10, "field": 0})
+    assert north == ["road"] and rarer_half({"land": 900}) == []
+    found = [
+        replace(cell, metrics=cell.metrics | {"target/iou/road": 0.1 + 0.2 * cell.seed, "target/iou/land": 0.6})
+        for cell in cells
+        if cell.metrics
+    ]
+    lines = {line.method: line for line in compare(found, GRID, {"north": north, "south": ["road", "land"]})}
+    assert lines["source-only"].rare == pytest.approx((0.2 + (0.2 + 0.6) / 2) / 2), "mean over classes, seeds and folds"
+    assert math.isnan(lines["blind"].rare) and math.isnan(compare(found, GRID)[0].rare)
+    assert rows([lines["source-only"]])[0][HEADER.index("rare")] == "30.0"
+
+
+def test_a_rule_is_told_by_its_methods_in_the_terminal_and_by_a_column_elsewhere(cells):
+    rules = {"source-only": "source-validation", "idea[weight=2]": "source-validation", "oracle": "last-step"}
+    lines = compare([replace(cell, rule=rules.get(cell.method, "")) for cell in cells], GRID)
+    assert {row[0]: row[-1] for row in rows(lines)} == {
+        "idea[weight=2]": "source-validation",
+        "source-only": "source-validation",
+        "oracle (bound)": "last-step",
+        "blind": "–",
+    }
+    assert _rules(lines) == "checkpoints by source-validation; last-step of oracle" and _rules(lines[3:]) == ""
 
 
 def test_a_single_cell_has_no_interval(cells):

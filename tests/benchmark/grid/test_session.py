@@ -13,6 +13,7 @@ from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
 from benchmark.grid.session import Session, _best_record, _remarks, publish, standing
 from benchmark.selection import RULES
+from benchmark.tracking.reading import records
 from methods.base import Method
 
 LABELS = ["source-only", "oracle", "tests_failing:Failing"]
@@ -212,18 +213,26 @@ def test_other_settings_are_left_aside(session, ended, plan):
     assert len(older.cells) == 6 and list(older.others.values()) == [1]
 
 
-def test_summaries_carry_the_numbers_of_the_comparison(session, ended):
+def test_summaries_carry_the_numbers_and_figures_of_the_comparison(session, ended, tmp_path):
     state = standing(session.tracker, session.experiment, session.bench.comparison)
-    publish(session.tracker, session.experiment, session.bench.protocol, state, "| a | table |")
-    publish(session.tracker, session.experiment, session.bench.protocol, state, "| a | table |")
+    figure = tmp_path / "comparison.png"
+    Image.new("RGB", (4, 4)).save(figure)
+    for _ in range(2):
+        publish(session.tracker, session.experiment, session.bench.protocol, state, "| a | table |", [figure])
     assert "| a | table |" in session.tracker.tags(session.experiment)["mlflow.note.content"]
     line = state.lines[0]
     assert summary_metrics(line)["summary/target_miou_mean"] == line.target.mean
-    metrics = {run.info.run_name: run.data.metrics for run in session.tracker._search(session.experiment, "summary")}
+    runs = {run.name: run for run in records(session.tracker.results, session.experiment, "summary")}
+    assert all((run.artifacts / figure.name).read_bytes() == figure.read_bytes() for run in runs.values())
+    assert {run.name: run.facts["rule"] for run in runs.values()} == {line.method: line.rule for line in state.lines}
+    assert {state.lines[k].rule for k in (0, 1)} == {"source-validation", "last-step"}
+    metrics = {name: run.metrics for name, run in runs.items()}
     assert set(metrics) == {line.method for line in state.lines}
+    assert metrics["source-only"]["summary/rare_miou_mean"] == line.rare > 0
+    assert metrics["source-only"]["summary/images"] == pytest.approx(4 * session.plan.recipe.batch_size)
     for paired in state.paired:
         assert metrics[paired.method]["summary/gain_noise_patches"] == paired.between_patches
     fewer = replace(state, lines=state.lines[:1])
     publish(session.tracker, session.experiment, session.bench.protocol, fewer, "")
-    left = {run.info.run_name for run in session.tracker._search(session.experiment, "summary")}
+    left = {run.name for run in records(session.tracker.results, session.experiment, "summary")}
     assert left == {state.lines[0].method}, "summaries of another comparison do not stay beside it"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import AlreadyTaken, TrackingError
-from benchmark.tracking import Fact, Tracker
+from benchmark.tracking import Fact, Summary, Tracker
 from benchmark.tracking.database import database
 
 
@@ -105,22 +105,26 @@ def test_more_than_a_hundred_facts(tracker: Tracker, experiment: str) -> None:
 def test_a_summary_is_kept_or_replaced(tracker: Tracker, experiment: str, tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
     table.write_text("a")
-    facts = {"method": "advent"}
+    facts: dict[str, Fact] = {"method": "advent"}
     metrics = {"summary/target_miou_mean": 0.5, "summary/gap_closed_median": 0.4}
 
     def summaries() -> list[str]:
         found = tracker._search(experiment, "summary")
         return [run.info.run_id for run in found]
 
-    first = tracker.summarise(experiment, "advent", facts, metrics, [table])
-    assert tracker.summarise(experiment, "advent", facts, metrics, [table]) == first
-    other = tracker.summarise(experiment, "source-only", {"method": "source-only"}, metrics)
+    def write(name: str, facts: dict[str, Fact], metrics: dict[str, float], *artifacts: Path) -> str:
+        (id,) = tracker.summarise(experiment, Summary(name, facts, metrics, artifacts))
+        return id
+
+    first = write("advent", facts, metrics, table)
+    assert write("advent", facts, metrics, table) == first
+    other = write("source-only", {"method": "source-only"}, metrics)
     assert summaries() == [first, other]
 
     table.write_text("b")
-    second = tracker.summarise(experiment, "advent", facts, metrics, [table])
-    third = tracker.summarise(experiment, "advent", facts, {"summary/target_miou_mean": 0.5})
-    fourth = tracker.summarise(experiment, "advent", {**facts, "code_version": "2"}, {"summary/target_miou_mean": 0.5})
+    second = write("advent", facts, metrics, table)
+    third = write("advent", facts, {"summary/target_miou_mean": 0.5})
+    fourth = write("advent", {**facts, "code_version": "2"}, {"summary/target_miou_mean": 0.5})
     assert len({first, second, third, fourth}) == 4
     assert summaries() == [other, fourth]
     assert tracker._client.get_run(fourth).data.metrics == {"summary/target_miou_mean": 0.5}
@@ -130,7 +134,7 @@ def test_a_summary_is_kept_or_replaced(tracker: Tracker, experiment: str, tmp_pa
 def test_a_method_has_one_colour(tracker: Tracker, experiment: str) -> None:
     for identity, method in enumerate(("a", "b", "a")):
         tracker.start(experiment, method, {"method": method}, str(identity)).finish()
-    summary = tracker.summarise(experiment, "b", {"method": "b"}, {"summary/target_miou_mean": 0.5})
+    (summary,) = tracker.summarise(experiment, Summary("b", {"method": "b"}, {"summary/target_miou_mean": 0.5}))
     first, second, third = [record.tags["mlflow.runColor"] for record in tracker.cells(experiment)]
     assert first == third != second
     assert tracker._client.get_run(summary).data.tags["mlflow.runColor"] == second
@@ -216,3 +220,23 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(TrackingError, match="results"):
         Tracker(tmp_path / "results")
+
+
+def test_records_are_what_mlflow_says(tracker: Tracker, experiment: str) -> None:
+    """They are read from its tables, so that a change of these must not go unseen."""
+    for number in range(3):
+        with tracker.start(experiment, f"run {number}", {"method": "m", "seed": number}, str(number)) as run:
+            run.log({"source_val/miou": 0.1})
+            run.log({"source_val/miou": 0.2 + number, "target/miou": 1e-12}, step=5)
+            run.tag("error", "none")
+    tracker.summarise(experiment, Summary("m", {"method": "m"}, {"summary/cells": 3}))
+    gone = tracker.cells(experiment)[1]
+    tracker._client.delete_run(gone.id)
+    found, theirs = tracker.cells(experiment), list(tracker._search(experiment, "cell"))
+    assert [record.id for record in found] == [run.info.run_id for run in theirs] and len(found) == 2
+    for record, run in zip(found, theirs, strict=True):
+        assert (record.name, record.status) == (run.info.run_name, run.info.status)
+        assert (record.facts, record.tags, record.metrics) == (run.data.params, run.data.tags, run.data.metrics)
+        assert record.started == run.info.start_time / 1000 and record.artifacts.name == "artifacts"
+        assert record.artifacts.parent.name == record.id and record.error == "none"
+    assert tracker.finished(experiment)["2"].metrics["source_val/miou"] == 2.2
