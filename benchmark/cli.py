@@ -116,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare methods as `landshift tune` found them; --method then names others to compare with",
     )
     _add_nested(run)
+    _add_table(run)
     _add_running(run)
 
     search = _add(commands, "tune", tune.tune, "search the hyperparameters of methods, equally for each")
@@ -153,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
     _add_nested(demo)
+    _add_table(demo)
     _add_running(demo)
 
     comparison = _add(
@@ -161,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_protocol(comparison)
     comparison.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
     comparison.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
-    _add_mixed(comparison)
+    _add_table(comparison)
     _add_results(comparison)
 
     again = _add(commands, "replay", replay.replay, "train one run again from its record, and compare to the bit")
@@ -277,7 +279,15 @@ def _add_nested(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_mixed(parser: argparse.ArgumentParser) -> None:
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    legitimate = ", ".join(name for name, rule in RULES.items() if rule.legitimate)
+    parser.add_argument(
+        "--rule",
+        choices=list(RULES),
+        default="",
+        metavar="R",
+        help=f"which chooses the checkpoints of the headline table (default: {DEFAULT_RULE}): {legitimate}",
+    )
     parser.add_argument("--mixed", action="store_true", help="one table of runs of several versions of landshift")
 
 
@@ -298,7 +308,6 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
     _add_stores(parser)
-    _add_mixed(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
     for name, (kind, text) in RECIPE_OPTIONS.items():

@@ -1,5 +1,6 @@
 """Evaluation: confusion matrices, one a zone, and every metric as a pure function of their sum."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from benchmark.data.classes import IGNORE
+from benchmark.data.classes import IGNORE, slug
 from benchmark.pools import FoldData, Part
 from methods.base import Progress, TargetBatch
 
@@ -239,3 +240,22 @@ def named_metrics(prefix: str, confusion: Confusion) -> dict[str, float]:
 
 def _mean(values: NDArray[np.float64]) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
+    """What the confusion matrices of a test say: together, of each class and of each domain."""
+    total = test.total()
+    metrics = named_metrics("target", total)
+    for name, value in zip(classes, iou(total), strict=True):
+        metrics[f"target/iou/{slug(name)}"] = float(value)
+    for domain, confusion in by_domain(test).items():
+        metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
+    return metrics
+
+
+def by_domain(scores: Scores) -> dict[str, Confusion]:
+    """The confusion matrix of each domain; the name of a zone begins with its domain's, as ``domain|zone``."""
+    zones: dict[str, list[str]] = defaultdict(list)
+    for zone in scores.confusions:
+        zones[zone.partition("|")[0]].append(zone)
+    return {domain: scores.total(members) for domain, members in sorted(zones.items())}

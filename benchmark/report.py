@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from benchmark.comparison import Cell, Grid, Line, table
@@ -60,6 +60,7 @@ On the same folds and seeds; ≈: smaller than the noise between seeds. *Effect*
 over held-out domains, -1 (all lost) to 1; *p*: Wilcoxon's signed-rank test over them, corrected by Holm for the number
 of methods. *Noise*: standard deviation of the mean gain between seeds; when the zones of each test are drawn again; and
 of the gain between held-out domains, which alone speaks of domains that nobody has seen."""
+TUNED_HEADER = ("row", "on", "setting")
 RULE_HEADER = ("rule", "looks at", "target mIoU", "regret", "rank correlation", "regret among all")
 ABOUT_RULES = """\
 Each rule on the same runs, those of all methods but bounds and those of the test stream. *Target*: mean over the
@@ -119,7 +120,9 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
         (
             line.method,
             _percent(line.gain.mean, sign=True) + " ≈" * line.within_seed_noise,
-            f"{_percent(line.gain.low, sign=True)} to {_percent(line.gain.high, sign=True)}",
+            f"{_percent(line.gain.low, sign=True)} to {_percent(line.gain.high, sign=True)}"
+            if line.gain.cells > 1
+            else "–",
             f"{line.won} : {line.lost}",
             _correlation(line.effect),
             f"{line.p:.2g}" if math.isfinite(line.p) else "–",
@@ -150,7 +153,9 @@ def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
             line.rule if line.legitimate else f"{line.rule} (no result)",
             line.sees,
             _percent(line.target.mean),
-            f"{_percent(line.regret.mean)} ({_percent(line.regret.low)} to {_percent(line.regret.high)})",
+            f"{_percent(line.regret.mean)} ({_percent(line.regret.low)} to {_percent(line.regret.high)})"
+            if line.regret.cells > 1
+            else _percent(line.regret.mean),
             _correlation(line.rank_correlation.mean),
             _percent(line.regret_among_all.mean),
         )
@@ -162,6 +167,21 @@ def rule_table(rules: Sequence[RuleLine]) -> str:
     """The rules side by side as a Markdown table."""
     head = f"| {' | '.join(RULE_HEADER)} |\n|---|---|{'--:|' * (len(RULE_HEADER) - 2)}"
     return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rule_rows(rules))])
+
+
+def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
+    """Row, folds and setting: what stands behind each tuned row, a line a setting."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row, labels in tuned.items():
+        for fold, label in labels.items():
+            found[row, label].append(fold)
+    return [(row, ", ".join(folds), label) for (row, label), folds in found.items()]
+
+
+def tuned_table(tuned: Mapping[str, Mapping[str, str]]) -> str:
+    """The tuned settings as a Markdown table."""
+    head = f"| {' | '.join(TUNED_HEADER)} |\n|---|---|---|"
+    return "\n".join([head, *(f"| {row} | {folds} | `{label}` |" for row, folds, label in tuned_rows(tuned))])
 
 
 def empty_cells(cells: Sequence[Cell]) -> str:
@@ -181,6 +201,7 @@ def markdown_page(
     paired: Sequence[Paired] = (),
     rules: Sequence[RuleLine] = (),
     alarms: Sequence[str] = (),
+    tuned: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """All the tables with what they mean.
 
@@ -189,6 +210,7 @@ def markdown_page(
         paired: of `benchmark.paired.compare_with_control`.
         rules: of `benchmark.rules.compare_rules`.
         alarms: what a reader must know before the tables are believed.
+        tuned: of each tuned row the label behind it on each fold.
     """
     empty = empty_cells(cells)
     parts = [
@@ -197,6 +219,7 @@ def markdown_page(
         EXPLANATION,
         "Target mIoU of every fold, mean over seeds:",
         fold_table(cells, grid),
+        *(("What was trained for each tuned row:", tuned_table(tuned)) if tuned else ()),
         *((f"Each method against {grid.control}:", paired_table(paired), ABOUT_PAIRED) if paired else ()),
         *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.garbage import uncollected
 
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
@@ -16,10 +15,10 @@ FIGURES = {
 SHOWN = 4  # folds in the gallery
 
 
-@uncollected()
 def report(options: argparse.Namespace) -> int:
     """Write and print the comparison."""
-    from benchmark.grid.session import describe, publish, standing
+    from benchmark.grid.publishing import describe, publish
+    from benchmark.grid.standing import standing
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
@@ -30,12 +29,14 @@ def report(options: argparse.Namespace) -> int:
     tracker = Tracker(options.results)
     experiment = tracker.experiment(protocol.label)
     tracker.close_stale(experiment)
-    state = standing(tracker, experiment, options.comparison, mixed=options.mixed)
+    state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
     shared = shared_line(state.facts, state.grid)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
     figures = _draw(state, f"{protocol.title} ({state.facts['dataset']})", folder)
-    markdown = markdown_page(state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms)
+    markdown = markdown_page(
+        state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms, state.tuned
+    )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
     page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
@@ -88,6 +89,8 @@ def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[st
         ),
         Section("Every fold", header, rows, note="Target mIoU in percent, mean over seeds."),
     ]
+    if state.tuned:
+        sections.append(Section("Tuned settings", tables.TUNED_HEADER, tables.tuned_rows(state.tuned), texts=(0, 1, 2)))
     if lost := tables.empty_cells(state.cells).splitlines():
         sections.append(Section("Cells without a result", ("cells",), [[line.removeprefix("- ")] for line in lost]))
     if state.paired:

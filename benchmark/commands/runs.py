@@ -43,6 +43,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """``landshift run``: train what is not yet there, then print the comparison."""
+    from benchmark.grid.asked import key_of
     from benchmark.grid.labels import control_label, parse_label
     from benchmark.grid.session import Session
     from methods.registry import available, broken
@@ -76,14 +77,14 @@ def run(options: argparse.Namespace) -> int:
         left = inner.left(jobs)
         print(f"with one source domain held out: {len(jobs)} runs, {len(left)} to do")
         failed += _work(inner, left, workers)
-    options.output, options.comparison = None, session.comparison(tuned)
+    options.output, options.comparison = None, key_of(session.bench, tuned)
     report(options)
     return 1 if failed else 0
 
 
 def _tuned(session: Any, key: str) -> Any:
     """The rows that a tuning gives."""
-    from benchmark.grid.session import TunedRows
+    from benchmark.grid.asked import TunedRows
     from benchmark.tuning.results import chosen_settings, row_name
 
     tuning, settings = chosen_settings(session.tracker, session.bench, key)

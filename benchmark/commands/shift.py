@@ -9,7 +9,8 @@ def shift(options: argparse.Namespace) -> int:
     """Measure, print, write and log; several protocols of one data set share a table."""
     from benchmark.data.classes import slug
     from benchmark.grid.jobs import Bench, Plan
-    from benchmark.grid.session import SHIFT, open_experiment
+    from benchmark.grid.publishing import SHIFT
+    from benchmark.grid.session import open_experiment
     from benchmark.grid.shifts import MEASURES, measure_shifts
     from benchmark.network import NetworkSettings
     from benchmark.recipe import Recipe
@@ -82,7 +83,7 @@ def _drops(tracker: Any, experiment: str) -> dict[str, float]:
     import numpy as np
 
     from benchmark.errors import TrackingError
-    from benchmark.grid.session import standing
+    from benchmark.grid.standing import standing
 
     try:
         state = standing(tracker, experiment)

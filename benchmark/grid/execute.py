@@ -4,8 +4,7 @@ import json
 import pickle
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,10 +21,10 @@ from torch import Tensor
 from benchmark.data.classes import slug
 from benchmark.environment import environment
 from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
-from benchmark.evaluation import METRICS, Confusion, Scores, iou, named_metrics
+from benchmark.evaluation import METRICS, Scores, by_domain, named_metrics, target_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
-from benchmark.grid.jobs import Bench, Job, domains_of, selection_rule
+from benchmark.grid.jobs import Bench, Job, selection_rule
 from benchmark.grid.labels import parse_label
 from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.pools import FoldData
@@ -267,23 +266,6 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     return metrics
 
 
-def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
-    """What the confusion matrices of a test say: together, of each class and of each domain."""
-    metrics = named_metrics("target", test.total())
-    for name, value in zip(classes, iou(test.total()), strict=True):
-        metrics[f"target/iou/{slug(name)}"] = float(value)
-    for domain, confusion in _by_domain(test).items():
-        metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
-    return metrics
-
-
-def _by_domain(scores: Scores) -> dict[str, Confusion]:
-    zones: dict[str, list[str]] = defaultdict(list)
-    for zone, domain in zip(scores.confusions, domains_of(list(scores.confusions)), strict=True):
-        zones[domain].append(zone)
-    return {domain: scores.total(members) for domain, members in sorted(zones.items())}
-
-
 def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> list[Path]:
     """The record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
     matrices: dict[str, Any] = {
@@ -309,7 +291,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
     chosen = outcome.target[outcome.chosen]
     (folder / "confusion").mkdir()
     header = ",".join(["true \\ predicted", *bench.task.classes])
-    for domain, confusion in _by_domain(chosen).items():
+    for domain, confusion in by_domain(chosen).items():
         counted = zip([*bench.task.classes, "(ignored)"], confusion.tolist(), strict=True)
         lines = [header, *(",".join([name, *map(str, counts)]) for name, counts in counted)]
         (folder / "confusion" / f"{slug(domain)}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

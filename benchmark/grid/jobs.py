@@ -335,8 +335,3 @@ def job_content(shared: Mapping[str, Any], label: str, fold: str, seed: int) -> 
     if method.needs.starts_from_source:
         content["parent"] = identity_of(job_content(shared, control_label(), fold, seed))
     return content
-
-
-def domains_of(zones: np.ndarray | Sequence[str]) -> list[str]:
-    """The domain of each zone key of :meth:`Bench.fold_data`."""
-    return [str(zone).partition("|")[0] for zone in zones]

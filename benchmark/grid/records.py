@@ -106,7 +106,7 @@ def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
     """Of each fold the valid pixels of its test of each class, by the class's name in metrics."""
     found = {}
     for fold, (confusion, folder) in _tests(cells, grid, folders).items():
-        names = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["classes"]
+        names = class_names(folder)
         found[fold] = {slug(name): int(n) for name, n in zip(names, confusion[:-1].sum(1), strict=True)}
     return found
 
@@ -118,6 +118,12 @@ def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
         for name, count in pixels.items():
             shares[name].append(count / max(sum(pixels.values()), 1))
     return {name: float(np.mean(values)) for name, values in shares.items()}
+
+
+def class_names(folder: Path) -> list[str]:
+    """The classes of a run, in the order of its confusion matrices."""
+    names: list[str] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["classes"]
+    return names
 
 
 def _tests(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, tuple[NDArray[np.int64], Path]]:
@@ -133,7 +139,12 @@ def _tests(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> di
 
 def _matrices(cell: Cell, folder: Path) -> dict[str, NDArray[np.int64]]:
     """The confusion matrix of each zone of the test at the chosen checkpoint; none where the file is gone."""
-    path, prefix = folder / CONFUSIONS, f"{(cell.metrics or {}).get('selected/step', 0):.0f}/target_test/"
+    return matrices_at(folder, int((cell.metrics or {}).get("selected/step", 0)))
+
+
+def matrices_at(folder: Path, step: int) -> dict[str, NDArray[np.int64]]:
+    """The confusion matrix of each zone of the test at a checkpoint; none where the file is gone."""
+    path, prefix = folder / CONFUSIONS, f"{step}/target_test/"
     if not path.is_file():
         return {}
     with np.load(path, allow_pickle=False) as matrices:

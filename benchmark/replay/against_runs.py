@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmark.errors import TrackingError
-from benchmark.evaluation import METRICS, Scores
-from benchmark.grid.execute import target_metrics
+from benchmark.evaluation import METRICS, Scores, target_metrics
 from benchmark.replay.checks import Check, read_cells, summed, written
 from benchmark.replay.differences import of_place, read_confusions
 from benchmark.replay.stored import Stored, stored_run
@@ -27,7 +26,7 @@ def check_numbers(table: Table, tracker: Tracker | None) -> Check:
     checked = 0
     for cell in table.cells:
         run = runs.get(cell.run)
-        derived = metrics_of(run) if run else {}
+        derived = metrics_of(run, cell.step) if run else {}
         if run is None or not derived:
             continue
         checked += 1
@@ -49,10 +48,9 @@ def runs_of(table: Table, tracker: Tracker) -> dict[str, Stored]:
     return found
 
 
-def metrics_of(run: Stored) -> dict[str, float]:
-    """The metrics of the chosen checkpoint from its confusion matrices; none where they are gone."""
+def metrics_of(run: Stored, step: int) -> dict[str, float]:
+    """The metrics of a checkpoint from its confusion matrices; none where they are gone."""
     matrices = read_confusions(run.record.artifacts)
-    step = f"{run.record.metrics['selected/step']:.0f}"
     test, source = (of_place(matrices, f"{step}/{part}") for part in ("target_test", "source_val"))
     if not test:
         return {}
@@ -72,8 +70,10 @@ def _faults(
         if name in derived and value != derived[name]:
             faults.append(f"{name} is {value:.6g} in the record, {derived[name]:.6g} by the run")
     row = rows.get((cell.method, cell.fold, cell.seed), {})
+    # What the run logged is of the checkpoint that it went by; a table may go by another rule.
+    logged = run.record.metrics if run.record.metrics["selected/step"] == cell.step else {}
     return faults + [
         f"{name} is {row[name] or 'empty'} in cells.csv, {written(value)} by the run"
-        for name, value in {**run.record.metrics, **derived}.items()
+        for name, value in {**logged, **derived}.items()
         if name in row and row[name] != written(value)
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.errors import DataError
 from benchmark.grid.records import SETTINGS
-from benchmark.grid.session import Standing
+from benchmark.grid.standing import Standing
 from protocols.base import PARTIAL
 
 TABLE = "comparison.json"

@@ -166,7 +166,7 @@ def test_a_gap_in_one_cell_has_no_quartiles(cells):
 def test_rules_stand_side_by_side_with_the_oracle_s_last():
     def line(rule, regret, legitimate=True):
         nothing = spread(np.full((1, 1), np.nan))
-        return RuleLine(rule, "labels", legitimate, nothing, spread(np.array([[regret]])), nothing, nothing)
+        return RuleLine(rule, "labels", legitimate, nothing, spread(np.array([[regret], [regret]])), nothing, nothing)
 
     found = rule_rows([line("oracle-rule", 0.0, False), line("last-step", 0.2), line("nuclear-norm", 0.1)])
     assert [row[0] for row in found] == ["nuclear-norm", "last-step", "oracle-rule (no result)"]

@@ -8,7 +8,8 @@ import pytest
 
 from benchmark.data.synthetic import World, generate
 from benchmark.grid.jobs import Bench
-from benchmark.grid.session import Session, standing
+from benchmark.grid.session import Session
+from benchmark.grid.standing import standing
 from methods.base import MethodError
 
 LABELS = ["source-only", "entropy-minimization", "oracle"]

@@ -11,7 +11,9 @@ from safetensors.numpy import load_file
 from benchmark.comparison import summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
-from benchmark.grid.session import Session, _best_record, _remarks, publish, standing
+from benchmark.grid.publishing import publish
+from benchmark.grid.session import Session
+from benchmark.grid.standing import _best_record, _remarks, standing
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method

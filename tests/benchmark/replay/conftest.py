@@ -8,7 +8,8 @@ import pytest
 
 from benchmark.data.synthetic import World, generate
 from benchmark.grid.jobs import Plan
-from benchmark.grid.session import Session, standing
+from benchmark.grid.session import Session
+from benchmark.grid.standing import standing
 from benchmark.replay.table import TABLE, as_json
 from benchmark.report import cells_csv, markdown_page
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from benchmark.errors import SettingsError
+from benchmark.grid.asked import TunedRows, key_of
 from benchmark.grid.jobs import Bench
 from benchmark.grid.pool import run_all
-from benchmark.grid.session import Session, TunedRows, standing
+from benchmark.grid.session import Session
+from benchmark.grid.standing import standing
 from benchmark.tracking import Tracker
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.results import chosen_settings, publish, results, row_name
@@ -123,7 +125,7 @@ def test_one_summary_run_a_study_and_a_comparison_that_takes_it_up(finished, ben
     jobs = [job for labels in rows.values() for job in bench.jobs([labels["2020"]], [0], ["2020"])]
     session.remember([], tuned_rows, jobs)
     session.run(session.left(jobs), 1, lambda job, share: None, lambda ended: None)
-    state = standing(tracker, session.experiment, session.comparison(tuned_rows))
+    state = standing(tracker, session.experiment, key_of(bench, tuned_rows))
     assert state.grid.control == "source-only (tuned)" and {cell.status for cell in state.cells} == {"done"}
     assert [line.method for line in state.lines] == [f"{label} (tuned)" for label in LABELS]
     assert state.facts["tuned"] == tuning.words and state.paired[0].method == "entropy-minimization (tuned)"

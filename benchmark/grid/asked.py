@@ -1,0 +1,122 @@
+"""What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.comparison import Grid
+from benchmark.grid.jobs import Bench, Job
+from benchmark.grid.labels import parse_label
+from benchmark.tracking import Tracker
+
+TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
+
+
+@dataclass(frozen=True)
+class TunedRows:
+    """Rows of a table whose settings were tuned.
+
+    Attributes:
+        key: of the tuning.
+        words: how they were tuned.
+        labels: of each row, the label that stands behind it on each fold.
+    """
+
+    key: str
+    words: str
+    labels: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One comparison as it was asked for.
+
+    Attributes:
+        grid: its axes.
+        labels: of a row whose setting is another on each fold, the label behind it.
+        skipped: why a method cannot be run, by label and fold.
+        facts: what all its runs share.
+    """
+
+    grid: Grid
+    labels: Mapping[str, Mapping[str, str]]
+    skipped: Mapping[str, Mapping[str, str]]
+    facts: dict[str, str]
+
+    def label(self, row: str, fold: str) -> str:
+        """What was trained for a row of the table on a fold."""
+        return self.labels.get(row, {}).get(fold, row)
+
+
+def key_of(bench: Bench, tuned: TunedRows | None = None) -> str:
+    """The key of a comparison: a table with tuned rows is one of its own."""
+    return bench.comparison + (f"-{tuned.key}" if tuned else "")
+
+
+def key_of_runs(comparison: str) -> str:
+    """The key that the runs of a comparison carry: tuned rows are runs like all others."""
+    return comparison.partition("-")[0]
+
+
+def keys(tracker: Tracker, experiment: str) -> list[str]:
+    """The comparisons that were asked for."""
+    return [tag.removeprefix(TAG) for tag in tracker.tags(experiment) if tag.startswith(TAG)]
+
+
+def remember(
+    tracker: Tracker,
+    experiment: str,
+    bench: Bench,
+    jobs: Sequence[Job],
+    tuned: TunedRows | None = None,
+    tuned_jobs: Sequence[Job] = (),
+) -> None:
+    """Add to what was asked of a comparison.
+
+    Args:
+        jobs: one a cell of the rows that are named by their labels.
+        tuned: further rows.
+        tuned_jobs: those of these rows.
+    """
+    key = key_of(bench, tuned)
+    grid = _read(tracker, experiment, key)
+    grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
+    if tuned:
+        grid["facts"] |= {"tuned": tuned.words, "comparison": key}
+        for row, labels in tuned.labels.items():
+            grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
+    grid["methods"] |= {job.label: _described(job.label) for job in jobs}
+    for job in (*jobs, *tuned_jobs):
+        grid["folds"] = sorted({*grid["folds"], job.fold})
+        grid["seeds"] = sorted({*grid["seeds"], job.seed})
+        if job.skip:
+            grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
+    tracker.tag(experiment, TAG + key, json.dumps(grid))
+
+
+def read_asked(tracker: Tracker, experiment: str, comparison: str) -> Asked:
+    """What was asked of a comparison."""
+    content = _read(tracker, experiment, comparison)
+    methods = content["methods"]
+    grid = Grid(
+        methods=tuple(methods),
+        folds=tuple(content["folds"]),
+        seeds=tuple(content["seeds"]),
+        needs={row: about["needs"] for row, about in methods.items()},
+        bounds=frozenset(row for row, about in methods.items() if about["bound"]),
+        control=next((row for row, about in methods.items() if about["control"]), ""),
+    )
+    labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
+    return Asked(grid, labels, content["skipped"], content["facts"])
+
+
+def _read(tracker: Tracker, experiment: str, comparison: str) -> dict[str, Any]:
+    text = tracker.tags(experiment).get(TAG + comparison)
+    return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
+
+
+def _described(label: str) -> dict[str, Any]:
+    """What a table must know of a method that may not be installed any more when it is made."""
+    method = parse_label(label).method
+    return {"needs": method.needs.value, "bound": method.needs.is_bound, "control": method.is_control}

@@ -1,0 +1,39 @@
+"""The headline by another rule: what the runs' confusion matrices give at the checkpoints that it takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+
+from benchmark.comparison import Cell, Grid
+from benchmark.evaluation import Scores, target_metrics
+from benchmark.grid.records import Key, class_names, matrices_at
+from benchmark.selection import select
+
+
+def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path], rule: str) -> list[Cell]:
+    """The cells with the metrics of the checkpoint that a rule takes within each run.
+
+    A bound is left at the last step, and so is what starts from a source model where the rule knows no score of it.
+    """
+    return [cell if cell.method in grid.bounds else _chosen(cell, folders, rule) for cell in cells]
+
+
+def _chosen(cell: Cell, folders: Mapping[Key, Path], rule: str) -> Cell:
+    index = select(cell.records, rule)
+    if index is None or cell.metrics is None:
+        return cell
+    record, folder = cell.records[index], folders[cell.method, cell.fold, cell.seed]
+    if record.step == cell.metrics["selected/step"]:
+        return replace(cell, rule=rule)
+    matrices = matrices_at(folder, record.step)
+    if not matrices:
+        return cell
+    kept = {name: value for name, value in cell.metrics.items() if not name.startswith(("target", "selected/"))}
+    metrics = kept | target_metrics(Scores(matrices, nan), class_names(folder))
+    metrics |= {
+        "selected/step": record.step,
+        "selected/source_val_miou": record.source_val_miou,
+        "selected/drop": record.source_val_miou - metrics["target/miou"],
+    }
+    return replace(cell, metrics=metrics, rule=rule)

@@ -1,0 +1,200 @@
+"""The state of a comparison: from what was asked for and the runs there are to all that a report tells."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.alarms import alarms
+from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, table
+from benchmark.errors import TrackingError
+from benchmark.grid.asked import Asked, key_of_runs, keys, read_asked
+from benchmark.grid.labels import parse_label
+from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
+from benchmark.paired import Paired, Ranking, compare_with_control, rank
+from benchmark.rules import RuleLine, compare_rules
+from benchmark.selection import RULES
+from benchmark.tracking import RunRecord, Tracker
+from methods.base import MethodError
+from methods.sources import code_digest
+
+NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
+STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
+Place = tuple[str, str, int]
+"""Row, fold and seed."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a comparison.
+
+    Attributes:
+        grid: its axes.
+        tuned: of each tuned row the label behind it on each fold.
+        cells: every place of the grid.
+        lines: one a method.
+        paired: one a method but the control, against it.
+        ranking: of the methods on the folds; None where there are too few.
+        rules: one a selection rule; none where the runs have no record of their checkpoints.
+        others: finished runs of the same protocol with other settings or data, by the key of their comparison.
+        facts: what all its runs share.
+        folders: of the artifacts of each cell that has a run, by method, fold and seed.
+        runs: the same runs as the store knows them.
+        alarms: what is most likely a mistake, or must be known before the table is believed.
+    """
+
+    grid: Grid
+    tuned: Mapping[str, Mapping[str, str]]
+    cells: list[Cell]
+    lines: list[Line]
+    paired: list[Paired]
+    ranking: Ranking | None
+    rules: list[RuleLine]
+    others: Mapping[str, int]
+    facts: dict[str, str]
+    folders: Mapping[Place, Path]
+    runs: Mapping[Place, RunRecord]
+    alarms: list[str]
+
+
+def standing(
+    tracker: Tracker, experiment: str, comparison: str = "", *, rule: str = "", mixed: bool = False
+) -> Standing:
+    """The state of the newest comparison of an experiment, or of the one named.
+
+    Args:
+        rule: which chooses the checkpoints; "" for the one that each run went by.
+        mixed: take runs of several versions of landshift into one table.
+
+    Raises:
+        TrackingError: there is no run yet, or the runs are of several versions.
+    """
+    records = tracker.cells(experiment)
+    started = [record.facts["comparison"] for record in records if record.status == "FINISHED"]
+    known = keys(tracker, experiment)
+    if not known:
+        raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
+    comparison = comparison or (started or known)[-1]
+    if comparison not in known:
+        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
+    count, mine = Counter(started), key_of_runs(comparison)
+    asked = read_asked(tracker, experiment, comparison)
+    grid = asked.grid
+    best = _rows(asked, _best_record([record for record in records if record.facts.get("comparison") == mine]))
+    folders = {place: record.artifacts for place, record in best.items()}
+    cells = with_records([_cell(asked, place, best.get(place)) for place in _places(grid)], grid, folders)
+    if inner := tracker.tags(experiment).get(NESTED):
+        runs = _best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"])
+    if rule:
+        from benchmark.grid.headline import by_rule  # needs torch, which a report can do without
+
+        cells = by_rule(cells, grid, folders, rule)
+    target = {row: table(cells, grid, row, "target/miou") for row in grid.methods}
+    results = [row for row in grid.methods if row != grid.control and row not in grid.bounds]
+    control = target.get(grid.control, np.nan)
+    rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
+    return Standing(
+        grid=grid,
+        tuned=asked.labels,
+        cells=cells,
+        lines=compare(cells, grid, rare, int(asked.facts.get("devices", 1))),
+        paired=compare_with_control(
+            {row: target[row] - control for row in results}, patch_noises(cells, grid, folders)
+        ),
+        ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}),
+        rules=compare_rules(cells, grid),
+        others={key: count[key_of_runs(key)] for key in known if key != comparison and count[key_of_runs(key)]},
+        facts=asked.facts,
+        folders=folders,
+        runs=best,
+        alarms=[
+            *_tuned(asked.facts),
+            *_headline(rule),
+            *_versions(best, mixed),
+            *_remarks(best),
+            *alarms(cells, grid, majorities(cells, grid, folders)),
+        ],
+    )
+
+
+def _places(grid: Grid) -> list[Place]:
+    return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
+
+
+def _rows(asked: Asked, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[Place, RunRecord]:
+    """The run behind each place of a table."""
+    behind = {place: (asked.label(place[0], place[1]), place[1], str(place[2])) for place in _places(asked.grid)}
+    return {place: best[key] for place, key in behind.items() if key in best}
+
+
+def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
+    """Of the runs of a cell (oldest first) that are the same job as the newest: a finished one, else the newest.
+
+    An older job of the cell was run with other code of the method, and would stand for what it is not.
+    """
+    best: dict[tuple[str, str, str], RunRecord] = {}
+    for record in records:
+        key = record.facts["method"], record.facts["fold"], record.facts["seed"]
+        same_job = key in best and best[key].identity == record.identity
+        if not (same_job and best[key].status == "FINISHED" and record.status != "FINISHED"):
+            best[key] = record
+    return best
+
+
+def _tuned(facts: Mapping[str, str]) -> list[str]:
+    return [facts["tuned"]] if "no legitimate result" in facts.get("tuned", "") else []
+
+
+def _headline(rule: str) -> list[str]:
+    looks = rule and not RULES[rule].legitimate
+    return [f"{rule} chose the checkpoints: it looks at the target's labels, no legitimate result"] if looks else []
+
+
+def _versions(best: Mapping[Any, RunRecord], mixed: bool) -> list[str]:
+    """Budgets and folds are the same by construction; versions of landshift's own code may not be."""
+    versions = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
+    if len(versions) < 2:
+        return []
+    counts = ", ".join(f"{count} of {name}" for name, count in versions.items())
+    told = f"runs of several versions of landshift: {counts}"
+    if not mixed:
+        raise TrackingError(f"{told}; a difference may be one of versions. --mixed takes them into one table")
+    return [told]
+
+
+def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
+    """Which methods' results were run by other code than is at hand; the engine runs such jobs anew when asked."""
+    digests: dict[str, set[str]] = {}
+    for record in best.values():
+        if record.status == "FINISHED":
+            digests.setdefault(record.facts["method"], set()).add(record.facts["method_digest"])
+    mixed = [label for label, found in digests.items() if len(found) > 1]
+    other = [label for label, found in digests.items() if label not in mixed and found != {_digest_at_hand(label)}]
+    return [
+        f"{'all runs' if len(labels) == len(digests) else 'the runs of ' + ', '.join(labels)} are of {versions}"
+        for labels, versions in (
+            (mixed, "several versions of a method's code"),
+            (other, "another version of the methods' code than the one that made this report"),
+        )
+        if labels
+    ]
+
+
+def _digest_at_hand(label: str) -> str:
+    try:
+        return code_digest(parse_label(label).method)
+    except MethodError:  # it is not installed any more, or its hyperparameters are others
+        return ""
+
+
+def _cell(asked: Asked, place: Place, record: RunRecord | None) -> Cell:
+    row, fold, _ = place
+    if record is None:
+        skip = asked.skipped.get(asked.label(row, fold), {}).get(fold, "")
+        return Cell(*place, "skipped" if skip else "not run", skip)
+    status, rule = STATUS[record.status], record.facts.get("rule", "")
+    return Cell(*place, status, record.error or "", record.metrics if status == "done" else None, rule=rule)
