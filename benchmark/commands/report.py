@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
     "ranks.png": "Mean ranks over the held-out domains; a bar joins methods that Nemenyi's test does not tell apart.",

@@ -94,7 +94,7 @@ def standing(
 
         cells = by_rule(cells, grid, folders, rule)
     target = {row: table(cells, grid, row, "target/miou") for row in grid.methods}
-    results = [row for row in grid.methods if row != grid.control and row not in grid.bounds]
+    others = [row for row in grid.methods if row != grid.control]
     control = target.get(grid.control, np.nan)
     rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
     return Standing(
@@ -102,9 +102,7 @@ def standing(
         tuned=asked.labels,
         cells=cells,
         lines=compare(cells, grid, rare, int(asked.facts.get("devices", 1))),
-        paired=compare_with_control(
-            {row: target[row] - control for row in results}, patch_noises(cells, grid, folders)
-        ),
+        paired=compare_with_control({row: target[row] - control for row in others}, patch_noises(cells, grid, folders)),
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}),
         rules=compare_rules(cells, grid),
         others={key: count[key_of_runs(key)] for key in known if key != comparison and count[key_of_runs(key)]},
