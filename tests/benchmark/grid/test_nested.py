@@ -11,6 +11,7 @@ from benchmark.grid.jobs import Bench
 from benchmark.grid.session import Session, standing
 from methods.base import MethodError
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 LABELS = ["source-only", "entropy-minimization", "oracle"]
 RULE = "leave-one-source-domain-out"
 

@@ -15,6 +15,7 @@ from benchmark.grid.session import Session, _best_record, _remarks, publish, sta
 from benchmark.selection import RULES
 from methods.base import Method
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 LABELS = ["source-only", "oracle", "tests_failing:Failing"]
 
 
