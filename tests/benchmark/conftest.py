@@ -1,10 +1,15 @@
 """A tiny world on disk, its catalog and store, a recipe that trains in a second, and a plan of these."""
 
+import copy
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from benchmark import network as networks
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
@@ -15,6 +20,8 @@ from benchmark.grid.session import Session
 from benchmark.network import NetworkSettings
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
+from benchmark.tracking import Tracker
+from benchmark.tracking.database import database
 from methods.base import Task
 from protocols.base import Protocol, Split
 from protocols.cutting import cut
@@ -81,8 +88,9 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def plan(world, protocol_file, stores, recipe, tmp_path_factory) -> Plan:
+def plan(world, protocol_file, stores, recipe, fresh_store, tmp_path_factory) -> Plan:
     results: Path = tmp_path_factory.mktemp("results")
+    shutil.copy(fresh_store, results)
     return Plan(str(protocol_file), world, results, stores, recipe, accelerator="cpu")
 
 
@@ -95,6 +103,36 @@ def bench(plan) -> Bench:
 def session(plan) -> Session:
     """Trains in this process."""
     return Session(plan)
+
+
+@pytest.fixture(scope="module")
+def networks_once() -> Iterator[None]:
+    """Builds each network once and then copies it, because smp takes longer to build one than the tests to train it."""
+    build, built = networks._build, {}
+
+    def copied(*what):
+        key = *what, torch.initial_seed()
+        if key not in built:
+            built[key] = build(*what)
+        return copy.deepcopy(built[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "_build", copied)
+        yield
+
+
+@pytest.fixture(scope="session")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an MLflow store in which there is nothing; MLflow takes seconds to create one."""
+    return database(Tracker(tmp_path_factory.mktemp("fresh")).results)
+
+
+@pytest.fixture(scope="module")
+def stores_copied(fresh_store: Path) -> Iterator[None]:
+    """Every new results folder gets a copy of the one fresh store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.tracking.database._create", lambda file: shutil.copy(fresh_store, file))
+        yield
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 
 from benchmark.cli import _parser, main
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
+
 
 @pytest.fixture(autouse=True)
 def signals():

@@ -17,6 +17,7 @@ from benchmark.data.statistics import domain_statistics
 from methods.registry import available
 from protocols.files import load, names
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOMAINS = ("D901_2019", "D901_2020", "D902_2019", "D902_2020")
 TABLE = (

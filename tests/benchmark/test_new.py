@@ -1,5 +1,6 @@
 """What ``landshift new`` writes runs, passes its own test, and keeps the contract; from a checkout and elsewhere."""
 
+import importlib
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.cli import main
+from benchmark.conformance import CHECKS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -26,7 +28,23 @@ def elsewhere(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_new_method_passes_its_test_and_keeps_the_contract(elsewhere, capsys):
+@pytest.mark.usefixtures("networks_once")
+def test_a_new_method_passes_its_test_and_keeps_the_contract(elsewhere, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(elsewhere)
+    assert main(["new", "own-idea"]) == 0
+    assert "landshift check own_idea:OwnIdea" in capsys.readouterr().out
+    written = vars(importlib.import_module("test_own_idea"))
+    tests = [test for name, test in written.items() if name.startswith("test_")]
+    assert len(tests) == 2
+    for test in tests:
+        test()
+    monkeypatch.setattr("benchmark.conformance.CHECKS", {name: CHECKS[name] for name in list(CHECKS)[:-1]})
+    assert main(["check", "own_idea:OwnIdea"]) == 0
+    assert "with its weight at zero it is source-only  │ pass" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_in_processes_of_their_own_too(elsewhere, capsys):
     assert main(["new", "mirror-image"]) == 0
     assert "landshift check mirror_image:MirrorImage" in capsys.readouterr().out
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mirror_image.py"]

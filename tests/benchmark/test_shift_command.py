@@ -8,6 +8,7 @@ from PIL import Image
 from benchmark.cli import main
 from benchmark.tracking import Tracker
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 RUN = ["--steps", "4", "--batch-size", "2", "--checkpoints", "1", "--accelerator", "cpu", "--workers", "1"]
 
 

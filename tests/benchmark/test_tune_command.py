@@ -6,6 +6,8 @@ import pytest
 
 from benchmark.cli import main
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
+
 
 @pytest.fixture(scope="module")
 def common(protocol_file, world, stores, tmp_path_factory):

@@ -164,7 +164,7 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_network() -> Callable[..., nn.Module]:
     """Makes a `TinyNetwork`, with the weights of a seed."""
 

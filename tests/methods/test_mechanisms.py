@@ -1,5 +1,6 @@
 """Each mechanism on a shift made for it, where source-only fails for a known reason."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ STRIPES = Task(("across", "upright", "falling", "rising"), ("red", "green"), ("d
 REGIONS = Task(("common", "rare"), ("red", "green"), ("one", "other"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # on tensors so small, several only wait for each other
@@ -184,12 +185,17 @@ def test_who_changes_light_or_colour_no_longer_relies_on_it(make_network, name, 
 # --- band statistics
 
 
-@pytest.fixture
-def source_network(make_network):
+@pytest.fixture(scope="module")
+def striped_network(make_network):
     """Trained on stripes in one light."""
     random = torch.Generator().manual_seed(1)
     method = find("source-only")(make_network(0, bands=2, classes=4, widths=(16, 16)), STRIPES)
     return trained(method, lambda: striped((1, 1), random), lambda: striped((1, 1), random), 200, 1e-2).network
+
+
+@pytest.fixture
+def source_network(striped_network):
+    return deepcopy(striped_network)
 
 
 @pytest.mark.parametrize("name", ["batch-norm-target", "batch-norm-adaptation", "tent", "sar", "cotta"])

@@ -187,6 +187,18 @@ def test_an_error_is_blamed_on_the_method_s_own_line():
     assert "(decoder.py:" in sources.blamed(caught.value)
 
 
+def test_the_entry_point_of_a_package_on_the_path_is_found(tmp_path, monkeypatch, scanned_anew):
+    (tmp_path / "from_afar.py").write_text("from methods.base import Method\nclass FromAfar(Method): 'Of another.'\n")
+    described = tmp_path / "from_afar-1.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: from-afar\nVersion: 1\n")
+    (described / "entry_points.txt").write_text("[landshift.methods]\nfrom-afar = from_afar:FromAfar\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.find("from-afar").__doc__ == "Of another." and "from-afar" in registry.available()
+    sys.modules.pop("from_afar")
+
+
+@pytest.mark.slow
 def test_a_method_of_an_installed_package_is_found_by_its_entry_point(tmp_path):
     """Built and installed for real, into a folder of its own."""
     package, home = tmp_path / "package", tmp_path / "home"

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -12,7 +13,8 @@ from protocols.files import load, names
 
 PATH = re.compile(r"/D(\d+)_(\d{4})/(Z\d+_[A-Z]+)/img/(IMG_\d+)\.tif")
 PROTOCOLS = [name for name in names() if name.startswith("flair1-")]
-QUICK = [name for name in PROTOCOLS if name not in ("flair1-leave-departments-out",)]  # fifty folds
+MANY_FOLDS = ("flair1-leave-departments-out", "flair1-leave-regions-and-seasons-out")  # fifty, and 34
+QUICK = [name for name in PROTOCOLS if name not in MANY_FOLDS]
 
 
 def _listed(shared_data, name):
@@ -29,7 +31,13 @@ def _adaptation_list(shared_data, name):
     return sorted(f"IMG_{line.partition('/')[2]}" for line in lines)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def folds_of(listing):
+    """A protocol's folds on the whole listing, cut once."""
+    return cache(lambda name: cut(load(name), listing))
+
+
+@pytest.fixture(scope="module")
 def with_real_zones(listing, shared_data):
     """The listing with IGN's own zones where they are public, which is in the test and in the validation."""
     real = pd.concat([_listed(shared_data, name) for name in ("test", "val")]).set_index("id")
@@ -42,10 +50,9 @@ def test_the_listing_has_every_listed_patch_in_its_department(listing, with_real
     assert (listing["place"] == with_real_zones["place"]).all()
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_every_protocol_builds_on_the_whole_listing(name, listing):
-    protocol = load(name)
-    folds = cut(protocol, listing)
+@pytest.mark.parametrize("name", [*QUICK, pytest.param(MANY_FOLDS[1], marks=pytest.mark.slow)])
+def test_every_protocol_builds_on_the_whole_listing(name, folds_of):
+    protocol, folds = load(name), folds_of(name)
     assert protocol.description and protocol.confounds and protocol.citation
     for fold in folds:
         assert len(fold.few) == (protocol.split.few if fold.parts["target_adapt"] else 0)
@@ -88,8 +95,8 @@ def test_the_card_s_validation_has_d077_in_the_place_of_d070(with_real_zones, sh
         ("target_test", "target_test"),
     ],
 )
-def test_the_adaptation_subset_is_the_published_one_patch_by_patch(part, published, listing, shared_data):
-    (fold,) = cut(load("flair1-geomultitasknet"), listing)
+def test_the_adaptation_subset_is_the_published_one_patch_by_patch(part, published, folds_of, shared_data):
+    (fold,) = folds_of("flair1-geomultitasknet")
     assert list(fold.parts[part]) == _adaptation_list(shared_data, published)
 
 
@@ -103,37 +110,45 @@ def test_the_adaptation_variant_cuts_every_test_department_by_zone(with_real_zon
     assert 0.4 < len(adapt) / 15_700 < 0.6
 
 
-def test_a_forecast_learns_from_the_past_only(listing):
+def test_a_forecast_learns_from_the_past_only(listing, folds_of):
     time = listing.set_index("id")["time"]
-    for fold in cut(load("flair1-forecast"), listing):
+    for fold in folds_of("flair1-forecast"):
         assert time[list(fold.parts["source_train"])].max() < fold.name == time[list(fold.parts["target_test"])].min()
 
 
-def test_seasons_are_those_of_each_patch(listing):
+def test_seasons_are_those_of_each_patch(listing, folds_of):
     month = listing.set_index("id")["date"].str[5:7]
-    folds = {fold.name: fold for fold in cut(load("flair1-leave-seasons-out"), listing)}
+    folds = {fold.name: fold for fold in folds_of("flair1-leave-seasons-out")}
     assert set(folds) == {"spring", "summer", "autumn"}
     assert set(month[list(folds["summer"].parts["target_test"])]) == {"06", "07", "08"}
     assert not set(month[list(folds["summer"].parts["source_train"])]) & {"06", "07", "08"}
 
 
-@pytest.mark.parametrize("name", ["flair1-official-csv", "flair1-geomultitasknet", "flair1-leave-years-out"])
-def test_a_tampered_listing_is_refused(name, listing):
-    protocol = load(name)
-    protocol = replace(protocol, fingerprint=fingerprint(cut(protocol, listing)))
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("flair1-official-csv", "moved"),
+        ("flair1-geomultitasknet", "moved"),
+        ("flair1-geomultitasknet", "doubled"),
+        ("flair1-leave-years-out", "dated"),
+    ],
+)
+def test_a_tampered_listing_is_refused(name, change, listing, folds_of):
+    protocol = replace(load(name), fingerprint=fingerprint(folds_of(name)))
     first = listing["id"] == "IMG_005400"  # D008, in the source of all three
-    moved = listing.assign(place=listing["place"].where(~first, "D064"), time=listing["time"].where(~first, "2021"))
-    doubled = pd.concat([listing, listing[first]])
-    dated = listing.assign(date=listing["date"].where(~first, "2021-05-05"))
-    wrong = {"moved": moved, "doubled": doubled} | ({"dated": dated} if "time" in protocol.hold_out else {})
-    for catalog in wrong.values():
-        with pytest.raises(ProtocolError):
-            cut(protocol, catalog)
+    wrong = {
+        "moved": {"place": listing["place"].where(~first, "D064"), "time": listing["time"].where(~first, "2021")},
+        "doubled": {},
+        "dated": {"date": listing["date"].where(~first, "2021-05-05")},
+    }
+    catalog = listing.assign(**wrong[change])
+    with pytest.raises(ProtocolError):
+        cut(protocol, pd.concat([catalog, listing[first]]) if change == "doubled" else catalog)
 
 
-def test_a_zone_that_is_split_changes_what_is_cut_by_zone(listing):
-    protocol = load("flair1-official-adapt")
-    protocol = replace(protocol, fingerprint=fingerprint(cut(protocol, listing)))
+def test_a_zone_that_is_split_changes_what_is_cut_by_zone(listing, folds_of):
+    name = "flair1-official-adapt"
+    protocol = replace(load(name), fingerprint=fingerprint(folds_of(name)))
     first = listing["id"] == "IMG_062000"
     with pytest.raises(ProtocolError, match="in another zone"):
         cut(protocol, listing.assign(zone=listing["zone"].where(~first, "D012/Z99_UU")))

@@ -12,6 +12,7 @@ from benchmark.grid.session import Session
 from benchmark.grid.standing import standing
 from methods.base import MethodError
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 LABELS = ["source-only", "entropy-minimization", "oracle"]
 RULE = "leave-one-source-domain-out"
 

@@ -1,8 +1,12 @@
 """A run on real FLAIR patches: too few to learn from, enough to prove the whole way from file to metric."""
 
+import pytest
+
 from benchmark.grid.jobs import Plan
 from benchmark.grid.session import Session
 from benchmark.recipe import make_recipe
+
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 
 PROTOCOL = """
 name = "five-patches"

@@ -18,6 +18,7 @@ from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 LABELS = ["source-only", "oracle", "tests_failing:Failing"]
 
 

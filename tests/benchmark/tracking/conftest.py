@@ -1,5 +1,6 @@
 """One store for the whole session: MLflow takes seconds to create a fresh one."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -12,9 +13,11 @@ _numbers = count()
 
 
 @pytest.fixture(scope="session")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(tmp_path_factory: pytest.TempPathFactory, fresh_store: Path) -> Path:
     # Spaces and signs in the path, as on a user's disk.
-    return tmp_path_factory.mktemp("results é #1")
+    folder = tmp_path_factory.mktemp("results é #1")
+    shutil.copy(fresh_store, folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from benchmark.tuning.plan import Tuning
 from benchmark.tuning.results import chosen_settings, publish, results, row_name
 from benchmark.tuning.session import TuningSession
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 BY_SOURCE = Tuning("source-validation", 2, fold="2019")
 LABELS = ["source-only", "entropy-minimization"]
 
