@@ -113,7 +113,9 @@ def generate_with_bar(world: World, folder: Path) -> None:
 def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
     """The comparison as a table."""
     shown = [HEADER.index(name) for name in TERMINAL_COLUMNS]
-    print_rows(TERMINAL_COLUMNS, [[row[index] for index in shown] for row in rows(lines)])
+    # Two names in two lines, or they would be wider than their numbers.
+    header = [name.replace("target ", "target\n").replace("device-", "device-\n") for name in TERMINAL_COLUMNS]
+    print_rows(header, [[row[index] for index in shown] for row in rows(lines)])
     if told := _rules(lines):
         console.print(told, style="dim", markup=False, highlight=False)
     if empty:

@@ -22,6 +22,7 @@ PALETTE = (
 _TAG = "mlflow.sharedViewState."
 _COMPARISON = "landshift-comparison"
 _CELLS = "landshift-cells"
+_TABLE = "landshift-table"
 # Milliseconds since the epoch; fixed, because a view that has not changed is not written again.
 _CREATED = 1_760_000_000_000
 
@@ -31,6 +32,7 @@ def tags() -> dict[str, str]:
     return {
         _TAG + _COMPARISON: _encoded("landshift: comparison of methods", _comparison()),
         _TAG + _CELLS: _encoded("landshift: all runs by method", _cells()),
+        _TAG + _TABLE: _encoded("landshift: table of all runs", _table()),
     }
 
 
@@ -44,19 +46,24 @@ def cells_link(experiment: str) -> str:
     return _link(experiment, _CELLS)
 
 
+def table_link(experiment: str) -> str:
+    """The address of all runs, below the server's: a line each, without charts."""
+    return _link(experiment, _TABLE, charts=False)
+
+
 def links(experiment: str) -> str:
     """The line of links on top of an experiment's note, in Markdown."""
     return (
         f"**[Comparison of the methods]({comparison_link(experiment)})** · "
-        f"[all runs by method]({cells_link(experiment)})"
+        f"[all runs by method]({cells_link(experiment)}) · "
+        f"[table of all runs]({table_link(experiment)})"
     )
 
 
-def _link(experiment: str, view: str) -> str:
+def _link(experiment: str, view: str, charts: bool = True) -> str:
     # Without workflowType the sidebar offers tools for language models instead of runs.
-    return (
-        f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}&compareRunsMode=CHART"
-    )
+    page = f"#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
+    return f"{page}&compareRunsMode=CHART" if charts else page
 
 
 def _encoded(name: str, state: dict[str, Any]) -> str:
@@ -77,10 +84,11 @@ def _comparison() -> dict[str, Any]:
             _bar("summary/source_val_miou_mean"),
             _scatter("summary/source_val_miou_mean", "summary/target_miou_mean"),
         ],
+        "What it costs": [_scatter("summary/device_seconds", "summary/gain_mean")],
     }
-    columns = ["target_miou_mean", "target_miou_std", "gap_closed_median", "drop_mean", "worst_fold_miou"]
-    metrics = [f"metrics.`summary/{name}`" for name in columns]
-    return _page("summary", metrics[0], [*metrics, "params.`needs`"], sections)
+    columns = ["target_miou_mean", "gain_mean", "gap_closed_median", "worst_fold_miou", "rare_miou_mean", "drop_mean"]
+    metrics = [f"metrics.`summary/{name}`" for name in (*columns, "device_seconds", "images")]
+    return _page("summary", metrics[0], [*metrics, "params.`needs`", "params.`rule`"], sections)
 
 
 def _cells() -> dict[str, Any]:
@@ -99,6 +107,14 @@ def _cells() -> dict[str, Any]:
         # MLflow colours a group by a hash, so that two methods may look alike; a run has the colour we gave it.
         "useGroupedValuesInCharts": False,
     }
+
+
+def _table() -> dict[str, Any]:
+    """All runs of cells, a line each. MLflow loads 100 at a time, and a group's average would be of those alone."""
+    scores = ["target/miou", "selected/source_val_miou", "selected/drop"]
+    facts = ["method", "fold", "seed", "rule"]
+    columns = [*(f"params.`{name}`" for name in facts), *(f"metrics.`{name}`" for name in scores)]
+    return _page("cell", "metrics.`target/miou`", columns, {})
 
 
 def _page(kind: str, order: str, columns: list[str], sections: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:

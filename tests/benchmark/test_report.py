@@ -25,7 +25,7 @@ from benchmark.report import (
 )
 from benchmark.rules import RuleLine
 from benchmark.statistics import spread
-from benchmark.terminal import _rules
+from benchmark.terminal import _rules, print_comparison
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -177,3 +177,16 @@ def test_rules_stand_side_by_side_with_the_oracle_s_last():
 def test_alarms_stand_above_the_tables(cells):
     page = markdown_page(compare(cells, GRID), cells, GRID, "shared", alarms=["the runs of idea are old"])
     assert page.startswith("**Alarms**\n\n- the runs of idea are old\n\n| method |")
+
+
+def test_the_terminal_s_table_fits_140_columns(cells, capsys):
+    """With a name as long as any in the published tables; rich would put … in place of what does not fit."""
+    label = "adversarial-alignment[width=16,maps=softmax]"
+    grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
+    oracle = [cell for cell in cells if cell.method == "oracle"]
+    slow = {"target/miou": 0.02, "time/training_seconds": 98.76}
+    longest = [replace(cell, method=label, metrics=cell.metrics | slow) for cell in oracle]
+    print_comparison(compare([*cells, *longest], grid), "", "shared")
+    text = capsys.readouterr().out
+    assert "…" not in text and label in text and "seconds" in text
+    assert max(map(len, text.splitlines())) <= 140

@@ -6,6 +6,7 @@ import zlib
 from typing import Any
 
 from benchmark.tracking import Tracker, cells_link, comparison_link, view
+from benchmark.tracking.view import table_link
 
 
 def unpacked(tag: str) -> dict[str, Any]:
@@ -20,11 +21,11 @@ def unpacked(tag: str) -> dict[str, Any]:
 
 def test_an_experiment_has_the_views_its_links_name(tracker: Tracker, experiment: str) -> None:
     tags = tracker._client.get_experiment(experiment).tags
-    for link in (comparison_link(experiment), cells_link(experiment)):
+    for link in (comparison_link(experiment), cells_link(experiment), table_link(experiment)):
         path, _, query = link.partition("?")
         options = dict(pair.split("=") for pair in query.split("&"))
         assert path == f"#/experiments/{experiment}/runs"
-        assert options["compareRunsMode"] == "CHART"
+        assert options.get("compareRunsMode", "TABLE") == ("TABLE" if link == table_link(experiment) else "CHART")
         assert options["workflowType"] == "machine_learning"
         unpacked(tags[f"mlflow.sharedViewState.{options['viewStateShareKey']}"])
 
@@ -59,6 +60,14 @@ def test_the_comparison_shows_summaries_and_their_metrics_only() -> None:
     keys = [chart["metricKey"] for chart in state["compareRunCharts"] if chart["type"] == "BAR"]
     assert keys[0] == "summary/target_miou_mean"
     assert all(key.startswith("summary/") for key in keys)
+
+
+def test_the_table_has_a_line_a_run_and_what_tells_runs_apart() -> None:
+    state = unpacked(view.tags()["mlflow.sharedViewState.landshift-table"])
+    assert state["searchFilter"] == "tags.`landshift.kind` = 'cell'" and state["groupBy"] is None
+    assert {"params.`method`", "params.`fold`", "params.`seed`", "metrics.`target/miou`"} <= set(
+        state["selectedColumns"]
+    )
 
 
 def test_views_are_the_same_each_time_and_fit() -> None:
