@@ -14,6 +14,9 @@ from benchmark.grid.identity import identity_of
 from benchmark.replay.again import jobs_of
 from benchmark.replay.circumstances import circumstances, deciding
 from benchmark.replay.stored import data_place, plan_of, stored_run
+from benchmark.tracking import Summary
+
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 
 INNER = "2020 without 2019"
 
@@ -125,7 +128,7 @@ def test_ids_are_unknown_ambiguous_of_a_summary_or_unfinished(trained):
         tracker.find("xyz")
     with pytest.raises(TrackingError, match=r"the ids of \d+ runs in .* begin with ''; give more of it"):
         tracker.find("")
-    summary = tracker.summarise(experiment, "nothing", {"method": "nothing"}, {})
+    (summary,) = tracker.summarise(experiment, Summary("nothing", {"method": "nothing"}, {}))
     with pytest.raises(TrackingError, match="is a summary of runs"):
         tracker.find(summary)
     facts = {"method": "nothing", "comparison": "none"}

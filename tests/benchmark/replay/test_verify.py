@@ -18,6 +18,8 @@ from methods import registry
 from methods.sources import code_digest
 from protocols.files import load
 
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
+
 
 @pytest.fixture
 def folder(trained, tmp_path):
