@@ -122,7 +122,7 @@ def test_few_domains_or_methods_are_not_ranked():
     assert rank({name: np.arange(9.0) for name in "ab"}) is None
 
 
-TABLES, DOMAINS, METHODS = 500, 12, 3
+TABLES, DOMAINS, METHODS = 1000, 12, 3
 
 
 def _tables(gain):
