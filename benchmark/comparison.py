@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.selection import Record
-from benchmark.statistics import Spread, Table, gap_closed, spread
+from benchmark.statistics import Spread, Table, gap_closed, mean_of_known, spread
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def compare(
                 gain=spread(target[method] - control),
                 gap_closed=(float(quartiles[0]), float(quartiles[1]), float(quartiles[2])),
                 gap_cells=len(known),
-                rare=spread(_rare(cells, grid, method, rare or {})).mean,
+                rare=mean_of_known(np.array([mean_of_known(row) for row in _rare(cells, grid, method, rare or {})])),
                 seconds=devices * _median(spent),
                 cost=_median(spent / seconds.get(grid.control, nothing)),
                 images=_median(rates * spent),

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,9 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
         the picture, and the share of the patch's pixels on which a method differs from the others' most frequent
         answer, mean over methods; None where fewer than two methods have a panel.
     """
-    tiles = {method: panel_tiles(Image.open(path)) for method, path in panels.items() if path.is_file()}
+    there = {method: path for method, path in panels.items() if path.is_file()}
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
+        tiles = dict(zip(there, pool.map(_tiles, there.values()), strict=True))
     patches = min(map(len, tiles.values()), default=0)
     if len(tiles) < 2 or not patches:
         return None
@@ -48,6 +51,10 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
     image, truth, _ = next(iter(tiles.values()))[chosen]
     predicted = {name: found[chosen, 2] for name, found in tiles.items()}
     return _sheet({"image": image, "truth": truth} | predicted), shares[chosen]
+
+
+def _tiles(path: Path) -> NDArray[np.uint8]:
+    return panel_tiles(Image.open(path))
 
 
 def _disagreement(pictures: NDArray[np.uint8]) -> float:
