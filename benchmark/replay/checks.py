@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.errors import DataError, SettingsError
+from benchmark.grid.asked import key_of_runs
 from benchmark.grid.identity import comparison_of, identity_of
 from benchmark.grid.jobs import code_version, job_content
 from benchmark.recipe import recipe_of
@@ -67,7 +68,7 @@ def check_identities(table: Table) -> Check:
     what = "identities"
     if not table.shared:
         return Check(what, None, "the runs did not write down what they depend on")
-    if comparison_of(table.shared) != table.facts["comparison"]:
+    if comparison_of(table.shared) != key_of_runs(table.facts["comparison"]):
         return Check(what, False, "what all cells share is not that of this comparison's key: the record was changed")
     why = Counter(why_other(table, cell) for cell in table.cells)
     same = why.pop("", 0)

@@ -138,6 +138,12 @@ def test_a_recipe_that_has_more_values_now_is_another(table):
     assert check_identities(replace(table, shared={})).holds is None
 
 
+def test_a_row_that_stands_for_another_setting_is_known_by_that_setting(table):
+    key = f"{table.facts['comparison']}-source-validation-8-each-fold"
+    cells = [replace(cell, method=f"{cell.method} (tuned)") for cell in table.cells]
+    assert check_identities(replace(table, facts={**table.facts, "comparison": key}, cells=cells)).holds
+
+
 def test_engine_code_that_is_another_is_told_and_no_contradiction(table):
     assert check_engine(table).holds
     other = replace(table, cells=[replace(cell, code_version="0.0.0+1") for cell in table.cells])
