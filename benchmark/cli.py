@@ -53,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
-    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: what runs is marked, what is done stays
+    # A polite kill ends like Ctrl-C: what runs is marked, what is done stays.
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = int(options.action(options))
         sys.stdout.flush()
@@ -72,6 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__name__ in ("MethodError", "ProtocolError"):
             return _complain(str(error))
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _complain(message: str) -> int:

@@ -1,6 +1,5 @@
 """The command line in this process: what it prints, writes and refuses."""
 
-import signal
 import subprocess
 import sys
 
@@ -9,14 +8,6 @@ import pytest
 from benchmark.cli import _parser, main
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
-
-
-@pytest.fixture(autouse=True)
-def signals():
-    """The command line answers SIGTERM in its own way; the other tests' processes must not inherit that."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def _run(plan, tmp_path, *more):

@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -28,12 +27,9 @@ TABLE = (
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """In a folder without data; and the other tests must not inherit the command line's answer to SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
+    """In a folder without data."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Every method keeps the contract; and each check finds the method that breaks it."""
 
 import inspect
-import signal
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from benchmark import conformance
 from benchmark.cli import main
 from benchmark.conformance import CHECKS, Ground, check_method
 from benchmark.conformance.cost import cost_of
-from benchmark.grid.jobs import parse_label
+from benchmark.grid.labels import parse_label
 from methods import registry
 from methods.base import Method, tunable
 
@@ -28,14 +27,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def same_handler():
-    """The command line takes SIGTERM for itself."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +48,9 @@ def only(monkeypatch):
 def test_every_method_keeps_the_contract(name, ground, monkeypatch):
     monkeypatch.setattr("benchmark.conformance.checks.cost_of", lambda subject, pairs: cost_of(subject, 1))
     label = f"{name}[width={SMALL[name]}]" if name in SMALL else name
-    method, hyperparameters = parse_label(label)
-    assert method is ALL[name]
-    statuses = _statuses(method, ground, hyperparameters)
+    setting = parse_label(label)
+    assert setting.method is ALL[name]
+    statuses = _statuses(setting.method, ground, setting.hyperparameters)
     assert list(statuses) == list(CHECKS)
     assert not {check: why for check, (status, why) in statuses.items() if status == "fail"}
     assert all(why for status, why in statuses.values() if status == "not applicable")

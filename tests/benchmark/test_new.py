@@ -1,7 +1,6 @@
 """What ``landshift new`` writes runs, passes its own test, and keeps the contract; from a checkout and elsewhere."""
 
 import importlib
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,6 @@ from benchmark.cli import main
 from benchmark.conformance import CHECKS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(autouse=True)
-def same_handler():
-    """The command line takes SIGTERM for itself."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
