@@ -41,7 +41,7 @@ def tune(options: argparse.Namespace) -> int:
     bench = open_bench(options)
     session = TuningSession(bench, Tracker(options.results), tuning, labels)
     count, trials = len(session.searches), len(session.searches) * tuning.trials
-    print(f"{bench.protocol.label}: {tuning.words}; {count} studies, {trials} trials, {session.left} to begin with")
+    print(f"{bench.protocol.label}: {tuning.words}; {count} studies, {trials} trials, {session.left} not begun")
     if control_label() not in labels:
         print(f"{control_label()} is not tuned; without it there is nothing to compare tuned methods with")
     _work(session, make_plan(options), workers)
