@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.plan import make_plan, number_of_workers, open_bench
+from benchmark.commands.plan import number_of_workers, open_bench
 from benchmark.commands.report import report
 from benchmark.errors import SettingsError
 
@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"left out: the method {name}: {why}", file=sys.stderr)
     needs = {label: parse_label(label).method.needs for label in labels}  # a misspelt name is told before data are read
     workers = number_of_workers(options)
-    session = Session(make_plan(options), bench=open_bench(options))
+    opened = open_bench(options)
+    session = Session(opened.plan, bench=opened)
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
     tuned = _tuned(session, options.tuned) if options.tuned else None
     tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []

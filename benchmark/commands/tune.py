@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.plan import make_plan, number_of_workers, open_bench
+from benchmark.commands.plan import number_of_workers, open_bench
 from benchmark.errors import SettingsError
 
 EPILOG = """\
@@ -44,7 +44,7 @@ def tune(options: argparse.Namespace) -> int:
     print(f"{bench.protocol.label}: {tuning.words}; {count} studies, {trials} trials, {session.left} not begun")
     if control_label() not in labels:
         print(f"{control_label()} is not tuned; without it there is nothing to compare tuned methods with")
-    _work(session, make_plan(options), workers)
+    _work(session, workers)
     found = results(session)
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
         for tuned in found:
@@ -79,7 +79,7 @@ def _methods(asked: list[str] | None, tuning: Any) -> list[str]:
     return able
 
 
-def _work(session: Any, plan: Any, workers: int) -> None:
+def _work(session: Any, workers: int) -> None:
     """Train what other trials start from, and then the trials, under one bar."""
     from benchmark.grid.pool import Waiting, run_all
     from benchmark.terminal import RunBar
@@ -101,7 +101,9 @@ def _work(session: Any, plan: Any, workers: int) -> None:
 
         for jobs, count in ((Waiting(parents), len(parents)), (session, session.left)):
             if count:
-                run_all(plan, session.experiment, jobs, min(workers, count), session.bench, bar.advance, end)
+                run_all(
+                    session.bench.plan, session.experiment, jobs, min(workers, count), session.bench, bar.advance, end
+                )
 
 
 def _row(tuned: Any) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from benchmark.recipe import Recipe
 from methods import registry
 from methods.base import Method, MethodError, Needs, make_hyperparameters
+from methods.sources import code_digest
 
 RATE = "recipe.learning_rate"
 """The one value of the recipe that a label may change: what is best for one method may be wrong for another."""
@@ -81,6 +82,14 @@ def canonical_label(label: str, shared: Recipe | None = None) -> str:
 def has_recipe_rate(method: type[Method]) -> bool:
     """Whether the recipe's learning rate is the method's own: not where it brings its optimiser."""
     return method.optimizer is Method.optimizer and method.needs is not Needs.TEST_STREAM
+
+
+def digest_at_hand(label: str) -> str:
+    """Digest of the code of the label's method; "" if it is not installed, or has other hyperparameters."""
+    try:
+        return code_digest(parse_label(label).method)
+    except MethodError:
+        return ""
 
 
 @cache

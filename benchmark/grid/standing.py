@@ -12,14 +12,12 @@ from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, table
 from benchmark.errors import TrackingError
 from benchmark.grid.asked import Asked, key_of_runs, keys, read_asked
-from benchmark.grid.labels import parse_label
+from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
 from benchmark.tracking import RunRecord, Tracker
-from methods.base import MethodError
-from methods.sources import code_digest
 
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
@@ -171,7 +169,7 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
         if record.status == "FINISHED":
             digests.setdefault(record.facts["method"], set()).add(record.facts["method_digest"])
     mixed = [label for label, found in digests.items() if len(found) > 1]
-    other = [label for label, found in digests.items() if label not in mixed and found != {_digest_at_hand(label)}]
+    other = [label for label, found in digests.items() if label not in mixed and found != {digest_at_hand(label)}]
     return [
         f"{'all runs' if len(labels) == len(digests) else 'the runs of ' + ', '.join(labels)} are of {versions}"
         for labels, versions in (
@@ -180,13 +178,6 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
         )
         if labels
     ]
-
-
-def _digest_at_hand(label: str) -> str:
-    try:
-        return code_digest(parse_label(label).method)
-    except MethodError:  # it is not installed any more, or its hyperparameters are others
-        return ""
 
 
 def _cell(asked: Asked, place: Place, record: RunRecord | None) -> Cell:

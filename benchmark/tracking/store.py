@@ -167,13 +167,6 @@ class Tracker:
         """The finished run of each identity; the newest, where there are several."""
         return {record.identity: record for record in self.cells(experiment) if record.status == "FINISHED"}
 
-    def run_of(self, experiment: str, identity: str) -> RunRecord | None:
-        """The finished run of an identity; the newest, where there are several."""
-        found = list(
-            self._search(experiment, "cell", f"attributes.status = 'FINISHED' and tags.`{IDENTITY}` = '{identity}'")
-        )
-        return self._record(found[-1]) if found else None
-
     def tag_run(self, run: str, key: str, value: Fact) -> None:
         """Set a tag of a run that may be finished."""
         with told(f"run {run} cannot be tagged"):
@@ -196,12 +189,13 @@ class Tracker:
             raise TrackingError(
                 f"the ids of {len(found)} runs in {self.results} begin with {prefix!r}; give more of it"
             )
-        record = self._record(found[0])
-        if record.tags.get(KIND) != "cell":
-            raise TrackingError(f"{record.id} ({record.name}) is a summary of runs; it was not trained itself")
-        if record.status != "FINISHED":
-            raise TrackingError(f"the run {record.id} ({record.name}) is not finished: it is {record.status}")
-        return record
+        (run,) = found
+        name = f"{run.info.run_id} ({run.info.run_name})"
+        if run.data.tags.get(KIND) != "cell":
+            raise TrackingError(f"{name} is a summary of runs; it was not trained itself")
+        if run.info.status != "FINISHED":
+            raise TrackingError(f"the run {name} is not finished: it is {run.info.status}")
+        return next(record for record in self.cells(run.info.experiment_id) if record.id == run.info.run_id)
 
     def source(self, run: str) -> str:
         """Where the data of a run lay, as `DatasetFact.source`; "" where it has none."""
@@ -309,21 +303,6 @@ class Tracker:
     def _methods(self, experiment: str) -> list[str]:
         """The methods seen in an experiment, in the order of their colours."""
         return list(json.loads(self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]")))
-
-    def _record(self, run: Any) -> RunRecord:
-        tags = run.data.tags
-        return RunRecord(
-            id=run.info.run_id,
-            name=run.info.run_name,
-            identity=tags.get(IDENTITY, ""),
-            status=run.info.status,
-            facts=run.data.params,
-            metrics=run.data.metrics,
-            tags=tags,
-            error=tags.get("error"),
-            artifacts=artifact_folder(self.results, str(run.info.artifact_uri)),
-            started=run.info.start_time / 1000,
-        )
 
     def _search(self, experiment: str, kind: str, condition: str = "") -> Iterator[Any]:
         """Runs of a kind, oldest first."""

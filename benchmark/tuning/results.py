@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,15 +10,14 @@ from optuna.trial import TrialState
 
 from benchmark.errors import SettingsError
 from benchmark.grid.jobs import Bench
-from benchmark.grid.labels import parse_label
+from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.records import pooled, read_records
 from benchmark.selection import RULES, Record
 from benchmark.studies.queue import ENDED
-from benchmark.tracking import Fact, Summary, Tracker
+from benchmark.tracking import Fact, RunRecord, Summary, Tracker
 from benchmark.tuning.choice import Chosen, best_score, choose
 from benchmark.tuning.plan import EACH, Tuning
 from benchmark.tuning.session import EXPERIMENT, Search, TuningSession
-from methods.sources import code_digest
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Tuned:
         done, pruned, failed, open: how many of its trials are so.
         chosen: what the rule takes; None until all trials have ended, or where it knows a score of none.
         setting: the label of that.
+        runs: the records of the settings that were run to the end.
         flat: whether all trials gave the same, so that what is searched changes nothing.
     """
 
@@ -39,15 +40,17 @@ class Tuned:
     open: int
     chosen: Chosen | None
     setting: str
+    runs: Mapping[int, Sequence[Record]]
     flat: bool
 
 
 def results(session: TuningSession) -> list[Tuned]:
     """How each search stands."""
     found = []
+    finished = session.tracker.finished(session.experiment)
     for search in session.searches:
         states = search.study.states()
-        runs = _runs(session, search)
+        runs = _runs(search, finished)
         chosen = choose(runs, session.tuning.rule) if all(state in ENDED for state in states) else None
         ends = [tuple((record.step, record.target_miou) for record in records) for records in runs.values()]
         found.append(
@@ -59,18 +62,17 @@ def results(session: TuningSession) -> list[Tuned]:
                 open=sum(state not in ENDED for state in states),
                 chosen=chosen,
                 setting=search.jobs[chosen.setting].label if chosen else "",
+                runs=runs,
                 flat=len(ends) > 1 and len(set(ends)) == 1,
             )
         )
     return found
 
 
-def _runs(session: TuningSession, search: Search) -> dict[int, list[Record]]:
-    """The records of the settings that were run to the end."""
-    folders = {}
-    for index, job in enumerate(search.jobs):
-        if record := session.tracker.run_of(session.experiment, job.identity):
-            folders[index] = record.artifacts
+def _runs(search: Search, finished: Mapping[str, RunRecord]) -> dict[int, list[Record]]:
+    """By setting; ``finished`` are runs by identity."""
+    jobs = enumerate(search.jobs)
+    folders = {index: finished[job.identity].artifacts for index, job in jobs if job.identity in finished}
     found = pooled([read_records(folder) for folder in folders.values()], list(folders.values()))
     return dict(zip(folders, found, strict=True))
 
@@ -96,25 +98,25 @@ def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
         "seed": tuning.seed,
         "prune": tuning.prune,
         "comparison": session.bench.comparison,
-        "method_digest": code_digest(parse_label(search.label).method),
+        "method_digest": digest_at_hand(search.label),
         "protocol": session.bench.protocol.name,
         "fingerprint": session.bench.fingerprint,
     }
     numbers = asdict(tuned.chosen) | {"done": tuned.done, "pruned": tuned.pruned, "failed": tuned.failed}
     metrics = {f"tuning/{name}": float(value) for name, value in numbers.items()}
-    files = [_table(session, search, folder / "trials.csv"), *_figure(search, folder / "trials.png")]
+    files = [_table(tuned, folder / "trials.csv"), *_figure(search, folder / "trials.png")]
     name = f"{search.label} · {search.fold} · {tuning.key}"
     session.tracker.summarise(session.experiment, Summary(name, facts, metrics, files))
 
 
-def _table(session: TuningSession, search: Search, path: Path) -> Path:
+def _table(tuned: Tuned, path: Path) -> Path:
     """One row a setting: what it was, how it ended and what each rule gave it."""
-    runs, states = _runs(session, search), search.study.states()
+    search, states = tuned.search, tuned.search.study.states()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", "setting", "state", *RULES])
         for index, (job, state) in enumerate(zip(search.jobs, states, strict=True)):
-            scores = [best_score(runs.get(index, ()), rule) for rule in RULES]
+            scores = [best_score(tuned.runs.get(index, ()), rule) for rule in RULES]
             shown = ["" if score is None else f"{score:.6g}" for score in scores]
             writer.writerow([index, job.label, state.name.lower(), *shown])
     return path
@@ -152,7 +154,7 @@ def chosen_settings(tracker: Tracker, bench: Bench, key: str) -> tuple[Tuning, d
     experiment = tracker.experiment(bench.protocol.label + EXPERIMENT)
     found = [run.facts for run in tracker.summaries(experiment)]
     mine = [facts for facts in found if facts["comparison"] == bench.comparison]
-    mine = [facts for facts in mine if facts["method_digest"] == code_digest(parse_label(facts["method"]).method)]
+    mine = [facts for facts in mine if facts["method_digest"] == digest_at_hand(facts["method"])]
     taken = [facts for facts in mine if facts["tuning"] == key]
     if not taken:
         known = ", ".join(sorted({facts["tuning"] for facts in mine})) or "none"

@@ -74,7 +74,8 @@ class TuningSession:
         """The source-only runs, not yet there, that some of the trials start from."""
         folds = sorted({search.fold for search in self.searches if search.jobs[0].parent})
         jobs = self.bench.jobs([control_label()], [self.tuning.seed], folds) if folds else []
-        return [job for job in jobs if self.tracker.run_of(self.experiment, job.identity) is None]
+        done = self.tracker.finished(self.experiment)
+        return [job for job in jobs if job.identity not in done]
 
     @property
     def left(self) -> int:
@@ -86,7 +87,7 @@ class TuningSession:
         for search in self.searches:
             while claim := search.study.claim():
                 job = search.job(claim, self.tuning.prune)
-                if record := self.tracker.run_of(self.experiment, job.identity):
+                if record := self.tracker.finished(self.experiment).get(job.identity):
                     self._tell(search, claim, record)
                 else:
                     self._claimed[job] = search, claim
@@ -96,7 +97,7 @@ class TuningSession:
     def end(self, ended: Ended) -> float:
         """Tell the study how a trial ended; the score that its rule gives it, NaN where there is none."""
         search, claim = self._claimed.pop(ended.job)
-        record = None if ended.error else self.tracker.run_of(self.experiment, ended.job.identity)
+        record = None if ended.error else self.tracker.finished(self.experiment).get(ended.job.identity)
         if record is None:
             search.study.tell(claim, None, pruned=ended.pruned)
             return nan
