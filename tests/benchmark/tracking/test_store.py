@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.errors import AlreadyTaken, TrackingError
 from benchmark.tracking import Fact, Summary, Tracker
-from benchmark.tracking.database import database
+from benchmark.tracking.database import _newest_revision, database
 
 
 def test_the_package_does_not_import_mlflow() -> None:
@@ -183,6 +183,14 @@ def older(tracker: Tracker, experiment: str, tmp_path: Path) -> Path:
     except NotImplementedError:
         pytest.skip("this MLflow cannot take its newest migration back")
     return folder
+
+
+def test_the_newest_revision_is_the_one_that_alembic_names(tracker: Tracker) -> None:
+    import mlflow
+    from alembic.script import ScriptDirectory
+
+    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations"
+    assert _newest_revision() == ScriptDirectory(str(migrations)).get_current_head()
 
 
 def test_an_older_store_is_migrated(older: Path, experiment: str) -> None:
