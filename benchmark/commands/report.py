@@ -1,7 +1,11 @@
 """``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
 
 import argparse
+import signal
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,31 @@ SHOWN = 4  # folds in the gallery
 
 
 def report(options: argparse.Namespace) -> int:
-    """Write and print the comparison."""
+    """Write and print the comparison.
+
+    Raises:
+        SettingsError: the process that draws was killed.
+    """
+    from benchmark.errors import SettingsError
+
+    with ProcessPoolExecutor(max_workers=1) as artist:
+        artist.submit(_prepare)  # it imports while this process reads
+        try:
+            return _report(options, artist)
+        except BrokenProcessPool as error:
+            raise SettingsError("the process that draws the figures was killed; run the command again") from error
+
+
+def _prepare() -> None:
+    """In the process that draws."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that waits for it says that it is stopped
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    import benchmark.charts  # noqa: F401 - takes a second
+
+
+def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     from benchmark.grid.publishing import describe, publish
+    from benchmark.grid.records import class_shares
     from benchmark.grid.standing import standing
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
@@ -32,7 +59,13 @@ def report(options: argparse.Namespace) -> int:
     shared = shared_line(state.facts, state.grid)
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
-    figures = _draw(state, f"{protocol.title} ({state.facts['dataset']})", folder)
+    # Drawing takes as long as the gallery, and each has a process.
+    cells = [replace(cell, records=(), pooled=()) for cell in state.cells]
+    classes = class_shares(state.cells, state.grid, state.folders)
+    title = f"{protocol.title} ({state.facts['dataset']})"
+    drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder)
+    gallery = _gallery(state)
+    figures = drawn.result()
     markdown = markdown_page(
         state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms, state.tuned
     )
@@ -40,7 +73,7 @@ def report(options: argparse.Namespace) -> int:
     page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     (folder / "comparison.html").write_text(
-        _html(protocol, state, shared, folder, figures, options.command_line), encoding="utf-8"
+        _html(protocol, state, shared, folder, figures, gallery, options.command_line), encoding="utf-8"
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
@@ -54,23 +87,26 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _draw(state: Any, title: str, folder: Path) -> list[str]:
+def _draw(
+    lines: Any, cells: Any, grid: Any, ranking: Any, classes: Mapping[str, float], title: str, folder: Path
+) -> list[str]:
     """Draw what there is to draw; the names of the files."""
     from benchmark.charts import draw, draw_classes, draw_costs, draw_ranks
-    from benchmark.grid.records import class_shares
 
     for name in FIGURES:  # of an older comparison; none must stand beside new numbers
         (folder / name).unlink(missing_ok=True)
-    draw(state.lines, state.cells, state.grid, title, folder / "comparison.png")
-    if state.ranking:
-        draw_ranks(state.ranking, folder / "ranks.png")
-    if classes := class_shares(state.cells, state.grid, state.folders):
-        draw_classes(state.lines, state.cells, classes, folder / "classes.png")
-    draw_costs(state.lines, folder / "costs.png")
+    draw(lines, cells, grid, title, folder / "comparison.png")
+    if ranking:
+        draw_ranks(ranking, folder / "ranks.png")
+    if classes:
+        draw_classes(lines, cells, classes, folder / "classes.png")
+    draw_costs(lines, folder / "costs.png")
     return [name for name in FIGURES if (folder / name).is_file()]
 
 
-def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[str], command: str) -> str:
+def _html(
+    protocol: Any, state: Any, shared: str, folder: Path, figures: list[str], gallery: list[Any], command: str
+) -> str:
     from benchmark import report as tables
     from benchmark.page import Figure, Section, html_page
 
@@ -104,7 +140,7 @@ def _html(protocol: Any, state: Any, shared: str, folder: Path, figures: list[st
         for title, found in (
             ("Classes", _of(pictures, "classes.png")),
             ("Gain against cost", _of(pictures, "costs.png")),
-            ("Where the methods differ most", _gallery(state)),
+            ("Where the methods differ most", gallery),
         )
         if found
     ]
