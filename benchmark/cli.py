@@ -304,6 +304,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
     parser.add_argument(
+        "--save-every",
+        type=_positive,
+        default=60,
+        metavar="SECONDS",
+        help="how often an unfinished training is saved, to go on from there if it is interrupted (default: 60)",
+    )
+    parser.add_argument(
         "--preset",
         default="tiny",
         help="network, optimiser and budget: tiny (default), flair-baseline; see landshift presets",

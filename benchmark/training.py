@@ -1,11 +1,8 @@
-"""Training: one run fits one method on one fold. The loop every method shares."""
+"""Training: the network, its optimisers and the step that every method shares."""
 
 import copy
 import math
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +13,9 @@ from torch import Tensor, nn
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.network import build_network
-from benchmark.pools import FoldData, batches_of
+from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
+from benchmark.savepoints import write
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.randomness import address
 
@@ -37,20 +35,6 @@ class Checkpoint:
     step: int
     source_val: Scores
     file: Path
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training: the method with all it holds, the checkpoints in order, and what it cost."""
-
-    method: Method
-    checkpoints: list[Checkpoint]
-    seconds: float
-    images: int
-
-    def load(self, checkpoint: Checkpoint) -> None:
-        """Put back what the method held at a checkpoint."""
-        load_state(self.method, torch.load(checkpoint.file, weights_only=True))
 
 
 def state_of(method: Method) -> dict[str, Tensor]:
@@ -84,52 +68,13 @@ def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, k
     return scores
 
 
-@contextmanager
-def fitted(stepper: "Stepper", report: Callable[[float], None] = lambda fraction: None) -> Iterator[Trained]:
-    """Train to the end of the recipe, and keep the checkpoints' files until the block ends.
-
-    While it trains, only the masks of the labelled pool and of ``source_val`` can be read. A method that learns from
-    the test stream alone is not trained: its one checkpoint is the source model.
-
-    Args:
-        report: takes the share of the steps that is done.
-
-    Raises:
-        TrainingError: a loss is not finite; the message names it and the step.
-    """
-    with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
-        shared = Path(stepper.fabric.broadcast(folder))  # of several processes, the first one's
-        yield _train(stepper, report, shared)
-        stepper.fabric.barrier()  # another process may still be reading
-
-
-def _train(stepper: "Stepper", report: Callable[[float], None], folder: Path) -> Trained:
-    recipe, needs = stepper.recipe, stepper.method.needs
-    if needs is Needs.TEST_STREAM:
-        return Trained(stepper.method, [stepper.checkpoint(0, folder)], 0.0, 0)
-    due = {math.ceil(recipe.steps * (k + 1) / recipe.checkpoints) for k in range(recipe.checkpoints)}
-    checkpoints: list[Checkpoint] = []
-    seconds, started = 0.0, time.perf_counter()
-    batches = batches_of(stepper.fabric, stepper.method, stepper.data, recipe, stepper.seed)
-    for step, (source, target) in enumerate(batches):
-        stepper.step(source, target, Progress(step, recipe.steps))
-        if (step + 1) % LOG_EVERY == 0:
-            report((step + 1) / recipe.steps)
-        if step + 1 in due:
-            stepper.losses.flush()
-            seconds += time.perf_counter() - started
-            checkpoints.append(stepper.checkpoint(step + 1, folder))
-            started = time.perf_counter()
-    pools = needs.trains_on_labels + needs.trains_on_target
-    return Trained(stepper.method, checkpoints, seconds, recipe.steps * recipe.batch_size * pools)
-
-
 class Stepper:
     """A method with its network and optimisers on the device, and the step that all methods share.
 
     Attributes:
         method: whose trained modules are wrapped for the device.
         losses: those not logged yet.
+        curves: (step, metrics), all that was logged.
 
     Args:
         log: takes metrics and their step.
@@ -165,7 +110,8 @@ class Stepper:
         if changes_features:
             network.perturbation = self.method.change_features
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
-        self.losses = _LossBuffer(log)
+        self.losses = _LossBuffer(self.log)
+        self.curves: list[tuple[int, dict[str, float]]] = []
         self._log = log
         self._optimizer, self._scheduler = self._set_up_training()
         self._adversary_optimizer = self._set_up_adversary()
@@ -193,6 +139,11 @@ class Stepper:
         optimizer = method.adversary_optimizer(method.discriminator.parameters())
         method.discriminator = self.fabric.setup_module(method.discriminator)
         return self.fabric.setup_optimizers(optimizer)
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Hand metrics on, and keep them for a training that goes on from here."""
+        self.curves.append((step, {name: float(value) for name, value in metrics.items()}))
+        self._log(metrics, step)
 
     def step(self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress) -> None:
         """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
@@ -236,12 +187,13 @@ class Stepper:
 
     def checkpoint(self, step: int, folder: Path) -> Checkpoint:
         """Score what the method predicts now on source validation, and keep all it holds."""
-        method, file = self.method, folder / f"{step}.pt"
+        method = self.method
         self.validate(Progress(step, self.recipe.steps))
-        if self.fabric.is_global_zero:  # before anything is predicted, which might leave traces
-            torch.save(state_of(method), file)
+        # Before anything is predicted, which might leave traces.
+        first = self.fabric.is_global_zero
+        file: Path = self.fabric.broadcast(write(folder, f"weights-{step:09d}", state_of(method)) if first else folder)
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
-        self._log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
+        self.log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
         if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
             self._scheduler.step(scores.loss)
         self.fabric.barrier()
@@ -263,6 +215,7 @@ class Stepper:
         optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
         adversary = self.method.discriminator
         return {
+            "precision": self.fabric.strategy.precision.state_dict(),  # of 16-mixed, the scale of its gradients
             "method": state_of(self.method),
             "adversary": adversary.state_dict() if adversary is not None else {},
             "optimizers": [optimizer.state_dict() if optimizer else {} for optimizer in optimizers],
@@ -271,6 +224,7 @@ class Stepper:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state; ``state`` is not changed by what follows."""
         state = copy.deepcopy(state)
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         load_state(self.method, state["method"])
         if self.method.discriminator is not None:
             self.method.discriminator.load_state_dict(state["adversary"])

@@ -16,6 +16,7 @@ FLOORS = (
     {"terminal", "bench", "method_costs", "method_pages", "replay"},
     {"tuning"},
     {"grid", "conformance"},
+    {"fitting"},
     {"training", "evidence", "report", "charts", "gallery", "shift_report"},
     {"rules", "alarms"},
     {"comparison", "evaluation", "paired"},
@@ -23,7 +24,7 @@ FLOORS = (
     {"recipe"},
     {"studies"},
     {"figures", "page", "data"},
-    {"network", "selection", "validators", "statistics", "shift", "tracking", "environment"},
+    {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
     {"errors", "costs"},
 )
 

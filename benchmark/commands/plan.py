@@ -45,6 +45,7 @@ def make_plan(options: argparse.Namespace) -> Any:
         options.accelerator,
         options.devices,
         options.partial,
+        options.save_every,
     )
 
 

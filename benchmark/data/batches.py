@@ -1,7 +1,7 @@
 """Batches: which patches a step sees, and how they are cropped and turned, as pure functions of seed and step."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
 import numpy as np
@@ -129,12 +129,13 @@ class Batches:
 def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
     """The batches of the steps in order, each made by a thread while the step before it is computed."""
     with ThreadPoolExecutor(1) as thread:
-        coming = [thread.submit(batches.at, step) for step in steps[:1]]
-        for following in [*steps[1:], None]:
-            batch = coming.pop().result()
-            if following is not None:
-                coming.append(thread.submit(batches.at, following))
-            yield batch
+        coming: Future[Batch] | None = None
+        for step in steps:
+            made, coming = coming, thread.submit(batches.at, step)
+            if made:
+                yield made.result()
+        if coming:
+            yield coming.result()
 
 
 def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, symmetries: np.ndarray) -> np.ndarray:

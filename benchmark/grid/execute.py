@@ -19,19 +19,23 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from benchmark.data.classes import slug
+from benchmark.devices import device_name, make_fabric
 from benchmark.environment import environment
 from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
 from benchmark.evaluation import METRICS, Scores, by_domain, named_metrics, target_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
-from benchmark.grid.jobs import Bench, Job, selection_rule
+from benchmark.fitting import fitted
+from benchmark.grid.jobs import Bench, Job, code_version, selection_rule
 from benchmark.grid.labels import parse_label
+from benchmark.grid.leftovers import savepoints_of
 from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
+from benchmark.savepoints import Savepoints
 from benchmark.selection import RULES, Record, select
 from benchmark.tracking import Tracker
-from benchmark.training import Stepper, evaluate_part, fitted, state_of
+from benchmark.training import Stepper, evaluate_part, state_of
 from methods.base import Method, MethodError, Needs
 from methods.sources import blamed
 
@@ -98,13 +102,14 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
     weights = _source_weights(tracker, experiment, job) if job.parent else None
     with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
         devices = bench.plan.devices
-        fabric = Fabric(
-            accelerator=bench.plan.accelerator,
-            devices=devices,
-            strategy="ddp_spawn" if devices > 1 else "auto",
-            precision=recipe.precision,  # type: ignore[arg-type]
-        )
+        fabric = make_fabric(bench.plan.accelerator, devices, recipe.precision)
         run.tag("device", device_name(fabric))
+        circumstances = {"code": code_version(), "device": device_name(fabric), **environment()}
+        savepoints = Savepoints(
+            savepoints_of(bench.plan.results, job.identity),
+            {"identity": job.identity, **circumstances},
+            bench.plan.save_every,
+        )
         # Spawned processes cannot reach this run: their curves come back with the outcome.
         log: Log | None = run.log if devices == 1 else None
         if log and job.trial and job.trial.study:
@@ -121,6 +126,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             log=log,
             report=report if devices == 1 else None,
             weights=weights,
+            savepoints=savepoints,
         )
         try:
             outcome = _launch(fabric, work) if devices > 1 else work(fabric)
@@ -137,6 +143,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
             for path in _write_artifacts(bench, job, outcome, Path(folder)):
                 run.artifact(path, str(path.parent.relative_to(folder)).strip("."))
+    savepoints.remove()
     return metrics["target/miou"]
 
 
@@ -183,6 +190,7 @@ def train_and_score(
     log: Log | None,
     report: Callable[[float], None] | None,
     weights: Mapping[str, Tensor] | None = None,
+    savepoints: Savepoints | None = None,
 ) -> Outcome:
     """Train on a fold, from the weights of a source model or anew; then open the test's labels and score every
     checkpoint."""
@@ -197,7 +205,7 @@ def train_and_score(
     test_rows = data.parts["target_test"].rows[:: fabric.world_size]  # of several processes, those the first one sees
     panel_rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
     keep = panel_rows.tolist()
-    with fitted(stepper, report or (lambda fraction: None)) as trained:
+    with fitted(stepper, report or (lambda fraction: None), savepoints) as trained:
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
         target, after_update, seconds, images = [], None, trained.seconds, trained.images
         looks: list[Look] = []
@@ -239,11 +247,6 @@ def train_and_score(
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
             curves=curves,
         )
-
-
-def device_name(fabric: Fabric) -> str:
-    """What a run is tagged with: the name of the GPU, or the kind of device."""
-    return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
 
 
 def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:

@@ -18,6 +18,7 @@ from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
+from benchmark.devices import make_fabric
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.identity import comparison_of, identity_of
 from benchmark.grid.labels import canonical_label, control_label, parse_label
@@ -48,6 +49,7 @@ class Plan:
         accelerator: Lightning Fabric's; no part of a job's identity.
         devices: of each run. One device and several draw other numbers, so that they are other comparisons.
         partial: whether the data may lack what the protocol names.
+        save_every: seconds between two savepoints of a training, from which it goes on where it is interrupted.
     """
 
     protocol: str
@@ -58,6 +60,7 @@ class Plan:
     accelerator: str = "auto"
     devices: int = 1
     partial: bool = False
+    save_every: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,9 @@ class Bench:
             SettingsError: there is no such accelerator or precision.
             NetworkError: the network cannot be built.
         """
-        from lightning_fabric import Fabric  # takes a second, which a command that only looks can do without
-
         plan = self.plan
         try:
-            Fabric(accelerator=plan.accelerator, devices=plan.devices, precision=plan.recipe.precision)  # type: ignore[arg-type]
+            make_fabric(plan.accelerator, plan.devices, plan.recipe.precision)
         except Exception as error:  # Lightning raises several kinds, one of which is its own
             wanted = f"--accelerator {plan.accelerator} --devices {plan.devices} --precision {plan.recipe.precision}"
             raise SettingsError(f"cannot train with {wanted}: {str(error).strip()}") from error

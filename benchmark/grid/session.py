@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from benchmark.grid.asked import TunedRows, remember
 from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.grid.leftovers import sweep
 from benchmark.grid.pool import Ended, Waiting, run_all
 from benchmark.grid.publishing import describe
 from benchmark.grid.standing import NESTED
@@ -41,11 +42,9 @@ class Session:
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that are neither finished, nor skipped, nor running in another process."""
-        taken = {
-            record.identity
-            for record in self.tracker.cells(self.experiment)
-            if record.status in ("FINISHED", "RUNNING")
-        }
+        records = self.tracker.cells(self.experiment)
+        sweep(self.plan.results, {record.identity for record in records if record.status == "FINISHED"})
+        taken = {record.identity for record in records if record.status in ("FINISHED", "RUNNING")}
         return [job for job in jobs if not job.skip and job.identity not in taken]
 
     def run(

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_fabric import Fabric
-
+from benchmark.devices import device_name, make_fabric
 from benchmark.environment import environment
-from benchmark.grid.execute import device_name
 from benchmark.grid.jobs import Bench, code_version
 from benchmark.grid.labels import parse_label
 from benchmark.replay.stored import Stored
@@ -106,4 +104,4 @@ def _plain(value: Any) -> Any:
 
 
 def _device_here(accelerator: str) -> str:
-    return device_name(Fabric(accelerator=accelerator, devices=1))
+    return device_name(make_fabric(accelerator, 1, "32-true"))

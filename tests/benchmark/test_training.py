@@ -12,8 +12,9 @@ from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
 from benchmark.errors import TrainingError
+from benchmark.fitting import fitted
 from benchmark.pools import FoldData
-from benchmark.training import Stepper, evaluate_part, fitted, state_of
+from benchmark.training import Stepper, evaluate_part, state_of
 from methods import registry
 from methods.base import Method, Needs
 

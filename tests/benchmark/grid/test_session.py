@@ -1,6 +1,8 @@
 """From jobs to a comparison in MLflow: finished ones stay, failed ones say why, and the rest goes on."""
 
 import json
+import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from benchmark import savepoints
 from benchmark.comparison import summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
@@ -239,3 +242,48 @@ def test_summaries_carry_the_numbers_and_figures_of_the_comparison(session, ende
     publish(session.tracker, session.experiment, session.bench.protocol, fewer, "")
     left = {run.name for run in records(session.tracker.results, session.experiment, "summary")}
     assert left == {state.lines[0].method}, "summaries of another comparison do not stay beside it"
+
+
+def test_a_killed_job_goes_on_where_it_stopped(plan, tmp_path, monkeypatch):
+    """One run is KILLED, the next has every point of the curves once and the numbers of an unbroken one."""
+    monkeypatch.setattr(savepoints, "SHARE", math.inf)
+    results = []
+    for name in ("cut", "whole"):
+        shutil.copytree(plan.results, tmp_path / name, ignore=shutil.ignore_patterns("artifacts"))
+        session = Session(replace(plan, results=tmp_path / name, save_every=0.0))
+        jobs = session.bench.jobs(["mmd"], [5], ["2020"])
+        trained: list[int] = []
+        if name == "cut":
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(Method, "after_step", _dies_at(3))
+                session.run(jobs, 1, lambda job, share: None, lambda ended: None)
+            (left,) = (tmp_path / name / "unfinished").iterdir()
+            assert left.name == jobs[0].identity[:16]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Method, "after_step", lambda self, progress, seen=trained: seen.append(progress.step))
+            session.run(jobs, 1, lambda job, share: None, lambda ended: None)
+        assert trained == ([3] if name == "cut" else [0, 1, 2, 3])
+        assert not list((tmp_path / name / "unfinished").iterdir())
+        runs = [run for run in session.tracker.cells(session.experiment) if run.identity == jobs[0].identity]
+        assert [run.status for run in runs] == (["KILLED"] if name == "cut" else []) + ["FINISHED"]
+        names = [metric for metric in runs[-1].metrics if not metric.startswith("time/")]
+        results.append({metric: session.tracker.history(runs[-1].id, metric) for metric in names})
+    assert results[0] == results[1]
+    assert [step for step, _ in results[0]["train/loss/segmentation"]] == [0, 1, 2, 3]
+
+
+def _dies_at(step):
+    def after_step(self, progress):
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    return after_step
+
+
+def test_savepoints_of_finished_jobs_are_swept(session, ended):
+    jobs, _ = ended
+    unfinished = session.plan.results / "unfinished"
+    for name in (jobs[0].identity[:16], "of-another-job"):
+        (unfinished / name).mkdir(parents=True)
+    session.left(jobs)
+    assert [folder.name for folder in unfinished.iterdir()] == ["of-another-job"]

@@ -1,0 +1,94 @@
+"""A training that is interrupted and goes on is the unbroken one, to the bit."""
+
+import math
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from benchmark import savepoints
+from benchmark.fitting import fitted
+from benchmark.savepoints import Savepoints
+from benchmark.training import Stepper, state_of
+from methods import registry
+from methods.base import Method, Needs
+
+ALL = registry.available()
+# One of each kind that trains; every method is held to going on in the middle in test_conformance.
+KINDS = sorted({method.needs: name for name, method in ALL.items() if method.needs is not Needs.TEST_STREAM}.values())
+
+
+class Killed(BaseException):
+    """In place of a signal."""
+
+
+@pytest.fixture(autouse=True)
+def whatever_it_takes(monkeypatch):
+    """A savepoint after every step, though it takes longer than the step."""
+    monkeypatch.setattr(savepoints, "SHARE", math.inf)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def weights(data, recipe):
+    """The source model that some methods start from."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    stepper = Stepper(fabric, ALL["source-only"], None, data, recipe, 0, lambda losses, step: None)
+    return stepper.method.network.state_dict()
+
+
+def _fit(method: type[Method], data, recipe, points: Savepoints, weights, dies_after: float = math.inf):
+    """What is left of a training: its curves, the state in the end and the checkpoints' scores."""
+    curves = []
+    fabric = Fabric(accelerator="cpu", devices=1)
+    given = weights if method.needs.starts_from_source else None
+    stepper = Stepper(fabric, method, None, data, recipe, 0, lambda losses, step: curves.append((step, losses)), given)
+    step_of = stepper.step
+
+    def step(source, target, progress):
+        step_of(source, target, progress)
+        if progress.step == dies_after:
+            raise Killed
+
+    stepper.step = step
+    with fitted(stepper, savepoints=points) as trained:
+        scores = [(c.step, c.source_val.loss, c.source_val.total().tolist()) for c in trained.checkpoints]
+        trained.load(trained.checkpoints[0])
+        first = {name: value.clone() for name, value in state_of(trained.method).items()}
+        trained.load(trained.checkpoints[1])
+        return curves, scores, first, state_of(trained.method), trained.images
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_interrupted_anywhere_it_ends_the_same(name, data, recipe, weights, tmp_path, networks_once):
+    whole = _fit(ALL[name], data, recipe, Savepoints(tmp_path / "whole", {}, math.inf), weights)
+    points = Savepoints(tmp_path / "cut", {}, every=0)
+    for dies_after in (1, 2, 3):
+        with pytest.raises(Killed):
+            _fit(ALL[name], data, recipe, points, weights, dies_after)
+        assert points.newest()["step"] == dies_after, "a step that was begun is not saved, the one before it is"
+    curves, scores, first, last, images = _fit(ALL[name], data, recipe, points, weights)
+    assert curves == whole[0], "every point once, in order"
+    assert (scores, images) == (whole[1], whole[4])
+    for mine, theirs in ((first, whole[2]), (last, whole[3])):
+        assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+
+
+def test_a_finished_training_is_not_repeated(data, recipe, weights, tmp_path):
+    points = Savepoints(tmp_path / "cut", {}, every=0)
+    whole = _fit(ALL["source-only"], data, recipe, points, weights)
+    again = _fit(ALL["source-only"], data, recipe, points, weights, dies_after=3)  # which never comes
+    assert again[:2] == whole[:2]
+
+
+def test_nothing_is_saved_before_it_is_due(data, recipe, weights, tmp_path):
+    points = Savepoints(tmp_path / "cut", {}, every=math.inf)
+    _fit(ALL["source-only"], data, recipe, points, weights)
+    assert not list(points.folder.glob("step-*"))
