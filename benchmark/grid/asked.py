@@ -1,6 +1,7 @@
 """What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,8 +61,9 @@ def key_of_runs(comparison: str) -> str:
 
 
 def keys(tracker: Tracker, experiment: str) -> list[str]:
-    """The comparisons that were asked for."""
-    return [tag.removeprefix(TAG) for tag in tracker.tags(experiment) if tag.startswith(TAG)]
+    """The comparisons that were asked for; the one that was asked for last is last."""
+    texts = {tag.removeprefix(TAG): text for tag, text in tracker.tags(experiment).items() if tag.startswith(TAG)}
+    return sorted(texts, key=lambda key: json.loads(texts[key]).get("at", 0.0))
 
 
 def remember(
@@ -92,6 +94,7 @@ def remember(
         grid["seeds"] = sorted({*grid["seeds"], job.seed})
         if job.skip:
             grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
+    grid["at"] = time.time()
     tracker.tag(experiment, TAG + key, json.dumps(grid))
 
 

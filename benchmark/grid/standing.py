@@ -75,7 +75,7 @@ def standing(
     known = keys(tracker, experiment)
     if not known:
         raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
-    comparison = comparison or (started or known)[-1]
+    comparison = comparison or _newest(known, started)
     if comparison not in known:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
     count, mine = Counter(started), key_of_runs(comparison)
@@ -115,6 +115,11 @@ def standing(
             *alarms(cells, grid, majorities(cells, grid, folders)),
         ],
     )
+
+
+def _newest(known: Sequence[str], started: Sequence[str]) -> str:
+    """That of the newest finished run; of several that share its runs, the one that was asked for last."""
+    return ([key for key in known if started and key_of_runs(key) == started[-1]] or known)[-1]
 
 
 def _places(grid: Grid) -> list[Place]:

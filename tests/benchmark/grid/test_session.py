@@ -14,9 +14,10 @@ from benchmark import savepoints
 from benchmark.comparison import summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
+from benchmark.grid.asked import TunedRows, keys
 from benchmark.grid.publishing import publish
 from benchmark.grid.session import Session
-from benchmark.grid.standing import _best_record, _remarks, standing
+from benchmark.grid.standing import _best_record, _newest, _remarks, standing
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
@@ -287,3 +288,17 @@ def test_savepoints_of_finished_jobs_are_swept(session, ended):
         (unfinished / name).mkdir(parents=True)
     session.left(jobs)
     assert [folder.name for folder in unfinished.iterdir()] == ["of-another-job"]
+
+
+def test_the_newest_comparison_is_that_of_the_newest_run_and_of_several_the_one_asked_for_last(session, ended):
+    """A table with tuned rows shares its runs with the one without, or has been the only one asked for."""
+    assert _newest(["a", "b-tuned", "a-tuned"], ["b", "a"]) == "a-tuned"
+    assert _newest(["a-tuned"], ["a"]) == "a-tuned"
+    assert _newest(["a", "b"], []) == "b"
+    jobs, _ = ended
+    session.remember(jobs, TunedRows("later", "by hand", {}))
+    session.remember(jobs, TunedRows("earlier", "by hand", {}))
+    session.remember(jobs)
+    session.remember(jobs, TunedRows("later", "by hand", {}))
+    mine = [key for key in keys(session.tracker, session.experiment) if key.startswith(session.bench.comparison)]
+    assert [key.partition("-")[2] for key in mine] == ["earlier", "", "later"]
