@@ -78,11 +78,13 @@ class Savepoints:
     def save(self, step: int, content: Mapping[str, Any]) -> None:
         """Write a savepoint after so many steps, and remove those before the last two.
 
-        Raises:
-            OSError: the disk is full, or the folder cannot be written.
+        Where the disk is full the training goes on, and the next one is tried when it is due.
         """
         started = time.monotonic()
-        write(self.folder, f"step-{step:09d}", {"key": dict(self.key), "content": dict(content)})
+        try:
+            write(self.folder, f"step-{step:09d}", {"key": dict(self.key), "content": dict(content)})
+        except OSError as error:
+            logger.warning("the training goes on, but cannot be saved in %s: %s", self.folder, error)
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)
         self._last = time.monotonic()

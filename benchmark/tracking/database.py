@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import TrackingError
+from benchmark.tracking.patience import Patient
 
 
 def database(results: Path) -> Path:
@@ -63,8 +64,8 @@ def silence() -> None:
     os.environ["DO_NOT_TRACK"] = "true"
     # A pooled SQLite connection must not cross a fork, and worker processes may be forked.
     os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # a traceback of what we tell in one line
 
 
 def open_client(results: Path) -> Any:
@@ -89,7 +90,7 @@ def open_client(results: Path) -> Any:
                     _create(file)
                 elif _revision(file) != _newest_revision():
                     _migrate(file)
-        client = MlflowClient(address(file), address(file))
+        client = Patient(MlflowClient(address(file), address(file)))
         client.search_experiments(max_results=1)
     return client
 

@@ -70,6 +70,18 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_training_goes_on_where_it_cannot_be_saved(points, caplog):
+    points.save(1, {"step": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("benchmark.savepoints.write", _full)
+        points.save(2, {"step": 2})
+    assert "cannot be saved" in caplog.text and points.newest() == {"step": 1}
+
+
+def _full(*what):
+    raise OSError("no space left on device")
+
+
 def test_the_newest_is_taken_and_two_are_kept(points):
     for step in (9, 10, 100):
         points.save(step, {"step": step})
