@@ -154,9 +154,9 @@ def _source_weights(tracker: Tracker, experiment: str, job: Job) -> dict[str, Te
         AlreadyTaken: another process is at that run; whoever comes back when it is finished can go on.
         TrainingError: it failed, or was never run.
     """
-    parent = tracker.finished(experiment).get(job.parent)
+    others = tracker.cells(experiment, job.parent)  # of thousands of runs no other is looked at
+    parent = next((record for record in reversed(others) if record.status == "FINISHED"), None)
     if parent is None:
-        others = [record for record in tracker.cells(experiment) if record.identity == job.parent]
         if others and others[-1].status == "RUNNING":
             raise AlreadyTaken("the source-only run from which it starts is still being run by another process")
         why = f"failed: {others[-1].error}" if others else "is not there; run the command again"

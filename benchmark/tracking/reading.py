@@ -17,7 +17,8 @@ WAIT = 60.0  # seconds that a writer may hold the file
 
 _MINE = f"""
     SELECT run_uuid FROM runs JOIN tags USING (run_uuid)
-    WHERE experiment_id = ? AND lifecycle_stage = 'active' AND key = '{KIND}' AND value = ?
+    WHERE experiment_id = :experiment AND lifecycle_stage = 'active' AND key = '{KIND}' AND value = :kind
+    AND (:identity = '' OR run_uuid IN (SELECT run_uuid FROM tags WHERE key = '{IDENTITY}' AND value = :identity))
 """
 _RUNS = f"""
     SELECT run_uuid, name, status, artifact_uri, start_time FROM runs
@@ -26,13 +27,16 @@ _RUNS = f"""
 _VALUES = f"SELECT run_uuid, key, value FROM {{table}} WHERE run_uuid IN ({_MINE})"
 
 
-def records(results: Path, experiment: str, kind: str) -> list[RunRecord]:
+def records(results: Path, experiment: str, kind: str, identity: str = "") -> list[RunRecord]:
     """The runs of a kind, oldest first, whatever their status; deleted ones are not among them.
+
+    Args:
+        identity: of the cells; "" for all.
 
     Raises:
         sqlite3.Error: the file cannot be read.
     """
-    asked = int(experiment), kind
+    asked = {"experiment": int(experiment), "kind": kind, "identity": identity}
     with closing(sqlite3.connect(f"{database(results).as_uri()}?mode=ro", uri=True, timeout=WAIT)) as store:
         store.execute("BEGIN")  # all tables as they are at one moment
         runs = store.execute(_RUNS, asked).fetchall()

@@ -153,10 +153,10 @@ class Tracker:
                     raise AlreadyTaken(f"{name} is {'being run by' if at_it else 'finished in'} another process")
             return self._start(experiment, name, texts, tags, dataset)
 
-    def cells(self, experiment: str) -> list[RunRecord]:
-        """All runs of cells, oldest first, whatever their status; deleted ones are not among them."""
+    def cells(self, experiment: str, identity: str = "") -> list[RunRecord]:
+        """All runs of cells, or of those of one identity, oldest first, whatever their status; none that is deleted."""
         with told("the runs cannot be read"):
-            return records(self.results, experiment, "cell")
+            return records(self.results, experiment, "cell", identity)
 
     def summaries(self, experiment: str) -> list[RunRecord]:
         """All summary runs, oldest first."""

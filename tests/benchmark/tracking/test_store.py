@@ -241,6 +241,10 @@ def test_records_are_what_mlflow_says(tracker: Tracker, experiment: str) -> None
     gone = tracker.cells(experiment)[1]
     tracker._client.delete_run(gone.id)
     found, theirs = tracker.cells(experiment), list(tracker._search(experiment, "cell"))
+    for record in found:
+        same = [other for other in found if other.identity == record.identity]
+        assert tracker.cells(experiment, record.identity) == same
+    assert tracker.cells(experiment, "unknown") == []
     assert [record.id for record in found] == [run.info.run_id for run in theirs] and len(found) == 2
     for record, run in zip(found, theirs, strict=True):
         assert (record.name, record.status) == (run.info.run_name, run.info.status)
