@@ -24,6 +24,7 @@ FLOORS = (
     {"studies"},
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment"},
+    {"files", "texts"},
     {"errors", "costs"},
 )
 
