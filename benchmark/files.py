@@ -1,5 +1,6 @@
-"""Small files whose content is not trusted: read up to a size, and whatever is wrong is an error that names the file."""
+"""Files whose content is not trusted: read up to a size, and whatever is wrong is an error that names the file."""
 
+import errno
 import json
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import DataError
 
+_OF_THE_SYSTEM = (errno.EMFILE, errno.ENFILE, errno.EIO)
 MEBIBYTE = 1 << 20
 TEXT_BYTES = 256 * MEBIBYTE  # the metadata of all 77,412 patches of FLAIR take 30
 DESCRIPTION_BYTES = 16 * MEBIBYTE
@@ -83,6 +85,7 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, NDArray[Any]]:
 
     Raises:
         DataError: the file is damaged, is no such file, or says that it holds more than `ARRAY_BYTES`.
+        OSError: the system has no more files to open, or the disk fails.
     """
     try:
         with zipfile.ZipFile(path) as content:
@@ -94,6 +97,8 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, NDArray[Any]]:
     except DataError:
         raise
     except Exception as error:  # of zipfile, zlib, numpy's headers and memory: all say the same
+        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+            raise
         raise DataError(f"{path}: no readable arrays, perhaps damaged ({_reason(error)})") from error
 
 

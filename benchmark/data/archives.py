@@ -44,7 +44,7 @@ def members(archive: str) -> Iterator[str]:
             entries = content.infolist()
     except _UNREADABLE as error:
         raise DataError(f"{archive}: no readable zip archive, perhaps truncated ({error})") from error
-    names = set()
+    names: set[str] = set()
     for entry in entries:
         if fault := _fault(entry, names):
             raise DataError(f"{archive}: the member {shown(entry.filename[:200])!r} {fault}; the archive is not read")

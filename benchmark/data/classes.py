@@ -90,7 +90,7 @@ class ClassSet:
         if fault := unfit([self.name, *(text for c in self.classes for text in (c.name, c.french))]):
             raise DataError(f"class names: {fault}")
         if long := [c.name for c in self.classes if len(slug(c.name)) > MOST_LETTERS]:
-            raise DataError(f"the class name {long[0][:60]!r}... is too long; at most {MOST_LETTERS} as a key of metrics")
+            raise DataError(f"the class name {long[0][:60]!r}... is too long for a key, at most {MOST_LETTERS} letters")
         _check_unique("names (as keys)", [slug(c.name) for c in self.classes])
         _check_unique("colours", [f"#{color_value(c.color):06x}" for c in self.classes])
         known = [*self.known_values]

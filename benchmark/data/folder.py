@@ -50,7 +50,7 @@ from benchmark.texts import unfit
 
 _LOG = logging.getLogger(__name__)
 MOST_WINDOWS = 100_000  # of one image
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 _Check = tuple[str, Callable[[Any], bool]]
 
@@ -205,7 +205,7 @@ def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
         height, width = rescaled_size(*image_size(path), scale)
         size = settings["patch_size"]
         if (count := -(-height // size) * -(-width // size)) > MOST_WINDOWS:
-            raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches; at most {MOST_WINDOWS:,} are")
+            raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches, above {MOST_WINDOWS:,}")
         for row, column in windows(height, width, size):
             window = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
             rows.append(image_row | window)

@@ -22,8 +22,10 @@ from benchmark.errors import DataError
 
 _TIFF = (".tif", ".tiff")
 # All that the two raise; pillow's plugins let out whatever a damaged header leads them to.
-_UNREADABLE = (OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError)
-_UNREADABLE += (EOFError, MemoryError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error)
+_UNREADABLE = (
+    *(OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError),
+    *(EOFError, MemoryError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error),
+)
 PICTURES = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP")
 """What pillow is asked for. It has readers for 40 more, one of which runs another program on the file."""
 
@@ -80,7 +82,7 @@ def _open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.Dataset
 
 
 def _check_size(path: Path, file: rasterio.DatasetReader) -> None:
-    """Before any memory is taken: a header may say anything. GDAL reads whole blocks, however little image is in one."""
+    """Before any memory is taken: a header may say anything. GDAL reads whole blocks, however little is in one."""
     needed = 0
     for (rows, columns), kind in zip(file.block_shapes, file.dtypes, strict=True):
         height, width = (-(-size // block) * block for size, block in ((file.height, rows), (file.width, columns)))
@@ -90,7 +92,7 @@ def _check_size(path: Path, file: rasterio.DatasetReader) -> None:
     if needed > MOST_BYTES or (needed > large and needed > times * on_disk):
         raise DataError(
             f"{path}: its header says {file.width} x {file.height} pixels in {file.count} bands, {needed:,} bytes from "
-            f"{on_disk:,} on disk; at most {MOST_BYTES:,} are read at once: cut it into smaller images, or it is damaged"
+            f"{on_disk:,} on disk; at most {MOST_BYTES:,} are read; it is damaged, or must be cut into smaller images"
         )
 
 

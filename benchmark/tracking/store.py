@@ -260,7 +260,8 @@ class Tracker:
 
     def _delete(self, run: RunRecord) -> None:
         self._client.delete_run(run.id)
-        shutil.rmtree(run.artifacts, ignore_errors=True)
+        if run.artifacts.resolve().is_relative_to(self.results / "artifacts"):  # and no link leads elsewhere
+            shutil.rmtree(run.artifacts, ignore_errors=True)
 
     def _start(
         self,
