@@ -33,7 +33,8 @@ def shown(text: str) -> str:
 def markdown(text: str) -> str:
     """A text as one cell of a Markdown table, or as one line: no new column, no raw HTML, no link or picture."""
     text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "&#96;")
-    return re.sub(r"(?<!\\)\|", r"\\|", text.replace("\\", "\\\\")).replace("](", "]\\(").replace("][", "]\\[")
+    text = text.replace("\\", "\\\\").replace("|", "\\|")
+    return text.replace("](", "]\\(").replace("][", "]\\[")
 
 
 class OneLine(logging.Formatter):

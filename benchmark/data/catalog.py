@@ -117,7 +117,7 @@ def _table_problem(patches: pd.DataFrame) -> str:
     for column in _TEXT:
         if patches[column].isna().any():
             return f"column {column} has missing values; unknown text is written ''"
-        if fault := unfit(patches[column].astype(str).unique()):
+        if fault := unfit(map(str, patches[column].unique())):
             return f"column {column}: {fault}"
     for column in _NEVER_EMPTY:
         empty = patches.loc[patches[column].astype(str) == "", "image"].astype(str)

@@ -364,7 +364,7 @@ def archive(place: Place, folder: Path, rng: random.Random) -> None:
                 warnings.simplefilter("ignore")  # of a name that is there
                 content.writestr("aerial/Z1_AU/img/IMG_000001.tif", b"other")
         elif trick == 3:
-            content.writestr("x_metadata.json", b"[" * 20_000_000)
+            content.writestr("x_metadata.json", b"[" * 5_000_000)
         elif trick == 4:
             content.writestr("x_metadata.json", rng.choice((b"{}", b"[1]", b'{"IMG_000001": {"time": 5}}', b"\xff")))
     data = path.read_bytes()
@@ -397,7 +397,7 @@ def weights(place: Place, folder: Path, rng: random.Random) -> None:
             packed = io.BytesIO()
             with zipfile.ZipFile(file) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
                 for name in old.namelist():
-                    new.writestr(name, old.read(name) if "data/0" not in name else b"\0" * 50_000_000)
+                    new.writestr(name, old.read(name) if "data/0" not in name else b"\0" * 5_000_000)
             file = packed
         case 4:
             torch.save(state, file, _use_new_zipfile_serialization=False)
@@ -472,7 +472,7 @@ def run_files(place: Place, folder: Path, rng: random.Random) -> None:
     words = (b"[" * 50_000, b"9" * 5000, b"null", b"[]", b'"x"', b"{}", b"1e999", b"-1", b"NaN")
     for name, content in files.items():
         text = json.dumps(content).encode()
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             parts = text.split(b": ")
             parts[rng.randrange(1, len(parts))] = rng.choice(words) + rng.choice((b', "a"', b"}", b"]", b""))
             text = b": ".join(parts) if rng.random() < 0.5 else changed(text, rng, words)
@@ -480,7 +480,9 @@ def run_files(place: Place, folder: Path, rng: random.Random) -> None:
     (folder / "cells.csv").write_bytes(_table(b"method,fold,seed,status,reason,target/miou\nm,f,0,done,,0.4\n", rng))
     rows = b"# t\n\n| method | sees | target mIoU | x |\n|---|---|--:|--:|\n| m | s | 40.0 | 1 |\n"
     (folder / "comparison.md").write_bytes(_table(rows, rng))
-    (folder / "weights.safetensors").write_bytes(changed(save({"network.a": torch.zeros(3)}), rng))
+    tensors = save({"network.a": torch.zeros(3)})
+    (folder / "weights.safetensors").write_bytes(changed(tensors, rng) if rng.random() < 0.3 else tensors)
+    (folder / "payload_module.py").write_text(f"import os\nos.mkdir({str(place.sentinel)!r})\n")
     if rng.random() < 0.3:
         (folder / "confusions.npz").write_bytes(changed((folder / "confusions.npz").read_bytes(), rng))
 
