@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import benchmark.replay.checks  # noqa: F401 - takes seconds, which are not the inputs'
+import benchmark.replay.differences  # noqa: F401 - takes seconds, which are not those of the inputs
 from tests.faults import inputs
 from tests.faults.hostile import BAD, as_markdown, run
 from tests.faults.inputs import KINDS, Place
