@@ -18,6 +18,7 @@ matplotlib.use("agg")
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator
 
+matplotlib.rcParams["text.parse_math"] = False  # a name with $ is no formula
 DPI = 130
 BLUE, GREY, ORANGE = "#0072b2", "#888888", "#d55e00"
 

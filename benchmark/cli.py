@@ -30,6 +30,7 @@ from benchmark.commands import (
 from benchmark.commands.plan import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
+from benchmark.texts import OneLine, shown
 
 EPILOG = """\
 examples:
@@ -49,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - as Python itself spells it
         sys.path.append(here)  # so that my_idea:MyIdea is found in the current folder, by worker processes too
-    logging.basicConfig(format="landshift: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("landshift: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
@@ -78,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _complain(message: str) -> int:
-    print(f"landshift: {message}", file=sys.stderr)
+    print(f"landshift: {shown(message)}", file=sys.stderr)  # it names what stands in data
     return 1
 
 

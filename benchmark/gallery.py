@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.comparison import Cell
+from benchmark.errors import DataError
 from benchmark.figures import GAP, SIDE, panel_tiles
 
 ACROSS = 6  # tiles in a row
@@ -54,7 +55,11 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
 
 
 def _tiles(path: Path) -> NDArray[np.uint8]:
-    return panel_tiles(Image.open(path))
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return panel_tiles(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: no readable picture ({error})") from error
 
 
 def _disagreement(pictures: NDArray[np.uint8]) -> float:

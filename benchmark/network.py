@@ -2,6 +2,7 @@
 
 import inspect
 import socket
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.errors import NetworkError
+from benchmark.errors import DataError, NetworkError
+from benchmark.files import read_tensors
 
+MOST_TIMES = 4  # bytes in memory to bytes on disk
 HUB = ("huggingface.co", 443)
 
 
@@ -155,16 +158,7 @@ def _load_encoder(encoder: nn.Module, path: Path) -> None:
     """Load an encoder's weights from a local file in smp's, timm's or torchvision's naming."""
     if not path.is_file():
         raise NetworkError(f"there is no file {path} with encoder weights")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise NetworkError(f"cannot read encoder weights from {path}: {error}") from error
-    state = state.get("state_dict", state)
+    state = _read_weights(path)
     state = {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
     wanted = getattr(encoder, "model", encoder)
     expected = wanted.state_dict()
@@ -175,7 +169,41 @@ def _load_encoder(encoder: nn.Module, path: Path) -> None:
             f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another "
             f"shape, for example {missing[0]}"
         )
-    wanted.load_state_dict(fitting)
+    try:
+        wanted.load_state_dict(fitting)
+    except RuntimeError as error:  # sparse, quantised or complex weights
+        raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. No object is made of what a file holds but tensors and plain containers."""
+    if path.suffix == ".safetensors":
+        try:
+            return read_tensors(path)
+        except DataError as error:
+            raise NetworkError(f"cannot read encoder weights from {error}") from error
+    if (declared := _declared(path)) > MOST_TIMES * path.stat().st_size:
+        raise NetworkError(f"cannot read encoder weights from {path}: it says that it holds {declared:,} bytes")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's, zip's and torch's own; torch's text advises to switch the guard off
+        raise NetworkError(
+            f"cannot read encoder weights from {path}: it is damaged, or a pickle that holds more than tensors, which "
+            "could run any code and is never loaded; give a .safetensors file, or a .pth of a state_dict alone"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise NetworkError(f"cannot read encoder weights from {path}: no state_dict, but a {type(state).__name__}")
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _declared(path: Path) -> int:
+    """Bytes that torch would take for a file: it does not compress, but unpacks what is."""
+    try:
+        with zipfile.ZipFile(path) as content:
+            return sum(member.file_size for member in content.infolist())
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
+        return 0  # of the older kind, or damaged, which torch tells
 
 
 def _widen(encoder: nn.Module, bands: int) -> None:

@@ -93,16 +93,23 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
     return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
 
 
-def recipe_of(values: Mapping[str, Any]) -> Recipe:
+def recipe_of(values: Any) -> Recipe:
     """A recipe from what a run wrote down of it; what this version of landshift added since has its default.
 
     Raises:
-        SettingsError: it holds a value that this version does not know.
+        SettingsError: it holds a value that this version does not know, or one of another kind than it has.
     """
+    if not isinstance(values, Mapping) or not isinstance(values.get("network"), Mapping):
+        raise SettingsError("the record holds no recipe with a network")
     network = dict(values["network"])
     if unknown := {*values, *network} - {item.name for kind in (Recipe, NetworkSettings) for item in fields(kind)}:
         raise SettingsError(f"this version of landshift knows no {', '.join(sorted(unknown))} of a recipe")
-    network["decoder_channels"] = tuple(network.get("decoder_channels", ()))
+    channels = network.get("decoder_channels", ())
+    kinds = {name: (int, float) if kind is float else kind for name, kind in option_types().items()}
+    of_kind = all(isinstance(value, kinds.get(name, object)) for name, value in {**values, **network}.items())
+    if not of_kind or not isinstance(channels, list | tuple) or not all(isinstance(item, int) for item in channels):
+        raise SettingsError("the record holds a recipe with a value of another kind than it should have")
+    network["decoder_channels"] = tuple(channels)
     return Recipe(**{**values, "network": NetworkSettings(**network)})
 
 

@@ -10,6 +10,7 @@ from benchmark.comparison import Cell, Grid, Line, table
 from benchmark.paired import Paired
 from benchmark.rules import RuleLine
 from benchmark.statistics import mean_of_known
+from benchmark.texts import markdown, shown
 
 TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "precision")
 HEADER = (
@@ -97,7 +98,7 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
 def markdown_table(lines: Sequence[Line]) -> str:
     """The comparison as a Markdown table."""
     head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 3) + ['---'])}|"
-    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rows(lines))])
+    return "\n".join([head, *map(_row, rows(lines))])
 
 
 def fold_rows(cells: Sequence[Cell], grid: Grid) -> tuple[list[str], list[list[str]]]:
@@ -110,8 +111,8 @@ def fold_rows(cells: Sequence[Cell], grid: Grid) -> tuple[list[str], list[list[s
 def fold_table(cells: Sequence[Cell], grid: Grid) -> str:
     """Target mIoU of every fold (mean over seeds) as a Markdown table."""
     header, body = fold_rows(cells, grid)
-    head = f"| {' | '.join(header)} |\n|---{'|--:' * len(grid.folds)}|"
-    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in body)])
+    head = f"{_row(header)}\n|---{'|--:' * len(grid.folds)}|"
+    return "\n".join([head, *map(_row, body)])
 
 
 def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
@@ -135,7 +136,7 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
 def paired_table(paired: Sequence[Paired]) -> str:
     """The methods against the control as a Markdown table, and why no test is quoted."""
     head = f"| {' | '.join(PAIRED_HEADER)} |\n|---|{'--:|' * (len(PAIRED_HEADER) - 1)}"
-    table = "\n".join([head, *(f"| {' | '.join(row)} |" for row in paired_rows(paired))])
+    table = "\n".join([head, *map(_row, paired_rows(paired))])
     return "\n\n".join(filter(None, [table, silence(paired)]))
 
 
@@ -166,7 +167,7 @@ def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
 def rule_table(rules: Sequence[RuleLine]) -> str:
     """The rules side by side as a Markdown table."""
     head = f"| {' | '.join(RULE_HEADER)} |\n|---|---|{'--:|' * (len(RULE_HEADER) - 2)}"
-    return "\n".join([head, *(f"| {' | '.join(row)} |" for row in rule_rows(rules))])
+    return "\n".join([head, *map(_row, rule_rows(rules))])
 
 
 def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
@@ -181,14 +182,14 @@ def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, s
 def tuned_table(tuned: Mapping[str, Mapping[str, str]]) -> str:
     """The tuned settings as a Markdown table."""
     head = f"| {' | '.join(TUNED_HEADER)} |\n|---|---|---|"
-    return "\n".join([head, *(f"| {row} | {folds} | `{label}` |" for row, folds, label in tuned_rows(tuned))])
+    return "\n".join([head, *map(_row, tuned_rows(tuned))])
 
 
 def empty_cells(cells: Sequence[Cell]) -> str:
     """One line a reason for the cells that hold no result; "" if all do."""
     reasons = Counter((cell.method, cell.status, cell.reason) for cell in cells if cell.status != "done")
     return "\n".join(
-        f"- {method}: {count} × {status}{': ' + reason if reason else ''}"
+        shown(f"- {method}: {count} × {status}{': ' + reason if reason else ''}")
         for (method, status, reason), count in sorted(reasons.items())
     )
 
@@ -212,9 +213,9 @@ def markdown_page(
         alarms: what a reader must know before the tables are believed.
         tuned: of each tuned row the label behind it on each fold.
     """
-    empty = empty_cells(cells)
+    empty = "\n".join(map(markdown, empty_cells(cells).splitlines()))
     parts = [
-        *(["**Alarms**\n\n" + "\n".join(f"- {alarm}" for alarm in alarms)] if alarms else []),
+        *(["**Alarms**\n\n" + "\n".join(f"- {markdown(alarm)}" for alarm in alarms)] if alarms else []),
         markdown_table(lines),
         EXPLANATION,
         "Target mIoU of every fold, mean over seeds:",
@@ -223,7 +224,7 @@ def markdown_page(
         *((f"Each method against {grid.control}:", paired_table(paired), ABOUT_PAIRED) if paired else ()),
         *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
-        f"*{shared}*",
+        f"*{markdown(shared)}*",
     ]
     return "\n\n".join(parts)
 
@@ -256,6 +257,11 @@ def cells_csv(cells: Sequence[Cell]) -> str:
         values = [f"{cell.metrics[n]:.6g}" if cell.metrics and n in cell.metrics else "" for n in names]
         writer.writerow([cell.method, cell.fold, cell.seed, cell.status, cell.reason, *values])
     return text.getvalue()
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table. Names come from data and from stores."""
+    return f"| {' | '.join(map(markdown, cells))} |"
 
 
 def _percent(value: float, sign: bool = False) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from benchmark.texts import markdown as escaped
+
 ENOUGH = 5  # folds for a rank correlation to be told
 YARDSTICKS = ("chance",)  # beside what another measure is read; no measure of the shift itself
 
@@ -31,7 +33,7 @@ def markdown(rows: Sequence[Row], measures: Mapping[str, str], told: str) -> str
     """The table, what its columns mean, and how each measure ranks with the drop."""
     names = header(list(measures))
     lines = [f"| {' | '.join(names)} |", f"|---|---|{'---:|' * (len(names) - 2)}"]
-    lines += [f"| {' | '.join(row)} |" for row in cells(rows, list(measures))]
+    lines += [f"| {' | '.join(map(escaped, row))} |" for row in cells(rows, list(measures))]
     lines += ["", *(f"- *{name}*: {text}" for name, text in measures.items())]
     lines += ["- *drop*: source-only's mIoU on source validation minus that on the target, in points", "", told]
     ranks = correlations(rows, list(measures))
@@ -67,6 +69,7 @@ def draw(rows: Sequence[Row], patches: pd.DataFrame, measures: Sequence[str], pa
     import matplotlib
 
     matplotlib.use("agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a name with $ is no formula
     from matplotlib import pyplot as plt
 
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), width_ratios=[5, 4, 4])

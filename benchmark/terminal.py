@@ -9,12 +9,14 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from benchmark.comparison import Line
 from benchmark.data.synthetic import World, generate
 from benchmark.grid.jobs import Job
 from benchmark.grid.pool import Ended
 from benchmark.report import HEADER, rows
+from benchmark.texts import shown
 
 # Where there is no terminal rich assumes 80 columns, too few for the table.
 # Emoji codes stay text: `module:Class` holds colons.
@@ -82,14 +84,16 @@ class RunBar(_Bar):
         """
         self._shares.pop(ended.job.identity, None)
         self._ended += 1
-        what = f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}"
+        what = shown(f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}")
         if ended.taken:
             console.print(f"{what}: another call has it", markup=False, highlight=False)
         elif ended.pruned:
             console.print(f"{what}: {ended.error}", markup=False, highlight=False)
         elif ended.error:
             self.failed += 1
-            console.print(f"{what}: FAILED: {ended.error}", style="red", markup=False, highlight=False, soft_wrap=True)
+            console.print(
+                f"{what}: FAILED: {shown(ended.error)}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
         else:
             # A log file shows no bar, so that every line tells the time left, too.
             left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
@@ -112,16 +116,16 @@ def generate_with_bar(world: World, folder: Path) -> None:
 
 def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
     """The comparison as a table."""
-    shown = [HEADER.index(name) for name in TERMINAL_COLUMNS]
+    indices = [HEADER.index(name) for name in TERMINAL_COLUMNS]
     # Two names in two lines, or they would be wider than their numbers.
     header = [name.replace("target ", "target\n").replace("device-", "device-\n") for name in TERMINAL_COLUMNS]
-    print_rows(header, [[row[index] for index in shown] for row in rows(lines)])
+    print_rows(header, [[row[index] for index in indices] for row in rows(lines)])
     if told := _rules(lines):
         console.print(told, style="dim", markup=False, highlight=False)
     if empty:
         console.print("cells without a result:", highlight=False)
-        console.print(empty, markup=False, highlight=False, soft_wrap=True)
-    console.print(shared, style="dim", markup=False, highlight=False)
+        console.print("\n".join(map(shown, empty.splitlines())), markup=False, highlight=False, soft_wrap=True)
+    console.print(shown(shared), style="dim", markup=False, highlight=False)
 
 
 def _rules(lines: Sequence[Line]) -> str:
@@ -139,7 +143,9 @@ def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: b
     """A plain table, the first column to the left, the others to the right, or to the left where they are texts."""
     table: Any = Table(show_edge=False, pad_edge=False)
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 or texts else "right", no_wrap=not texts)
+        # Names come from data: a `Text` is taken as it is, where a plain one would be read as rich's markup.
+        shown_name = Text("\n".join(map(shown, name.split("\n"))))
+        table.add_column(shown_name, justify="left" if index == 0 or texts else "right", no_wrap=not texts)
     for row in body:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from protocols.base import NamedFold, Protocol, ProtocolError, Selector
 
+MOST_BYTES = 64 << 20
 PLAIN = ("place", "time", "camera")  # what a catalog itself offers
 DATED = ("month",)  # what follows from the date, "01" to "12"
 
@@ -76,8 +77,12 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         ProtocolError: there is no such file, it is no table, or its first column is nothing a patch has.
     """
     try:
+        if path.stat().st_size > MOST_BYTES or not path.is_file():
+            raise ProtocolError(f"{path} is no file of at most {MOST_BYTES >> 20} MiB")
         header, *rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
-    except (OSError, ValueError) as error:
+    except ProtocolError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:
         raise ProtocolError(f"{path} is no readable table (CSV with a header): {error}") from error
     if header[0] not in PLAIN + DATED:
         raise ProtocolError(f"{path}: the first column must be one of {', '.join(PLAIN + DATED)}, not {header[0]}")

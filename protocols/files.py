@@ -26,6 +26,9 @@ OPTIONAL = {
     "adapt_may_follow_test": bool,
     "pinned": dict,
 }
+MOST_BYTES = 16 << 20
+_NAME = re.compile(r"[^\W_][\w.+-]{0,99}")  # names a folder of results and an experiment
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 PINNED = "# Written by `landshift protocols pin`: patches in " + ", ".join(PARTS) + ", and the\n"
 PINNED += "# smallest distance of a source patch to a target patch. The fingerprint above is of their ids.\n"
 
@@ -54,10 +57,32 @@ def load(name: str, *, partial: bool = False) -> Protocol:
             f"there is no protocol {name!r}; {meant} are {', '.join(names())}, or give the path of a .toml file"
         )
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ProtocolError(f"{path} is larger than the {MOST_BYTES >> 20} MiB that a protocol may have")
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ProtocolError:
+        raise
+    except (OSError, ValueError) as error:  # also of a number or a date that Python has not
         raise ProtocolError(f"{path} is not valid TOML: {error}") from error
-    return replace(_parse(path, content), partial=partial)
+    except RecursionError:
+        raise ProtocolError(f"{path} is not valid TOML: nested too deeply") from None
+    _check_texts(path, content)
+    try:
+        return replace(_parse(path, content), partial=partial)
+    except OSError as error:  # a name of a file that no system has
+        raise ProtocolError(f"{path}: {error}") from error
+
+
+def _check_texts(path: Path, value: Any) -> None:
+    """No control characters but line breaks: names of folds and columns stand in tables, files and terminals."""
+    if isinstance(value, str) and (found := _UNFIT.search(value)):
+        raise ProtocolError(f"{path}: a text holds the character {ord(found[0]):#04x}, which no name and no title has")
+    if isinstance(value, Mapping):
+        for item in (*value, *value.values()):
+            _check_texts(path, item)
+    if isinstance(value, list):
+        for item in value:
+            _check_texts(path, item)
 
 
 def path_of(name: str) -> Path:
@@ -96,9 +121,13 @@ def _key(name: str) -> str:
 
 def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
     _check_keys(path, content, REQUIRED, OPTIONAL)
+    if not _NAME.fullmatch(content["name"]):
+        raise ProtocolError(f"{path}: a name is of 1 to 100 letters, digits and .+-_, not {content['name'][:120]!r}")
     if ("hold_out" in content) == ("fold" in content):
         raise ProtocolError(f'{path}: give either hold_out = ["place"|"time"|...] or [[fold]] tables')
     tables = tuple(path.parent / _text(path, "tables", table) for table in content.get("tables", ()))
+    if outside := [table for table in tables if not table.resolve().is_relative_to(path.parent.resolve())]:
+        raise ProtocolError(f"{path}: the table {outside[0]} lies elsewhere than beside the protocol or below")
     columns = known_columns(tables)
     hold_out = tuple(content.get("hold_out", ()))
     if "hold_out" in content and not (hold_out and all(name in columns for name in hold_out)):

@@ -25,6 +25,7 @@ FLOORS = (
     {"studies"},
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
+    {"files", "texts"},
     {"errors", "costs"},
 )
 
@@ -67,6 +68,33 @@ def test_arrows_go_down(path):
 def test_a_library_is_known_to_one_room(library, room):
     users = {path for path in SOURCES if any(name.split(".")[0] == library for name in _imports(path))}
     assert users and all(path.relative_to(REPOSITORY).parts[1] == room for path in users)
+
+
+def _calls(path: Path) -> list[tuple[str, dict[str, object]]]:
+    """Every call by its name, with its constant keywords."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            known = {word.arg: word.value.value for word in node.keywords if isinstance(word.value, ast.Constant)}
+            found.append((ast.unparse(node.func), {str(name): value for name, value in known.items()}))
+    return found
+
+
+def test_nothing_that_is_read_can_be_a_pickle():
+    between_processes = REPOSITORY / "benchmark" / "grid" / "execute.py"
+    guards = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+    seen = set()
+    for path in SOURCES:
+        for name, keywords in _calls(path):
+            if name in guards:
+                seen.add(name)
+                assert keywords.get(guards[name][0]) is guards[name][1], f"{path}: {name}"
+            pickled = name.endswith(
+                ("read_pickle", "joblib.load", "yaml.load", "shelve.open", "pickle.load", "pickle.loads")
+            )
+            assert not pickled or path == between_processes, f"{path}: {name}"
+            assert name not in ("eval", "exec", "__import__", "os.system"), f"{path}: {name}"
+    assert seen == set(guards)
 
 
 def test_no_file_is_too_long():

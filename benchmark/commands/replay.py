@@ -9,6 +9,7 @@ def replay(options: argparse.Namespace) -> int:
     """Tell what is not as it was, train, and tell what differs; the status is 0 where nothing does."""
     from benchmark.errors import TrackingError
     from benchmark.grid.jobs import Bench
+    from benchmark.grid.labels import is_foreign
     from benchmark.replay.again import jobs_of, retrain
     from benchmark.replay.circumstances import circumstances, deciding
     from benchmark.replay.differences import compare_runs, numbers_of
@@ -25,6 +26,8 @@ def replay(options: argparse.Namespace) -> int:
         plan = plan_of(run, Path(folder), options.stores, options.data, options.protocol)
         with FileBar("decoding files") as decoding:
             bench = Bench(plan, decoding)
+        if is_foreign(run.label):
+            print(f"imports the module of {run.label}, which the run names")
         rows = circumstances(run, bench)
         print(f"{run.record.id}: {run.record.name}")
         print_rows(("what", "recorded", "here", "same"), [row.cells for row in rows], texts=True)

@@ -48,6 +48,7 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
+    from benchmark.texts import shown
     from benchmark.tracking import Tracker
     from protocols.files import load
 
@@ -80,7 +81,7 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     publish(tracker, experiment, protocol, state, markdown, [folder / name for name in figures])
     print_comparison(state.lines, empty_cells(state.cells), shared)
     for alarm in state.alarms:
-        print(f"alarm: {alarm}")
+        print(f"alarm: {shown(alarm)}")
     for key, count in state.others.items():
         print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
     print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")

@@ -71,6 +71,7 @@ def _recorded_place(table: Any, tracker: Any) -> Path | None:
 def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
     from benchmark.errors import LandshiftError
     from benchmark.grid.jobs import Bench
+    from benchmark.grid.labels import is_foreign
     from benchmark.replay.again import retrain
     from benchmark.replay.checks import Check
     from benchmark.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
@@ -87,6 +88,8 @@ def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
             if why := other_data(table, bench):
                 return Check("rerun", None, f"not possible: {why}")
             bench.check_settings()
+            for label in dict.fromkeys(cell.setting for cell in cells if is_foreign(cell.setting)):
+                print(f"imports the module of {label}, which the table names")
             of_cells = jobs_of_cells(bench, cells)
             jobs = list(dict.fromkeys(job for found in of_cells.values() for job in found))
             with RunBar(len(jobs)) as bar:

@@ -1,5 +1,8 @@
 """Files in zip archives: named ``/data/D004_2021.zip!/aerial/Z10_AU/img/IMG_000826.tif`` and read where they lie."""
 
+import lzma
+import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -7,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from benchmark.errors import DataError
+from benchmark.files import read_regular
+from benchmark.texts import shown
 
 _MARK = ".zip!/"  # "!/" alone would also be in the path of a folder whose name ends in "!"
 _UNREADABLE = (
@@ -17,21 +22,46 @@ _UNREADABLE = (
     ValueError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
+    struct.error,
 )  # all that it raises
+MOST_BYTES = 4 << 30  # of one member, unpacked
+_BLOCK = 1 << 20
 
 
 def members(archive: str) -> Iterator[str]:
-    """Paths of the files in a zip archive.
+    """Paths of the files in a zip archive. Nothing is ever unpacked; a name that leads out of the archive is refused
+    all the same, since who unpacks it by hand would be hit.
 
     Raises:
-        DataError: it is no readable zip archive.
+        DataError: it is no readable zip archive, or a member's name is absolute, leads upwards, stands there twice, or
+            is that of a link.
     """
+    if not Path(archive).is_file():
+        raise DataError(f"{archive}: no regular file")
     try:
         with zipfile.ZipFile(archive) as content:
-            names = content.namelist()
+            entries = content.infolist()
     except _UNREADABLE as error:
         raise DataError(f"{archive}: no readable zip archive, perhaps truncated ({error})") from error
-    return (f"{archive}!/{name}" for name in names if not name.endswith("/"))
+    names: set[str] = set()
+    for entry in entries:
+        if fault := _fault(entry, names):
+            raise DataError(f"{archive}: the member {shown(entry.filename[:200])!r} {fault}; the archive is not read")
+        names.add(entry.filename)
+    return (f"{archive}!/{entry.filename}" for entry in entries if not entry.is_dir())
+
+
+def _fault(entry: zipfile.ZipInfo, seen: set[str]) -> str:
+    name = entry.filename
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or parts[0].endswith(":"):
+        return "lies outside of the archive"
+    if stat.S_IFMT(entry.external_attr >> 16) == stat.S_IFLNK:
+        return "is a symbolic link"
+    if name in seen:  # of which readers take the first or the last
+        return "is there twice"
+    return ""
 
 
 def source_file(path: str) -> str:
@@ -45,19 +75,19 @@ def gdal_path(path: str) -> str:
     return f"/vsizip/{{{archive}}}/{member}" if member else path
 
 
-def read_bytes(path: str) -> bytes:
-    """The content of a file, in an archive or not.
+def read_bytes(path: str, most: int = MOST_BYTES) -> bytes:
+    """The content of a file of at most so many bytes, in an archive or not.
 
     Raises:
-        DataError: it lies in an archive and is damaged or encrypted there.
+        DataError: it is larger, or no regular file, or it lies in an archive and is damaged or encrypted there.
         OSError: it lies in none, and cannot be read.
     """
     archive, member = _parts(path)
     if not member:
-        return Path(path).read_bytes()
+        return read_regular(Path(path), most)
     try:
         with zipfile.ZipFile(archive) as content:
-            return content.read(member)
+            return b"".join(_blocks(content, member, most))
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read from the archive, perhaps damaged ({error})") from error
 
@@ -72,9 +102,20 @@ def check_member(path: str) -> None:
     if not member:
         return
     try:
-        _opened(archive).read(member)
+        for _ in _blocks(_opened(archive), member, MOST_BYTES):
+            pass
     except _UNREADABLE as error:
         raise DataError(f"{path}: cannot be read from the archive, perhaps damaged ({error})") from error
+
+
+def _blocks(content: zipfile.ZipFile, member: str, most: int) -> Iterator[bytes]:
+    """A member piece by piece: at once it would be unpacked whole, whatever its header says."""
+    declared = content.getinfo(member).file_size
+    if declared > most:
+        raise DataError(f"{content.filename}: {member} has {declared:,} bytes; at most {most:,} are read")
+    with content.open(member) as file:
+        while block := file.read(_BLOCK):
+            yield block
 
 
 @lru_cache(maxsize=64)

@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from benchmark.data.classes import ClassSet
+from benchmark.data.classes import MOST_LETTERS, ClassSet, slug
 from benchmark.errors import DataError
+from benchmark.texts import unfit
 
 _TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "camera")
 _NEVER_EMPTY = ("id", "image", "place", "zone")
 _NUMBERS, _INTEGERS = ("x", "y", "z"), ("row", "column")
 _DTYPES = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_NUMBERS, "float64") | dict.fromkeys(_INTEGERS, "int64")
 
+LARGEST_PATCH = 8192
 COLUMNS = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "row", "column")
 """The columns of `Catalog.patches`, in order."""
 
@@ -90,12 +92,14 @@ class Catalog:
         return replace(self, patches=self.patches[self.domain.isin(set(domains))])
 
     def _settings_problem(self) -> str:
-        if not re.fullmatch(r"[\w.-]+", self.name):
-            return "the name of a dataset holds letters, digits, '.', '-' and '_' only"
+        if not re.fullmatch(r"[\w.-]+", self.name) or self.name.startswith("."):
+            return "the name of a dataset holds letters, digits, '.', '-' and '_' only, and '.' is not the first"
+        if len(self.name) > MOST_LETTERS:
+            return f"the name of a dataset has {len(self.name)} characters; at most {MOST_LETTERS} are possible"
         if not self.bands or len(set(self.bands)) < len(self.bands) or not all(self.bands):
             return f"band names must be unique and not empty, not {list(self.bands)}"
-        if self.patch_size < 1:
-            return f"patch_size must be at least 1, not {self.patch_size}"
+        if not 1 <= self.patch_size <= LARGEST_PATCH:
+            return f"patch_size must be at least 1 and at most {LARGEST_PATCH}, not {self.patch_size}"
         if not 0 < self.scale <= 1:
             return f"scale must be above 0 and at most 1, not {self.scale}"
         if not 0 <= self.unknown_share <= 1:
@@ -113,6 +117,8 @@ def _table_problem(patches: pd.DataFrame) -> str:
     for column in _TEXT:
         if patches[column].isna().any():
             return f"column {column} has missing values; unknown text is written ''"
+        if fault := unfit(map(str, patches[column].unique())):
+            return f"column {column}: {fault}"
     for column in _NEVER_EMPTY:
         empty = patches.loc[patches[column].astype(str) == "", "image"].astype(str)
         if len(empty):
@@ -121,6 +127,9 @@ def _table_problem(patches: pd.DataFrame) -> str:
     if len(repeated):
         files = patches.loc[patches["id"] == repeated[0], "image"].astype(str)
         return f"{len(repeated)} ids are not unique: {_first(repeated)} ({_first(files.unique())})"
+    domains = patches["place"].astype(str) + "@" + patches["time"].astype(str)
+    if long := [name for name in domains.unique() if len(slug(name)) > MOST_LETTERS]:
+        return f"the domain {long[0][:60]!r}... is too long for the names of files and metrics, at most {MOST_LETTERS}"
     paths = {*patches["image"].astype(str), *patches["mask"].astype(str)} - {""}
     relative = sorted(path for path in paths if not os.path.isabs(path))  # noqa: PTH117 - quicker than 77,412 Paths
     return f"paths must be absolute: {_first(relative)}" if relative else ""

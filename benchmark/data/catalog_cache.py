@@ -10,6 +10,9 @@ from pathlib import Path
 from stat import S_ISDIR
 
 import pandas as pd
+from pyarrow.feather import read_table
+
+from benchmark.files import read_text
 
 _LOG = logging.getLogger(__name__)
 
@@ -54,11 +57,12 @@ def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, in
 def _read(table: Path, summary: Path) -> tuple[pd.DataFrame, int] | None:
     """What is kept; None where something has changed since, or what is kept is damaged."""
     try:
-        known = json.loads(summary.read_text(encoding="utf-8"))
+        known = json.loads(read_text(summary))
         if any(tuple(before) != stamp(path) for path, before in known["stamps"].items()):
             return None
+        read_table(table).validate(full=True)  # of a damaged file Arrow would read memory that is none of it
         return pd.read_feather(table), int(known["patch_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # Arrow has a dozen kinds of its own
         _LOG.info("%s is not taken, the catalog is made again: %r", summary, error)
         return None
 

@@ -14,9 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import DataError
+from benchmark.texts import unfit
 
 IGNORE = 255
 """The index of pixels that take part in neither loss nor metric."""
+
+MOST_LETTERS = 120
+"""Of a class or a domain as it stands in names of files and of metrics."""
 
 _UNKNOWN = 254  # while encoding only; so a set has at most 254 evaluated classes
 
@@ -83,6 +87,10 @@ class ClassSet:
     colors_in_mask: bool = False
 
     def __post_init__(self) -> None:
+        if fault := unfit([self.name, *(text for c in self.classes for text in (c.name, c.french))]):
+            raise DataError(f"class names: {fault}")
+        if long := [c.name for c in self.classes if len(slug(c.name)) > MOST_LETTERS]:
+            raise DataError(f"the class name {long[0][:60]!r}... is too long for a key, at most {MOST_LETTERS} letters")
         _check_unique("names (as keys)", [slug(c.name) for c in self.classes])
         _check_unique("colours", [f"#{color_value(c.color):06x}" for c in self.classes])
         known = [*self.known_values]

@@ -17,6 +17,7 @@ from benchmark.data.classes import CLASS_SETS
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
 from benchmark.data.raster import image_size
 from benchmark.errors import DataError
+from benchmark.texts import unfit
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,6 +80,8 @@ def _make_table(root: Path, numbers: Sequence[range] | None) -> Made:
     images = {number: path for number, path in sorted(files.images.items()) if belongs(number, numbers)}
     if not images:
         raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
+    if fault := unfit([*images.values(), *files.masks.values()]):
+        raise DataError(f"{root}: the path {fault}")
     metadata = read_metadata(files.metadata)
     absent = {entry for entry in metadata if belongs(entry[4:], numbers)} - {f"IMG_{number}" for number in images}
     if absent:
@@ -173,9 +176,9 @@ def _clock(patch: str, value: object) -> str:
 
 
 def _camera(patch: str, value: object) -> str:
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and not unfit([value])):
         return value or ""
-    raise DataError(f"metadata of {patch}: camera is {value!r}; expected is a text")
+    raise DataError(f"metadata of {patch}: camera is {repr(value)[:100]}; expected is a text")
 
 
 def _number(key: str, patch: str, value: Any) -> float:

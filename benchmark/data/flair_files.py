@@ -1,6 +1,5 @@
 """Finding FLAIR's files, unpacked or in the zip archives they are published in, and its metadata."""
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,10 @@ from typing import Any
 from benchmark.data.archives import members, read_bytes, source_file
 from benchmark.data.catalog_cache import Stamp, stamp
 from benchmark.errors import DataError
+from benchmark.files import TEXT_BYTES, leads_out, parse_json
 
+_READ = (".tif", ".json", ".zip")
+_OUTSIDE = "is a link that leads out of the data set's folder; name the folder that holds all of it, or copy the files"
 _DOMAIN = re.compile(r"(?<=[\\/])D\d{3}_\d{4}(?=[\\/]|\.zip!/)")
 _ZONE = re.compile(r"(?<=[\\/])Z\d+_[A-Z]{2}(?=[\\/])")
 
@@ -85,9 +87,10 @@ def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
     for path in paths:
         try:
-            content = json.loads(read_bytes(path).decode("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            text = read_bytes(path, TEXT_BYTES).decode("utf-8")
+        except (OSError, ValueError) as error:
             raise DataError(f"{path}: no readable JSON ({error})") from error
+        content = parse_json(text, path)
         if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
             raise DataError(f"{path}: expected is one object with an object for each id, like {{'IMG_000001': {{…}}}}")
         entries |= content
@@ -101,11 +104,25 @@ def _archived(path: str) -> bool:
 def _walk(root: Path, found: FlairFiles) -> Iterator[str]:
     """Paths of all files; the folders and archives that they are in are stamped."""
     _stamp(str(root), found)
+    resolved = root.resolve()
+    seen = {str(resolved)}  # links may lead in circles
     for folder, folders, names in os.walk(root, followlinks=True):
-        for name in folders:  # they are listed after this
-            _stamp(f"{folder}{os.sep}{name}", found)
+        for name in list(folders):  # they are listed after this
+            path = f"{folder}{os.sep}{name}"
+            if os.path.islink(path):  # noqa: PTH114 - as below
+                real = os.path.realpath(path)
+                if leads_out(Path(path), resolved):
+                    found.unreadable.append(f"{path}: {_OUTSIDE}")
+                if real in seen or leads_out(Path(path), resolved):
+                    folders.remove(name)
+                    continue
+                seen.add(real)
+            _stamp(path, found)
         for name in names:
             path = f"{folder}{os.sep}{name}"
+            if os.path.islink(path) and name.endswith(_READ) and leads_out(Path(path), resolved):  # noqa: PTH114
+                found.unreadable.append(f"{path}: {_OUTSIDE}")
+                continue
             if not name.endswith(".zip"):
                 yield path
                 continue

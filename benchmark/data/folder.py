@@ -25,13 +25,16 @@ color = "#3c1098"                      # with `value = 4` (or a list) masks hold
 ```
 """
 
+import csv
 import datetime
+import io
 import logging
 import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -42,8 +45,11 @@ from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, LandClass, color_value
 from benchmark.data.raster import image_size, rescaled_size, windows
 from benchmark.errors import DataError
+from benchmark.files import DESCRIPTION_BYTES, leads_out, read_text
+from benchmark.texts import unfit
 
 _LOG = logging.getLogger(__name__)
+MOST_WINDOWS = 100_000  # of one image
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 _Check = tuple[str, Callable[[Any], bool]]
@@ -111,9 +117,11 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
             message names the TOML file, the key, what came and what is allowed.
     """
     try:
-        settings = tomllib.loads(description.read_text(encoding="utf-8"))
+        settings = tomllib.loads(read_text(description, DESCRIPTION_BYTES))
     except (OSError, ValueError) as error:
         raise DataError(f"{description}: no readable TOML ({error})") from error
+    except RecursionError:
+        raise DataError(f"{description}: no readable TOML (nested too deeply)") from None
     try:
         _check_keys(settings, _KEYS, _REQUIRED)
         folder = (root or description.parent / settings.get("root", ".")).resolve()
@@ -129,6 +137,9 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
         )
     except DataError as error:
         raise DataError(f"{description}: {error}") from error
+    except (OSError, ValueError, re.error, RecursionError, OverflowError) as error:
+        # A template may make a path that no system has, a number none that Python has.
+        raise DataError(f"{description}: {type(error).__name__}: {error}") from error
 
 
 def _check_keys(
@@ -141,7 +152,15 @@ def _check_keys(
     for key, value in table.items():
         expected, check = checks[key]
         if not check(value):
+            value = value if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
             raise DataError(f"{where}key '{key}' must be {expected}, not {value!r}")
+        if fault := unfit(_texts(value)):
+            raise DataError(f"{where}key '{key}': {fault}")
+
+
+def _texts(value: object) -> list[str]:
+    """The texts that a value is, or is a list of."""
+    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
 def _class_set(settings: Mapping[str, Any]) -> ClassSet:
@@ -169,7 +188,7 @@ def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
 def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
     """One row a window of each image."""
     captures = _find(settings["image"], settings.get("exclude", []), root)
-    table = _read_table(root / settings["table"]) if "table" in settings else None
+    table = _read_table(_within(root, settings["table"], "table")) if "table" in settings else None
     scale = settings.get("scale", 1)
     rows: list[dict[str, object]] = []
     without_mask = []
@@ -183,7 +202,11 @@ def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
         image_row = _image_row(settings, fields, path, root)
         if not image_row["mask"]:
             without_mask.append(path)
-        for row, column in windows(*rescaled_size(*image_size(path), scale), settings["patch_size"]):
+        height, width = rescaled_size(*image_size(path), scale)
+        size = settings["patch_size"]
+        if (count := -(-height // size) * -(-width // size)) > MOST_WINDOWS:
+            raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches, above {MOST_WINDOWS:,}")
+        for row, column in windows(height, width, size):
             window = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
             rows.append(image_row | window)
     if "mask" in settings and len(without_mask) == len(captures):
@@ -203,7 +226,8 @@ def _image_row(settings: Mapping[str, Any], fields: Mapping[str, str], path: Pat
 
     placeholders = dict.fromkeys(_PLACEHOLDER.findall(settings["image"]))
     name = "/".join(f"{{{placeholder}}}" for placeholder in placeholders) or path.stem
-    mask = root / text("mask")
+    masked = text("mask")
+    mask = _within(root, masked, "mask") if masked else root
     return {
         "id": text("id", name),
         "image": str(path),
@@ -239,11 +263,14 @@ def _find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str,
             pattern += f"(?P={part})" if part in seen else f"(?P<{part}>[^/]+?)"
             seen.add(part)
     found = {}
+    inside = lru_cache(maxsize=None)(lambda folder: not leads_out(folder, root))
     for path in sorted(root.glob(glob)):
         below = path.relative_to(root).as_posix()
         excluded = any(fnmatchcase(name, each) for each in exclude for name in (below, path.stem))
         match = re.fullmatch(pattern, below)
         if match and path.is_file() and not excluded:
+            if not inside(path.parent) or (path.is_symlink() and leads_out(path, root)):
+                raise DataError(f"key 'image': {path} is a link, or below one, that leads out of {root}")
             found[path] = match.groupdict()
     if not found:
         but = " and is not excluded" if exclude else ""
@@ -251,12 +278,20 @@ def _find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str,
     return found
 
 
+def _within(root: Path, below: str, key: str) -> Path:
+    """A path below the root: neither an absolute one, nor by ``..`` or a link one of another folder."""
+    path = root / below
+    if leads_out(path, root):
+        raise DataError(f"key '{key}': {below} leads out of {root}; everything but 'root' itself lies below the root")
+    return path
+
+
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
     """Rows by their first column. All cells stay text: pandas would read the year code 2018_01 as the number 201801."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"key 'table': {path} is no readable CSV ({error})") from error
+        table = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False)
+    except (OSError, ValueError, csv.Error) as error:  # pandas' parser errors are ValueErrors
+        raise DataError(f"key 'table': {path} is no readable CSV ({str(error).strip()})") from error
     keys = table.iloc[:, 0]
     if keys.duplicated().any():
         raise DataError(f"key 'table': {path} has several rows '{keys[keys.duplicated()].iloc[0]}'")

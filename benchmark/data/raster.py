@@ -1,6 +1,8 @@
 """Reading image and mask files, and cutting them into patches."""
 
+import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +21,24 @@ from benchmark.data.classes import IGNORE, ClassSet
 from benchmark.errors import DataError
 
 _TIFF = (".tif", ".tiff")
-_UNREADABLE = (OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError)  # all that the two raise
+# All that the two raise; pillow's plugins let out whatever a damaged header leads them to.
+_UNREADABLE = (
+    *(OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError),
+    *(EOFError, MemoryError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error),
+)
+PICTURES = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP")
+"""What pillow is asked for. It has readers for 40 more, one of which runs another program on the file."""
+
+_GDAL = {
+    # GDAL lists the whole folder on each opening, to look for side files, if not told otherwise; and opens them.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_PAM_ENABLED": "NO",
+    # The one address that may be asked for is none: whatever names an address inside a file gets no answer.
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "/none",
+}
+MOST_BYTES = 4 << 30  # of one image in memory
+_SUSPICIOUS = 256 << 20, 20_000  # bytes in memory, and how many times those on disk: no image is as empty as that
+_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "float32": 4}  # else 8 or 16
 _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
 
 
@@ -47,13 +66,44 @@ class Patches:
 
 
 @contextmanager
-def _open_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
-    """A GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files."""
-    # EMPTY_DIR: GDAL lists the whole folder on each opening, to look for side files, if not told otherwise
-    with warnings.catch_warnings(), rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
+def _open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetReader]:
+    """A GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files.
+
+    No other driver than the one named is tried: GDAL would read a file named .tif that holds XML, which names further
+    files or addresses, and a path that is an address itself.
+    """
+    if not Path(source_file(str(path))).is_file():
+        raise DataError(f"{path}: no such file")
+    with warnings.catch_warnings(), rasterio.Env(**_GDAL):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(gdal_path(str(path))) as file:
+        with rasterio.open(gdal_path(str(path)), driver=driver) as file:
+            _check_size(path, file)
             yield file
+
+
+def _check_size(path: Path, file: rasterio.DatasetReader) -> None:
+    """Before any memory is taken: a header may say anything. GDAL reads whole blocks, however little is in one."""
+    needed = 0
+    for (rows, columns), kind in zip(file.block_shapes, file.dtypes, strict=True):
+        height, width = (-(-size // block) * block for size, block in ((file.height, rows), (file.width, columns)))
+        needed += height * width * _BYTES.get(kind, 16)
+    on_disk = Path(source_file(str(path))).stat().st_size
+    large, times = _SUSPICIOUS
+    if needed > MOST_BYTES or (needed > large and needed > times * on_disk):
+        raise DataError(
+            f"{path}: its header says {file.width} x {file.height} pixels in {file.count} bands, {needed:,} bytes from "
+            f"{on_disk:,} on disk; at most {MOST_BYTES:,} are read; it is damaged, or must be cut into smaller images"
+        )
+
+
+@contextmanager
+def _open_picture(path: Path) -> Iterator[Image.Image]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # from twice as much on it is an error
+        with Image.open(path, formats=PICTURES) as picture:
+            yield picture
 
 
 @contextmanager
@@ -63,20 +113,21 @@ def _readable(path: Path) -> Iterator[None]:
     except _UNREADABLE as error:
         if not Path(source_file(str(path))).exists():
             raise DataError(f"{path}: no such file") from error
-        raise DataError(f"{path}: cannot be read, perhaps truncated: {error.__cause__ or error}") from error
+        reason = str(error.__cause__ or error).replace("\n", " ")[:300]
+        raise DataError(f"{path}: cannot be read, perhaps truncated: {reason}") from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Height and width of an image in pixels, from its header alone.
 
     Raises:
-        DataError: the file is missing or no image.
+        DataError: the file is missing, no image, or of absurd size.
     """
     with _readable(path):
         if path.suffix.lower() in _TIFF:
-            with _open_tiff(path) as file:
+            with _open_raster(path) as file:
                 return file.height, file.width
-        with Image.open(path) as picture:
+        with _open_picture(path) as picture:
             return picture.height, picture.width
 
 
@@ -84,7 +135,7 @@ def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]
     """Read a JPEG, PNG or GeoTIFF image.
 
     Args:
-        path: the file; ``.tif`` and ``.tiff`` are read by rasterio, everything else by pillow.
+        path: the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
         bands: the number of bands it must have. The alpha channel of a PNG is no band unless it is asked for.
 
     Returns:
@@ -95,18 +146,28 @@ def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]
     """
     with _readable(path):
         if path.suffix.lower() in _TIFF or _is_16_bit_png(path):
-            with _open_tiff(path) as file:
+            with _open_raster(path, "GTiff" if path.suffix.lower() in _TIFF else "PNG") as file:
+                _check_bands(path, file.count, bands)
+                _check_depth(path, file.dtypes[0])
                 image = file.read()
         else:
-            with Image.open(path) as picture:
+            with _open_picture(path) as picture:
                 no_bands = picture.mode == "P" or (picture.mode == "RGBA" and bands == 3)
                 pixels = np.asarray(picture.convert("RGB") if no_bands else picture)
                 image = np.atleast_3d(pixels).transpose(2, 0, 1)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise DataError(f"{path}: pixels are {image.dtype}; uint8 and uint16 images can be used")
-    if len(image) != bands:
-        raise BandsError(f"{path}: has {len(image)} bands where {bands} are expected")
+    _check_depth(path, str(image.dtype))
+    _check_bands(path, len(image), bands)
     return image
+
+
+def _check_depth(path: Path, kind: str) -> None:
+    if kind not in ("uint8", "uint16"):
+        raise DataError(f"{path}: pixels are {kind}; uint8 and uint16 images can be used")
+
+
+def _check_bands(path: Path, found: int, expected: int) -> None:
+    if found != expected:
+        raise BandsError(f"{path}: has {found} bands where {expected} are expected")
 
 
 def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -127,10 +188,12 @@ def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[n
     """
     with _readable(path):
         if path.suffix.lower() in _TIFF:
-            with _open_tiff(path) as file:
+            with _open_raster(path) as file:
+                if file.count > 4:
+                    raise BandsError(f"{path}: {file.count} bands where one band of class values is expected")
                 mask = file.read().transpose(1, 2, 0)
         else:
-            with Image.open(path) as picture:
+            with _open_picture(path) as picture:
                 mask = np.atleast_3d(np.asarray(picture.convert("RGB") if colors else picture))
     if colors:
         if mask.shape[2] not in (3, 4) or mask.dtype != np.uint8:
@@ -149,6 +212,8 @@ def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[n
 
 def _is_16_bit_png(path: Path) -> bool:
     """Whether pillow would silently read the upper eight bits only (PNG specification, section 11.2.2)."""
+    if not path.is_file():  # opening a pipe might never end
+        return False
     with path.open("rb") as file:
         header = file.read(25)
     return len(header) == 25 and header[:8] == b"\x89PNG\r\n\x1a\n" and header[24] == 16

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import warnings
-import zipfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,10 +22,12 @@ from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
 from benchmark.data.raster import Patches, read_patches
 from benchmark.errors import DataError
+from benchmark.files import read_arrays, read_text
 
 FORMAT = 2
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
+_ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
 _MOST_THREADS = 32
 T = TypeVar("T")
 R = TypeVar("R")
@@ -143,27 +144,48 @@ def open_shard(place: Path) -> Shard | None:
     Damage is known by the files' sizes; their bytes are not read.
     """
     try:
-        about = json.loads((place / "shard.json").read_text(encoding="utf-8"))
-        if any((place / name).stat().st_size != size for name, size in about["bytes"].items()):
+        about = json.loads(read_text(place / "shard.json"))
+        if any((place / name).stat().st_size != about["bytes"][name] for name in _ARRAYS):
             return None
-        with np.load(place / "statistics.npz") as file:
-            statistics = dict(file)
-        return Shard(
+        shard = Shard(
             place=place,
             domain=about["domain"],
             ids=tuple(patch[0] for patch in about["patches"]),
             unknown={int(value): count for value, count in about["unknown"].items()},
             images=_map(place / "images.npy"),
             masks=_map(place / "masks.npy"),
-            **statistics,
+            **read_arrays(place / "statistics.npz"),
         )
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None  # other errors of the system, such as too many open files, say nothing of the shard
+        return shard if _fits(shard) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:  # such as too many open files: it says nothing of the shard
+        raise
+    except Exception:  # numpy's headers, zip and JSON have a dozen kinds of errors for what anybody may have written
+        return None
+
+
+def _fits(shard: Shard) -> bool:
+    """Whether the arrays are of the kinds and shapes that belong together: their files may be anybody's."""
+    count = len(shard.ids)
+    bands, size = shard.images.shape[1:3] if shard.images.ndim == 4 else (0, 0)
+    expected = {
+        "images": ((count, bands, size, size), np.uint8),
+        "masks": ((count, size, size), np.uint8),
+        "sums": ((count, bands), np.float64),
+        "square_sums": ((count, bands), np.float64),
+        "class_counts": ((count, shard.class_counts.shape[-1] if shard.class_counts.ndim else 0), np.int64),
+        "histogram": ((bands, 256), np.int64),
+        "digests": ((count, 32), np.uint8),
+    }
+    arrays = {name: getattr(shard, name) for name in expected}
+    right = all((arrays[name].shape, arrays[name].dtype) == (shape, kind) for name, (shape, kind) in expected.items())
+    return right and count > 0 and all(isinstance(text, str) for text in (shard.domain, *shard.ids))
 
 
 def _map(path: Path) -> np.ndarray:
     # A plain view: rows of numpy's memmap class take several times longer to make.
-    return np.asarray(np.load(path, mmap_mode="r"))
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[int], None]) -> None:
@@ -197,7 +219,6 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
             progress(1)
     _write_statistics(folder / "statistics.npz", files, catalog.classes.num_classes)
     unknown = sum((Counter(counts.unknown) for counts in files), Counter[int]())
-    names = ("images.npy", "masks.npy", "statistics.npz")
     about = {
         "format": FORMAT,
         "dataset": catalog.name,
@@ -205,7 +226,7 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
         "bands": catalog.bands,
         "classes": catalog.classes.names,
         "unknown": {str(value): count for value, count in unknown.items()},
-        "bytes": {name: (folder / name).stat().st_size for name in names},
+        "bytes": {name: (folder / name).stat().st_size for name in _ARRAYS},
         "columns": _COLUMNS,
         "patches": [row for file in plan.files() for row in file[_COLUMNS].values.tolist()],
     }

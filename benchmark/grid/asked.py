@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.comparison import Grid
+from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Bench, Job
 from benchmark.grid.labels import parse_label
 from benchmark.tracking import Tracker
@@ -100,7 +101,13 @@ def remember(
 
 def read_asked(tracker: Tracker, experiment: str, comparison: str) -> Asked:
     """What was asked of a comparison."""
-    content = _read(tracker, experiment, comparison)
+    try:
+        return _asked(_read(tracker, experiment, comparison))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise TrackingError(f"what was asked of the comparison {comparison} cannot be read: {error!r}") from error
+
+
+def _asked(content: Mapping[str, Any]) -> Asked:
     methods = content["methods"]
     grid = Grid(
         methods=tuple(methods),

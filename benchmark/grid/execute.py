@@ -1,5 +1,6 @@
 """Running one job: train, score every checkpoint, choose, and log it all."""
 
+import csv
 import json
 import pickle
 import tempfile
@@ -168,6 +169,7 @@ def _source_weights(tracker: Tracker, experiment: str, job: Job) -> dict[str, Te
 def _launch(fabric: Fabric, work: Callable[[Fabric], Outcome]) -> Outcome:
     """Work in one process a device. The outcome comes back in a file: what Lightning returns goes through a pipe that
     nobody empties before the process has ended, and tensors in it end with the process."""
+    # A pickle as between any two processes: the folder is this user's alone, and gone after this.
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
         fabric.launch(partial(_work_into, file=Path(folder, "outcome"), work=work))
         outcome: Outcome = pickle.loads(Path(folder, "outcome").read_bytes())
@@ -293,11 +295,12 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
 
     chosen = outcome.target[outcome.chosen]
     (folder / "confusion").mkdir()
-    header = ",".join(["true \\ predicted", *bench.task.classes])
     for domain, confusion in by_domain(chosen).items():
         counted = zip([*bench.task.classes, "(ignored)"], confusion.tolist(), strict=True)
-        lines = [header, *(",".join([name, *map(str, counts)]) for name, counts in counted)]
-        (folder / "confusion" / f"{slug(domain)}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with (folder / "confusion" / f"{slug(domain)}.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")  # a class may have a comma in its name
+            table.writerow(["true \\ predicted", *bench.task.classes])
+            table.writerows([name, *counts] for name, counts in counted)
 
     rows = outcome.panel_rows
     truth = bench.store.labels_of(rows).read(rows)

@@ -84,8 +84,20 @@ def has_recipe_rate(method: type[Method]) -> bool:
     return method.optimizer is Method.optimizer and method.needs is not Needs.TEST_STREAM
 
 
-def digest_at_hand(label: str) -> str:
-    """Digest of the code of the label's method; "" if it is not installed, or has other hyperparameters."""
+def is_foreign(label: str) -> bool:
+    """Whether the label, which stands in a file or a store, names a module that nobody has asked for here."""
+    return not registry.is_imported(label.partition("[")[0])
+
+
+def digest_at_hand(label: str, *, imports: bool = False) -> str | None:
+    """Digest of the code of the label's method; "" if it is not installed, or has other hyperparameters; None if only
+    an import would tell, which would run whatever the module holds.
+
+    Args:
+        imports: import it, since the user has asked for what the label names.
+    """
+    if is_foreign(label) and not imports:
+        return None
     try:
         return code_digest(parse_label(label).method)
     except MethodError:

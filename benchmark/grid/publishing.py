@@ -46,4 +46,8 @@ def publish(
 
 def describe(protocol: Protocol) -> str:
     """The protocol as the note on its experiment's page."""
-    return f"**{protocol.title}.** {protocol.description.strip()}\n\n*What it confounds:* {protocol.confounds.strip()}"
+    title, description, confounds = (
+        text.strip().replace("&", "&amp;").replace("<", "&lt;")  # Markdown may stand in it, raw HTML may not
+        for text in (protocol.title, protocol.description, protocol.confounds)
+    )
+    return f"**{title}.** {description}\n\n*What it confounds:* {confounds}"

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from benchmark.alarms import majority_miou
 from benchmark.comparison import Cell, Grid
 from benchmark.data.classes import slug
+from benchmark.errors import DataError
 from benchmark.evidence import AGREEMENT
+from benchmark.files import read_arrays, read_json
 from benchmark.paired import patch_noise
 from benchmark.selection import Record
 from benchmark.validators import ensemble_agreement
@@ -122,7 +125,9 @@ def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
 
 def class_names(folder: Path) -> list[str]:
     """The classes of a run, in the order of its confusion matrices."""
-    names: list[str] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))["classes"]
+    names = read_json(folder / SETTINGS).get("classes")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{folder / SETTINGS}: holds no list of classes")
     return names
 
 
@@ -147,15 +152,38 @@ def matrices_at(folder: Path, step: int) -> dict[str, NDArray[np.int64]]:
     path, prefix = folder / CONFUSIONS, f"{step}/target_test/"
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as matrices:
-        names = sorted(name for name in matrices.files if name.startswith(prefix))
-        return {name.removeprefix(prefix): matrices[name] for name in names}
+    matrices = read_arrays(path, prefix)
+    return {name.removeprefix(prefix): checked_confusion(path, matrices[name]) for name in sorted(matrices)}
+
+
+def checked_confusion(path: Path, matrix: NDArray[Any]) -> NDArray[np.int64]:
+    """A confusion matrix as it was read.
+
+    Raises:
+        DataError: it is none.
+    """
+    if matrix.dtype.kind not in "iu" or matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] + 1:
+        raise DataError(f"{path}: holds an array {matrix.shape} of {matrix.dtype} where a confusion matrix is expected")
+    return matrix.astype(np.int64, copy=False)
 
 
 def read_records(folder: Path) -> tuple[Record, ...]:
     """None where the run was made by a version that kept none."""
     path = folder / RECORDS
-    return tuple(Record(**values) for values in json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(
+            Record(
+                int(values["step"]),
+                float(values["source_val_miou"]),
+                float(values["target_miou"]),
+                {str(name): float(score) for name, score in values["scores"].items()},
+            )
+            for values in read_json(path, list)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path}: no record of checkpoints ({type(error).__name__}: {error})") from error
 
 
 def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Path]) -> list[list[Record]]:
@@ -164,7 +192,7 @@ def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Path]) -> list[li
     All scores but one are as they are: agreement with the other candidates is that with the candidates of all runs.
     """
     samples = [
-        np.load(path, allow_pickle=False)["probabilities"] if path.is_file() else None
+        read_arrays(path).get("probabilities") if path.is_file() else None
         for path in (folder / SAMPLE for folder in folders)
     ]
     known = [sample for sample in samples if sample is not None]

@@ -174,12 +174,18 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
         if record.status == "FINISHED":
             digests.setdefault(record.facts["method"], set()).add(record.facts["method_digest"])
     mixed = [label for label, found in digests.items() if len(found) > 1]
-    other = [label for label, found in digests.items() if label not in mixed and found != {digest_at_hand(label)}]
+    here = {label: digest_at_hand(label) for label in digests}
+    other = [label for label in digests if label not in mixed and here[label] not in (None, *digests[label])]
+    unknown = [label for label in digests if label not in mixed and here[label] is None]
     return [
         f"{'all runs' if len(labels) == len(digests) else 'the runs of ' + ', '.join(labels)} are of {versions}"
         for labels, versions in (
             (mixed, "several versions of a method's code"),
             (other, "another version of the methods' code than the one that made this report"),
+            (
+                unknown,
+                "modules that a report never imports, so that it is not known whether their code is the same",
+            ),
         )
         if labels
     ]

@@ -1,6 +1,7 @@
 """What can be said of a published table: by the protocol, by the code at hand, and by its own files."""
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -11,11 +12,14 @@ import numpy as np
 
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.errors import DataError, SettingsError
+from benchmark.files import read_text
 from benchmark.grid.asked import key_of_runs
 from benchmark.grid.identity import comparison_of, identity_of
 from benchmark.grid.jobs import code_version, job_content
+from benchmark.grid.labels import is_foreign
 from benchmark.recipe import recipe_of
 from benchmark.replay.table import Table, TableCell
+from benchmark.texts import markdown
 from methods.base import MethodError
 from protocols.base import ProtocolError, fingerprint
 from protocols.cutting import cut
@@ -78,6 +82,8 @@ def check_identities(table: Table) -> Check:
 
 def why_other(table: Table, cell: TableCell) -> str:
     """Why a cell is another job with the code at hand; "" if it is not."""
+    if is_foreign(cell.setting):
+        return f"not known of {cell.setting.partition('[')[0]}, a module that a check never imports"
     try:
         recipe = asdict(recipe_of(table.shared["recipe"]))
         content = job_content({**table.shared, "recipe": recipe}, cell.setting, cell.fold, cell.seed)
@@ -122,14 +128,28 @@ def read_cells(folder: Path) -> dict[tuple[str, str, int], dict[str, str]]:
     path = folder / "cells.csv"
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
-    return {(row["method"], row["fold"], int(row["seed"])): row for row in rows}
+    try:
+        rows = [row for row in csv.DictReader(io.StringIO(read_text(path), newline="")) if row["status"] == "done"]
+        return {(row["method"], row["fold"], int(row["seed"])): row for row in rows}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DataError(f"{path}: no table of cells ({type(error).__name__}: {error})") from error
 
 
 def written(value: float) -> str:
     """A metric as ``cells.csv`` has it; "" for one that is undefined."""
     return f"{value:.6g}" if np.isfinite(value) else ""
+
+
+def readable(path: Path) -> str:
+    """The text of a published file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return read_text(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no readable text ({error})") from error
 
 
 def _wrong_cells(table: Table, rows: dict[tuple[str, str, int], dict[str, str]]) -> list[str]:
@@ -146,21 +166,21 @@ def _wrong_cells(table: Table, rows: dict[tuple[str, str, int], dict[str, str]])
 def _wrong_means(table: Table) -> list[str]:
     """Of each method, where its mean in ``comparison.md`` is another than that of its cells."""
     path = table.folder / "comparison.md"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = readable(path).splitlines() if path.is_file() else []
     head = next((number for number, line in enumerate(lines) if line.startswith("| method | sees | target mIoU |")), -1)
     said = {}
     for line in lines[head + 2 :] if head >= 0 else ():
         if not line.startswith("| "):
             break
-        method, _, mean = line.strip("| ").split(" | ")[:3]
+        method, *_, mean = [*line.strip("| ").split(" | "), "", ""][:3]
         said[method.removesuffix(" (bound)")] = mean
     found = {
         method: f"{100 * target_mean(table, method):.1f}" for method in dict.fromkeys(c.method for c in table.cells)
     }
     return [
-        f"{method}: {said[method]} in comparison.md, {mean} by its cells"
+        f"{method}: {said[markdown(method)]} in comparison.md, {mean} by its cells"
         for method, mean in found.items()
-        if said.get(method, mean) != mean
+        if said.get(markdown(method), mean) != mean
     ]
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from benchmark.evaluation import METRICS
+from benchmark.files import read_arrays, read_tensors
 from benchmark.grid.execute import WEIGHTS
-from benchmark.grid.records import CONFUSIONS
+from benchmark.grid.records import CONFUSIONS, checked_confusion
 from benchmark.tracking import RunRecord, Tracker
 
 CURVES = ("train/", "source_val/", "selection_score/")  # metrics that have a value at several steps
@@ -62,7 +62,7 @@ def numbers_of(tracker: Tracker, record: RunRecord) -> Numbers:
         read_confusions(record.artifacts),
         {name: value for name, value in record.metrics.items() if not name.startswith((*CURVES, *UNCOMPARED))},
         {name: tracker.history(record.id, name) for name in curves},
-        load_file(weights) if weights.is_file() else {},
+        read_tensors(weights) if weights.is_file() else {},
     )
 
 
@@ -70,8 +70,8 @@ def read_confusions(folder: Path) -> dict[str, NDArray[np.int64]]:
     """Every confusion matrix of a run, by ``step/part/zone``; none where the file is gone."""
     if not (folder / CONFUSIONS).is_file():
         return {}
-    with np.load(folder / CONFUSIONS, allow_pickle=False) as matrices:
-        return {name: matrices[name] for name in matrices.files}
+    path = folder / CONFUSIONS
+    return {name: checked_confusion(path, matrix) for name, matrix in read_arrays(path).items()}
 
 
 def of_place(confusions: Mapping[str, NDArray[np.int64]], place: str) -> dict[str, NDArray[np.int64]]:

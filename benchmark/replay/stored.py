@@ -1,6 +1,5 @@
 """A finished run as MLflow holds it, and the plan that trains it again."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 
 from benchmark.data.datasets import is_here
 from benchmark.errors import DataError, SettingsError, TrackingError
+from benchmark.files import read_json
 from benchmark.grid.jobs import Plan
 from benchmark.grid.records import SETTINGS
 from benchmark.recipe import recipe_of
@@ -68,7 +68,7 @@ def stored_run(tracker: Tracker, prefix: str) -> Stored:
         raise TrackingError(
             f"the run {record.id} has no {SETTINGS} in {record.artifacts}, without which none is trained"
         )
-    return Stored(record, json.loads(path.read_text(encoding="utf-8")), tracker.source(record.id))
+    return Stored(record, read_json(path), tracker.source(record.id))
 
 
 def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, protocol: str = "") -> Plan:
@@ -91,7 +91,7 @@ def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, 
         data=data or data_place(run.source, load(asked).dataset),
         results=results,
         stores=stores,
-        recipe=recipe_of(run.settings["recipe"]),
+        recipe=recipe_of(run.settings.get("recipe")),
         accelerator=accelerator_of(run.device),
         devices=int(facts.get("devices", 1)),
         partial=partial,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import DataError
+from benchmark.files import read_json
 from benchmark.grid.records import SETTINGS
 from benchmark.grid.standing import Standing
 from protocols.base import PARTIAL
@@ -79,7 +80,7 @@ def as_json(state: Standing) -> str:
         if cell.metrics is None or run is None:
             continue
         path = run.artifacts / SETTINGS
-        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        settings = read_json(path) if path.is_file() else {}
         # All runs of a comparison share this; one that lacks it was made before it was written down.
         shared = shared or settings.get("shared", {})
         found = {key: settings[key] for key in ENVIRONMENT if key in settings} | {"device": run.tags.get("device", "")}
@@ -111,18 +112,29 @@ def read_table(folder: Path) -> Table:
         DataError: the file is not one of these records; the message names what it lacks.
     """
     path = folder / TABLE
-    names = [item.name for item in fields(TableCell)]
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return Table(
             folder,
             {name: str(content[name]) for name in FACTS},
-            content["shared"],
-            content["environments"],
-            [TableCell(**{name: cell[name] for name in names}) for cell in content["cells"]],
+            _of_kind(dict, content["shared"]),
+            [_of_kind(dict, found) for found in _of_kind(list, content["environments"])],
+            [_cell(cell) for cell in content["cells"]],
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no record of a comparison: {type(error).__name__}: {error}") from error
+
+
+def _cell(values: Mapping[str, Any]) -> TableCell:
+    """Raises TypeError where a value is of another kind than its field; NaN and whole numbers are numbers, too."""
+    kinds = {item.name: (int, float) if item.type is float else item.type for item in fields(TableCell)}
+    return TableCell(**{name: _of_kind(kind, values[name]) for name, kind in kinds.items()})
+
+
+def _of_kind(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{str(value)[:60]!r} is of another kind than expected")
+    return value
 
 
 def table_folders(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import TrackingError
 from benchmark.tracking.database import database
 from benchmark.tracking.runs import IDENTITY, KIND, RunRecord
 
@@ -61,8 +62,17 @@ def records(results: Path, experiment: str, kind: str, identity: str = "") -> li
 
 
 def artifact_folder(results: Path, uri: str) -> Path:
-    """Where a run's files lie; ``uri`` is MLflow's name for it."""
-    return results / "artifacts" / uri.removeprefix("mlflow-artifacts:/").lstrip("/")
+    """Where a run's files lie; ``uri`` is MLflow's name for it.
+
+    Raises:
+        TrackingError: not below the store's artifacts, where files of runs are read, written and deleted.
+    """
+    place = results / "artifacts"
+    folder = place / uri.removeprefix("mlflow-artifacts:/").lstrip("/")
+    # By its text alone: to resolve thousands of them would take seconds.
+    if not uri.startswith("mlflow-artifacts:/") or ".." in folder.parts or folder == place:
+        raise TrackingError(f"a run of {results} says that its files lie in {uri!r}, which is outside of the store")
+    return folder
 
 
 def _by_run(rows: sqlite3.Cursor) -> dict[str, dict[str, Any]]:

@@ -201,7 +201,10 @@ class Tracker:
         """Where the data of a run lay, as `DatasetFact.source`; "" where it has none."""
         with told(f"the run {run} cannot be read"):
             inputs = self._client.get_run(run).inputs.dataset_inputs
-        return str(json.loads(inputs[0].dataset.source)["uri"]) if inputs else ""
+        try:
+            return str(json.loads(inputs[0].dataset.source)["uri"]) if inputs else ""
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise TrackingError(f"where the data of the run {run} lay cannot be read: {error!r}") from error
 
     def history(self, run: str, metric: str) -> list[tuple[int, float]]:
         """Every (step, value) of a metric, in the order they were logged."""
@@ -260,7 +263,8 @@ class Tracker:
 
     def _delete(self, run: RunRecord) -> None:
         self._client.delete_run(run.id)
-        shutil.rmtree(run.artifacts, ignore_errors=True)
+        if run.artifacts.resolve().is_relative_to(self.results / "artifacts"):  # and no link leads elsewhere
+            shutil.rmtree(run.artifacts, ignore_errors=True)
 
     def _start(
         self,
@@ -302,7 +306,12 @@ class Tracker:
 
     def _methods(self, experiment: str) -> list[str]:
         """The methods seen in an experiment, in the order of their colours."""
-        return list(json.loads(self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]")))
+        try:
+            return [
+                str(m) for m in json.loads(self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]"))
+            ]
+        except (ValueError, TypeError, RecursionError):
+            return []  # the colours begin anew
 
     def _search(self, experiment: str, kind: str, condition: str = "") -> Iterator[Any]:
         """Runs of a kind, oldest first."""

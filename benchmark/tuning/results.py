@@ -98,7 +98,7 @@ def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
         "seed": tuning.seed,
         "prune": tuning.prune,
         "comparison": session.bench.comparison,
-        "method_digest": digest_at_hand(search.label),
+        "method_digest": digest_at_hand(search.label, imports=True) or "",
         "protocol": session.bench.protocol.name,
         "fingerprint": session.bench.fingerprint,
     }
@@ -154,7 +154,12 @@ def chosen_settings(tracker: Tracker, bench: Bench, key: str) -> tuple[Tuning, d
     experiment = tracker.experiment(bench.protocol.label + EXPERIMENT)
     found = [run.facts for run in tracker.summaries(experiment)]
     mine = [facts for facts in found if facts["comparison"] == bench.comparison]
-    mine = [facts for facts in mine if facts["method_digest"] == digest_at_hand(facts["method"])]
+    # Only what was asked for is imported; of others that name modules it is not known whether the code is the same.
+    mine = [
+        facts
+        for facts in mine
+        if digest_at_hand(facts["method"], imports=facts["tuning"] == key) in (None, facts["method_digest"])
+    ]
     taken = [facts for facts in mine if facts["tuning"] == key]
     if not taken:
         known = ", ".join(sorted({facts["tuning"] for facts in mine})) or "none"

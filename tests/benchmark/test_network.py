@@ -1,6 +1,9 @@
 """Networks: any bands and sizes, weights from the seed alone or from a local file, and one clear line offline."""
 
+import os
+import pickle
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -123,3 +126,35 @@ def test_the_flair_baseline_has_the_published_size():
 def test_an_encoder_of_fewer_stages_gets_a_decoder_of_as_many(architecture, depth):
     network = _build(NetworkSettings(architecture, "tu-test_resnet", encoder_depth=depth))
     assert network(torch.rand(2, 5, 32, 32)).shape == (2, 4, 32, 32)
+
+
+class _Payload:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors"])
+def test_a_pickle_that_poses_as_weights_is_one_line_and_never_runs(tmp_path, suffix):
+    path, ran = tmp_path / f"weights{suffix}", tmp_path / "ran"
+    for write in (lambda: path.write_bytes(pickle.dumps(_Payload(ran))), lambda: torch.save(_Payload(ran), path)):
+        write()
+        with pytest.raises(NetworkError, match=rf"cannot read encoder weights from .*weights\{suffix}: ") as caught:
+            _build(NetworkSettings(SMALL.architecture, SMALL.encoder, str(path), 2, (8, 8)))
+        assert not ran.exists() and "\n" not in str(caught.value) and "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [[1], torch.zeros(2), {1: 2}, {"state_dict": 3}])
+def test_what_is_no_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(NetworkError, match="no state_dict"):
+        _build(NetworkSettings(SMALL.architecture, SMALL.encoder, str(tmp_path / "weights.pth"), 2, (8, 8)))
+
+
+def test_weights_that_are_packed_to_a_bomb_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights.pth", "w", zipfile.ZIP_DEFLATED) as content:
+        content.writestr("archive/data/0", b"\0" * 20_000_000)
+    with pytest.raises(NetworkError, match="says that it holds 20,000,000 bytes"):
+        _build(NetworkSettings(SMALL.architecture, SMALL.encoder, str(tmp_path / "weights.pth"), 2, (8, 8)))

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -190,3 +191,17 @@ def test_the_terminal_s_table_fits_140_columns(cells, capsys):
     text = capsys.readouterr().out
     assert "…" not in text and label in text and "seconds" in text
     assert max(map(len, text.splitlines())) <= 140
+
+
+def test_a_name_adds_no_column_no_row_and_no_html(cells):
+    name = "a|b\n| c | `x` <img src=x> [red](http://x)"
+    hostile = [replace(cell, method=name) if cell.method == "idea[weight=2]" else cell for cell in cells]
+    grid = replace(
+        GRID,
+        needs=GRID.needs | {name: "target images"},
+        methods=tuple(name if method == "idea[weight=2]" else method for method in GRID.methods),
+    )
+    table = markdown_table(compare(hostile, grid)).splitlines()
+    assert len(table) == 2 + len(GRID.methods)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(HEADER) + 1}
+    assert "<img" not in "".join(table) and "](" not in "".join(table)

@@ -87,3 +87,31 @@ def test_a_wrong_file_is_named_with_its_key(tmp_path, text, message):
 def test_an_unknown_name_lists_those_there_are():
     with pytest.raises(ProtocolError, match="world-leave-times-out"):
         files.load("world-leave-nothing-out")
+
+
+@pytest.mark.parametrize("name", ["../x", "..", ".x", "a/b", "", "x" * 101, "a b"])
+def test_a_name_names_a_folder_below_the_results(tmp_path, name):
+    (tmp_path / "p.toml").write_text(GOOD.replace('"mine"', f'"{name}"'))
+    with pytest.raises(ProtocolError, match="a name is of 1 to 100 letters"):
+        files.load(str(tmp_path / "p.toml"))
+
+
+@pytest.mark.parametrize("line", ["x = " + "[" * 5000, "version = " + "9" * 5000, 'title = "\\u001b[31m"'])
+def test_absurd_content_is_one_line(tmp_path, line):
+    key = line.partition(" ")[0]
+    lines = [old for old in GOOD.splitlines() if not old.startswith(f"{key} ")]
+    (tmp_path / "p.toml").write_text("\n".join([line, *lines]))
+    with pytest.raises(ProtocolError, match=r"p\.toml") as caught:
+        files.load(str(tmp_path / "p.toml"))
+    assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("table", ["../t.csv", "/etc/passwd", "link.csv"])
+def test_tables_lie_beside_the_protocol(tmp_path, table):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "t.csv").write_text("place,region\nSECRET,1\n")
+    (tmp_path / "mine/link.csv").symlink_to(tmp_path / "t.csv")
+    (tmp_path / "mine/p.toml").write_text(f'{GOOD}tables = ["{table}"]\n')
+    with pytest.raises(ProtocolError, match="lies elsewhere than beside the protocol") as caught:
+        files.load(str(tmp_path / "mine/p.toml"))
+    assert "SECRET" not in str(caught.value)

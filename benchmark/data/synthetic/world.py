@@ -17,6 +17,7 @@ from benchmark.data.synthetic.appearance import Flight, flight, materials, rende
 from benchmark.data.synthetic.draws import generator
 from benchmark.data.synthetic.ground import compose
 from benchmark.data.synthetic.landscape import landscape
+from benchmark.files import read_json
 
 FORMAT = 1
 IMAGES, MASKS, METADATA = "flair_aerial_train", "flair_labels_train", "flair-1_metadata_aerial.json"
@@ -110,13 +111,14 @@ def generate(world: World, root: Path, progress: Callable[[int, int], None] | No
         progress: called as progress(done, total) after each zone's image.
 
     Raises:
+        DataError: ``world.json`` cannot be read.
         FileExistsError: the folder holds another world, or data that is no synthetic world.
     """
     root = Path(root)
     complete, unfinished = root / "world.json", root / "world.json.unfinished"
     settings = {"format": FORMAT, "world": asdict(world)}
     if complete.exists():
-        there = json.loads(complete.read_text())
+        there = read_json(complete)
         if there != settings:
             raise FileExistsError(f"{root} holds another world.\n there: {there}\n asked: {settings}")
         return

@@ -1,5 +1,6 @@
 """Files in zip archives are named, read and refused like those on disk."""
 
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -77,3 +78,42 @@ def test_a_damaged_member_is_named(archive: Path) -> None:
 def test_a_member_that_is_not_there_is_named(archive: Path) -> None:
     with pytest.raises(DataError, match=r"D004_2021.zip!/b.json: cannot be read from the archive"):
         read_bytes(f"{archive}!/b.json")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x.tif", "a/../../x.tif", "/etc/x.tif", "..\\x.tif", "C:/x.tif"],
+    ids=["up", "over", "root", "back", "disk"],
+)
+def test_a_name_that_leads_out_is_refused(archive: Path, name: str) -> None:
+    with zipfile.ZipFile(archive, "a") as content:
+        content.writestr(name, b"x")
+    with pytest.raises(DataError, match=r"D004_2021\.zip: the member .* lies outside of the archive"):
+        members(str(archive))
+
+
+def test_a_link_in_an_archive_is_refused(archive: Path) -> None:
+    link = zipfile.ZipInfo("img/IMG_000001.tif")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(archive, "a") as content:
+        content.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match="is a symbolic link"):
+        members(str(archive))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_is_there_twice_is_refused(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "a") as content:
+        content.writestr("a#1/image.tif", b"x")
+    with pytest.raises(DataError, match="is there twice"):
+        members(str(archive))
+
+
+def test_a_bomb_is_not_unpacked(archive: Path) -> None:
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as content:
+        content.writestr("bomb.json", b"[" * 50_000_000)
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"bomb\.json has 50,000,000 bytes; at most 1,000,000 are read"):
+        read_bytes(f"{archive}!/bomb.json", 1_000_000)
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()

@@ -71,3 +71,31 @@ def test_bad_tables(patches: pd.DataFrame, change, message: str) -> None:  # typ
 def test_bad_settings(patches: pd.DataFrame, settings: dict[str, object]) -> None:
     with pytest.raises(DataError, match=next(iter(settings)).split("_")[0].rstrip("s")):
         _catalog(patches, **settings)
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "x" * 121])
+def test_a_name_names_a_folder_below_the_stores(patches: pd.DataFrame, name: str) -> None:
+    with pytest.raises(DataError, match="the name of a dataset"):
+        _catalog(patches, name=name)
+
+
+@pytest.mark.parametrize("text", ["a\x1b[31mb", "a\nb", "a\u202eb", "a\udcffb", "x" * 2000])
+@pytest.mark.parametrize("column", ["place", "zone", "camera", "id"])
+def test_a_name_holds_no_control_characters(patches: pd.DataFrame, column: str, text: str) -> None:
+    patches[column] = patches[column].astype(object) if column in patches else ""
+    patches.loc[0, column] = text
+    with pytest.raises(DataError, match=f"column {column}: ") as caught:
+        _catalog(patches)
+    assert caught.value.args[0].isprintable() and len(str(caught.value)) < 300
+
+
+def test_a_domain_fits_into_names_of_files_and_metrics(patches: pd.DataFrame) -> None:
+    patches["place"] = "水" * 40  # 5 letters each in a key
+    with pytest.raises(DataError, match="too long for the names of files and metrics"):
+        _catalog(patches)
+
+
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_a_patch_is_of_some_size(patches: pd.DataFrame, size: int) -> None:
+    with pytest.raises(DataError, match="patch_size must be at least 1 and at most 8192"):
+        _catalog(patches, patch_size=size)

@@ -263,8 +263,35 @@ def test_real_patches_without_labels(shared_data, tmp_path: Path) -> None:
     for image in shared_data("flair1").rglob("IMG_*.tif"):
         link = tmp_path / image.relative_to(shared_data("flair1"))
         link.parent.mkdir(parents=True)
-        link.symlink_to(image)
+        shutil.copy(image, link)
     catalog = read_flair(tmp_path)
     assert len(catalog) == 5
     assert (catalog.patches["mask"] == "").all()
     assert not read_patches(catalog, catalog.patches.iloc[:1]).has_mask
+
+
+@pytest.mark.parametrize("name", ["IMG_000001.tif", "flair-1_metadata_aerial.json", "img", "more"])
+def test_a_link_that_leads_out_is_refused(flair: Path, tmp_path_factory, name: str) -> None:
+    outside = tmp_path_factory.mktemp("outside") / name
+    if name == "more":
+        outside.mkdir()
+        (flair / name).symlink_to(outside)
+    else:
+        (path,) = [path for path in flair.rglob(name) if "D004_2021" in str(path) or name.endswith("json")]
+        path.rename(outside)
+        path.symlink_to(outside)
+    with pytest.raises(DataError, match="is a link that leads out of the data set's folder"):
+        read_flair(flair)
+
+
+def test_links_in_circles_end(flair: Path) -> None:
+    for name in ("a", "b", "c"):
+        (flair / name).symlink_to(flair)
+    assert len(read_flair(flair)) == 3
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"IMG_000001": ' + "9" * 5000 + "}"])
+def test_absurd_metadata_is_one_line(flair: Path, content: str) -> None:
+    (flair / "flair-1_metadata_aerial.json").write_text(content)
+    with pytest.raises(DataError, match=r"flair-1_metadata_aerial\.json: no readable JSON"):
+        read_flair(flair)

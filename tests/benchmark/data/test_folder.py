@@ -202,3 +202,40 @@ def test_empty_folder(folder: Path, tmp_path: Path) -> None:
 def test_description_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.toml: no readable TOML"):
         read_folder(tmp_path / "gone.toml")
+
+
+@pytest.mark.parametrize("out", ["../other", "/tmp"])
+@pytest.mark.parametrize("key", ["mask", "table"])
+def test_nothing_below_the_root_leads_out_of_it(edit_description, key: str, out: str) -> None:
+    old = 'mask = "{tile}/masks/{part}.png"'
+    new = f'mask = "{out}/x.png"' if key == "mask" else f'table = "{out}/x.csv"'
+    with pytest.raises(DataError, match=rf"key '{key}': {out}/x\.\w+ leads out of"):
+        read_folder(edit_description(old, new))
+
+
+@pytest.mark.parametrize("link", ["Tile 1/images/p1.png", "Tile 1/images", "Tile 1"])
+def test_a_link_that_leads_out_is_refused(folder: Path, tmp_path_factory, link: str) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "moved"
+    (folder.parent / link).rename(outside)
+    (folder.parent / link).symlink_to(outside)
+    with pytest.raises(DataError, match=r"key 'image': .*p1\.png is a link, or below one, that leads out"):
+        read_folder(folder)
+
+
+def test_a_link_within_the_root_is_read(folder: Path) -> None:
+    (folder.parent / "Tile 1/images").rename(folder.parent / "moved")
+    (folder.parent / "Tile 1/images").symlink_to(folder.parent / "moved")
+    assert len(read_folder(folder)) == 8
+
+
+def test_a_patch_size_that_makes_too_many_patches_is_refused(edit_description, monkeypatch) -> None:
+    monkeypatch.setattr("benchmark.data.folder.MOST_WINDOWS", 100)
+    with pytest.raises(DataError, match=r"key 'patch_size': 1 cuts .* into 192 patches"):
+        read_folder(edit_description("patch_size = 8", "patch_size = 1"))
+
+
+@pytest.mark.parametrize("value", ["[" * 5000, "9" * 5000, '"\\u001b[31m"', '"' + "x" * 2000 + '"', '"a\\nb"'])
+def test_absurd_values_of_a_description_are_one_line(edit_description, value: str) -> None:
+    with pytest.raises(DataError, match=r"tiny\.toml: ") as caught:
+        read_folder(edit_description('name = "tiny"', f"name = {value}"))
+    assert len(str(caught.value)) < 600 and "\x1b" not in str(caught.value)

@@ -1,5 +1,8 @@
 """Files are read as they are, or a clear error names them."""
 
+import os
+import struct
+import tracemalloc
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +16,16 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet, LandClass
-from benchmark.data.raster import image_size, read_image, read_mask, read_patches, rescale, rescaled_size, windows
+from benchmark.data.raster import (
+    _open_raster,
+    image_size,
+    read_image,
+    read_mask,
+    read_patches,
+    rescale,
+    rescaled_size,
+    windows,
+)
 from benchmark.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -255,3 +267,64 @@ def test_a_16_bit_colour_png_keeps_its_bits(tmp_path: Path) -> None:
     ):
         file.write(pixels)
     np.testing.assert_array_equal(read_image(path, 3), pixels)
+
+
+VRT = """<VRTDataset rasterXSize="4" rasterYSize="4"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>
+<SourceFilename>{}</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+def test_a_file_that_names_others_is_no_image(tmp_path, write_tiff):
+    secret = write_tiff(tmp_path / "secret.tif", np.ones((1, 4, 4), np.uint8))
+    (tmp_path / "image.tif").write_text(VRT.format(secret))
+    for read in (image_size, read_mask, lambda path: read_image(path, 1)):
+        with pytest.raises(DataError, match=r"image\.tif: cannot be read"):
+            read(tmp_path / "image.tif")
+
+
+@pytest.mark.parametrize(
+    "path", ["/vsicurl/http://127.0.0.1:9/x.tif", "http://127.0.0.1:9/x.tif", "/vsizip//x.zip/x.tif"]
+)
+def test_an_address_is_no_file(path):
+    with pytest.raises(DataError, match="no such file"):
+        read_image(Path(path), 1)
+
+
+def test_side_files_are_not_looked_at(tmp_path, write_tiff):
+    path = write_tiff(tmp_path / "image.tif", np.ones((1, 4, 4), np.uint8))
+    (tmp_path / "image.tif.aux.xml").write_text("<PAMDataset><Metadata><MDI key='k'>v</MDI></Metadata></PAMDataset>")
+    with _open_raster(path) as file:
+        assert "k" not in file.tags()
+        assert file.files == [str(path)]
+
+
+def _header_alone(path: Path, side: int, bands: int) -> Path:
+    """A TIFF that says how large it is, and holds nothing."""
+    entries = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, bands)]
+    entries += [(322, 4, 1, 512), (323, 4, 1, 512), (324, 4, 1, 0), (325, 4, 1, 0)]
+    body = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(entries)) + body + b"\0\0\0\0")
+    return path
+
+
+@pytest.mark.parametrize(("side", "bands"), [(100_000, 500), (65_000, 1), (30_000, 1)])
+def test_an_absurd_size_is_refused_by_its_header(tmp_path, side, bands):
+    path = _header_alone(tmp_path / "image.tif", side, bands)
+    tracemalloc.start()
+    for read in (image_size, read_mask, lambda path: read_image(path, bands)):
+        with pytest.raises(DataError, match=rf"image\.tif: (its header says {side} x {side} pixels|cannot be read)"):
+            read(path)
+    assert tracemalloc.get_traced_memory()[1] < 10e6
+    tracemalloc.stop()
+
+
+def test_pillow_is_asked_for_few_formats(tmp_path):
+    (tmp_path / "image.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(DataError, match=r"image\.png: cannot be read"):
+        read_mask(tmp_path / "image.png")
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    for name in ("image.tif", "image.png"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(DataError, match="no such file"):
+            read_image(tmp_path / name, 1)

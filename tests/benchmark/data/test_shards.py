@@ -351,3 +351,22 @@ def test_planning_keeps_little_of_each_patch(catalog, monkeypatch):
 
     monkeypatch.setattr(shards, "SHARD_PATCHES", 500)
     assert (kept(4096) - kept(1024)) / 3072 < 2000
+
+
+@pytest.mark.parametrize("name", ["images.npy", "masks.npy", "statistics.npz"])
+def test_an_array_of_another_kind_or_a_pickle_is_damage(catalog, tmp_path, name):
+    store = open_store(catalog, tmp_path / "stores")
+    place = store.shards[0].place
+    kept, about = (place / name).read_bytes(), json.loads((place / "shard.json").read_text())
+    for array in (np.array([print], dtype=object), np.zeros((1, 2, 3))):
+        if name.endswith("npy"):
+            np.save(place / name, array)
+        else:
+            np.savez(place / name, **{**np.load(place / name), "digests": array})
+        about["bytes"][name] = (place / name).stat().st_size
+        (place / "shard.json").write_text(json.dumps(about))
+        assert shards.open_shard(place) is None
+        (place / name).write_bytes(kept)
+    about["bytes"][name] = len(kept)
+    (place / "shard.json").write_text(json.dumps(about))
+    assert shards.open_shard(place) is not None

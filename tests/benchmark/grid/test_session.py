@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -191,10 +192,14 @@ def test_results_of_other_code_of_a_method_are_marked(session, ended):
     assert not any("another version" in alarm or "several versions" in alarm for alarm in state.alarms)
     one = next(record for record in session.tracker.cells(session.experiment) if record.status == "FINISHED")
     other = replace(one, facts=one.facts | {"method_digest": "of another day"})
-    gone = replace(one, facts=one.facts | {"method": "no_such:Method"})
+    gone = replace(one, facts=one.facts | {"method": "no-such-method"})
+    module = replace(one, facts=one.facts | {"method": "this:Method"})
     assert _remarks({0: one, 1: other}) == ["all runs are of several versions of a method's code"]
     (remark,) = _remarks({0: one, 1: gone})
-    assert remark.startswith("the runs of no_such:Method are of another version")
+    assert remark.startswith("the runs of no-such-method are of another version")
+    (remark,) = _remarks({0: one, 1: module})
+    assert remark.startswith("the runs of this:Method are of modules that a report never imports")
+    assert "this" not in sys.modules
 
 
 def test_the_standing_names_every_cell(session, ended):

@@ -52,6 +52,15 @@ def test_a_true_table_holds_in_every_check_and_when_trained_again(trained, folde
     assert "2 tables: 1 without a contradiction, 0 contradicted, 1 without a record of identities" in told
 
 
+def test_a_module_that_a_table_names_is_not_imported(table, tmp_path, monkeypatch):
+    (tmp_path / "named_by_a_table.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    cells = [replace(cell, setting="named_by_a_table:Method") for cell in table.cells]
+    check = check_identities(replace(table, cells=cells))
+    assert check.holds is None and "a module that a check never imports" in check.told
+    assert not (tmp_path / "ran").exists()
+
+
 def test_without_runs_and_data_a_table_is_not_contradicted_but_unknown(trained, folder, tmp_path, capsys):
     assert main(["verify", str(folder), "--results", str(tmp_path / "none"), "--rerun", "1"]) == 0
     told = capsys.readouterr().out

@@ -12,6 +12,15 @@ import pytest
 from benchmark.errors import AlreadyTaken, TrackingError
 from benchmark.tracking import Fact, Summary, Tracker
 from benchmark.tracking.database import _newest_revision, database
+from benchmark.tracking.reading import artifact_folder
+
+
+@pytest.mark.parametrize("uri", ["mlflow-artifacts:/../../x", "mlflow-artifacts:/", "/home/x", "file:///home/x"])
+def test_a_run_whose_files_lie_elsewhere_is_refused(tmp_path: Path, uri: str) -> None:
+    """They would be read, and those of a summary deleted."""
+    with pytest.raises(TrackingError, match="outside of the store"):
+        artifact_folder(tmp_path, uri)
+    assert artifact_folder(tmp_path, "mlflow-artifacts:/a/b/artifacts") == tmp_path / "artifacts/a/b/artifacts"
 
 
 def test_the_package_does_not_import_mlflow() -> None:

@@ -1,0 +1,44 @@
+"""Texts that come from data: what no name may hold, and how the others are shown in a terminal and in Markdown."""
+
+import logging
+import re
+from collections.abc import Iterable
+
+# Control characters (a terminal obeys them), separators of lines, half characters that no file can hold, and those
+# that turn the direction of what follows.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST = 1000  # characters of a name; the path of an image may be one
+
+
+def unfit(texts: Iterable[str], longest: int = LONGEST) -> str:
+    """The first of some names that cannot be used as one, and why; "" if all can.
+
+    Control characters and line breaks are refused where names are read, so that none stands in a path, a table or a
+    terminal later.
+    """
+    for text in texts:
+        if found := _UNFIT.search(text):
+            return f"{shown(text[:80])!r} holds the character {ord(found[0]):#04x}; names hold no control characters"
+        if len(text) > longest:
+            return f"{text[:40]!r}... has {len(text)} characters; at most {longest} are possible"
+    return ""
+
+
+def shown(text: str) -> str:
+    """A text as a terminal may have it, in one line: control characters are written out, not obeyed."""
+    text = re.sub(r"[\t\r\n]+", " ", text)
+    return _UNFIT.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def markdown(text: str) -> str:
+    """A text as one cell of a Markdown table, or as one line: no new column, no raw HTML, no link or picture."""
+    text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "&#96;")
+    text = text.replace("\\", "\\\\").replace("|", "\\|")
+    return text.replace("](", "]\\(").replace("][", "]\\[")
+
+
+class OneLine(logging.Formatter):
+    """Messages that name what stands in data, in one line each."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(super().format(record))
