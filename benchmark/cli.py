@@ -23,11 +23,12 @@ from benchmark.commands import (
     report,
     runs,
     shift,
+    status,
     tune,
     verify,
     world,
 )
-from benchmark.commands.plan import RECIPE_OPTIONS
+from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
 
@@ -159,6 +160,28 @@ def _parser() -> argparse.ArgumentParser:
     _add_nested(demo)
     _add_table(demo)
     _add_running(demo)
+
+    state = _add(
+        commands, "status", status.status, "how far a comparison is: done, running, waiting, failed, time left"
+    )
+    state.epilog, state.formatter_class = status.EPILOG, argparse.RawDescriptionHelpFormatter
+    state.add_argument(
+        "protocol",
+        nargs="?",
+        default="",
+        help="name, path of a .toml file, or an experiment (default: a line for each)",
+    )
+    state.add_argument("--partial", action="store_true", help="of runs that were made with --partial")
+    state.add_argument("--comparison", default="", metavar="KEY", help="another than the one whose run began last")
+    state.add_argument(
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=status.EVERY,
+        metavar="SECONDS",
+        help=f"look again every so often (default: {status.EVERY:g} s) until nothing runs or waits",
+    )
+    _add_results(state)
 
     comparison = _add(
         commands, "report", report.report, "write the comparison: an HTML page, Markdown, CSV and figures"
@@ -344,6 +367,16 @@ def _truth(text: str) -> bool:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"a number of seconds, at least 0.1, is allowed, not {text!r}")
+    return seconds
 
 
 def _positive(text: str) -> int:

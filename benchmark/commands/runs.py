@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.plan import number_of_workers, open_bench
 from benchmark.commands.report import report
+from benchmark.commands.settings import number_of_workers, open_bench
 from benchmark.errors import SettingsError
 
 DEMO = {

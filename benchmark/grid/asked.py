@@ -3,12 +3,13 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.comparison import Grid
-from benchmark.grid.jobs import Bench, Job
-from benchmark.grid.labels import parse_label
-from benchmark.tracking import Tracker
+from benchmark.tracking import Reader, Tracker
+
+if TYPE_CHECKING:
+    from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
 
@@ -49,7 +50,7 @@ class Asked:
         return self.labels.get(row, {}).get(fold, row)
 
 
-def key_of(bench: Bench, tuned: TunedRows | None = None) -> str:
+def key_of(bench: "Bench", tuned: TunedRows | None = None) -> str:
     """The key of a comparison: a table with tuned rows is one of its own."""
     return bench.comparison + (f"-{tuned.key}" if tuned else "")
 
@@ -59,7 +60,7 @@ def key_of_runs(comparison: str) -> str:
     return comparison.partition("-")[0]
 
 
-def keys(tracker: Tracker, experiment: str) -> list[str]:
+def keys(tracker: Reader, experiment: str) -> list[str]:
     """The comparisons that were asked for."""
     return [tag.removeprefix(TAG) for tag in tracker.tags(experiment) if tag.startswith(TAG)]
 
@@ -67,10 +68,10 @@ def keys(tracker: Tracker, experiment: str) -> list[str]:
 def remember(
     tracker: Tracker,
     experiment: str,
-    bench: Bench,
-    jobs: Sequence[Job],
+    bench: "Bench",
+    jobs: Sequence["Job"],
     tuned: TunedRows | None = None,
-    tuned_jobs: Sequence[Job] = (),
+    tuned_jobs: Sequence["Job"] = (),
 ) -> None:
     """Add to what was asked of a comparison.
 
@@ -95,7 +96,7 @@ def remember(
     tracker.tag(experiment, TAG + key, json.dumps(grid))
 
 
-def read_asked(tracker: Tracker, experiment: str, comparison: str) -> Asked:
+def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:
     """What was asked of a comparison."""
     content = _read(tracker, experiment, comparison)
     methods = content["methods"]
@@ -111,12 +112,14 @@ def read_asked(tracker: Tracker, experiment: str, comparison: str) -> Asked:
     return Asked(grid, labels, content["skipped"], content["facts"])
 
 
-def _read(tracker: Tracker, experiment: str, comparison: str) -> dict[str, Any]:
+def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
     text = tracker.tags(experiment).get(TAG + comparison)
     return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
 
 
 def _described(label: str) -> dict[str, Any]:
     """What a table must know of a method that may not be installed any more when it is made."""
+    from benchmark.grid.labels import parse_label
+
     method = parse_label(label).method
     return {"needs": method.needs.value, "bound": method.needs.is_bound, "control": method.is_control}

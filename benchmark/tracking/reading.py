@@ -6,10 +6,12 @@ tenth of that. A test holds the two against each other.
 
 import sqlite3
 from collections import defaultdict
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import TrackingError
 from benchmark.tracking.database import database
 from benchmark.tracking.runs import IDENTITY, KIND, RunRecord
 
@@ -20,10 +22,55 @@ _MINE = f"""
     WHERE experiment_id = ? AND lifecycle_stage = 'active' AND key = '{KIND}' AND value = ?
 """
 _RUNS = f"""
-    SELECT run_uuid, name, status, artifact_uri, start_time FROM runs
+    SELECT run_uuid, name, status, artifact_uri, start_time, end_time FROM runs
     WHERE run_uuid IN ({_MINE}) ORDER BY start_time, run_uuid
 """
 _VALUES = f"SELECT run_uuid, key, value FROM {{table}} WHERE run_uuid IN ({_MINE})"
+_STEPS = f"SELECT run_uuid, MAX(step) FROM latest_metrics WHERE run_uuid IN ({_MINE}) GROUP BY run_uuid"
+
+
+class Reader:
+    """What a results folder's store holds, read without MLflow; nothing is made or changed.
+
+    Args:
+        results: the folder.
+
+    Raises:
+        TrackingError: by every method, if the file cannot be read.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self.results = results.resolve()
+
+    def experiments(self) -> dict[str, str]:
+        """The ids of all experiments by name, in the order they were made; deleted ones are not among them."""
+        asked = "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
+        with self._reading("the experiments") as store:
+            return {name: str(id) for name, id in store.execute(asked)}
+
+    def tags(self, experiment: str) -> dict[str, str]:
+        """The tags of an experiment."""
+        asked = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
+        with self._reading("the experiment") as store:
+            return dict(store.execute(asked, (int(experiment),)).fetchall())
+
+    def cells(self, experiment: str) -> list[RunRecord]:
+        """All runs of cells, oldest first, whatever their status; deleted ones are not among them."""
+        with self._reading("the runs") as store:
+            return _records(store, self.results, experiment, "cell")
+
+    def logged_values(self) -> int:
+        """How many values of metrics were ever logged, of all runs: what most of the file is."""
+        with self._reading("the metrics") as store:
+            return int(store.execute("SELECT COUNT(*) FROM metrics").fetchone()[0])
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[sqlite3.Connection]:
+        try:
+            with _opened(self.results) as store:
+                yield store
+        except sqlite3.Error as error:
+            raise TrackingError(f"{what} in {database(self.results)} cannot be read: {error}") from error
 
 
 def records(results: Path, experiment: str, kind: str) -> list[RunRecord]:
@@ -32,13 +79,25 @@ def records(results: Path, experiment: str, kind: str) -> list[RunRecord]:
     Raises:
         sqlite3.Error: the file cannot be read.
     """
-    asked = int(experiment), kind
+    with _opened(results) as store:
+        return _records(store, results, experiment, kind)
+
+
+@contextmanager
+def _opened(results: Path) -> Iterator[sqlite3.Connection]:
+    """All tables as they are at one moment."""
     with closing(sqlite3.connect(f"{database(results).as_uri()}?mode=ro", uri=True, timeout=WAIT)) as store:
-        store.execute("BEGIN")  # all tables as they are at one moment
-        runs = store.execute(_RUNS, asked).fetchall()
-        params, tags, metrics = (
-            _by_run(store.execute(_VALUES.format(table=table), asked)) for table in ("params", "tags", "latest_metrics")
-        )
+        store.execute("BEGIN")
+        yield store
+
+
+def _records(store: sqlite3.Connection, results: Path, experiment: str, kind: str) -> list[RunRecord]:
+    asked = int(experiment), kind
+    runs = store.execute(_RUNS, asked).fetchall()
+    params, tags, metrics = (
+        _by_run(store.execute(_VALUES.format(table=table), asked)) for table in ("params", "tags", "latest_metrics")
+    )
+    steps = dict(store.execute(_STEPS, asked).fetchall())
     return [
         RunRecord(
             id=id,
@@ -51,8 +110,10 @@ def records(results: Path, experiment: str, kind: str) -> list[RunRecord]:
             error=tags[id].get("error"),
             artifacts=artifact_folder(results, uri),
             started=started / 1000,
+            ended=None if ended is None else ended / 1000,
+            step=steps.get(id, 0),
         )
-        for id, name, status, uri, started in runs
+        for id, name, status, uri, started, ended in runs
     ]
 
 

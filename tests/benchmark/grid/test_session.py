@@ -11,9 +11,10 @@ from safetensors.numpy import load_file
 from benchmark.comparison import summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
+from benchmark.grid.cells import best_record
 from benchmark.grid.publishing import publish
 from benchmark.grid.session import Session
-from benchmark.grid.standing import _best_record, _remarks, standing
+from benchmark.grid.standing import _remarks, standing
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
@@ -157,8 +158,8 @@ def test_a_cell_shows_the_newest_code_of_its_method_only(session, ended):
     newest = next(record for record in records if record.status == "FINISHED")
     failed = replace(newest, identity="of newer code", status="FAILED")
     key = newest.facts["method"], newest.facts["fold"], newest.facts["seed"]
-    assert _best_record([newest, failed])[key] == failed
-    assert _best_record([newest, replace(newest, status="FAILED")])[key] == newest
+    assert best_record([newest, failed])[key] == failed
+    assert best_record([newest, replace(newest, status="FAILED")])[key] == newest
 
 
 def test_methods_are_held_against_the_control_with_each_kind_of_noise(session, ended):
