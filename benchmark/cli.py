@@ -17,6 +17,7 @@ from benchmark.commands import (
     data,
     methods,
     new,
+    plan,
     presets,
     protocols,
     replay,
@@ -105,14 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _add(commands, "run", runs.run, "train methods on every fold of a protocol, and compare")
     _add_protocol(run)
-    run.add_argument(
-        "--method",
-        action="append",
-        metavar="M",
-        help="a method, as often as wanted: name, name[hyperparameter=value,...], package.module:Class (default: all)",
-    )
-    run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
-    run.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
+    _add_grid(run)
     run.add_argument(
         "--tuned",
         default="",
@@ -155,6 +149,13 @@ def _parser() -> argparse.ArgumentParser:
         "--prune", action="store_true", help="give up trials whose source validation is below the median of the others"
     )
     _add_running(search)
+
+    before = _add(commands, "plan", plan.plan, "what a comparison would cost: trainings, device-hours, disk, memory")
+    before.epilog, before.formatter_class = plan.EPILOG, argparse.RawDescriptionHelpFormatter
+    _add_protocol(before)
+    _add_grid(before)
+    _add_plan(before)
+    _add_training(before)
 
     demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
     _add_nested(demo)
@@ -305,6 +306,59 @@ def _add_nested(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="M",
+        help="a method, as often as wanted: name, name[hyperparameter=value,...], package.module:Class (default: all)",
+    )
+    parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
+    parser.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trials",
+        type=_positive,
+        metavar="N",
+        help="as if `landshift tune --trials N` came first (default: no tuning)",
+    )
+    parser.add_argument(
+        "--tune-on",
+        choices=("one", "every"),
+        default="every",
+        help="tune on one fold for all, or on every fold (default)",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=list(RULES),
+        default=DEFAULT_RULE,
+        metavar="R",
+        help=f"of the tuning (default: {DEFAULT_RULE})",
+    )
+    parser.add_argument("--fleet", type=_positive, default=1, metavar="N", help="devices there are (default: 1)")
+    parser.add_argument(
+        "--runs-per-device", type=_positive, default=1, metavar="N", help="runs at once on each device (default: 1)"
+    )
+    parser.add_argument(
+        "--seconds-per-step", type=_duration, metavar="S", help="of source-only, in place of all that is measured"
+    )
+    parser.add_argument(
+        "--seconds-per-patch",
+        type=_duration,
+        metavar="S",
+        help="of a patch that is only predicted (default: a third of what it costs in a step)",
+    )
+    parser.add_argument("--no-measure", action="store_true", help="no short measurement where the store knows nothing")
+    parser.add_argument(
+        "--simulate",
+        default="",
+        metavar="COUNTS",
+        help="folds=50,train=68000,val=7500,adapt=775,test=775: what to take of folds that nobody knows yet",
+    )
+
+
 def _add_table(parser: argparse.ArgumentParser) -> None:
     legitimate = ", ".join(name for name, rule in RULES.items() if rule.legitimate)
     parser.add_argument(
@@ -326,6 +380,10 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
+    _add_training(parser)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset",
         default="tiny",
@@ -367,6 +425,16 @@ def _truth(text: str) -> bool:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is allowed, not {text!r}")
+    return seconds
 
 
 def _seconds(text: str) -> float:

@@ -1,10 +1,11 @@
 """The places of a comparison's table and the runs behind them. Needs no torch, so that a look at the store is quick."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmark.comparison import Cell, Grid
 from benchmark.grid.asked import Asked
-from benchmark.tracking import RunRecord
+from benchmark.tracking import OWNER, RunRecord, is_gone
 
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
 Place = tuple[str, str, int]
@@ -44,3 +45,10 @@ def cell_of(asked: Asked, place: Place, record: RunRecord | None) -> Cell:
         return Cell(*place, "skipped" if skip else "not run", skip)
     status, rule = STATUS[record.status], record.facts.get("rule", "")
     return Cell(*place, status, record.error or "", record.metrics if status == "done" else None, rule=rule)
+
+
+def as_it_is(record: RunRecord) -> RunRecord:
+    """The record, as killed where its process is gone and nobody has written that down yet."""
+    if record.status != "RUNNING" or not is_gone(record.tags.get(OWNER, "")):
+        return record
+    return replace(record, status="KILLED", error="its process was killed")

@@ -4,14 +4,14 @@ import statistics
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan, nan
 
 from benchmark.comparison import Cell
 from benchmark.errors import TrackingError
 from benchmark.grid.asked import Asked, key_of_runs, keys, read_asked
-from benchmark.grid.cells import Place, best_record, cell_of, places_of, runs_of
-from benchmark.tracking import OWNER, Reader, RunRecord, is_gone
+from benchmark.grid.cells import Place, as_it_is, best_record, cell_of, places_of, runs_of
+from benchmark.tracking import Reader, RunRecord
 
 STATES = ("done", "running", "waiting", "failed", "skipped")
 
@@ -110,13 +110,6 @@ def status_of(reader: Reader, experiment: str, comparison: str = "") -> Status:
     runs = runs_of(asked, found)
     cells = [cell_of(asked, place, runs.get(place)) for place in places_of(asked.grid)]
     return _status(comparison, [key for key in known if key != comparison], asked, cells, runs)
-
-
-def as_it_is(record: RunRecord) -> RunRecord:
-    """The record, as killed where its process is gone and nobody has written that down yet."""
-    if record.status != "RUNNING" or not is_gone(record.tags.get(OWNER, "")):
-        return record
-    return replace(record, status="KILLED", error="its process was killed")
 
 
 def _status(
