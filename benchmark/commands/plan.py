@@ -49,6 +49,7 @@ def plan(options: argparse.Namespace) -> int:
     stages = _stages(options, found, labels, folds, settings.recipe, reader)
     _print_head(options, found, settings.recipe, labels, folds)
     known = _known(options, found, settings.recipe, reader)
+    print(f"  times: {known.words}")
     timing = _timing(found, settings.recipe, known)
     for stage in stages:
         _print_stage(stage, timing, known, options)
@@ -221,7 +222,7 @@ def _print_disk(stages: Sequence[Any], found: Any, recipe: Any, known: _Known) -
     disk = disk_of(found, recipe, known.weights, known.records, known.value)
     jobs = [job for stage in stages for job in stage.work.left]
     logged = sum(disk.database(job.label) for job in jobs)
-    there = "there already" if found.decoded else "to be decoded"
+    there = "there already" if found.decoded else "to be decoded, at least"
     print(f"\ndisk: decoded store {_bytes(disk.store)} ({there})")
     print(
         f"  artifacts {_bytes(disk.run * len(jobs))}: {_bytes(disk.run)} a run ({disk.run_words}; weights alone "
@@ -276,8 +277,9 @@ def _hours(seconds: float) -> str:
 def _span(seconds: float) -> str:
     from benchmark.terminal import duration
 
-    days = seconds / 86_400
-    return f"{days:,.1f} days" if days >= 2 else duration(seconds)
+    if seconds < 300:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 86_400:,.1f} days" if seconds >= 2 * 86_400 else duration(seconds)
 
 
 def _bytes(count: float) -> str:

@@ -197,8 +197,8 @@ def _stand_in(plan: Plan, protocol: Protocol) -> dict[str, Any]:
 
 
 def _told(identified: bool, reader: Reader | None) -> str:
-    if identified:
-        return "finished runs of the store are counted as done"
     if reader is None:
         return "there is no store yet, so all is trained anew"
+    if identified:
+        return "what is finished in the store is counted as done"
     return "no run of these folds and settings is in the store (or the data are not decoded), so all is trained anew"

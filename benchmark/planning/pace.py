@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from benchmark.costs import Cost
 from benchmark.data.shapes import Shape
 from benchmark.evidence import PATCHES
-from benchmark.grid.labels import control_label, parse_label
+from benchmark.grid.labels import control_label, digest_at_hand, parse_label
 from benchmark.planning.outline import Outline, Sizes
 from benchmark.recipe import Recipe
 from benchmark.tracking import RunRecord
@@ -123,6 +123,7 @@ def measured_paces(
         if record.status == "FINISHED"
         and record.ended
         and record.facts["fold"] in outline.folds
+        and digest_at_hand(record.facts["method"])  # of a method that is not installed any more nothing can be told
         and all(record.facts.get(name) == wanted[name] for name in RECIPE_FACTS)
     ]
     device = mine[-1].tags.get("device", "an unknown device") if mine else ""
