@@ -38,6 +38,8 @@ examples:
   landshift demo                                           five methods on the synthetic world, a few minutes
   landshift run world-leave-places-out --method source-only --method entropy-minimization --seeds 0,1,2 --workers 2
   landshift run dubai-leave-one-place-out --data path/to/dubai --steps 300
+  landshift plan dubai-leave-one-place-out --seeds 0,1,2   what that would cost, before it is started
+  landshift status dubai-leave-one-place-out --watch       how far it is, and how long it should still take
   landshift tune world-leave-times-out --method source-only --method max-square --trials 10
   landshift run my-protocol.toml --data my-data.toml       your own images
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
