@@ -29,6 +29,7 @@ from benchmark.commands import (
     verify,
     world,
 )
+from benchmark.commands.arguments import names, positive, seeds, truth
 from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     search.add_argument(
         "--trials",
-        type=_positive,
+        type=positive,
         required=True,
         metavar="N",
         help="settings tried of each method, the defaults among them",
@@ -153,10 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(search)
 
     before = _add(commands, "plan", plan.plan, "what a comparison would cost: trainings, device-hours, disk, memory")
-    before.epilog, before.formatter_class = plan.EPILOG, argparse.RawDescriptionHelpFormatter
     _add_protocol(before)
     _add_grid(before)
-    _add_plan(before)
+    plan.add_options(before)
     _add_training(before)
 
     demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
@@ -167,23 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     state = _add(
         commands, "status", status.status, "how far a comparison is: done, running, waiting, failed, time left"
     )
-    state.epilog, state.formatter_class = status.EPILOG, argparse.RawDescriptionHelpFormatter
-    state.add_argument(
-        "protocol",
-        nargs="?",
-        default="",
-        help="name, path of a .toml file, or an experiment (default: a line for each)",
-    )
-    state.add_argument("--partial", action="store_true", help="of runs that were made with --partial")
-    state.add_argument("--comparison", default="", metavar="KEY", help="another than the one whose run began last")
-    state.add_argument(
-        "--watch",
-        nargs="?",
-        type=_seconds,
-        const=status.EVERY,
-        metavar="SECONDS",
-        help=f"look again every so often (default: {status.EVERY:g} s) until nothing runs or waits",
-    )
+    status.add_options(state)
     _add_results(state)
 
     comparison = _add(
@@ -246,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     far.add_argument(
         "--encoder-weights", metavar="W", help="imagenet, or a file (default: random, a look at low level)"
     )
-    far.add_argument("--patches", type=_positive, default=200, metavar="N", help="of each side, at most (default: 200)")
+    far.add_argument("--patches", type=positive, default=200, metavar="N", help="of each side, at most (default: 200)")
     far.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/shift-PROTOCOL)")
     _add_data(far)
     _add_stores(far)
@@ -315,50 +299,8 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="a method, as often as wanted: name, name[hyperparameter=value,...], package.module:Class (default: all)",
     )
-    parser.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
-    parser.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
-
-
-def _add_plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--trials",
-        type=_positive,
-        metavar="N",
-        help="as if `landshift tune --trials N` came first (default: no tuning)",
-    )
-    parser.add_argument(
-        "--tune-on",
-        choices=("one", "every"),
-        default="every",
-        help="tune on one fold for all, or on every fold (default)",
-    )
-    parser.add_argument(
-        "--rule",
-        choices=list(RULES),
-        default=DEFAULT_RULE,
-        metavar="R",
-        help=f"of the tuning (default: {DEFAULT_RULE})",
-    )
-    parser.add_argument("--fleet", type=_positive, default=1, metavar="N", help="devices there are (default: 1)")
-    parser.add_argument(
-        "--runs-per-device", type=_positive, default=1, metavar="N", help="runs at once on each device (default: 1)"
-    )
-    parser.add_argument(
-        "--seconds-per-step", type=_duration, metavar="S", help="of source-only, in place of all that is measured"
-    )
-    parser.add_argument(
-        "--seconds-per-patch",
-        type=_duration,
-        metavar="S",
-        help="of a patch that is only predicted (default: a third of what it costs in a step)",
-    )
-    parser.add_argument("--no-measure", action="store_true", help="no short measurement where the store knows nothing")
-    parser.add_argument(
-        "--simulate",
-        default="",
-        metavar="COUNTS",
-        help="folds=50,train=68000,val=7500,adapt=775,test=775: what to take of folds that nobody knows yet",
-    )
+    parser.add_argument("--seeds", type=seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
+    parser.add_argument("--folds", type=names, default=(), metavar="A,B", help="only these folds (default: all)")
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
@@ -380,7 +322,7 @@ def _add_stores(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(resumes=True)
     parser.add_argument(
-        "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
+        "--workers", type=positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
     _add_training(parser)
 
@@ -392,7 +334,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         help="network, optimiser and budget: tiny (default), flair-baseline; see landshift presets",
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
+    parser.add_argument("--devices", type=positive, default=1, metavar="N", help="devices for each run (default: 1)")
     _add_stores(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
@@ -400,59 +342,11 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
         option = f"--{name.replace('_', '-')}"
         changes.add_argument(
             option,
-            type=_truth if kind is bool else kind,
+            type=truth if kind is bool else kind,
             metavar=kind.__name__.upper(),
             dest=f"recipe_{name}",
             help=text,
         )
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"seeds are whole numbers with commas between, as 0,1,2, not {text!r}"
-        ) from error
-    if min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"seeds are 0 or more, not {min(seeds)}")
-    return seeds
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false is allowed, not {text!r}")
-    return text.lower() == "true"
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _duration(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is allowed, not {text!r}")
-    return seconds
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"a number of seconds, at least 0.1, is allowed, not {text!r}")
-    return seconds
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is allowed, not {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

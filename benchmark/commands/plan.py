@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands.arguments import above_zero, positive
 from benchmark.commands.settings import make_plan
+from benchmark.selection import DEFAULT_RULE, RULES
 
 EPILOG = """\
 It counts trainings as `landshift run` and `landshift tune` would start them: each identity once, and not at all what is
@@ -27,6 +29,50 @@ examples:
 """
 FLEETS = (1, 8, 64)
 COSTS = Path("docs", "methods", "costs.json")  # of this repository
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only a plan has."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--trials",
+        type=positive,
+        metavar="N",
+        help="as if `landshift tune --trials N` came first (default: no tuning)",
+    )
+    parser.add_argument(
+        "--tune-on",
+        choices=("one", "every"),
+        default="every",
+        help="tune on one fold for all, or on every fold (default)",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=list(RULES),
+        default=DEFAULT_RULE,
+        metavar="R",
+        help=f"of the tuning (default: {DEFAULT_RULE})",
+    )
+    parser.add_argument("--fleet", type=positive, default=1, metavar="N", help="devices there are (default: 1)")
+    parser.add_argument(
+        "--runs-per-device", type=positive, default=1, metavar="N", help="runs at once on each device (default: 1)"
+    )
+    parser.add_argument(
+        "--seconds-per-step", type=above_zero, metavar="S", help="of source-only, in place of all that is measured"
+    )
+    parser.add_argument(
+        "--seconds-per-patch",
+        type=above_zero,
+        metavar="S",
+        help="of a patch that is only predicted (default: a third of what it costs in a step)",
+    )
+    parser.add_argument("--no-measure", action="store_true", help="no short measurement where the store knows nothing")
+    parser.add_argument(
+        "--simulate",
+        default="",
+        metavar="COUNTS",
+        help="folds=50,train=68000,val=7500,adapt=775,test=775: what to take of folds that nobody knows yet",
+    )
 
 
 def plan(options: argparse.Namespace) -> int:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
+from benchmark.commands.arguments import seconds
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -26,6 +28,27 @@ examples:
 EVERY = 5.0  # seconds between two looks of --watch
 SHOWN = 20  # running runs; of a cluster there may be hundreds
 PLACES = 3  # of those that failed alike
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only this command has."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "protocol",
+        nargs="?",
+        default="",
+        help="name, path of a .toml file, or an experiment (default: a line for each)",
+    )
+    parser.add_argument("--partial", action="store_true", help="of runs that were made with --partial")
+    parser.add_argument("--comparison", default="", metavar="KEY", help="another than the one whose run began last")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds,
+        const=EVERY,
+        metavar="SECONDS",
+        help=f"look again every so often (default: {EVERY:g} s) until nothing runs or waits",
+    )
 
 
 def status(options: argparse.Namespace) -> int:

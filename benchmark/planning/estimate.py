@@ -15,7 +15,7 @@ from benchmark.planning.count import Stage
 from benchmark.planning.outline import Outline
 from benchmark.planning.pace import Paces, work_of
 from benchmark.recipe import Recipe
-from benchmark.tracking import Reader, RunRecord, database
+from benchmark.tracking import Reader, RunRecord
 
 VALUE_BYTES = 320.0  # of the table of metrics and its indexes, measured in a store of 1,444 runs and 428,642 values
 ENOUGH = 10_000  # values, before the store at hand says more than that
@@ -225,4 +225,4 @@ def value_bytes(reader: Reader | None) -> tuple[float, str]:
     logged = reader.logged_values() if reader else 0
     if reader is None or logged < ENOUGH:
         return VALUE_BYTES, "as in a store of 428,642 values"
-    return database(reader.results).stat().st_size / logged, f"measured here on {logged:,}"
+    return reader.size / logged, f"measured here on {logged:,}"

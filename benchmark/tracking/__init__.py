@@ -3,7 +3,7 @@
 Importing this package does not import MLflow (2 to 8 seconds); the first `Tracker` does.
 """
 
-from benchmark.tracking.database import database, is_store, locked, told
+from benchmark.tracking.database import is_store, locked, told
 from benchmark.tracking.limits import Fact
 from benchmark.tracking.owner import is_gone, this_process
 from benchmark.tracking.reading import Reader
@@ -24,7 +24,6 @@ __all__ = [
     "Tracker",
     "cells_link",
     "comparison_link",
-    "database",
     "is_gone",
     "is_store",
     "locked",

@@ -64,6 +64,11 @@ class Reader:
         with self._reading("the metrics") as store:
             return int(store.execute("SELECT COUNT(*) FROM metrics").fetchone()[0])
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return database(self.results).stat().st_size
+
     @contextmanager
     def _reading(self, what: str) -> Iterator[sqlite3.Connection]:
         try:
