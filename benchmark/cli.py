@@ -17,17 +17,20 @@ from benchmark.commands import (
     data,
     methods,
     new,
+    plan,
     presets,
     protocols,
     replay,
     report,
     runs,
     shift,
+    status,
     tune,
     verify,
     world,
 )
-from benchmark.commands.plan import RECIPE_OPTIONS
+from benchmark.commands.arguments import names, positive, seeds, truth
+from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
 from benchmark.texts import OneLine, shown
@@ -37,6 +40,8 @@ examples:
   landshift demo                                           five methods on the synthetic world, a few minutes
   landshift run world-leave-places-out --method source-only --method entropy-minimization --seeds 0,1,2 --workers 2
   landshift run dubai-leave-one-place-out --data path/to/dubai --steps 300
+  landshift plan dubai-leave-one-place-out --seeds 0,1,2   what that would cost, before it is started
+  landshift status dubai-leave-one-place-out --watch       how far it is, and how long it should still take
   landshift tune world-leave-times-out --method source-only --method max-square --trials 10
   landshift run my-protocol.toml --data my-data.toml       your own images
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
@@ -107,14 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _add(commands, "run", runs.run, "train methods on every fold of a protocol, and compare")
     _add_protocol(run)
-    run.add_argument(
-        "--method",
-        action="append",
-        metavar="M",
-        help="a method, as often as wanted: name, name[hyperparameter=value,...], package.module:Class (default: all)",
-    )
-    run.add_argument("--seeds", type=_seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
-    run.add_argument("--folds", type=_names, default=(), metavar="A,B", help="only these folds (default: all)")
+    _add_grid(run)
     run.add_argument(
         "--tuned",
         default="",
@@ -137,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     search.add_argument(
         "--trials",
-        type=_positive,
+        type=positive,
         required=True,
         metavar="N",
         help="settings tried of each method, the defaults among them",
@@ -158,10 +156,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_running(search)
 
+    before = _add(commands, "plan", plan.plan, "what a comparison would cost: trainings, device-hours, disk, memory")
+    _add_protocol(before)
+    _add_grid(before)
+    plan.add_options(before)
+    _add_training(before)
+
     demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
     _add_nested(demo)
     _add_table(demo)
     _add_running(demo)
+
+    state = _add(
+        commands, "status", status.status, "how far a comparison is: done, running, waiting, failed, time left"
+    )
+    status.add_options(state)
+    _add_results(state)
 
     comparison = _add(
         commands, "report", report.report, "write the comparison: an HTML page, Markdown, CSV and figures"
@@ -223,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     far.add_argument(
         "--encoder-weights", metavar="W", help="imagenet, or a file (default: random, a look at low level)"
     )
-    far.add_argument("--patches", type=_positive, default=200, metavar="N", help="of each side, at most (default: 200)")
+    far.add_argument("--patches", type=positive, default=200, metavar="N", help="of each side, at most (default: 200)")
     far.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/shift-PROTOCOL)")
     _add_data(far)
     _add_stores(far)
@@ -285,6 +295,17 @@ def _add_nested(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="M",
+        help="a method, as often as wanted: name, name[hyperparameter=value,...], package.module:Class (default: all)",
+    )
+    parser.add_argument("--seeds", type=seeds, default=(0,), metavar="0,1,2", help="seeds (default: 0)")
+    parser.add_argument("--folds", type=names, default=(), metavar="A,B", help="only these folds (default: all)")
+
+
 def _add_table(parser: argparse.ArgumentParser) -> None:
     legitimate = ", ".join(name for name, rule in RULES.items() if rule.legitimate)
     parser.add_argument(
@@ -304,11 +325,15 @@ def _add_stores(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(resumes=True)
     parser.add_argument(
-        "--workers", type=_positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
+        "--workers", type=positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
+    _add_training(parser)
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-every",
-        type=_positive,
+        type=positive,
         default=60,
         metavar="SECONDS",
         help="how often an unfinished training is saved, to go on from there if it is interrupted (default: 60)",
@@ -319,7 +344,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         help="network, optimiser and budget: tiny (default), flair-baseline; see landshift presets",
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--devices", type=_positive, default=1, metavar="N", help="devices for each run (default: 1)")
+    parser.add_argument("--devices", type=positive, default=1, metavar="N", help="devices for each run (default: 1)")
     _add_stores(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
@@ -327,39 +352,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         option = f"--{name.replace('_', '-')}"
         changes.add_argument(
             option,
-            type=_truth if kind is bool else kind,
+            type=truth if kind is bool else kind,
             metavar=kind.__name__.upper(),
             dest=f"recipe_{name}",
             help=text,
         )
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"seeds are whole numbers with commas between, as 0,1,2, not {text!r}"
-        ) from error
-    if min(seeds) < 0:
-        raise argparse.ArgumentTypeError(f"seeds are 0 or more, not {min(seeds)}")
-    return seeds
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"true or false is allowed, not {text!r}")
-    return text.lower() == "true"
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is allowed, not {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

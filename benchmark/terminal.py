@@ -4,19 +4,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.comparison import Line
-from benchmark.data.synthetic import World, generate
-from benchmark.grid.jobs import Job
-from benchmark.grid.pool import Ended
-from benchmark.report import HEADER, rows
 from benchmark.texts import shown
+
+if TYPE_CHECKING:  # a command that only looks can do without torch, which these need
+    from benchmark.comparison import Line
+    from benchmark.data.synthetic import World
+    from benchmark.grid.jobs import Job
+    from benchmark.grid.pool import Ended
 
 # Where there is no terminal rich assumes 80 columns, too few for the table.
 # Emoji codes stay text: `module:Class` holds colons.
@@ -72,11 +73,11 @@ class RunBar(_Bar):
         self._started = time.monotonic()
         self.failed = 0
 
-    def advance(self, job: Job, share: float) -> None:
+    def advance(self, job: "Job", share: float) -> None:
         self._shares[job.identity] = min(share, 0.99)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
-    def end(self, ended: Ended, result: str = "") -> None:
+    def end(self, ended: "Ended", result: str = "") -> None:
         """Tell how a run ended.
 
         Args:
@@ -98,24 +99,29 @@ class RunBar(_Bar):
             # A log file shows no bar, so that every line tells the time left, too.
             left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
             result = result or f"target mIoU {100 * ended.miou:.1f}"
-            took = f"({ended.seconds:.0f} s; about {_duration(left)} left)"
+            took = f"({ended.seconds:.0f} s; about {duration(left)} left)"
             console.print(f"{what}: {result} {took}", markup=False, highlight=False)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A length of time in hours and minutes, or in seconds if it is short."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
 
-def generate_with_bar(world: World, folder: Path) -> None:
+def generate_with_bar(world: "World", folder: Path) -> None:
     """Generate a synthetic world and show how far it is."""
+    from benchmark.data.synthetic import generate
+
     with _Bar("generating the world") as bar:
         generate(world, folder, bar.show)
 
 
-def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
+def print_comparison(lines: Sequence["Line"], empty: str, shared: str) -> None:
     """The comparison as a table."""
+    from benchmark.report import HEADER, rows
+
     indices = [HEADER.index(name) for name in TERMINAL_COLUMNS]
     # Two names in two lines, or they would be wider than their numbers.
     header = [name.replace("target ", "target\n").replace("device-", "device-\n") for name in TERMINAL_COLUMNS]
@@ -128,7 +134,7 @@ def print_comparison(lines: Sequence[Line], empty: str, shared: str) -> None:
     console.print(shown(shared), style="dim", markup=False, highlight=False)
 
 
-def _rules(lines: Sequence[Line]) -> str:
+def _rules(lines: Sequence["Line"]) -> str:
     """What chose the checkpoints; the most common rule needs no list of its methods."""
     methods: dict[str, list[str]] = {}
     for line in lines:
@@ -141,11 +147,16 @@ def _rules(lines: Sequence[Line]) -> str:
 
 def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:
     """A plain table, the first column to the left, the others to the right, or to the left where they are texts."""
-    table: Any = Table(show_edge=False, pad_edge=False)
+    console.print(plain_table(header, body, texts=texts))
+
+
+def plain_table(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> Table:
+    """What `print_rows` prints."""
+    table = Table(show_edge=False, pad_edge=False)
     for index, name in enumerate(header):
         # Names come from data: a `Text` is taken as it is, where a plain one would be read as rich's markup.
         shown_name = Text("\n".join(map(shown, name.split("\n"))))
         table.add_column(shown_name, justify="left" if index == 0 or texts else "right", no_wrap=not texts)
     for row in body:
         table.add_row(*(Text(shown(cell)) for cell in row))
-    console.print(table)
+    return table

@@ -13,7 +13,7 @@ SOURCES = sorted(path for top in ("benchmark", "methods", "protocols") for path 
 FLOORS = (
     {"cli"},
     {"commands"},
-    {"terminal", "bench", "method_costs", "method_pages", "replay"},
+    {"terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
     {"tuning"},
     {"grid", "conformance"},
     {"fitting"},

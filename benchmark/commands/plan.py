@@ -1,79 +1,333 @@
-"""From the options of the commands that train to a plan, its open data and its workers."""
+"""``landshift plan``: what a comparison would cost, before anything is trained."""
 
 import argparse
-import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from benchmark.commands import world
+from benchmark.commands.arguments import above_zero, positive
+from benchmark.commands.settings import make_plan
+from benchmark.selection import DEFAULT_RULE, RULES
 
-# The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
-RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
-    "architecture": (str, "segmentation-models-pytorch's: unet, unetplusplus, fpn, deeplabv3plus, segformer ..."),
-    "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
-    "encoder_weights": (str, "none, a name the encoder knows (imagenet), or a file (.pth, .pt, .safetensors)"),
-    "encoder_depth": (int, "stages of the encoder"),
-    "steps": (int, "optimiser steps"),
-    "batch_size": (int, "labelled patches a step"),
-    "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
-    "turn": (bool, "flip training patches and turn them by right angles: true or false"),
-    "optimizer": (str, "adamw or sgd"),
-    "learning_rate": (float, "at the start"),
-    "weight_decay": (float, "of the optimiser"),
-    "momentum": (float, "of sgd"),
-    "schedule": (str, "constant, poly or plateau"),
-    "checkpoints": (int, "how often weights are kept and scored on source validation"),
-    "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
-}
+EPILOG = """\
+It counts trainings as `landshift run` and `landshift tune` would start them: each identity once, and not at all what is
+finished in the store. It trains nothing and writes nothing; the data need not be there where the sizes of the folds are
+pinned or published.
+
+Times are those of finished runs of the same method and training in this store; where there are none, those of
+source-only times what a step of the method costs beside it (`landshift bench --methods`); where there is no source-only
+run either, a few steps are measured on this machine (--no-measure leaves that out). Every number says which it is.
+--seconds-per-step takes the place of all of them, to plan for a device that is not at hand.
+
+examples:
+  landshift plan world-leave-times-out --seeds 0,1,2                          all methods
+  landshift plan world-leave-times-out --method source-only --method dacs --trials 20 --tune-on one
+  landshift plan my-towns.toml --data my-data.toml --fleet 8 --runs-per-device 2
+  landshift plan flair1-leave-departments-out --preset flair-baseline --seconds-per-step 0.05 --fleet 64
+  landshift plan my-towns.toml --simulate folds=12,train=9000,val=1000,adapt=400,test=400,bands=3,size=256,classes=5
+"""
+FLEETS = (1, 8, 64)
+COSTS = Path("docs", "methods", "costs.json")  # of this repository
 
 
-def make_plan(options: argparse.Namespace) -> Any:
-    """The plan that the options describe."""
-    from benchmark.grid.jobs import Plan
-    from benchmark.recipe import make_recipe
-
-    changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if changes.get("encoder_weights") == "none":
-        changes["encoder_weights"] = ""
-    recipe = make_recipe(options.preset, changes)
-    return Plan(
-        options.protocol,
-        options.data,
-        options.results,
-        options.stores,
-        recipe,
-        options.accelerator,
-        options.devices,
-        options.partial,
-        options.save_every,
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only a plan has."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--trials",
+        type=positive,
+        metavar="N",
+        help="as if `landshift tune --trials N` came first (default: no tuning)",
+    )
+    parser.add_argument(
+        "--tune-on",
+        choices=("one", "every"),
+        default="every",
+        help="tune on one fold for all, or on every fold (default)",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=list(RULES),
+        default=DEFAULT_RULE,
+        metavar="R",
+        help=f"of the tuning (default: {DEFAULT_RULE})",
+    )
+    parser.add_argument("--fleet", type=positive, default=1, metavar="N", help="devices there are (default: 1)")
+    parser.add_argument(
+        "--runs-per-device", type=positive, default=1, metavar="N", help="runs at once on each device (default: 1)"
+    )
+    parser.add_argument(
+        "--seconds-per-step", type=above_zero, metavar="S", help="of source-only, in place of all that is measured"
+    )
+    parser.add_argument(
+        "--seconds-per-patch",
+        type=above_zero,
+        metavar="S",
+        help="of a patch that is only predicted (default: a third of what it costs in a step)",
+    )
+    parser.add_argument("--no-measure", action="store_true", help="no short measurement where the store knows nothing")
+    parser.add_argument(
+        "--simulate",
+        default="",
+        metavar="COUNTS",
+        help="folds=50,train=68000,val=7500,adapt=775,test=775: what to take of folds that nobody knows yet",
     )
 
 
-def open_bench(options: argparse.Namespace) -> Any:
-    """The plan with its data open; the world is made first where it is asked for and missing."""
-    from benchmark.grid.jobs import Bench
-    from benchmark.terminal import FileBar
+def plan(options: argparse.Namespace) -> int:
+    """Count, estimate and print.
 
-    plan = make_plan(options)
-    world.prepare(options)
-    with FileBar("decoding files") as decoding:
-        return Bench(plan, decoding)
-
-
-def number_of_workers(options: argparse.Namespace) -> int:
-    """As asked for, or one process a core; on an accelerator one, since several might not fit into its memory.
-
-    Several workers' imports begin at once, while the caller goes on.
+    Raises:
+        SettingsError, MethodError, ProtocolError, DataError: what would stop a run as well, or nothing is known of the
+            folds.
     """
-    from benchmark.grid.pool import warm_up
+    from benchmark.grid.listing import chosen_folds, wanted_labels
+    from benchmark.planning.outline import outline, read_simulated
+    from benchmark.tracking import Reader, is_store
+    from methods.registry import available
 
-    workers: int | None = options.workers
-    if workers is None:
-        import torch
+    settings = make_plan(options)
+    reader = Reader(options.results) if is_store(options.results) else None
+    found = outline(settings, reader, read_simulated(options.simulate) if options.simulate else None)
+    labels = wanted_labels(options.method or available(), settings.recipe)
+    folds = chosen_folds(found.label, list(found.folds), options.folds)
+    stages = _stages(options, found, labels, folds, settings.recipe, reader)
+    _print_head(options, found, settings.recipe, labels, folds)
+    known = _known(options, found, settings.recipe, reader)
+    print(f"  times: {known.words}")
+    timing = _timing(found, settings.recipe, known)
+    for stage in stages:
+        _print_stage(stage, timing, known, options)
+    _print_sum(stages, timing, options)
+    _print_disk(stages, found, settings.recipe, known)
+    _print_memory(labels, settings.recipe, known, options)
+    if timing:
+        _print_more(stages[-1], timing, labels, folds, options)
+    return 0
 
-        accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = 1 if options.accelerator != "cpu" and accelerated else cores
-    if workers > 1:
-        warm_up()
-    return workers
+
+@dataclass(frozen=True)
+class _Known:
+    """What the estimates stand on."""
+
+    paces: Any
+    words: str
+    weights: int
+    activations: float | None
+    costs: Mapping[str, Any]
+    records: Sequence[Any]
+    value: tuple[float, str]
+
+
+def _stages(
+    options: argparse.Namespace, found: Any, labels: Sequence[str], folds: Sequence[str], recipe: Any, reader: Any
+) -> list[Any]:
+    from benchmark.planning.count import comparison_stage, tuned_stage, tuning_stage
+    from benchmark.tuning.plan import Tuning, check_rule
+
+    if options.trials is None:
+        return [comparison_stage(found, labels, options.seeds, folds, recipe, reader)]
+    on = list(folds[:1] if options.tune_on == "one" else folds)
+    tuning = Tuning(options.rule, options.trials, on[0] if options.tune_on == "one" else "")
+    check_rule(tuning)
+    return [
+        tuning_stage(found, labels, on, recipe, reader, tuning),
+        tuned_stage(found, labels, options.seeds, folds, recipe, reader, tuning),
+    ]
+
+
+def _known(options: argparse.Namespace, found: Any, recipe: Any, reader: Any) -> _Known:
+    """Look into the store, and measure where it knows nothing."""
+    from benchmark.costs import read_costs
+    from benchmark.grid.labels import control_label
+    from benchmark.planning.estimate import peaks_of, value_bytes
+    from benchmark.planning.pace import Pace, Paces, assumed_base, measured_paces, stream_factor
+    from benchmark.planning.probe import activations_of, probe, weights_of
+
+    costs = read_costs(Path(__file__).parents[2] / COSTS)
+    names = reader.experiments() if reader else {}
+    records = [
+        record
+        for name, experiment in names.items()
+        if name == found.label or name.startswith(f"{found.label} (tun")
+        for record in reader.cells(experiment)
+    ]
+    measured, device, mine = measured_paces(records, found, recipe)
+    base = measured.get(control_label())
+    if options.seconds_per_step:
+        measured, base = {}, assumed_base(options.seconds_per_step, options.seconds_per_patch, recipe, found.shape)
+        words = f"assumed, not measured: {options.seconds_per_step:g} s a step of source-only (--seconds-per-step)"
+    elif base:
+        words = f"measured here, on {device}"
+    elif options.no_measure:
+        words = "of methods without a run here nothing is known (--no-measure)"
+    else:
+        seen = probe(recipe, found.shape, options.accelerator)
+        base = Pace(seen.step, seen.patch, "measured now")
+        part = "" if seen.batch == recipe.batch_size else f" with {seen.batch} of {recipe.batch_size} patches a step"
+        words = f"a few steps of source-only measured now on this machine's {seen.device}{part}, on random images"
+    paces = Paces(measured, base, costs, stream_factor(recipe, found.shape))
+    weights = weights_of(recipe, found.shape)
+    activations = None if options.no_measure or peaks_of(mine) else activations_of(recipe, found.shape)
+    return _Known(paces, words, weights, activations, costs, mine, value_bytes(reader))
+
+
+def _timing(found: Any, recipe: Any, known: _Known) -> Any:
+    from benchmark.planning.estimate import Timing
+
+    return Timing(found, recipe, known.paces) if known.paces.base else None
+
+
+def _print_head(
+    options: argparse.Namespace, found: Any, recipe: Any, labels: Sequence[str], folds: Sequence[str]
+) -> None:
+    from statistics import mean
+
+    from benchmark.planning.estimate import shape_words
+    from protocols.base import PARTS
+
+    means = [mean(column) for column in zip(*(found.folds[fold] for fold in folds), strict=True)]
+    parts = ", ".join(f"{number:,.0f} {part}" for part, number in zip(PARTS, means, strict=True))
+    counts = ((len(labels), "method"), (len(folds), "fold"), (len(options.seeds), "seed"))
+    network = recipe.network
+    print(f"{found.label}: {', '.join(_many(*count) for count in counts)}")
+    print(f"  a fold has on average {parts}; patches of {shape_words(found.shape)}")
+    print(
+        f"  {network.architecture} {network.encoder}, {recipe.steps:,} steps of {recipe.batch_size} patches, crop "
+        f"{recipe.crop or 'none'}, {_many(recipe.checkpoints, 'checkpoint')}, {recipe.precision}"
+    )
+    for words in found.words:
+        print(f"  {words}")
+
+
+def _print_stage(stage: Any, timing: Any, known: _Known, options: argparse.Namespace) -> None:
+    from benchmark.planning.count import skipped_reasons
+    from benchmark.terminal import print_rows
+
+    counts = stage.counts()
+    states = ("asked", "anew", "done", "running", "shared", "skipped")
+    used = [state for state in states if state in ("asked", "anew") or any(row[state] for row in counts.values())]
+    hours = timing.by_row(stage) if timing else {}
+    labels = {stage.rows.get(job.identity, job.label): job.label for job in stage.asked}
+    body = []
+    for row, count in counts.items():
+        pace, mine = known.paces.of(labels[row]), hours.get(row)
+        times = (
+            _span(mine.total / count["anew"]) if mine else "",
+            _hours(mine.total * _share(options)) if mine else "",
+            f"{pace.step:.3g}" if pace else "unknown",
+            pace.words if pace else "",
+        )
+        body.append((row, *(f"{count[state]:,}" if count[state] else "" for state in used), *times))
+    total = {state: sum(row[state] for row in counts.values()) for state in used}
+    whole = _hours(sum(one.total for one in hours.values()) * _share(options)) if timing else ""
+    body.append(("all", *(f"{total[state]:,}" for state in used), "", whole, "", ""))
+    print(f"\n{stage.title}:")
+    print_rows(("method", *used, "a run", "device-hours", "s a step", "from"), body)
+    for reason, labels_ in skipped_reasons(stage).items():
+        print(f"skipped: {', '.join(labels_)}: {reason}")
+    if stage.starting:
+        print(f"{stage.starting:,} of them start from a source-only run, which is trained once a fold and seed for all")
+
+
+def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) -> None:
+    from benchmark.planning.count import trained_twice
+
+    anew = sum(len(stage.work.left) for stage in stages)
+    naive = sum(stage.naive for stage in stages)
+    print(f"\ntrainings: {anew:,} anew; {naive:,} if every row and trial trained its own, and its own source model")
+    if twice := trained_twice(stages):
+        cost = f" ({_hours(timing.sum(twice).total * _share(options))} device-hours)" if timing else ""
+        print(
+            f"of these, {len(twice):,}{cost} are the same in the tuning and in the comparison, which keep runs of "
+            "their own: they are trained in both"
+        )
+    if timing is None:
+        print("device-hours: unknown; give --seconds-per-step, or leave --no-measure out")
+        return
+    parts = [timing.sum(stage.work.left) for stage in stages]
+    training, evaluation = (sum(getattr(part, kind) for part in parts) for kind in ("training", "evaluation"))
+    saved = sum(timing.naive(stage) for stage in stages) - training - evaluation
+    share = _share(options)
+    print(
+        f"device-hours: {_hours((training + evaluation) * share)} = {_hours(training * share)} of training and "
+        f"{_hours(evaluation * share)} of evaluating checkpoints; reuse saves {_hours(saved * share)}"
+    )
+    if options.runs_per_device > 1:
+        print(f"with {options.runs_per_device} runs at once on a device, taken not to slow each other: measure that")
+    for fleet in dict.fromkeys((*FLEETS, options.fleet)):
+        slots = max(fleet * options.runs_per_device // options.devices, 1)
+        wall = sum(timing.wall_clock(stage, slots) for stage in stages)
+        print(f"wall-clock on {_many(fleet, 'device')}: {_span(wall)}")
+
+
+def _print_disk(stages: Sequence[Any], found: Any, recipe: Any, known: _Known) -> None:
+    from benchmark.planning.estimate import disk_of
+
+    disk = disk_of(found, recipe, known.weights, known.records, known.value)
+    jobs = [job for stage in stages for job in stage.work.left]
+    logged = sum(disk.database(job.label) for job in jobs)
+    there = "there already" if found.decoded else "to be decoded, at least"
+    print(f"\ndisk: decoded store {_bytes(disk.store)} ({there})")
+    print(
+        f"  artifacts {_bytes(disk.run * len(jobs))}: {_bytes(disk.run)} a run ({disk.run_words}; weights alone "
+        f"{_bytes(disk.weights)})"
+    )
+    print(f"  MLflow's database {_bytes(logged)}: {disk.value:.0f} bytes a logged value ({disk.value_words})")
+    print(f"  while it runs, each run keeps {_bytes(disk.temporary)} of checkpoints in the folder for temporary files")
+
+
+def _print_memory(labels: Sequence[str], recipe: Any, known: _Known, options: argparse.Namespace) -> None:
+    from benchmark.planning.estimate import memory_of
+
+    memory = memory_of(labels, recipe, known.weights, known.activations, known.costs, known.records)
+    at_once = options.runs_per_device
+    print(f"\nmemory: {_bytes(memory.host)} of the host a run (assumed), and the store's pages as far as there is room")
+    if memory.device is None:
+        print(f"  of the device: {memory.words}")
+        return
+    print(
+        f"  of the device {_bytes(memory.device)} a run at most, by {memory.largest} ({memory.words}); "
+        f"{_many(at_once, 'run')} at once: {_bytes(memory.device * at_once)}"
+    )
+
+
+def _print_more(
+    stage: Any, timing: Any, labels: Sequence[str], folds: Sequence[str], options: argparse.Namespace
+) -> None:
+    """What one more of each costs, of the comparison and without further tuning."""
+    places = [job for job in stage.asked if not job.skip]
+    whole = timing.sum(list({job.identity: job for job in places}.values())).total * _share(options)
+    seeds, count = len(options.seeds), len({job.identity for job in places})
+    print("\none more, of the comparison and without further tuning:")
+    for kind, number in (("seed", seeds), ("fold", len(folds)), ("method", len(labels))):
+        about = ", as a method is on average" if kind == "method" else ""
+        print(f"  {kind}: {round(count / number):,} trainings, {_hours(whole / number)} device-hours{about}")
+
+
+def _share(options: argparse.Namespace) -> float:
+    """Devices of a run: several, or a part of one."""
+    return float(options.devices / options.runs_per_device)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.1f}" if hours >= 1 else f"{hours:.3f}"
+
+
+def _span(seconds: float) -> str:
+    from benchmark.terminal import duration
+
+    if seconds < 300:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 86_400:,.1f} days" if seconds >= 2 * 86_400 else duration(seconds)
+
+
+def _bytes(count: float) -> str:
+    units: Iterable[tuple[str, float]] = (("TB", 1e12), ("GB", 1e9), ("MB", 1e6))
+    return next((f"{count / size:,.1f} {unit}" for unit, size in units if count >= size), f"{count / 1e3:,.0f} kB")

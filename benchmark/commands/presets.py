@@ -2,7 +2,7 @@
 
 import argparse
 
-from benchmark.commands.plan import RECIPE_OPTIONS
+from benchmark.commands.settings import RECIPE_OPTIONS
 
 
 def presets(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.plan import number_of_workers, open_bench
 from benchmark.commands.report import report
+from benchmark.commands.settings import number_of_workers, open_bench
 from benchmark.errors import SettingsError
 
 DEMO = {
@@ -62,16 +62,15 @@ def run(options: argparse.Namespace) -> int:
     tuned = _tuned(session, options.tuned) if options.tuned else None
     tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []
     session.remember(jobs, tuned, tuned_jobs)
-    jobs = list({job.identity: job for job in (*jobs, *tuned_jobs)}.values())
-    left = session.left(jobs)
-    skipped = sum(bool(job.skip) for job in jobs)
+    work = session.work([*jobs, *tuned_jobs])
+    elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
     print(
-        f"{session.bench.protocol.label} on {session.bench.catalog.name}: {len(jobs)} runs, "
-        f"{len(jobs) - len(left) - skipped} done before, {skipped} skipped, {len(left)} to do"
+        f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
+        f"{len(work.done)} done before, {elsewhere}{len(work.skipped)} skipped, {len(work.left)} to do"
     )
     if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
         print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
-    failed = _work(session, left, workers)
+    failed = _work(session, work.left, workers)
     if options.leave_one_source_domain_out:
         inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmark.commands.plan import number_of_workers, open_bench
+from benchmark.commands.settings import number_of_workers, open_bench
 from benchmark.errors import SettingsError
 
 EPILOG = """\

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ def cost_of(subject: Subject, pairs: int) -> Cost:
     """Measure it on the subject's ground; times drift on a shared machine, so the two take turns."""
     mine, control = subject.stepper(), Subject(subject.ground.control, None, subject.ground).stepper()
     ratios = [_seconds(mine) / _seconds(control) for _ in range(pairs + 1)][1:]  # the first warms up
-    return Cost(statistics.median(ratios), _kept_for_backward(mine) / _kept_for_backward(control))
+    return Cost(statistics.median(ratios), _kept(mine) / _kept(control))
 
 
 def _seconds(stepper: Stepper) -> float:
@@ -25,17 +26,26 @@ def _seconds(stepper: Stepper) -> float:
     return time.perf_counter() - started
 
 
-def _kept_for_backward(stepper: Stepper) -> int:
-    """Bytes that autograd keeps in a step; weights and buffers are there anyhow."""
-    held = {tensor.untyped_storage().data_ptr() for tensor in stepper.method.state_dict(keep_vars=True).values()}
+def kept_for_backward(held: Iterable[Tensor], step: Callable[[], object]) -> int:
+    """Bytes that autograd keeps in a step.
+
+    Args:
+        held: weights and buffers, which are there anyhow.
+    """
+    there = {tensor.untyped_storage().data_ptr() for tensor in held}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in held:
+        if storage.data_ptr() not in there:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        work(stepper, first_batches(stepper))
+        step()
     return sum(kept.values())
+
+
+def _kept(stepper: Stepper) -> int:
+    batches = first_batches(stepper)
+    return kept_for_backward(stepper.method.state_dict(keep_vars=True).values(), lambda: work(stepper, batches))

@@ -146,6 +146,15 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
     return store
 
 
+def is_decoded(catalog: Catalog, folder: Path) -> bool:
+    """Whether `open_store` would find all shards of the catalog there, and decode nothing.
+
+    Raises:
+        DataError: a file of the catalog is missing.
+    """
+    return all(open_shard(folder / catalog.name / plan.name) is not None for plan in plan_shards(catalog))
+
+
 def _build(
     catalog: Catalog, missing: list[Plan], files: int, place: Path, progress: Callable[[int, int], None] | None
 ) -> None:

@@ -4,13 +4,14 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.comparison import Grid
 from benchmark.errors import TrackingError
-from benchmark.grid.jobs import Bench, Job
-from benchmark.grid.labels import parse_label
-from benchmark.tracking import Tracker
+from benchmark.tracking import Reader, Tracker
+
+if TYPE_CHECKING:
+    from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
 
@@ -51,7 +52,7 @@ class Asked:
         return self.labels.get(row, {}).get(fold, row)
 
 
-def key_of(bench: Bench, tuned: TunedRows | None = None) -> str:
+def key_of(bench: "Bench", tuned: TunedRows | None = None) -> str:
     """The key of a comparison: a table with tuned rows is one of its own."""
     return bench.comparison + (f"-{tuned.key}" if tuned else "")
 
@@ -61,19 +62,30 @@ def key_of_runs(comparison: str) -> str:
     return comparison.partition("-")[0]
 
 
-def keys(tracker: Tracker, experiment: str) -> list[str]:
+def keys(tracker: Reader, experiment: str) -> list[str]:
     """The comparisons that were asked for; the one that was asked for last is last."""
     texts = {tag.removeprefix(TAG): text for tag, text in tracker.tags(experiment).items() if tag.startswith(TAG)}
     return sorted(texts, key=lambda key: json.loads(texts[key]).get("at", 0.0))
 
 
+def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
+    """The newest of the comparisons that were asked for: that of the newest run, and of several with this run the one
+    that was asked for last.
+
+    Args:
+        known: of `keys`.
+        of_runs: keys that runs carry, oldest first.
+    """
+    return ([key for key in known if of_runs and key_of_runs(key) == of_runs[-1]] or known)[-1]
+
+
 def remember(
     tracker: Tracker,
     experiment: str,
-    bench: Bench,
-    jobs: Sequence[Job],
+    bench: "Bench",
+    jobs: Sequence["Job"],
     tuned: TunedRows | None = None,
-    tuned_jobs: Sequence[Job] = (),
+    tuned_jobs: Sequence["Job"] = (),
 ) -> None:
     """Add to what was asked of a comparison.
 
@@ -99,7 +111,7 @@ def remember(
     tracker.tag(experiment, TAG + key, json.dumps(grid))
 
 
-def read_asked(tracker: Tracker, experiment: str, comparison: str) -> Asked:
+def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:
     """What was asked of a comparison."""
     try:
         return _asked(_read(tracker, experiment, comparison))
@@ -121,12 +133,14 @@ def _asked(content: Mapping[str, Any]) -> Asked:
     return Asked(grid, labels, content["skipped"], content["facts"])
 
 
-def _read(tracker: Tracker, experiment: str, comparison: str) -> dict[str, Any]:
+def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
     text = tracker.tags(experiment).get(TAG + comparison)
     return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
 
 
 def _described(label: str) -> dict[str, Any]:
     """What a table must know of a method that may not be installed any more when it is made."""
+    from benchmark.grid.labels import parse_label
+
     method = parse_label(label).method
     return {"needs": method.needs.value, "bound": method.needs.is_bound, "control": method.is_control}

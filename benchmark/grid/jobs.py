@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +20,13 @@ from benchmark.data.store import Store, open_store
 from benchmark.devices import make_fabric
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.identity import comparison_of, identity_of
-from benchmark.grid.labels import canonical_label, control_label, parse_label
+from benchmark.grid.labels import control_label, parse_label
+from benchmark.grid.listing import Job as Job
+from benchmark.grid.listing import chosen_folds, list_jobs, reason_to_skip, wanted_labels
 from benchmark.network import build_network
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
-from benchmark.studies.trial import Trial
 from benchmark.tracking import DatasetFact
 from methods.base import Method, Needs, Task
 from methods.sources import code_digest
@@ -61,29 +61,6 @@ class Plan:
     devices: int = 1
     partial: bool = False
     save_every: float = 60.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training: a method with its hyperparameters, a fold and a seed.
-
-    Attributes:
-        label: the method as it was asked for, for example ``adversarial-alignment[maps=softmax]``.
-        fold: the fold's name.
-        seed: of all draws.
-        identity: digest of everything the result depends on; the same identity, the same result.
-        skip: why it cannot be run; "" if it can.
-        parent: identity of the source-only job whose weights it starts from; "" if it starts anew.
-        trial: what it is a trial of; None in a comparison.
-    """
-
-    label: str
-    fold: str
-    seed: int
-    identity: str
-    skip: str = ""
-    parent: str = ""
-    trial: Trial | None = None
 
 
 class Bench:
@@ -180,22 +157,13 @@ class Bench:
         Raises:
             SettingsError, MethodError: an unknown fold, method or hyperparameter.
         """
-        unknown = sorted(set(folds) - set(self.folds))
-        if unknown:
-            close = get_close_matches(unknown[0], self.folds, n=1)
-            meant = f"did you mean {close[0]}? It" if close else "it"
-            raise SettingsError(
-                f"{self.protocol.name} has no fold {', '.join(unknown)}; {meant} has {', '.join(self.folds)}"
-            )
-        wanted = dict.fromkeys(canonical_label(label, self.plan.recipe) for label in labels)
-        if any(parse_label(label).method.needs.starts_from_source for label in wanted):
-            wanted = dict.fromkeys([control_label(), *wanted])
-        names: Sequence[str] = list(folds or self.folds)
+        wanted = wanted_labels(labels, self.plan.recipe)
+        names = chosen_folds(self.protocol.name, list(self.folds), folds)
         if nested:
             chosen = {label: parse_label(label).method.needs for label in wanted}
-            wanted = dict.fromkeys(k for k, v in chosen.items() if not (v.is_bound or v is Needs.TEST_STREAM))
+            wanted = [k for k, v in chosen.items() if not (v.is_bound or v is Needs.TEST_STREAM)]
             names = [inner for name in names for inner in self.nested[name]]
-        return [self._job(label, fold, seed) for seed in seeds for fold in names for label in wanted]
+        return list_jobs(wanted, names, seeds, self.content, self._reason_to_skip)
 
     @cached_property
     def comparison(self) -> str:
@@ -204,11 +172,7 @@ class Bench:
 
     @cached_property
     def shared(self) -> dict[str, Any]:
-        """What every job of this plan depends on. Weights from a file are known by their bytes, wherever it lies."""
-        recipe = asdict(self.plan.recipe)
-        weights = Path(recipe["network"]["encoder_weights"])
-        if weights.is_file():
-            recipe["network"]["encoder_weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        """What every job of this plan depends on."""
         # What a method or the order of the test stream may depend on: all but where a patch's pixels lie.
         columns = self.catalog.patches.drop(columns=["image", "mask", "row", "column"])
         return {
@@ -217,7 +181,7 @@ class Bench:
             "catalog": hashlib.sha256(columns.to_csv(index=False).encode()).hexdigest(),
             "classes": self.catalog.classes.names,
             "bands": self.catalog.bands,
-            "recipe": recipe,
+            "recipe": recipe_content(self.plan.recipe),
         } | ({"devices": self.plan.devices} if self.plan.devices > 1 else {})
 
     def dataset_fact(self) -> DatasetFact:
@@ -226,28 +190,16 @@ class Bench:
         patches = {str(domain): int(count) for domain, count in self.catalog.domain.value_counts().items()}
         return DatasetFact(self.catalog.name, self.store.digest, source, patches)
 
-    def _job(self, label: str, fold: str, seed: int) -> Job:
-        content = self.content(label, fold, seed)
-        skip = self._reason_to_skip(parse_label(label).method, self.fold(fold))
-        return Job(label, fold, seed, identity_of(content), skip, content.get("parent", ""))
-
     def content(self, label: str, fold: str, seed: int) -> dict[str, Any]:
         """Everything the result of a job depends on; its identity is the digest of this."""
         # The fingerprint is of the protocol's own folds.
         members = {"members": fingerprint([self.fold(fold)])} if fold not in self.folds else {}
         return job_content(self.shared | members, label, fold, seed)
 
-    def _reason_to_skip(self, method: type[Method], fold: Fold) -> str:
-        adapt = list(fold.parts["target_adapt"])
-        if method.needs.sees_target and not adapt:
-            return f"needs {method.needs.value}, and the protocol has no target_adapt part"
-        if method.needs is Needs.FEW_TARGET_LABELS and not fold.few:
-            return f"needs {method.needs.value}, and the protocol sets none aside"
-        if method.needs is Needs.TARGET_LABELS:
-            masks = self.catalog.patches.set_index("id").loc[adapt, "mask"]
-            if (masks == "").any():
-                return f"needs {method.needs.value}, and some images of target_adapt have no mask"
-        return ""
+    def _reason_to_skip(self, method: type[Method], fold: str) -> str:
+        adapt, few = list(self.fold(fold).parts["target_adapt"]), self.fold(fold).few
+        masks = self.catalog.patches.set_index("id").loc[adapt, "mask"] if method.needs.is_bound else ()
+        return reason_to_skip(method.needs, bool(adapt), bool(few), all(mask != "" for mask in masks))
 
     def shared_facts(self) -> dict[str, str | int | float]:
         """The facts that all runs of the comparison share."""
@@ -313,6 +265,15 @@ def code_version() -> str:
     files = sorted(Path(next(iter(benchmark.__path__))).rglob("*.py"))
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     return f"{version('landshift')}+{digest[:8]}"
+
+
+def recipe_content(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe a result depends on. Weights from a file are known by their bytes, wherever it lies."""
+    values = asdict(recipe)
+    weights = Path(values["network"]["encoder_weights"])
+    if weights.is_file():
+        values["network"]["encoder_weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return values
 
 
 def job_content(shared: Mapping[str, Any], label: str, fold: str, seed: int) -> dict[str, Any]:

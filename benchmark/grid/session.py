@@ -8,6 +8,7 @@ from benchmark.grid.leftovers import sweep
 from benchmark.grid.pool import Ended, Waiting, run_all
 from benchmark.grid.publishing import describe
 from benchmark.grid.standing import NESTED
+from benchmark.grid.work import Work, sort_out
 from benchmark.tracking import Tracker
 
 INNER = " (source domains held out)"  # the name of the experiment with runs inside the folds of another
@@ -40,12 +41,15 @@ class Session:
             self.tracker.tag(outer, NESTED, self.experiment)
         self.tracker.close_stale(self.experiment)
 
+    def work(self, jobs: Sequence[Job]) -> Work:
+        """What is to be done of these jobs."""
+        return sort_out(jobs, self.tracker.cells(self.experiment))
+
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that are neither finished, nor skipped, nor running in another process."""
-        records = self.tracker.cells(self.experiment)
-        sweep(self.plan.results, {record.identity for record in records if record.status == "FINISHED"})
-        taken = {record.identity for record in records if record.status in ("FINISHED", "RUNNING")}
-        return [job for job in jobs if not job.skip and job.identity not in taken]
+        work = self.work(jobs)
+        sweep(self.plan.results, {job.identity for job in work.done})
+        return list(work.left)
 
     def run(
         self,

@@ -1,7 +1,7 @@
 """The state of a comparison: from what was asked for and the runs there are to all that a report tells."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, table
 from benchmark.errors import TrackingError
-from benchmark.grid.asked import Asked, key_of_runs, keys, read_asked
+from benchmark.grid.asked import key_of_runs, keys, newest, read_asked
+from benchmark.grid.cells import Place, best_record, cell_of, places_of, runs_of
 from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
@@ -20,9 +21,6 @@ from benchmark.selection import RULES
 from benchmark.tracking import RunRecord, Tracker
 
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
-STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
-Place = tuple[str, str, int]
-"""Row, fold and seed."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +73,17 @@ def standing(
     known = keys(tracker, experiment)
     if not known:
         raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
-    comparison = comparison or _newest(known, started)
+    comparison = comparison or newest(known, started)
     if comparison not in known:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
     count, mine = Counter(started), key_of_runs(comparison)
     asked = read_asked(tracker, experiment, comparison)
     grid = asked.grid
-    best = _rows(asked, _best_record([record for record in records if record.facts.get("comparison") == mine]))
+    best = runs_of(asked, best_record([record for record in records if record.facts.get("comparison") == mine]))
     folders = {place: record.artifacts for place, record in best.items()}
-    cells = with_records([_cell(asked, place, best.get(place)) for place in _places(grid)], grid, folders)
+    cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
     if inner := tracker.tags(experiment).get(NESTED):
-        runs = _best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
+        runs = best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
         cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"])
     if rule:
         from benchmark.grid.headline import by_rule  # needs torch, which a report can do without
@@ -115,35 +113,6 @@ def standing(
             *alarms(cells, grid, majorities(cells, grid, folders)),
         ],
     )
-
-
-def _newest(known: Sequence[str], started: Sequence[str]) -> str:
-    """That of the newest finished run; of several that share its runs, the one that was asked for last."""
-    return ([key for key in known if started and key_of_runs(key) == started[-1]] or known)[-1]
-
-
-def _places(grid: Grid) -> list[Place]:
-    return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
-
-
-def _rows(asked: Asked, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[Place, RunRecord]:
-    """The run behind each place of a table."""
-    behind = {place: (asked.label(place[0], place[1]), place[1], str(place[2])) for place in _places(asked.grid)}
-    return {place: best[key] for place, key in behind.items() if key in best}
-
-
-def _best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
-    """Of the runs of a cell (oldest first) that are the same job as the newest: a finished one, else the newest.
-
-    An older job of the cell was run with other code of the method, and would stand for what it is not.
-    """
-    best: dict[tuple[str, str, str], RunRecord] = {}
-    for record in records:
-        key = record.facts["method"], record.facts["fold"], record.facts["seed"]
-        same_job = key in best and best[key].identity == record.identity
-        if not (same_job and best[key].status == "FINISHED" and record.status != "FINISHED"):
-            best[key] = record
-    return best
 
 
 def _tuned(facts: Mapping[str, str]) -> list[str]:
@@ -189,12 +158,3 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
         )
         if labels
     ]
-
-
-def _cell(asked: Asked, place: Place, record: RunRecord | None) -> Cell:
-    row, fold, _ = place
-    if record is None:
-        skip = asked.skipped.get(asked.label(row, fold), {}).get(fold, "")
-        return Cell(*place, "skipped" if skip else "not run", skip)
-    status, rule = STATUS[record.status], record.facts.get("rule", "")
-    return Cell(*place, status, record.error or "", record.metrics if status == "done" else None, rule=rule)

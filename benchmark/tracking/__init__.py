@@ -6,15 +6,18 @@ Importing this package does not import MLflow (2 to 8 seconds); the first `Track
 from benchmark.tracking.database import is_store, locked, told
 from benchmark.tracking.limits import Fact
 from benchmark.tracking.owner import is_gone, this_process
+from benchmark.tracking.reading import Reader
 from benchmark.tracking.runs import DatasetFact, Run, RunRecord
 from benchmark.tracking.server import serve
-from benchmark.tracking.store import Tracker
+from benchmark.tracking.store import OWNER, Tracker
 from benchmark.tracking.summaries import Summary
 from benchmark.tracking.view import cells_link, comparison_link
 
 __all__ = [
+    "OWNER",
     "DatasetFact",
     "Fact",
+    "Reader",
     "Run",
     "RunRecord",
     "Summary",

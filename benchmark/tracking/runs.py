@@ -79,6 +79,8 @@ class RunRecord:
         error: one line, of a run that failed or was killed.
         artifacts: the folder of its files, which may not exist.
         started: seconds since the epoch.
+        ended: the same; None while it runs.
+        step: the last one of which a metric is known; 0 where none is.
     """
 
     id: str
@@ -91,6 +93,8 @@ class RunRecord:
     error: str | None
     artifacts: Path
     started: float
+    ended: float | None = None
+    step: int = 0
 
 
 class Run:

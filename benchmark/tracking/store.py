@@ -22,7 +22,7 @@ from benchmark.tracking.limits import (
     checked_text,
 )
 from benchmark.tracking.owner import is_gone, this_process
-from benchmark.tracking.reading import artifact_folder, records
+from benchmark.tracking.reading import Reader, artifact_folder, records
 from benchmark.tracking.runs import IDENTITY, KIND, DatasetFact, Run, RunRecord
 from benchmark.tracking.summaries import Summary
 
@@ -30,7 +30,7 @@ OWNER = "landshift.owner"
 NOTE = "mlflow.note.content"
 
 
-class Tracker:
+class Tracker(Reader):
     """The MLflow store of one results folder: `<results>/mlflow.db` and `<results>/artifacts/`.
 
     Each process makes its own; any number may write at once. The folder may be moved or copied to another machine:
@@ -45,7 +45,7 @@ class Tracker:
     """
 
     def __init__(self, results: Path):
-        self.results = results.resolve()
+        super().__init__(results)
         self._client = open_client(self.results)
 
     def experiment(self, name: str, description: str = "", tags: Mapping[str, Fact] | None = None) -> str:
@@ -106,11 +106,6 @@ class Tracker:
         with told("the experiment cannot be described"):
             self._client.set_experiment_tag(experiment, NOTE, text)
 
-    def tags(self, experiment: str) -> dict[str, str]:
-        """The tags of an experiment."""
-        with told("the experiment cannot be read"):
-            return dict(self._client.get_experiment(experiment).tags)
-
     def tag(self, experiment: str, key: str, text: str) -> None:
         """Set one tag of an experiment.
 
@@ -152,11 +147,6 @@ class Tracker:
                 if at_it or run.info.status == "FINISHED":
                     raise AlreadyTaken(f"{name} is {'being run by' if at_it else 'finished in'} another process")
             return self._start(experiment, name, texts, tags, dataset)
-
-    def cells(self, experiment: str, identity: str = "") -> list[RunRecord]:
-        """All runs of cells, or of those of one identity, oldest first, whatever their status; none that is deleted."""
-        with told("the runs cannot be read"):
-            return records(self.results, experiment, "cell", identity)
 
     def summaries(self, experiment: str) -> list[RunRecord]:
         """All summary runs, oldest first."""

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from benchmark.commands.plan import RECIPE_OPTIONS
+from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import SettingsError
 from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types, recipe_of
 

@@ -15,10 +15,11 @@ from benchmark import savepoints
 from benchmark.comparison import summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
-from benchmark.grid.asked import TunedRows, keys
+from benchmark.grid.asked import TunedRows, keys, newest
+from benchmark.grid.cells import best_record
 from benchmark.grid.publishing import publish
 from benchmark.grid.session import Session
-from benchmark.grid.standing import _best_record, _newest, _remarks, standing
+from benchmark.grid.standing import _remarks, standing
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
@@ -162,8 +163,8 @@ def test_a_cell_shows_the_newest_code_of_its_method_only(session, ended):
     newest = next(record for record in records if record.status == "FINISHED")
     failed = replace(newest, identity="of newer code", status="FAILED")
     key = newest.facts["method"], newest.facts["fold"], newest.facts["seed"]
-    assert _best_record([newest, failed])[key] == failed
-    assert _best_record([newest, replace(newest, status="FAILED")])[key] == newest
+    assert best_record([newest, failed])[key] == failed
+    assert best_record([newest, replace(newest, status="FAILED")])[key] == newest
 
 
 def test_methods_are_held_against_the_control_with_each_kind_of_noise(session, ended):
@@ -297,9 +298,9 @@ def test_savepoints_of_finished_jobs_are_swept(session, ended):
 
 def test_the_newest_comparison_is_that_of_the_newest_run_and_of_several_the_one_asked_for_last(session, ended):
     """A table with tuned rows shares its runs with the one without, or has been the only one asked for."""
-    assert _newest(["a", "b-tuned", "a-tuned"], ["b", "a"]) == "a-tuned"
-    assert _newest(["a-tuned"], ["a"]) == "a-tuned"
-    assert _newest(["a", "b"], []) == "b"
+    assert newest(["a", "b-tuned", "a-tuned"], ["b", "a"]) == "a-tuned"
+    assert newest(["a-tuned"], ["a"]) == "a-tuned"
+    assert newest(["a", "b"], []) == "b"
     jobs, _ = ended
     session.remember(jobs, TunedRows("later", "by hand", {}))
     session.remember(jobs, TunedRows("earlier", "by hand", {}))

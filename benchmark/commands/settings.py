@@ -1,0 +1,79 @@
+"""From the options of the commands that train to a plan, its open data and its workers."""
+
+import argparse
+import os
+from typing import Any
+
+from benchmark.commands import world
+
+# The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
+RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
+    "architecture": (str, "segmentation-models-pytorch's: unet, unetplusplus, fpn, deeplabv3plus, segformer ..."),
+    "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
+    "encoder_weights": (str, "none, a name the encoder knows (imagenet), or a file (.pth, .pt, .safetensors)"),
+    "encoder_depth": (int, "stages of the encoder"),
+    "steps": (int, "optimiser steps"),
+    "batch_size": (int, "labelled patches a step"),
+    "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
+    "turn": (bool, "flip training patches and turn them by right angles: true or false"),
+    "optimizer": (str, "adamw or sgd"),
+    "learning_rate": (float, "at the start"),
+    "weight_decay": (float, "of the optimiser"),
+    "momentum": (float, "of sgd"),
+    "schedule": (str, "constant, poly or plateau"),
+    "checkpoints": (int, "how often weights are kept and scored on source validation"),
+    "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
+}
+
+
+def make_plan(options: argparse.Namespace) -> Any:
+    """The plan that the options describe."""
+    from benchmark.grid.jobs import Plan
+    from benchmark.recipe import make_recipe
+
+    changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("encoder_weights") == "none":
+        changes["encoder_weights"] = ""
+    recipe = make_recipe(options.preset, changes)
+    return Plan(
+        options.protocol,
+        options.data,
+        options.results,
+        options.stores,
+        recipe,
+        options.accelerator,
+        options.devices,
+        options.partial,
+        options.save_every,
+    )
+
+
+def open_bench(options: argparse.Namespace) -> Any:
+    """The plan with its data open; the world is made first where it is asked for and missing."""
+    from benchmark.grid.jobs import Bench
+    from benchmark.terminal import FileBar
+
+    plan = make_plan(options)
+    world.prepare(options)
+    with FileBar("decoding files") as decoding:
+        return Bench(plan, decoding)
+
+
+def number_of_workers(options: argparse.Namespace) -> int:
+    """As asked for, or one process a core; on an accelerator one, since several might not fit into its memory.
+
+    Several workers' imports begin at once, while the caller goes on.
+    """
+    from benchmark.grid.pool import warm_up
+
+    workers: int | None = options.workers
+    if workers is None:
+        import torch
+
+        accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = 1 if options.accelerator != "cpu" and accelerated else cores
+    if workers > 1:
+        warm_up()
+    return workers

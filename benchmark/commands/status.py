@@ -1,0 +1,207 @@
+"""``landshift status``: how far a comparison is, read from the store; nothing is written."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+from benchmark.commands.arguments import seconds
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from benchmark.grid.status import Running, Status
+
+EPILOG = """\
+A cell is one method on one fold with one seed. It is done, running, waiting (asked for, not begun), failed (the same
+`landshift run` tries it again) or skipped (it cannot be run, and why). The time left is that of finished runs of the
+same method, shared by as many runs as are at work now. How far a run is, is what it last wrote, every few seconds.
+
+examples:
+  landshift status                                     every experiment in results, a line each
+  landshift status world-leave-times-out               the comparison whose run was started last
+  landshift status world-leave-times-out --watch       again and again, until nothing runs or waits; Ctrl-C ends it
+  landshift status world-leave-times-out --watch 60    once a minute
+  landshift status my-towns.toml --results /scratch/r --comparison 307082fd5875
+"""
+EVERY = 5.0  # seconds between two looks of --watch
+SHOWN = 20  # running runs; of a cluster there may be hundreds
+PLACES = 3  # of those that failed alike
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only this command has."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "protocol",
+        nargs="?",
+        default="",
+        help="name, path of a .toml file, or an experiment (default: a line for each)",
+    )
+    parser.add_argument("--partial", action="store_true", help="of runs that were made with --partial")
+    parser.add_argument("--comparison", default="", metavar="KEY", help="another than the one whose run began last")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds,
+        const=EVERY,
+        metavar="SECONDS",
+        help=f"look again every so often (default: {EVERY:g} s) until nothing runs or waits",
+    )
+
+
+def status(options: argparse.Namespace) -> int:
+    """Print the state of one comparison, or a line for each experiment.
+
+    Raises:
+        SettingsError: there is no store, no such experiment, or nothing to watch.
+        TrackingError: the store cannot be read.
+    """
+    from benchmark.errors import SettingsError
+    from benchmark.grid.status import status_of
+    from benchmark.terminal import console
+    from benchmark.tracking import Reader, is_store
+
+    if not is_store(options.results):
+        raise SettingsError(f"there is no store in {options.results} yet (landshift run makes one; see --results)")
+    reader = Reader(options.results)
+    if not options.protocol:
+        if options.watch or options.comparison:
+            raise SettingsError("--watch and --comparison need a protocol: landshift status PROTOCOL")
+        return _experiments(reader)
+    name, experiment = _experiment(reader, options)
+
+    def look() -> tuple["Status", "RenderableType"]:
+        found = status_of(reader, experiment, options.comparison)
+        return found, _shown(name, found, _beside(reader, name))
+
+    found, shown = look()
+    if not options.watch:
+        console.print(shown)
+        return 0
+    from rich.live import Live
+
+    with Live(shown, console=console, auto_refresh=False) as live:
+        while not found.is_over:
+            time.sleep(options.watch)
+            found, shown = look()
+            live.update(shown, refresh=True)
+    return 0
+
+
+def _experiment(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
+    """The name and the id of the experiment of a protocol, or of one that is named itself."""
+    from benchmark.errors import SettingsError
+
+    known = reader.experiments()
+    if options.protocol in known:
+        return options.protocol, known[options.protocol]
+    from protocols.files import load
+
+    name = load(options.protocol, partial=options.partial).label
+    if name not in known:
+        there = ", ".join(known) or "none"
+        raise SettingsError(f"nothing of {name} has been run in {options.results}; there are {there} (see --results)")
+    return name, known[name]
+
+
+def _experiments(reader: Any) -> int:
+    from benchmark.grid.status import count_runs
+    from benchmark.terminal import print_rows
+
+    body = []
+    for name, experiment in reader.experiments().items():
+        records = reader.cells(experiment)
+        counts = count_runs(records)
+        last = max((record.ended or record.started for record in records), default=None)
+        when = "–" if last is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(last))
+        body.append((name, *(str(counts[state]) for state in ("done", "running", "failed")), when))
+    print_rows(("experiment", "done", "running", "failed", "last run"), body)
+    return 0
+
+
+def _beside(reader: Any, name: str) -> list[str]:
+    """The experiments that belong to it: its tuning, and runs inside its folds."""
+    from benchmark.grid.status import count_runs
+
+    found = []
+    for other, experiment in reader.experiments().items():
+        if other.startswith(f"{name} ("):
+            counts = count_runs(reader.cells(experiment))
+            told = [f"{counts[state]:,} {state}" for state in ("done", "running", "failed") if counts[state]]
+            found.append(f"beside it: {other}: {', '.join(told) or 'nothing'}")
+    return found
+
+
+def _shown(name: str, status: "Status", beside: Sequence[str]) -> "RenderableType":
+    from rich.console import Group
+    from rich.text import Text
+
+    from benchmark.grid.status import STATES
+    from benchmark.terminal import plain_table
+
+    counts = status.counts
+    used = [state for state in STATES if counts[state] or state in STATES[:3]]
+    rows = [
+        (row.method, *(str(row.counts.get(state, 0) or "") for state in used), _long(row.seconds))
+        for row in status.methods
+    ]
+    rows.append(("all", *(f"{counts[state]:,}" for state in used), ""))
+    share = counts["done"] / max(counts.total() - counts["skipped"], 1)
+    lines = [f"{name}, comparison {status.comparison}: {share:.0%} of what can be run is done", ""]
+    parts: list[RenderableType] = [Text("\n".join(lines)), plain_table(("method", *used, "a run takes"), rows)]
+    told = [*_running(status.running), *_reasons(status), "", *_left(status), *beside]
+    told += [f"another comparison: --comparison {key}" for key in status.others]
+    return Group(*parts, Text("\n".join(told)))
+
+
+def _running(runs: Sequence["Running"]) -> list[str]:
+    lines = ["", "running:"] if runs else []
+    for run in runs[:SHOWN]:
+        method, fold, seed = run.place
+        share = "" if isnan(run.share) else f", {run.share:.0%} of its steps"
+        left = "" if isnan(run.left) else f", about {_long(run.left)} left"
+        lines.append(f"  {method}, {fold}, seed {seed}: for {_long(run.seconds)}{share}{left}")
+    return lines + [f"  and {len(runs) - SHOWN} more"] * (len(runs) > SHOWN)
+
+
+def _reasons(status: "Status") -> list[str]:
+    """Why cells are empty: first which, then what was said."""
+    lines = []
+    for state, reasons in status.reasons.items():
+        lines += ["", f"{state}:"]
+        for reason, places in reasons.items():
+            if state == "skipped":
+                which = ", ".join(dict.fromkeys(place[0] for place in places))
+            else:
+                which = "; ".join(f"{method}, {fold}, seed {seed}" for method, fold, seed in places[:PLACES])
+                which += f" and {len(places) - PLACES} more" * (len(places) > PLACES)
+            lines.append(f"  {which}: {reason}")
+    return lines
+
+
+def _left(status: "Status") -> list[str]:
+    counts, at_once = status.counts, len(status.running)
+    if status.is_over:
+        return ["nothing runs and nothing waits"]
+    if at_once and isnan(status.left):
+        lines = ["time left: not known before a first run is finished"]
+    elif at_once:
+        lines = [f"time left: about {_long(status.left)}, with {at_once} at once as now"]
+    elif isnan(status.waiting):
+        lines = [f"nothing runs; {counts['waiting']:,} wait: the command that asked for them goes on with them"]
+    else:
+        lines = [
+            f"nothing runs; {counts['waiting']:,} wait: the command that asked for them goes on with them "
+            f"(about {_long(status.waiting)} one after another)"
+        ]
+    if status.guessed:
+        lines.append(f"no run of {', '.join(status.guessed)} is finished: taken to last as long as those of the others")
+    return lines
+
+
+def _long(seconds: float) -> str:
+    from benchmark.terminal import duration
+
+    return "" if isnan(seconds) else duration(seconds)

@@ -1,0 +1,47 @@
+"""What the patches of a data set look like, known without its files."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.data.catalog import Catalog
+from benchmark.data.classes import CLASS_SETS
+from benchmark.data.datasets import DATASETS
+from benchmark.data.flair import BANDS
+from benchmark.data.flair_check import SIZE
+from benchmark.data.synthetic import World
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of one patch: how many bands, its side in pixels, and how many classes its mask tells apart."""
+
+    bands: int
+    size: int
+    classes: int
+
+
+def shape_of(dataset: str) -> Shape | None:
+    """The shape of a data set by its name, or by the path of its description; None where neither tells."""
+    opener = DATASETS.get(dataset)
+    if isinstance(opener, partial):
+        if "class_set" in opener.keywords:
+            return Shape(len(BANDS), SIZE, len(CLASS_SETS[opener.keywords["class_set"]].names))
+        return _described(opener.args[0])
+    if opener is not None:
+        return Shape(len(BANDS), World().patch_size, len(CLASS_SETS["flair-13"].names))
+    return _described(Path(dataset)) if dataset.endswith(".toml") else None
+
+
+def shape_in(catalog: Catalog) -> Shape:
+    """The shape of a catalog's patches."""
+    return Shape(len(catalog.bands), catalog.patch_size, len(catalog.classes.names))
+
+
+def _described(file: Path) -> Shape | None:
+    if not file.is_file():
+        return None
+    settings: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+    return Shape(len(settings["bands"]), settings["patch_size"], len(settings["classes"]))

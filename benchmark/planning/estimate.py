@@ -1,0 +1,228 @@
+"""What a plan costs: device-hours, disk and memory, of its stages and of one more seed, fold or method."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.costs import Cost
+from benchmark.data.shapes import Shape
+from benchmark.evidence import PATCHES, PIXELS
+from benchmark.grid.jobs import Job
+from benchmark.grid.labels import control_label
+from benchmark.planning.count import Stage
+from benchmark.planning.outline import Outline
+from benchmark.planning.pace import Paces, work_of
+from benchmark.recipe import Recipe
+from benchmark.tracking import Reader, RunRecord
+
+VALUE_BYTES = 320.0  # of the table of metrics and its indexes, measured in a store of 1,444 runs and 428,642 values
+ENOUGH = 10_000  # values, before the store at hand says more than that
+END_VALUES = 60  # the metrics of a run's end
+CHECKPOINT_VALUES = 20  # source validation and the scores of the rules
+HOST_BYTES = 1.5 * 2**30  # of a process: torch, MLflow and the batches that are read ahead
+DEVICE_BYTES = 0.5 * 2**30  # of a CUDA context with its libraries
+SHRUNK = 0.2  # what compressing leaves of confusion matrices, most of whose cells are 0
+ZONE = 80  # patches of a zone, roughly: only a small file hangs on it
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Of runs, in seconds of one device each."""
+
+    training: float
+    evaluation: float
+
+    @property
+    def total(self) -> float:
+        return self.training + self.evaluation
+
+
+class Timing:
+    """The seconds of any job.
+
+    Args:
+        outline: with the sizes of the folds.
+        paces: of every method.
+    """
+
+    def __init__(self, outline: Outline, recipe: Recipe, paces: Paces) -> None:
+        self._outline, self._recipe, self._paces = outline, recipe, paces
+        self._known: dict[tuple[str, str], Hours] = {}
+
+    def of(self, label: str, fold: str) -> Hours:
+        """Of a method on a fold, whatever the seed."""
+        key = label, fold
+        if key not in self._known:
+            pace = self._paces.of(label)
+            assert pace is not None
+            sizes, outline = self._outline.folds[fold], self._outline
+            work = work_of(label, sizes, outline.few, self._recipe, outline.shape)
+            self._known[key] = Hours(*work.seconds(pace))
+        return self._known[key]
+
+    def sum(self, jobs: Sequence[Job]) -> Hours:
+        """Of several jobs."""
+        found = [self.of(job.label, job.fold) for job in jobs]
+        return Hours(sum(one.training for one in found), sum(one.evaluation for one in found))
+
+    def by_row(self, stage: Stage) -> dict[str, Hours]:
+        """Of the jobs of a stage that are left, by row."""
+        rows = defaultdict[str, list[Job]](list)
+        for job in stage.work.left:
+            rows[stage.rows.get(job.identity, job.label)].append(job)
+        return {row: self.sum(jobs) for row, jobs in rows.items()}
+
+    def naive(self, stage: Stage) -> float:
+        """Seconds if every place trained its own, and its own source model before it, and nothing were in the store."""
+        places = [job for job in stage.asked if not job.skip]
+        sources = [self.of(control_label(), job.fold).total for job in places if job.parent]
+        return self.sum(places).total + sum(sources)
+
+    def wall_clock(self, stage: Stage, slots: int) -> float:
+        """Seconds with so many runs at once: all work shared out evenly, or the longest chain of two runs."""
+        left = {job.identity: self.of(job.label, job.fold).total for job in stage.work.left}
+        chains = [left[job.identity] + left.get(job.parent, 0.0) for job in stage.work.left]
+        return max(sum(left.values()) / slots, *chains) if chains else 0.0
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes.
+
+    Attributes:
+        store: of the decoded patches.
+        weights: of the network.
+        run: of the artifacts of a run.
+        temporary: of the checkpoints that a run at work keeps beside its results, and which are gone when it ends.
+        value: of the database for one value that is logged.
+        run_words, value_words: where those two are from.
+        losses: that are logged every step, by label and by name; of the methods that have runs here.
+        steps, checkpoints: of a run.
+    """
+
+    store: float
+    weights: float
+    run: float
+    temporary: float
+    value: float
+    run_words: str
+    value_words: str
+    losses: Mapping[str, int]
+    steps: int
+    checkpoints: int
+
+    def database(self, label: str) -> float:
+        """Bytes of the values that a run of a method logs."""
+        name = label.partition("[")[0]
+        losses = self.losses.get(label, self.losses.get(name, 1 if name == control_label() else 2))
+        return self.value * (self.steps * losses + self.checkpoints * CHECKPOINT_VALUES + END_VALUES)
+
+
+def disk_of(
+    outline: Outline, recipe: Recipe, weights: int, records: Sequence[RunRecord], value: tuple[float, str]
+) -> Disk:
+    """Estimate the disk.
+
+    Args:
+        weights: bytes of the network.
+        records: finished runs with this recipe.
+        value: bytes of the database a logged value, and where that is from.
+    """
+    shape, largest = outline.shape, max(row[1] + row[3] for row in outline.folds.values())
+    folders = [size for record in records[-20:] if (size := _size(record.artifacts))]
+    zones = max(largest / ZONE, 1)
+    matrices = recipe.checkpoints * zones * (shape.classes + 1) * shape.classes * 8 * SHRUNK
+    sample = recipe.checkpoints * PATCHES * PIXELS * shape.classes * 2
+    run = statistics.median(folders) if folders else weights + matrices + sample
+    losses = {
+        key: sum(name.startswith("train/loss/") for name in record.metrics)
+        for record in records
+        for key in (record.facts["method"], record.facts["method"].partition("[")[0])
+    }
+    return Disk(
+        store=outline.patches * shape.size**2 * (shape.bands + 1),
+        weights=weights,
+        run=run,
+        run_words=f"the median of {len(folders)} runs here"
+        if folders
+        else "its weights, and the record as it should be",
+        temporary=weights * recipe.checkpoints,
+        value=value[0],
+        value_words=value[1],
+        losses=losses,
+        steps=recipe.steps,
+        checkpoints=recipe.checkpoints,
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one run.
+
+    Attributes:
+        host: of its process.
+        device: of a GPU, at its peak; None where nothing is known of it.
+        words: where the second is from.
+        largest: the method that it is of.
+    """
+
+    host: float
+    device: float | None
+    words: str
+    largest: str
+
+
+def memory_of(
+    labels: Sequence[str],
+    recipe: Recipe,
+    weights: int,
+    activations: float | None,
+    costs: Mapping[str, Cost],
+    records: Sequence[RunRecord],
+) -> Memory:
+    """Estimate the memory of the largest run.
+
+    Args:
+        activations: bytes that autograd keeps in a step of source-only; None where nobody measured.
+        records: finished runs with this recipe.
+    """
+    if peaks := peaks_of(records):
+        largest = max(peaks, key=lambda label: peaks[label])
+        return Memory(HOST_BYTES, peaks[largest] * 2**30, f"measured on {len(peaks)} methods", largest)
+    if activations is None:
+        return Memory(HOST_BYTES, None, "not known without a measurement", "")
+    ratios = {label: cost.activations for label in labels if (cost := costs.get(label.partition("[")[0]))}
+    largest = max(ratios, key=lambda label: ratios[label], default=control_label())
+    moments = 2 if recipe.optimizer == "adamw" else int(recipe.momentum > 0)
+    held = weights * (2 + moments) + DEVICE_BYTES
+    return Memory(
+        HOST_BYTES,
+        activations * ratios.get(largest, 1.0) + held,
+        "activations as measured × its ratio of the bench, weights, gradients and the optimiser's state",
+        largest,
+    )
+
+
+def peaks_of(records: Sequence[RunRecord]) -> dict[str, float]:
+    """The peak of a GPU's memory, GiB, by method, of those runs that were made on one."""
+    name = "time/gpu_memory_gib"
+    return {record.facts["method"]: record.metrics[name] for record in records if name in record.metrics}
+
+
+def shape_words(shape: Shape) -> str:
+    """What a patch is, for people."""
+    return f"{shape.bands} × {shape.size} × {shape.size}, {shape.classes} classes"
+
+
+def value_bytes(reader: Reader | None) -> tuple[float, str]:
+    """Bytes of the database for each value of a metric, and where that is from."""
+    logged = reader.logged_values() if reader else 0
+    if reader is None or logged < ENOUGH:
+        return VALUE_BYTES, "as in a store of 428,642 values"
+    return reader.size / logged, f"measured here on {logged:,}"

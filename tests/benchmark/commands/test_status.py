@@ -1,0 +1,102 @@
+"""`landshift status` in this process: what it prints, when it ends, and what it does without."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from benchmark.grid.asked import TAG
+from benchmark.tracking import Tracker
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+GRID = {
+    "methods": {"source-only": {"needs": "source labels", "bound": False, "control": True}},
+    "folds": ["2019", "2020"],
+    "seeds": [0],
+    "skipped": {},
+    "facts": {"comparison": "key"},
+}
+
+
+@pytest.fixture
+def tracker(fresh_store, tmp_path):
+    shutil.copy(fresh_store, tmp_path)
+    tracker = Tracker(tmp_path)
+    tracker.tag(tracker.experiment("tiny-v1"), TAG + "key", json.dumps(GRID))
+    return tracker
+
+
+def _run(tracker, fold, identity, experiment="tiny-v1"):
+    facts = {"method": "source-only", "fold": fold, "seed": 0, "steps": 10, "comparison": "key"}
+    return tracker.start(tracker.experiment(experiment), identity, facts, identity)
+
+
+def test_a_protocol_is_shown_with_what_runs_and_what_failed(tracker, protocol_file, tmp_path, capsys):
+    with pytest.raises(ValueError), _run(tracker, "2019", "a"):
+        raise ValueError("no such band")
+    run = _run(tracker, "2020", "b")
+    run.log({"train/loss/segmentation": 1.0}, 4)
+    run.flush()
+    _run(tracker, "2019", "t", "tiny-v1 (tuning)").finish()
+    assert main(["status", str(protocol_file), "--results", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "tiny-v1, comparison key: 0% of what can be run is done" in told
+    assert "source-only, 2019, seed 0: ValueError: no such band" in told
+    assert "source-only, 2020, seed 0: for " in told and "40% of its steps" in told
+    assert "beside it: tiny-v1 (tuning): 1 done" in told
+
+
+def test_without_a_protocol_every_experiment_has_a_line(tracker, tmp_path, capsys):
+    _run(tracker, "2019", "a").finish()
+    _run(tracker, "2019", "t", "tiny-v1 (tuning)")
+    assert main(["status", "--results", str(tmp_path)]) == 0
+    rows = [line.replace("│", " ").split() for line in capsys.readouterr().out.splitlines()]
+    assert ["tiny-v1", "1", "0", "0"] in [row[:4] for row in rows]
+    assert ["tiny-v1", "(tuning)", "0", "1", "0"] in [row[:5] for row in rows]
+
+
+def test_watch_ends_when_nothing_runs_or_waits(tracker, protocol_file, tmp_path, monkeypatch, capsys):
+    looks = []
+
+    def sleep(seconds):
+        """While it waits, one more run is done."""
+        looks.append(seconds)
+        _run(tracker, ("2019", "2020")[len(looks) - 1], f"r{len(looks)}").finish()
+
+    monkeypatch.setattr("benchmark.commands.status.time.sleep", sleep)
+    assert main(["status", str(protocol_file), "--results", str(tmp_path), "--watch", "7"]) == 0
+    assert looks == [7, 7]
+    assert "nothing runs and nothing waits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tiny"], "there is no protocol 'tiny'"),
+        (["world-leave-times-out"], "nothing of world-leave-times-out-v2 has been run in"),
+        (["--watch"], "--watch and --comparison need a protocol"),
+        (["tiny-v1", "--comparison", "x"], "there is no comparison 'x'; there are key"),
+    ],
+)
+def test_refusals_say_what_there_is(tracker, tmp_path, words, told, capsys):
+    assert main(["status", *words, "--results", str(tmp_path)]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_no_store_is_made(tmp_path, capsys):
+    assert main(["status", "--results", str(tmp_path / "none")]) == 1
+    assert "there is no store in" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
+def test_a_look_needs_neither_torch_nor_mlflow(tracker, tmp_path):
+    """Each takes seconds to import, and somebody may look every few minutes."""
+    _run(tracker, "2019", "a").finish()
+    code = "import sys, benchmark.cli as c\n"
+    code += f"c.main(['status', 'tiny-v1', '--results', {str(tmp_path)!r}])\n"
+    code += "print([m for m in ('torch', 'mlflow', 'pandas', 'scipy') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert "50% of what can be run is done" in answer.stdout and answer.stdout.endswith("[]\n")

@@ -1,0 +1,112 @@
+"""Trainings are counted as they would be started: each identity once, in each experiment."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmark.planning.count import (
+    Stage,
+    comparison_stage,
+    skipped_reasons,
+    trained_twice,
+    tunable,
+    tuned_stage,
+    tuning_stage,
+)
+from benchmark.planning.outline import outline
+from benchmark.tracking import RunRecord, Tracker
+from benchmark.tuning.plan import Tuning
+from benchmark.tuning.session import TuningSession
+
+FOLDS = ["north", "south"]
+RULE = "source-validation"
+
+
+class _Store:
+    """A reader of runs that are finished."""
+
+    def __init__(self, **finished):
+        self._finished = finished
+
+    def experiments(self):
+        return {name: name for name in self._finished}
+
+    def cells(self, experiment):
+        return [
+            RunRecord("id", "n", identity, "FINISHED", {}, {}, {}, None, Path("none"), 0.0)
+            for identity in self._finished[experiment]
+        ]
+
+
+def test_what_starts_from_the_source_model_brings_it_once(outlined, recipe):
+    stage = comparison_stage(outlined, ["tent", "sar", "dacs"], [0, 1, 2], FOLDS, recipe, None)
+    counts = stage.counts()
+    assert {row: count["anew"] for row, count in counts.items()} == dict.fromkeys(
+        ("source-only", "tent", "sar", "dacs"), 6
+    )
+    assert len(stage.work.left) == 24 and stage.starting == 12 and stage.naive == 24 + 12
+
+
+def test_what_is_finished_is_not_counted_again(outlined, recipe):
+    jobs = outlined.jobs(["source-only"], FOLDS, [0])
+    store = _Store(**{outlined.label: [jobs[0].identity]})
+    stage = comparison_stage(outlined, ["source-only", "dacs"], [0], FOLDS, recipe, store)
+    assert stage.counts()["source-only"] == {"asked": 2, "done": 1, "anew": 1}
+    assert len(stage.work.left) == 3 and stage.naive == 4
+
+
+def test_two_ways_to_write_a_method_are_one_row(outlined, recipe):
+    stage = comparison_stage(outlined, ["dacs", "dacs[confidence=0.968]"], [0], FOLDS, recipe, None)
+    assert list(stage.counts()) == ["dacs"] and len(stage.work.left) == 2
+
+
+def test_skipped_methods_say_why(outlined, recipe):
+    bare = replace(outlined, folds={name: (*row[:2], 0, row[3]) for name, row in outlined.folds.items()})
+    stage = comparison_stage(bare, ["source-only", "dacs", "mmd"], [0], ["north"], recipe, None)
+    assert stage.counts()["dacs"] == {"asked": 1, "skipped": 1} and stage.naive == 1
+    ((reason, labels),) = skipped_reasons(stage).items()
+    assert labels == ["dacs", "mmd"] and "no target_adapt part" in reason
+
+
+def test_only_what_a_rule_can_choose_for_is_tuned(recipe):
+    labels = ["source-only", "dacs", "tent", "shot", "oracle"]
+    assert tunable(labels, recipe, Tuning(RULE, 5)) == ["source-only", "dacs"]
+    assert tunable(labels, recipe, Tuning("target-entropy", 5)) == ["source-only", "dacs", "shot"]
+
+
+def test_trials_are_counted_on_every_fold_and_their_source_model_once(outlined, recipe):
+    stage = tuning_stage(outlined, ["source-only", "shot"], FOLDS, recipe, None, Tuning("target-entropy", 3))
+    assert {row: count["asked"] for row, count in stage.counts().items()} == {"source-only": 8, "shot": 6}
+    # Trial 0 of source-only is what the trials of the other start from.
+    assert len(stage.work.left) == 12 and stage.counts()["source-only"]["shared"] == 2
+
+
+def test_the_trials_of_a_plan_are_those_of_a_tuning(plan, bench, fresh_store, tmp_path):
+    shutil.copy(fresh_store, tmp_path)
+    tuning, labels = Tuning("target-entropy", 3), ["source-only", "shot"]
+    session = TuningSession(bench, Tracker(tmp_path), tuning, labels)
+    found = outline(replace(plan, results=tmp_path), None)
+    stage = tuning_stage(found, labels, list(found.folds), plan.recipe, None, tuning)
+    theirs = {job.identity for search in session.searches for job in search.jobs}
+    theirs |= {job.identity for job in session.parents()}
+    assert {job.identity for job in stage.work.left} == theirs
+
+
+def test_the_comparison_after_it_has_tuned_rows_and_says_what_is_trained_in_both(outlined, recipe):
+    labels, tuning = ["source-only", "dacs", "tent"], Tuning(RULE, 4, "north")
+    stages = [
+        tuning_stage(outlined, labels, ["north"], recipe, None, tuning),
+        tuned_stage(outlined, labels, [0, 1], FOLDS, recipe, None, tuning),
+    ]
+    assert set(stages[1].counts()) == {"source-only", "source-only (tuned)", "tent", "dacs (tuned)"}
+    twice = {(job.label.partition("[")[0], job.fold, job.seed) for job in trained_twice(stages)}
+    assert twice == {("source-only", "north", 0), ("dacs", "north", 0)}
+    assert len(trained_twice(stages)) == 3, "source-only as it is, and as it was chosen"
+
+
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+def test_a_stage_sums_up(outlined, recipe, seeds):
+    stage: Stage = comparison_stage(outlined, ["source-only", "tent"], seeds, FOLDS, recipe, None)
+    assert sum(count["asked"] for count in stage.counts().values()) == len(stage.asked) == 4 * len(seeds)
