@@ -296,10 +296,9 @@ class Tracker(Reader):
 
     def _methods(self, experiment: str) -> list[str]:
         """The methods seen in an experiment, in the order of their colours."""
+        text = self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]")
         try:
-            return [
-                str(m) for m in json.loads(self._client.get_experiment(experiment).tags.get(view.METHODS_TAG, "[]"))
-            ]
+            return [str(method) for method in json.loads(text)]
         except (ValueError, TypeError, RecursionError):
             return []  # the colours begin anew
 

@@ -71,9 +71,11 @@ class Watched:
 def _start() -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "tests.faults.readers"]
     here = Path(__file__).resolve().parents[2]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
 
 
 SERVER = """
