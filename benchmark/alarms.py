@@ -1,6 +1,6 @@
 """What is most likely a mistake, found in the numbers of a comparison. Pure functions; one line an alarm."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -12,15 +12,18 @@ METRICS = ("target/miou", "target/loss")  # two settings that give the same of b
 NEARLY = 5e-5  # of mean IoU: the same to four digits
 
 
-def alarms(cells: Sequence[Cell], grid: Grid, majority: Mapping[str, float]) -> list[str]:
+def alarms(
+    cells: Sequence[Cell], grid: Grid, majority: Mapping[str, float], within_noise: Collection[str] = ()
+) -> list[str]:
     """All alarms of a comparison but those of versions, the gravest first.
 
     Args:
         majority: mean IoU on each fold of predicting its most frequent class everywhere; a fold may be missing.
+        within_noise: methods whose difference from the control is smaller than the noise between seeds.
     """
     values = {method: [table(cells, grid, method, metric) for metric in METRICS] for method in grid.methods}
     miou = {method: found[0] for method, found in values.items()}
-    return [*_below_majority(miou, grid, majority), *_alike(values), *_below_control(miou, grid)]
+    return [*_below_majority(miou, grid, majority), *_alike(values), *_below_control(miou, grid, within_noise)]
 
 
 def majority_miou(confusion: np.ndarray) -> float:
@@ -59,7 +62,7 @@ def _below_majority(miou: Mapping[str, Table], grid: Grid, majority: Mapping[str
     return found
 
 
-def _below_control(miou: Mapping[str, Table], grid: Grid) -> list[str]:
+def _below_control(miou: Mapping[str, Table], grid: Grid, within_noise: Collection[str]) -> list[str]:
     """One line for all: a method may lose, but whoever reads the table must have seen it."""
     if grid.control not in miou:
         return []
@@ -68,4 +71,10 @@ def _below_control(miou: Mapping[str, Table], grid: Grid) -> list[str]:
         gains = values - miou[grid.control]
         if np.isfinite(gains).any() and np.nanmean(gains) < 0:
             below.append(method)
-    return [f"below {grid.control} on average: {', '.join(below)}"] if below else []
+    clear = [method for method in below if method not in within_noise]
+    unclear = [method for method in below if method in within_noise]
+    return [
+        f"below {grid.control} on average{words}: {', '.join(methods)}"
+        for methods, words in ((clear, ""), (unclear, ", by less than the noise between seeds"))
+        if methods
+    ]

@@ -25,7 +25,7 @@ BLUE, GREY, ORANGE = "#0072b2", "#888888", "#d55e00"
 
 def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, path: Path) -> None:
     """Two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold."""
-    ordered = sorted((line for line in lines if line.target.cells), key=lambda line: (not line.bound, line.target.mean))
+    ordered = sorted((line for line in lines if line.target.cells), key=_upwards)
     if not ordered:
         return  # nothing is done yet, and an empty figure would say less than the reasons in the text
     names = [line.method for line in ordered]
@@ -46,12 +46,17 @@ def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, p
         left.plot(100 * line.source_val.mean, place, "|", color=ORANGE, markersize=14, markeredgewidth=2)
         if line.method == grid.control:
             left.axvline(100 * line.target.mean, color="black", linewidth=0.8, linestyle="dotted")
-    left.set_yticks(range(len(names)), [f"{line.method} (bound)" if line.bound else line.method for line in ordered])
+    left.set_yticks(range(len(names)), [line.shown for line in ordered])
     left.set_ylim(-0.6, len(names) - 0.4)
     left.set_xlabel("target mIoU (%): mean, 95 % interval, folds\norange: source validation")
     _draw_gains(right, names, cells, grid)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)
+
+
+def _upwards(line: Line) -> tuple[bool, bool, float]:
+    """From the bottom: bounds, what lacks cells, and then the worst first."""
+    return not line.bound, not line.partial, line.target.mean
 
 
 def _draw_gains(axes: Any, names: Sequence[str], cells: Sequence[Cell], grid: Grid) -> None:

@@ -313,7 +313,8 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
         choices=list(RULES),
         default="",
         metavar="R",
-        help=f"which chooses the checkpoints of the headline table (default: {DEFAULT_RULE}): {legitimate}",
+        help=f"which chooses the checkpoints of the headline table (default: {DEFAULT_RULE}): {legitimate}; "
+        "oracle-rule shows what no legitimate rule can do",
     )
     parser.add_argument("--mixed", action="store_true", help="one table of runs of several versions of landshift")
 

@@ -48,6 +48,7 @@ class Line:
         cost: median ratio of its time to the control's on the same fold and seed.
         images: median number of images it was trained on, source and target; of the test stream those it learned from.
         rule: what chose the checkpoints.
+        expected: cells that there are once all is done.
     """
 
     method: str
@@ -63,6 +64,18 @@ class Line:
     cost: float
     images: float
     rule: str
+    expected: int
+
+    @property
+    def partial(self) -> bool:
+        """Whether cells are missing: a mean over some folds is not one over others."""
+        return self.target.cells < self.expected
+
+    @property
+    def shown(self) -> str:
+        """The name in tables and figures."""
+        counted = f" ({self.target.cells} of {self.expected} cells)" if self.partial else ""
+        return f"{self.method}{' (bound)' if self.bound else ''}{counted}"
 
 
 @dataclass(frozen=True)
@@ -141,6 +154,7 @@ def compare(
                 cost=_median(spent / seconds.get(grid.control, nothing)),
                 images=_median(rates * spent),
                 rule=", ".join(dict.fromkeys(cell.rule for cell in cells if cell.method == method and cell.rule)),
+                expected=sum(cell.method == method and cell.status != "skipped" for cell in cells),
             )
         )
     return lines

@@ -12,7 +12,7 @@ from benchmark.rules import RuleLine
 from benchmark.statistics import mean_of_known
 from benchmark.texts import markdown, shown
 
-TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "precision")
+TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "checkpoints", "precision")
 HEADER = (
     "method",
     "sees",
@@ -31,8 +31,9 @@ HEADER = (
 )
 TEXTS = (0, 1, len(HEADER) - 1)  # the columns that hold words
 EXPLANATION = """\
-mIoU in percent at the checkpoint that the *rule* chose: by source validation, or the last of a bound and of what starts
-from a source model. *Target*: mean over the held-out folds and seeds, with a bootstrap interval over folds and seeds;
+mIoU in percent at the checkpoint that the *rule* in the last column chose; a bound, and what starts from a source model
+and cannot be chosen by that rule, is taken at its last. Rows with missing cells come after the others: a mean over some
+folds is not one over all. *Target*: mean over the held-out folds and seeds, with a bootstrap interval over both;
 *± seeds*: standard deviation over seeds of the mean over folds; *drop*: source validation minus target; *gain*: over
 source-only on the same folds and seeds; *gap closed*: (method - source-only) / (oracle - source-only), median over the
 cells where the oracle gains at least a point [quartiles] (how many); *worst*: the lowest fold; *rare*: mean IoU of the
@@ -61,7 +62,7 @@ On the same folds and seeds; ≈: smaller than the noise between seeds. *Effect*
 over held-out domains, -1 (all lost) to 1; *p*: Wilcoxon's signed-rank test over them, corrected by Holm for the number
 of methods. *Noise*: standard deviation of the mean gain between seeds; when the zones of each test are drawn again; and
 of the gain between held-out domains, which alone speaks of domains that nobody has seen."""
-TUNED_HEADER = ("row", "on", "setting")
+TUNED_HEADER = ("row", "applied to", "setting")
 RULE_HEADER = ("rule", "looks at", "target mIoU", "regret", "rank correlation", "regret among all")
 ABOUT_RULES = """\
 Each rule on the same runs, those of all methods but bounds and those of the test stream. *Target*: mean over the
@@ -72,11 +73,13 @@ the answer."""
 
 
 def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
-    """The table's rows below :data:`HEADER`, best target first, bounds last."""
-    ordered = sorted(lines, key=lambda line: (line.bound, -_sortable(line.target.mean)))
+    """The table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds."""
+    ordered = sorted(
+        lines, key=lambda line: (line.bound, not line.target.cells, line.partial, -_sortable(line.target.mean))
+    )
     return [
         (
-            f"{line.method} (bound)" if line.bound else line.method,
+            line.shown,
             line.needs,
             _percent(line.target.mean),
             f"{_percent(line.target.low)} to {_percent(line.target.high)}" if line.target.cells > 1 else "–",

@@ -42,6 +42,7 @@ def _prepare() -> None:
 
 
 def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
+    from benchmark.errors import TrackingError
     from benchmark.grid.publishing import describe, publish
     from benchmark.grid.records import class_shares
     from benchmark.grid.standing import standing
@@ -54,7 +55,9 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
 
     protocol = load(options.protocol, partial=options.partial)
     tracker = Tracker(options.results)
-    experiment = tracker.experiment(protocol.label)
+    experiment = tracker.experiments().get(protocol.label)  # a look makes none
+    if experiment is None:
+        raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
     tracker.close_stale(experiment)
     state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
     shared = shared_line(state.facts, state.grid)
@@ -74,7 +77,8 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     (folder / "comparison.html").write_text(
-        _html(protocol, state, shared, folder, figures, gallery, options.command_line), encoding="utf-8"
+        _html(protocol, state, shared, folder, figures, gallery, state.command or options.command_line),
+        encoding="utf-8",
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
@@ -82,8 +86,9 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     print_comparison(state.lines, empty_cells(state.cells), shared)
     for alarm in state.alarms:
         print(f"alarm: {shown(alarm)}")
-    for key, count in state.others.items():
-        print(f"left aside: {count} runs with other settings; landshift report {options.protocol} --comparison {key}")
+    for key, aside in state.others.items():
+        told = f"{aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)})"
+        print(f"left aside: {told}; landshift report {options.protocol} --comparison {key}")
     print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
     return 0
 

@@ -61,8 +61,10 @@ def run(options: argparse.Namespace) -> int:
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
     tuned = _tuned(session, options.tuned) if options.tuned else None
     tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []
-    session.remember(jobs, tuned, tuned_jobs)
     work = session.work([*jobs, *tuned_jobs])
+    if work.left and not options.mixed:
+        session.refuse_mixture(work.done)
+    session.remember(jobs, tuned, tuned_jobs, options.command_line)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "

@@ -40,12 +40,14 @@ class Asked:
         labels: of a row whose setting is another on each fold, the label behind it.
         skipped: why a method cannot be run, by label and fold.
         facts: what all its runs share.
+        command: that asked for it; "" where that was not written down.
     """
 
     grid: Grid
     labels: Mapping[str, Mapping[str, str]]
     skipped: Mapping[str, Mapping[str, str]]
     facts: dict[str, str]
+    command: str = ""
 
     def label(self, row: str, fold: str) -> str:
         """What was trained for a row of the table on a fold."""
@@ -86,6 +88,7 @@ def remember(
     jobs: Sequence["Job"],
     tuned: TunedRows | None = None,
     tuned_jobs: Sequence["Job"] = (),
+    command: str = "",
 ) -> None:
     """Add to what was asked of a comparison.
 
@@ -93,6 +96,7 @@ def remember(
         jobs: one a cell of the rows that are named by their labels.
         tuned: further rows.
         tuned_jobs: those of these rows.
+        command: that asked for it.
     """
     key = key_of(bench, tuned)
     grid = _read(tracker, experiment, key)
@@ -107,7 +111,7 @@ def remember(
         grid["seeds"] = sorted({*grid["seeds"], job.seed})
         if job.skip:
             grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
-    grid["at"] = time.time()
+    grid |= {"at": time.time(), "command": command or grid.get("command", "")}
     tracker.tag(experiment, TAG + key, json.dumps(grid))
 
 
@@ -130,7 +134,7 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         control=next((row for row, about in methods.items() if about["control"]), ""),
     )
     labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
-    return Asked(grid, labels, content["skipped"], content["facts"])
+    return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")))
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:

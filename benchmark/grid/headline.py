@@ -6,8 +6,9 @@ from math import nan
 from pathlib import Path
 
 from benchmark.comparison import Cell, Grid
+from benchmark.errors import TrackingError
 from benchmark.evaluation import Scores, target_metrics
-from benchmark.grid.records import Key, class_names, matrices_at
+from benchmark.grid.records import LEFT_OUT, Key, class_names, matrices_at
 from benchmark.selection import select
 
 
@@ -15,7 +16,17 @@ def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path], rule
     """The cells with the metrics of the checkpoint that a rule takes within each run.
 
     A bound is left at the last step, and so is what starts from a source model where the rule knows no score of it.
+
+    Raises:
+        TrackingError: no run has a score by this rule.
     """
+    chosen = [select(cell.records, rule) for cell in cells if cell.method not in grid.bounds and cell.metrics]
+    if chosen and all(index is None for index in chosen):
+        raise TrackingError(
+            f"no run has a score by {rule}; `landshift run --{rule}` trains what it takes"
+            if rule == LEFT_OUT
+            else f"no run has a score by {rule}; they are of a version that did not keep any"
+        )
     return [cell if cell.method in grid.bounds else _chosen(cell, folders, rule) for cell in cells]
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from benchmark.errors import TrackingError
 from benchmark.grid.asked import TunedRows, remember
-from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.grid.jobs import Bench, Job, Plan, code_version
 from benchmark.grid.leftovers import sweep
 from benchmark.grid.pool import Ended, Waiting, run_all
 from benchmark.grid.publishing import describe
@@ -42,14 +43,31 @@ class Session:
         self.tracker.close_stale(self.experiment)
 
     def work(self, jobs: Sequence[Job]) -> Work:
-        """What is to be done of these jobs."""
-        return sort_out(jobs, self.tracker.cells(self.experiment))
+        """What is to be done of these jobs; what was saved of finished ones is removed."""
+        found = sort_out(jobs, self.tracker.cells(self.experiment))
+        sweep(self.plan.results, {job.identity for job in found.done})
+        return found
+
+    def refuse_mixture(self, done: Sequence[Job]) -> None:
+        """Before anything is trained: what is to be trained would share a table with these.
+
+        Raises:
+            TrackingError: they were run by another version of landshift.
+        """
+        mine, wanted = code_version(), {job.identity for job in done}
+        runs = [
+            run for run in self.tracker.cells(self.experiment) if run.identity in wanted and run.status == "FINISHED"
+        ]
+        if others := sorted({run.facts["code_version"] for run in runs} - {mine}):
+            raise TrackingError(
+                f"{len(done)} of these runs are done, by version {', '.join(others)} of landshift, and this is {mine}: "
+                "a difference may be one of versions. --results with another folder begins a table of one version; "
+                "--mixed takes both into one"
+            )
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that are neither finished, nor skipped, nor running in another process."""
-        work = self.work(jobs)
-        sweep(self.plan.results, {job.identity for job in work.done})
-        return list(work.left)
+        return list(self.work(jobs).left)
 
     def run(
         self,
@@ -62,9 +80,11 @@ class Session:
         workers = min(workers, len(jobs)) or 1
         run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end)
 
-    def remember(self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = ()) -> None:
+    def remember(
+        self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = (), command: str = ""
+    ) -> None:
         """Write what is asked for into the experiment (`benchmark.grid.asked.remember`)."""
-        remember(self.tracker, self.experiment, self.bench, jobs, tuned, tuned_jobs)
+        remember(self.tracker, self.experiment, self.bench, jobs, tuned, tuned_jobs, command)
 
 
 def open_experiment(tracker: Tracker, bench: Bench) -> str:

@@ -1,7 +1,7 @@
 """The state of a comparison: from what was asked for and the runs there are to all that a report tells."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, table
 from benchmark.errors import TrackingError
-from benchmark.grid.asked import key_of_runs, keys, newest, read_asked
+from benchmark.grid.asked import Asked, key_of_runs, keys, newest, read_asked
 from benchmark.grid.cells import Place, best_record, cell_of, places_of, runs_of
 from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
@@ -20,7 +20,21 @@ from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
 from benchmark.tracking import RunRecord, Tracker
 
+UNTOLD = ("comparison", "code_version")  # of what two comparisons may differ in
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Runs that are not in a comparison.
+
+    Attributes:
+        runs: how many are finished.
+        differs: by what the other comparison differs, in words.
+    """
+
+    runs: int
+    differs: str
 
 
 @dataclass(frozen=True)
@@ -35,10 +49,11 @@ class Standing:
         paired: one a method but the control, against it.
         ranking: of the methods on the folds; None where there are too few.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
-        others: finished runs of the same protocol with other settings or data, by the key of their comparison.
+        others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: what all its runs share.
         folders: of the artifacts of each cell that has a run, by method, fold and seed.
         runs: the same runs as the store knows them.
+        command: that asked for it.
         alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
@@ -49,10 +64,11 @@ class Standing:
     paired: list[Paired]
     ranking: Ranking | None
     rules: list[RuleLine]
-    others: Mapping[str, int]
+    others: Mapping[str, Aside]
     facts: dict[str, str]
     folders: Mapping[Place, Path]
     runs: Mapping[Place, RunRecord]
+    command: str
     alarms: list[str]
 
 
@@ -76,7 +92,7 @@ def standing(
     comparison = comparison or newest(known, started)
     if comparison not in known:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
-    count, mine = Counter(started), key_of_runs(comparison)
+    mine = key_of_runs(comparison)
     asked = read_asked(tracker, experiment, comparison)
     grid = asked.grid
     best = runs_of(asked, best_record([record for record in records if record.facts.get("comparison") == mine]))
@@ -90,29 +106,60 @@ def standing(
 
         cells = by_rule(cells, grid, folders, rule)
     target = {row: table(cells, grid, row, "target/miou") for row in grid.methods}
-    others = [row for row in grid.methods if row != grid.control]
+    rows = [row for row in grid.methods if row != grid.control]
     control = target.get(grid.control, np.nan)
     rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
+    paired = compare_with_control({row: target[row] - control for row in rows}, patch_noises(cells, grid, folders))
     return Standing(
         grid=grid,
-        tuned=asked.labels,
+        tuned={
+            row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in asked.labels.items()
+        },
         cells=cells,
         lines=compare(cells, grid, rare, int(asked.facts.get("devices", 1))),
-        paired=compare_with_control({row: target[row] - control for row in others}, patch_noises(cells, grid, folders)),
+        paired=paired,
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}),
         rules=compare_rules(cells, grid),
-        others={key: count[key_of_runs(key)] for key in known if key != comparison and count[key_of_runs(key)]},
-        facts=asked.facts,
+        others=_others({key: read_asked(tracker, experiment, key) for key in known}, comparison, records, best),
+        facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]},
         folders=folders,
         runs=best,
+        command=asked.command,
         alarms=[
             *_tuned(asked.facts),
             *_headline(rule),
             *_versions(best, mixed),
             *_remarks(best),
-            *alarms(cells, grid, majorities(cells, grid, folders)),
+            *alarms(
+                cells,
+                grid,
+                majorities(cells, grid, folders),
+                [line.method for line in paired if line.within_seed_noise],
+            ),
         ],
     )
+
+
+def _others(
+    known: Mapping[str, Asked], comparison: str, records: Sequence[RunRecord], best: Mapping[Any, RunRecord]
+) -> dict[str, Aside]:
+    """Of each other comparison the finished runs that are not in this one."""
+    mine, facts = {record.id for record in best.values()}, known[comparison].facts
+    found = {}
+    for key, asked in known.items():
+        theirs = best_record([run for run in records if run.facts.get("comparison") == key_of_runs(key)])
+        runs = [run for run in runs_of(asked, theirs).values() if run.status == "FINISHED" and run.id not in mine]
+        if key != comparison and runs:
+            names = [name for name in asked.facts if name not in UNTOLD and asked.facts[name] != facts.get(name)]
+            differs = ", ".join(f"{name.replace('_', ' ')} {asked.facts[name]}" for name in names)
+            found[key] = Aside(len(runs), differs or "other rows")
+    return found
+
+
+def _code(best: Mapping[Any, RunRecord]) -> str:
+    """The versions of landshift that the finished runs are of, each with its number where there are several."""
+    count = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
+    return ", ".join(f"{name} ({runs} runs)" if len(count) > 1 else name for name, runs in count.items())
 
 
 def _tuned(facts: Mapping[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -173,7 +174,7 @@ def _wrong_means(table: Table) -> list[str]:
         if not line.startswith("| "):
             break
         method, *_, mean = [*line.strip("| ").split(" | "), "", ""][:3]
-        said[method.removesuffix(" (bound)")] = mean
+        said[re.sub(r" \((bound|\d+ of \d+ cells)\)", "", method)] = mean
     found = {
         method: f"{100 * target_mean(table, method):.1f}" for method in dict.fromkeys(c.method for c in table.cells)
     }

@@ -66,6 +66,8 @@ class Ground:
                 stdin=subprocess.DEVNULL,
                 env=environment,
                 start_new_session=True,
+                # What runs in the background of a shell ignores Ctrl-C, and its children would, too.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
                 **more,
             )
 

@@ -1,16 +1,19 @@
 """The headline by another rule than the runs went by."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmark.comparison import Cell, Grid
+from benchmark.errors import TrackingError
 from benchmark.evaluation import METRICS
 from benchmark.grid.headline import by_rule
+from benchmark.grid.records import LEFT_OUT
 from benchmark.selection import Record
 
-GRID = Grid(("a", "oracle"), ("north",), (0,), {}, frozenset({"oracle"}), "a")
+GRID = Grid(("a", "oracle"), ("north", "south"), (0,), {}, frozenset({"oracle"}), "a")
 RIGHT, HALF = np.array([[3, 0], [0, 5], [0, 0]]), np.array([[2, 2], [2, 2], [0, 0]])
 RECORDS = (Record(10, 0.9, 0.33, {"nuclear-norm": 0.1}), Record(20, 0.5, 1.0, {"nuclear-norm": 0.7}))
 
@@ -48,9 +51,18 @@ def test_the_same_checkpoint_keeps_all_that_was_logged(cell, tmp_path):
 
 
 def test_what_a_rule_knows_no_score_of_and_a_bound_stay_as_they_are(cell, tmp_path):
-    assert _chosen(cell, tmp_path, "target-entropy") is cell
+    other = replace(cell, fold="south", records=[replace(r, scores={"target-entropy": 0.0}) for r in RECORDS])
+    found = by_rule([cell, other], GRID, {("a", name, 0): tmp_path for name in GRID.folds}, "target-entropy")
+    assert found[0] is cell and found[1].rule == "target-entropy"
     bound = Cell("oracle", "north", 0, "done", metrics=cell.metrics, records=RECORDS)
     assert _chosen(bound, tmp_path, "nuclear-norm") is bound
+
+
+@pytest.mark.parametrize(("rule", "why"), [("target-entropy", "of a version"), (LEFT_OUT, f"--{LEFT_OUT}")])
+def test_a_rule_that_knows_no_run_is_refused(cell, tmp_path, rule, why):
+    """Else the table would be that of another rule under its name."""
+    with pytest.raises(TrackingError, match=why):
+        _chosen(cell, tmp_path, rule)
 
 
 def test_a_run_without_its_matrices_stays_as_it_is(cell, tmp_path):

@@ -19,7 +19,7 @@ from benchmark.grid.asked import TunedRows, keys, newest
 from benchmark.grid.cells import best_record
 from benchmark.grid.publishing import publish
 from benchmark.grid.session import Session
-from benchmark.grid.standing import _remarks, standing
+from benchmark.grid.standing import Aside, _code, _remarks, standing
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
@@ -221,9 +221,11 @@ def test_other_settings_are_left_aside(session, ended, plan):
     other.remember(jobs)
     other.run(jobs, 1, lambda job, share: None, lambda end: None)
     newest = standing(other.tracker, other.experiment)
-    assert [cell.method for cell in newest.cells] == ["source-only"] and sum(newest.others.values()) >= 5
+    assert [cell.method for cell in newest.cells] == ["source-only"] and sum(
+        aside.runs for aside in newest.others.values()
+    ) >= 5
     older = standing(session.tracker, session.experiment, session.bench.comparison)
-    assert len(older.cells) == 6 and list(older.others.values()) == [1]
+    assert len(older.cells) == 6 and list(older.others.values()) == [Aside(1, "steps 3")]
 
 
 def test_summaries_carry_the_numbers_and_figures_of_the_comparison(session, ended, tmp_path):
@@ -308,3 +310,19 @@ def test_the_newest_comparison_is_that_of_the_newest_run_and_of_several_the_one_
     session.remember(jobs, TunedRows("later", "by hand", {}))
     mine = [key for key in keys(session.tracker, session.experiment) if key.startswith(session.bench.comparison)]
     assert [key.partition("-")[2] for key in mine] == ["earlier", "", "later"]
+
+
+def test_runs_of_another_version_stop_a_run_before_it_trains(session, ended, monkeypatch):
+    done = [job for job in ended[0] if job.label == "source-only"]
+    session.refuse_mixture(done)
+    monkeypatch.setattr("benchmark.grid.session.code_version", lambda: "of tomorrow")
+    with pytest.raises(TrackingError, match="2 of these runs are done.* this is of tomorrow.*--results"):
+        session.refuse_mixture(done)
+    session.refuse_mixture([])
+
+
+def test_a_table_tells_the_version_of_its_runs_not_of_who_wrote_it(session, ended):
+    best = {number: run for number, run in enumerate(session.tracker.cells(session.experiment)[:3])}
+    facts = best[0].facts | {"code_version": "of yesterday"}
+    assert _code(best) == session.bench.shared_facts()["code_version"]
+    assert "of yesterday (1 runs)" in _code(best | {0: replace(best[0], facts=facts)})
