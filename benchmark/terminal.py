@@ -156,7 +156,9 @@ def plain_table(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: 
     for index, name in enumerate(header):
         # Names come from data: a `Text` is taken as it is, where a plain one would be read as rich's markup.
         shown_name = Text("\n".join(map(shown, name.split("\n"))))
-        table.add_column(shown_name, justify="left" if index == 0 or texts else "right", no_wrap=not texts)
+        table.add_column(
+            shown_name, justify="left" if index == 0 or texts else "right", no_wrap=not texts, overflow="fold"
+        )
     for row in body:
         table.add_row(*(Text(shown(cell)) for cell in row))
     return table

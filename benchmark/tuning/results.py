@@ -164,7 +164,8 @@ def chosen_settings(tracker: Tracker, bench: Bench, key: str) -> tuple[Tuning, d
     if not taken:
         known = ", ".join(sorted({facts["tuning"] for facts in mine})) or "none"
         raise SettingsError(
-            f"there is no finished tuning {key!r} for this protocol, data, training and code; there is {known}"
+            f"there is no finished tuning {key!r} for this protocol, data, training and code; there is {known} (a "
+            "tuning of other --steps, --checkpoints, --preset and the like is found with the same options)"
         )
     first = taken[0]
     fold = "" if first["tuned_on"] == EACH else first["tuned_on"]

@@ -316,7 +316,7 @@ def test_runs_of_another_version_stop_a_run_before_it_trains(session, ended, mon
     done = [job for job in ended[0] if job.label == "source-only"]
     session.refuse_mixture(done)
     monkeypatch.setattr("benchmark.grid.session.code_version", lambda: "of tomorrow")
-    with pytest.raises(TrackingError, match="2 of these runs are done.* this is of tomorrow.*--results"):
+    with pytest.raises(TrackingError, match=r"2 of these runs are done.* this is of tomorrow.*--results"):
         session.refuse_mixture(done)
     session.refuse_mixture([])
 
