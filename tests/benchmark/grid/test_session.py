@@ -322,7 +322,7 @@ def test_runs_of_another_version_stop_a_run_before_it_trains(session, ended, mon
 
 
 def test_a_table_tells_the_version_of_its_runs_not_of_who_wrote_it(session, ended):
-    best = {number: run for number, run in enumerate(session.tracker.cells(session.experiment)[:3])}
+    best = dict(enumerate(session.tracker.cells(session.experiment)[:3]))
     facts = best[0].facts | {"code_version": "of yesterday"}
     assert _code(best) == session.bench.shared_facts()["code_version"]
     assert "of yesterday (1 runs)" in _code(best | {0: replace(best[0], facts=facts)})
