@@ -39,13 +39,14 @@ class Session:
             self.tracker.tag(outer, NESTED, self.experiment)
         self.tracker.close_stale(self.experiment)
 
-    def left(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that are neither finished, nor skipped, nor running in another process."""
-        taken = {
-            record.identity
-            for record in self.tracker.cells(self.experiment)
-            if record.status in ("FINISHED", "RUNNING")
-        }
+    def left(self, jobs: Sequence[Job], *, running: bool = False) -> list[Job]:
+        """The jobs that are neither finished nor skipped.
+
+        Args:
+            running: those, too, that are running in another process.
+        """
+        done = ("FINISHED",) if running else ("FINISHED", "RUNNING")
+        taken = {record.identity for record in self.tracker.cells(self.experiment) if record.status in done}
         return [job for job in jobs if not job.skip and job.identity not in taken]
 
     def run(
@@ -54,10 +55,15 @@ class Session:
         workers: int,
         on_progress: Callable[[Job, float], None],
         on_end: Callable[[Ended], None],
+        gpus: Sequence[str] = (),
     ) -> None:
-        """Run jobs; whatever happens, what is finished stays finished."""
+        """Run jobs in processes of this machine; whatever happens, what is finished stays finished.
+
+        Args:
+            gpus: see :func:`benchmark.grid.pool.run_all`.
+        """
         workers = min(workers, len(jobs)) or 1
-        run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end)
+        run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end, gpus)
 
     def remember(self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = ()) -> None:
         """Write what is asked for into the experiment (`benchmark.grid.asked.remember`)."""

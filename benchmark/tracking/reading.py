@@ -23,6 +23,10 @@ _RUNS = f"""
     SELECT run_uuid, name, status, artifact_uri, start_time FROM runs
     WHERE run_uuid IN ({_MINE}) ORDER BY start_time, run_uuid
 """
+_LAST_STEPS = """
+    SELECT run_uuid, MAX(step) FROM latest_metrics JOIN runs USING (run_uuid)
+    WHERE experiment_id = ? AND status = 'RUNNING' GROUP BY run_uuid
+"""
 _VALUES = f"SELECT run_uuid, key, value FROM {{table}} WHERE run_uuid IN ({_MINE})"
 
 
@@ -54,6 +58,16 @@ def records(results: Path, experiment: str, kind: str) -> list[RunRecord]:
         )
         for id, name, status, uri, started in runs
     ]
+
+
+def last_steps(results: Path, experiment: str) -> dict[str, int]:
+    """Of each running run of an experiment, the last step that it logged.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    with closing(sqlite3.connect(f"{database(results).as_uri()}?mode=ro", uri=True, timeout=WAIT)) as store:
+        return dict(store.execute(_LAST_STEPS, (int(experiment),)).fetchall())
 
 
 def artifact_folder(results: Path, uri: str) -> Path:
