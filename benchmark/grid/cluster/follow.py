@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dataclasses import replace as changed
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from benchmark.errors import SettingsError
 from benchmark.grid.cluster.ledger import Flight, Ledger
@@ -79,11 +79,10 @@ class Following:
             SettingsError: the queue does not answer, or refuses the jobs.
         """
         self._jobs = {job.identity: job for job in jobs}
-        with FileLock(self._folder / "submit.lock"):  # two calls at once must not submit the same
-            statuses = self._queue.look()
-            if statuses is None:
+        with self._locked():
+            flights = self._alive()
+            if flights is None:
                 raise SettingsError("Slurm does not answer (squeue); nothing was submitted")
-            flights = self._ledger.flights([task for task, status in statuses.items() if status.alive])
             self._flights = {identity: flights[identity] for identity in self._jobs if identity in flights}
             attached = len(self._flights)
             for identity, record in newest(self._session.tracker, self._session.experiment).items():
@@ -104,6 +103,7 @@ class Following:
             if time.monotonic() - asked >= LOOK_QUEUE:
                 # Before the store is read: what has ended by now has written its last words.
                 asked, statuses = time.monotonic(), self._queue.look()
+                self._tell_waiting(statuses or {})
             last = newest(self._session.tracker, self._session.experiment)
             steps = self._session.tracker.last_steps(self._session.experiment)
             for identity, flight in list(self._flights.items()):
@@ -113,7 +113,6 @@ class Following:
                 elif record and record.id in steps:
                     on_progress(self._jobs[identity], steps[record.id] / max(self._plan.recipe.steps, 1))
             if statuses is not None:
-                self._tell_waiting(statuses)
                 self._take_care(statuses, last, on_end)
             if self._flights:
                 time.sleep(LOOK_STORE)
@@ -158,8 +157,22 @@ class Following:
                     tried = f"; submitted {flight.attempt} times" if flight.attempt > 1 else ""
                     self._give_up(job, flight, reason + tried, on_end)
         if again:
-            with FileLock(self._folder / "submit.lock"):
-                self._submit(again)
+            with self._locked():
+                flights = self._alive()
+                if flights is not None:  # else at the next look
+                    self._flights |= {identity: flights[identity] for identity in again if identity in flights}
+                    self._submit({identity: n for identity, n in again.items() if identity not in flights})
+
+    def _locked(self) -> BaseFileLock:
+        """Two calls at once must not submit the same; this holds the other off until it can be seen in the queue."""
+        return FileLock(self._folder / "submit.lock")
+
+    def _alive(self) -> dict[str, Flight] | None:
+        """What is in living tasks, whoever submitted them; None where the queue does not answer."""
+        statuses = self._queue.look()
+        if statuses is None:
+            return None
+        return self._ledger.flights([task for task, status in statuses.items() if status.alive])
 
     def _lose(self, flight: Flight, status: Status | None) -> tuple[str, str]:
         """Close the runs that a task left open; in which state it ended, and the reason that the runs tell."""
@@ -205,7 +218,7 @@ class Following:
         """Say why nothing runs, once for each reason."""
         mine = [statuses[task] for task in {flight.task for flight in self._flights.values()} if task in statuses]
         waiting = [status.reason for status in mine if status.state == "PENDING"]
-        told = ", ".join(sorted(set(waiting))) if len(waiting) == len(mine) else ""
+        told = ", ".join(sorted({*waiting} - {"None"})) if len(waiting) == len(mine) else ""
         if told and told != self._told:
             self._tell(f"{len(waiting)} tasks wait; Slurm says: {told}")
         self._told = told

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Task:
         if str(self.working_folder) not in sys.path:
             sys.path.append(str(self.working_folder))  # for methods that are named module:Class
         os.environ.pop("SLURM_NTASKS", None)  # or Lightning would take this for one of several processes of a run
+        warnings.filterwarnings("ignore", message=".*srun")  # which it then advises
         if not is_store(self.plan.results):
             raise TrackingError(f"this node does not see the results folder {self.plan.results}; it must be shared")
         tracker = Tracker(self.plan.results)
