@@ -73,7 +73,7 @@ class Following:
 
         Args:
             jobs: that are not finished.
-            on_end: takes those that another process, which is in no task of ours, is at.
+            on_end: takes those that have just finished, and those that a process in no task of ours is at.
 
         Raises:
             SettingsError: the queue does not answer, or refuses the jobs.
@@ -86,7 +86,12 @@ class Following:
             self._flights = {identity: flights[identity] for identity in self._jobs if identity in flights}
             attached = len(self._flights)
             for identity, record in newest(self._session.tracker, self._session.experiment).items():
-                if record.status == "RUNNING" and identity in self._jobs and identity not in self._flights:
+                if identity not in self._jobs or identity in self._flights:
+                    continue
+                if is_finished(record):  # since it was looked up what is left
+                    on_end(self._outcome(record))
+                    del self._jobs[identity]
+                elif record.status == "RUNNING":
                     if identity in self._ledger.flights([record.task]):
                         self._lose(Flight(record.task, 0), None)
                     else:
@@ -233,9 +238,10 @@ def _array(task: str) -> str:
 
 
 def _last_line(log: Path) -> str:
-    """The last line of a log that is not srun's own, shortened."""
+    """The last line of a log that is neither srun's nor submitit's own, shortened."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip() and not line.startswith("srun:")), "")
+    own = [line.strip() for line in lines if line.strip() and not line.startswith(("srun:", "submitit INFO"))]
+    return own[-1][:200] if own else ""

@@ -61,7 +61,7 @@ class Queue:
         if play == "killed while running":
             self.run(job, name).__enter__()
             return "OUT_OF_MEMORY"
-        log_of(self.folder, name).write_text("No module named 'x'\nsrun: error\n")
+        log_of(self.folder, name).write_text("No module named 'x'\nsubmitit INFO bye\nsrun: error\n")
         return play
 
     def run(self, job: Job, task: str):
@@ -161,16 +161,19 @@ def test_a_second_call_attaches_and_submits_nothing_twice(fresh, tmp_path):
     first = Following(fresh, queue, Profile(), tmp_path).begin(jobs[:2], print)
     assert (first.attached, first.submitted, first.tasks) == (0, 2, ("1_0", "1_1"))
     queue.statuses["1_1"] = Status("FAILED")
+    (just,) = fresh.bench.jobs(["source-only"], [4], ["2020"])
+    with queue.run(just, "") as run:
+        run.log({"target/miou": 0.5})
     running = queue.run(jobs[1], "1_1")  # left open by the task that failed
     other = queue.run(jobs[3], "")
     ends: list[Ended] = []
     second = Following(fresh, queue, Profile(), tmp_path)
-    begun = second.begin(jobs, ends.append)
+    begun = second.begin([*jobs, just], ends.append)
     assert (begun.attached, begun.submitted) == (1, 2)
     assert [job.identity for task in list(queue.tasks.values())[2:] for job in task.jobs] == [
         job.identity for job in jobs[1:3]
     ]
-    assert [(end.job.seed, end.taken) for end in ends] == [(3, True)]
+    assert sorted((end.job.seed, end.taken, end.miou == 0.5) for end in ends) == [(3, True, False), (4, False, True)]
     assert [status for status, _ in _errors(fresh, jobs[1])] == ["KILLED"] and running.id != other.id
     noted = json.loads((tmp_path / "2_jobs.json").read_text())
     assert noted == {"2_0": {jobs[1].identity: 1}, "2_1": {jobs[2].identity: 1}}
