@@ -112,7 +112,7 @@ class Slurm:
         if gpus not in (0, options.devices) or (options.devices > 1 and profile.runs_per_device > 1):
             raise SettingsError(
                 f"a task has gpus = {profile.gpus} and runs_per_device = {profile.runs_per_device}, a run has "
-                f"--devices {options.devices}: let gpus be that number, and several devices are for one run"
+                f"--devices {options.devices}: both must be the same, and only runs on one device can share it"
             )
         self._profile, self._detach = profile, options.detach
 
