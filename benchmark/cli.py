@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from benchmark.commands import (
     check,
     data,
+    engines,
     methods,
     new,
     plan,
@@ -44,6 +45,7 @@ examples:
   landshift status dubai-leave-one-place-out --watch       how far it is, and how long it should still take
   landshift tune world-leave-times-out --method source-only --method max-square --trials 10
   landshift run my-protocol.toml --data my-data.toml       your own images
+  landshift run flair1-official --engine slurm --profile cluster.toml    a task of Slurm for each run
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
   landshift ui                                             the comparison in the MLflow UI
 """
@@ -121,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_nested(run)
     _add_table(run)
+    engines.add_options(run)
     _add_running(run)
 
     search = _add(commands, "tune", tune.tune, "search the hyperparameters of methods, equally for each")

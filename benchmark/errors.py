@@ -29,5 +29,9 @@ class AlreadyTaken(LandshiftError):  # noqa: N818 - no error, but a reason to go
     """Another process has finished this run, or is at it."""
 
 
+class Stopped(KeyboardInterrupt):
+    """This process was told to end; the message says by what."""
+
+
 class Pruned(LandshiftError):  # noqa: N818 - no error, but the end of a trial that is not worth its steps
     """A trial was given up, because others were better at the same step."""

@@ -77,6 +77,10 @@ class RunBar(_Bar):
         self._shares[job.identity] = min(share, 0.99)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def end(self, ended: "Ended", result: str = "") -> None:
         """Tell how a run ended.
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmark.commands.engines import make_engine
 from benchmark.commands.report import report
-from benchmark.commands.settings import number_of_workers, open_bench
+from benchmark.commands.settings import open_bench
 from benchmark.errors import SettingsError
 
 DEMO = {
@@ -18,6 +19,10 @@ DEMO = {
     "partial": False,
     # The papers' discriminator is thirty times the size of the tiny network, and would take most of the demo's time.
     "tuned": "",
+    "engine": "local",
+    "profile": None,
+    "detach": False,
+    "runs_per_device": None,
     "method": [
         "source-only",
         "entropy-minimization",
@@ -55,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     for name, why in broken().items() if labels is every else ():
         print(f"left out: the method {name}: {why}", file=sys.stderr)
     needs = {label: parse_label(label).method.needs for label in labels}  # a misspelt name is told before data are read
-    workers = number_of_workers(options)
+    engine = make_engine(options)
     opened = open_bench(options)
     session = Session(opened.plan, bench=opened)
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
@@ -66,19 +71,22 @@ def run(options: argparse.Namespace) -> int:
         session.refuse_mixture(work.done)
     session.remember(jobs, tuned, tuned_jobs, options.command_line)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
+    left = engine.left(work)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
         f"{len(work.done)} done before, {elsewhere}{len(work.skipped)} skipped, {len(work.left)} to do"
     )
     if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
         print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
-    failed = _work(session, work.left, workers)
+    failed = engine.work(session, left)
     if options.leave_one_source_domain_out:
         inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
-        left = inner.left(jobs)
+        left = engine.left(inner.work(jobs))
         print(f"with one source domain held out: {len(jobs)} runs, {len(left)} to do")
-        failed += _work(inner, left, workers)
+        failed += engine.work(inner, left)
+    if options.detach:
+        return 0
     options.output, options.comparison = None, key_of(session.bench, tuned)
     report(options)
     return 1 if failed else 0
@@ -104,18 +112,6 @@ def _tuned_jobs(bench: Any, tuned: Any, options: argparse.Namespace) -> list[Any
         for fold in folds
         for job in bench.jobs([of[fold]], [seed], [fold])
     ]
-
-
-def _work(session: Any, jobs: Any, workers: int) -> int:
-    """Run jobs under a bar; the number of those that failed."""
-    from benchmark.terminal import RunBar
-
-    if not jobs:
-        return 0
-    session.bench.check_settings()
-    with RunBar(len(jobs)) as bar:
-        session.run(jobs, workers, bar.advance, bar.end)
-    return bar.failed
 
 
 def ui(options: argparse.Namespace) -> int:

@@ -110,21 +110,28 @@ class Bench:
     def task(self) -> Task:
         return Task(tuple(self.catalog.classes.names), self.catalog.bands)
 
-    def check_settings(self) -> None:
+    def check_settings(self, *, device: bool = True) -> None:
         """Take hold of the device and build the network once, so that what is wrong is told before any job is started.
+
+        Args:
+            device: whether the jobs run on this machine; what another one has cannot be told here.
 
         Raises:
             SettingsError: there is no such accelerator or precision.
             NetworkError: the network cannot be built.
         """
+        if device:
+            self._check_device()
+        bands = len(self.catalog.bands)
+        build_network(self.plan.recipe.network, bands, len(self.task.classes), np.zeros(bands), np.ones(bands), 0)
+
+    def _check_device(self) -> None:
         plan = self.plan
         try:
             make_fabric(plan.accelerator, plan.devices, plan.recipe.precision)
         except Exception as error:  # Lightning raises several kinds, one of which is its own
             wanted = f"--accelerator {plan.accelerator} --devices {plan.devices} --precision {plan.recipe.precision}"
             raise SettingsError(f"cannot train with {wanted}: {str(error).strip()}") from error
-        bands = len(self.catalog.bands)
-        build_network(self.plan.recipe.network, bands, len(self.task.classes), np.zeros(bands), np.ones(bands), 0)
 
     def fold_data(self, name: str) -> FoldData:
         """A fold's parts as rows of the store."""

@@ -5,6 +5,7 @@ Here only the job at hand fails, with the reason, and a new process takes the pl
 """
 
 import multiprocessing
+import os
 import signal
 import time
 from collections import deque
@@ -14,7 +15,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from benchmark.errors import AlreadyTaken, LandshiftError, Pruned
+from benchmark.errors import AlreadyTaken, LandshiftError, Pruned, Stopped
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.tracking import Tracker
 from methods.base import MethodError
@@ -98,23 +99,26 @@ def run_all(
     experiment: str,
     jobs: Jobs,
     workers: int,
-    bench: Bench,
+    bench: Bench | None,
     on_progress: Callable[[Job, float], None],
     on_end: Callable[[Ended], None],
+    gpus: Sequence[str] = (),
 ) -> None:
     """Run jobs until there is none left, in this process for one worker, else in as many processes.
 
     Args:
         workers: not more than there are jobs.
+        bench: the plan, where it is open already; several workers open it themselves.
         on_progress: takes a job and the share of its training that is done.
         on_end: takes each job's end as it comes.
+        gpus: over which several workers are spread, by the names that CUDA_VISIBLE_DEVICES takes; none: all see all.
     """
     if workers == 1:
         runner = Runner(plan, experiment, bench)
         while job := jobs.take([]):
             on_end(runner.run(job, lambda share, job=job: on_progress(job, share)))  # type: ignore[misc]
         return
-    pool = [_Worker(plan, experiment) for _ in range(workers)]
+    pool = [_Worker(plan, experiment, gpus[index % len(gpus)] if gpus else "") for index in range(workers)]
     try:
         while True:
             for worker in pool:
@@ -131,8 +135,10 @@ def run_all(
                 elif worker.job:
                     on_progress(worker.job, message)
                 if not worker.alive:
-                    pool[pool.index(worker)] = _Worker(plan, experiment)
+                    pool[pool.index(worker)] = _Worker(plan, experiment, worker.gpu)
     finally:
+        for worker in pool:
+            worker.tell()
         for worker in pool:
             worker.stop()
 
@@ -140,12 +146,13 @@ def run_all(
 class _Worker:
     """One process and the job it is at."""
 
-    def __init__(self, plan: Plan, experiment: str) -> None:
+    def __init__(self, plan: Plan, experiment: str, gpu: str = "") -> None:
         context = multiprocessing.get_context("forkserver")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, plan, experiment))
+        self._process = context.Process(target=_serve, args=(theirs, plan, experiment, gpu))
         self._process.start()
         theirs.close()  # so that its death closes the pipe
+        self.gpu = gpu
         self.job: Job | None = None
         self.alive = True
         self._since = 0.0
@@ -169,18 +176,23 @@ class _Worker:
             self.job = None
         return message
 
-    def stop(self) -> None:
-        """End the process: politely, so that its run is marked, and then not."""
+    def tell(self) -> None:
+        """Tell the process to end, so that its run is marked."""
         self.connection.close()
         if self.job:
             self._process.terminate()
+
+    def stop(self) -> None:
+        """Wait for the end of a process that was told, not for ever."""
         self._process.join(20)
         if self._process.is_alive():
             self._process.kill()
 
 
-def _serve(connection: Connection, plan: Plan, experiment: str) -> None:
+def _serve(connection: Connection, plan: Plan, experiment: str, gpu: str) -> None:
     """Run the jobs that come in until the pipe closes."""
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which is below
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides and terminates
     signal.signal(signal.SIGTERM, _raise_interrupt)
     runner: Runner | None = None
@@ -194,7 +206,7 @@ def _serve(connection: Connection, plan: Plan, experiment: str) -> None:
 
 
 def _raise_interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    raise Stopped(f"its process was told to stop by {signal.Signals(number).name}")
 
 
 class _Throttled:

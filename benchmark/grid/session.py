@@ -75,10 +75,15 @@ class Session:
         workers: int,
         on_progress: Callable[[Job, float], None],
         on_end: Callable[[Ended], None],
+        gpus: Sequence[str] = (),
     ) -> None:
-        """Run jobs; whatever happens, what is finished stays finished."""
+        """Run jobs in processes of this machine; whatever happens, what is finished stays finished.
+
+        Args:
+            gpus: see :func:`benchmark.grid.pool.run_all`.
+        """
         workers = min(workers, len(jobs)) or 1
-        run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end)
+        run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end, gpus)
 
     def remember(
         self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = (), command: str = ""

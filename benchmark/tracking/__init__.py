@@ -5,7 +5,7 @@ Importing this package does not import MLflow (2 to 8 seconds); the first `Track
 
 from benchmark.tracking.database import is_store, locked, told
 from benchmark.tracking.limits import Fact
-from benchmark.tracking.owner import is_gone, this_process
+from benchmark.tracking.owner import is_gone, this_process, this_task
 from benchmark.tracking.reading import Reader
 from benchmark.tracking.runs import DatasetFact, Run, RunRecord
 from benchmark.tracking.server import serve
@@ -29,5 +29,6 @@ __all__ = [
     "locked",
     "serve",
     "this_process",
+    "this_task",
     "told",
 ]

@@ -1,4 +1,4 @@
-"""Which process owns a run, so that a run whose process was killed can be told from one that is still at work."""
+"""Which process, and which task of a cluster, owns a run, so that one that was killed can be told from one at work."""
 
 import os
 import socket
@@ -11,16 +11,27 @@ def this_process() -> str:
     return f"{socket.gethostname()} {os.getpid()} {_birth(os.getpid()) or 'unknown'}"
 
 
+def this_task() -> str:
+    """The Slurm task that the calling process is part of, as Slurm writes it: 17, or 17_3 of an array; "" if none."""
+    array, index = (os.environ.get(f"SLURM_ARRAY_{name}_ID", "") for name in ("JOB", "TASK"))
+    return f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+
+
 def is_gone(owner: str) -> bool:
     """Whether a run's owner has certainly ended.
 
-    A process id is used again, so the start time is compared too. Of another host nothing is known from here: its
-    runs are left alone, like those of an owner that cannot be read.
+    A process id is used again, so the start time is compared too. Of another host nothing is known from here
+    (`benchmark.tracking.heartbeat` knows more), nor of an owner that cannot be read.
     """
-    host, pid, birth = [*owner.split(" ", 2), "", "", ""][:3]
-    if host != socket.gethostname() or not pid.isdigit() or birth in ("", "unknown"):
+    _, pid, birth = [*owner.split(" ", 2), "", "", ""][:3]
+    if not is_here(owner) or not pid.isdigit() or birth in ("", "unknown"):
         return False
     return _birth(int(pid)) != birth
+
+
+def is_here(owner: str) -> bool:
+    """Whether a run's owner is, or was, a process of this host."""
+    return owner.partition(" ")[0] == socket.gethostname()
 
 
 def _birth(pid: int) -> str | None:

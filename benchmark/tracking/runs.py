@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from benchmark.errors import LandshiftError, Pruned, TrackingError
+from benchmark.errors import LandshiftError, Pruned, Stopped, TrackingError
 from benchmark.tracking.database import told
+from benchmark.tracking.heartbeat import Heartbeat
 from benchmark.tracking.limits import (
     BATCH_METRICS,
     DIGEST_LENGTH,
@@ -26,6 +27,7 @@ from benchmark.tracking.limits import (
 
 KIND = "landshift.kind"  # the tag that tells cells from summaries
 IDENTITY = "identity"
+TASK = "landshift.task"  # of Slurm, where a run belongs to one
 FLUSH_METRICS = 500
 FLUSH_SECONDS = 10.0
 ERROR_LENGTH = 500
@@ -96,6 +98,11 @@ class RunRecord:
     ended: float | None = None
     step: int = 0
 
+    @property
+    def task(self) -> str:
+        """The task of Slurm that the run belongs to; "" if none."""
+        return self.tags.get(TASK, "")
+
 
 class Run:
     """A run that is being written; made by `Tracker.start`, used as a context manager.
@@ -103,12 +110,19 @@ class Run:
     An exception closes it as FAILED, an interrupt (Ctrl-C, SIGTERM, an exit) or pruning as KILLED; both leave the tag
     `error` and the artifact `traceback.txt`. Metrics are buffered, because MLflow takes 9 ms for one and 0.3 ms for one
     of many. Not for several threads.
+
+    Args:
+        client: MLflow's.
+        id: of the run.
+        folder: of its artifacts.
+        heartbeat: runs until the run is closed.
     """
 
-    def __init__(self, client: Any, id: str, folder: Path):
+    def __init__(self, client: Any, id: str, folder: Path, heartbeat: Heartbeat | None = None):
         self.id = id
         self.folder = folder
         self._client = client
+        self._heartbeat = heartbeat
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
         self._open = True
@@ -213,11 +227,13 @@ class Run:
         with told(f"run {self.id} cannot be closed"):
             self._client.set_terminated(self.id, status)
         self._open = False
+        if self._heartbeat:
+            self._heartbeat.stop()
 
 
 def one_line(error: BaseException) -> str:
     """The message of an error in one line of at most 500 characters; with its kind, unless the message is enough."""
-    kind = "" if isinstance(error, LandshiftError) else f"{type(error).__name__}: "
+    kind = "" if isinstance(error, LandshiftError | Stopped) else f"{type(error).__name__}: "
     text = " ".join(f"{kind}{error}".split()).removesuffix(":")
     return text if len(text) <= ERROR_LENGTH else f"{text[: ERROR_LENGTH - 1]}…"
 

@@ -12,6 +12,7 @@ from typing import Any
 from benchmark.errors import AlreadyTaken, TrackingError
 from benchmark.tracking import view
 from benchmark.tracking.database import locked, open_client, told
+from benchmark.tracking.heartbeat import Heartbeat, is_silent, remove
 from benchmark.tracking.limits import (
     BATCH_FACTS,
     EXPERIMENT_TAG_LENGTH,
@@ -21,9 +22,9 @@ from benchmark.tracking.limits import (
     checked_metrics,
     checked_text,
 )
-from benchmark.tracking.owner import is_gone, this_process
+from benchmark.tracking.owner import is_gone, is_here, this_process, this_task
 from benchmark.tracking.reading import Reader, artifact_folder, records
-from benchmark.tracking.runs import IDENTITY, KIND, DatasetFact, Run, RunRecord
+from benchmark.tracking.runs import IDENTITY, KIND, TASK, DatasetFact, Run, RunRecord
 from benchmark.tracking.summaries import Summary
 
 OWNER = "landshift.owner"
@@ -141,12 +142,14 @@ class Tracker(Reader):
         checked_text("name", name, PARAM_LENGTH)
         (look,) = self._looks(experiment, [texts.get("method")])
         tags = {KIND: "cell", OWNER: this_process(), **look}
+        if task := this_task():
+            tags[TASK] = task
         with locked(self.results):  # two processes that ask at the same time must not both get it
             for run in self._search(experiment, "cell", f"tags.`{IDENTITY}` = '{texts[IDENTITY]}'"):
-                at_it = run.info.status == "RUNNING" and not is_gone(run.data.tags.get(OWNER, ""))
+                at_it = run.info.status == "RUNNING" and not self._is_gone(run)
                 if at_it or run.info.status == "FINISHED":
                     raise AlreadyTaken(f"{name} is {'being run by' if at_it else 'finished in'} another process")
-            return self._start(experiment, name, texts, tags, dataset)
+            return self._start(experiment, name, texts, tags, dataset, alive=True)
 
     def summaries(self, experiment: str) -> list[RunRecord]:
         """All summary runs, oldest first."""
@@ -204,18 +207,47 @@ class Tracker(Reader):
     def close_stale(self, experiment: str) -> int:
         """Close runs that a killed process left RUNNING, as KILLED; returns how many.
 
-        A run is left alone if its process is alive or belongs to another host.
+        A run is left alone if its process is alive. Of a process of another host that is known by its signs of life
+        (`benchmark.tracking.heartbeat`); without any the run is left alone, too.
         """
         stale = 0
         for run in list(self._search(experiment, "cell", "attributes.status = 'RUNNING'")):
             owner = run.data.tags.get(OWNER, "")
-            if is_gone(owner):
+            if self._is_gone(run):
                 host, pid = owner.split(" ")[:2]
-                with told(f"run {run.info.run_id} cannot be closed"):
-                    self._client.set_tag(run.info.run_id, "error", f"its process ({pid} on {host}) was killed")
-                    self._client.set_terminated(run.info.run_id, "KILLED")
+                how = "was killed" if is_here(owner) else "has given no sign of life for minutes"
+                self._close(run, f"its process ({pid} on {host}) {how}")
                 stale += 1
         return stale
+
+    def close_task(self, experiment: str, task: str, reason: str) -> list[str]:
+        """Close the runs that a task of Slurm left RUNNING, as KILLED; returns their identities.
+
+        Args:
+            task: one that has ended, or that has just begun again.
+            reason: told as the runs' error.
+        """
+        running = f"attributes.status = 'RUNNING' and tags.`{TASK}` = '{task}'"
+        left = list(self._search(experiment, "cell", running))
+        for run in left:
+            self._close(run, reason)
+        return [run.data.tags.get(IDENTITY, "") for run in left]
+
+    def _close(self, run: Any, reason: str) -> None:
+        """Close a run whose process is gone."""
+        with told(f"run {run.info.run_id} cannot be closed"):
+            self._client.set_tag(run.info.run_id, "error", reason)
+            self._client.set_terminated(run.info.run_id, "KILLED")
+        remove(self._heartbeat(run))
+
+    def _is_gone(self, run: Any) -> bool:
+        """Whether the process of a run has ended: known for certain on its host, elsewhere by its signs of life."""
+        owner = run.data.tags.get(OWNER, "")
+        return is_gone(owner) if is_here(owner) else is_silent(self._heartbeat(run))
+
+    def _heartbeat(self, run: Any) -> Path:
+        """The folder of a run's heartbeat: beside that of its artifacts, which the UI shows."""
+        return artifact_folder(self.results, str(run.info.artifact_uri)).parent
 
     def summarise(self, experiment: str, *summaries: Summary) -> list[str]:
         """Write summary runs; returns their ids.
@@ -264,12 +296,15 @@ class Tracker(Reader):
         tags: Mapping[str, str],
         dataset: DatasetFact | None = None,
         metrics: Mapping[str, float] | None = None,
+        *,
+        alive: bool = False,
     ) -> Run:
         from mlflow.entities import Metric, Param
 
         entity = dataset.entity() if dataset else None
         with told(f"the run {name!r} cannot be started"):
             run = self._client.create_run(experiment, tags={**facts, **tags}, run_name=name)
+            heartbeat = Heartbeat(self._heartbeat(run)) if alive else None
             params = [Param(key, text) for key, text in facts.items()]
             now = int(time.time() * 1000)
             # In one call with the first params, because a call takes as long as some hundred values.
@@ -279,7 +314,7 @@ class Tracker(Reader):
                 values = []
             if entity is not None:
                 self._client.log_inputs(run.info.run_id, [entity])
-        return Run(self._client, run.info.run_id, artifact_folder(self.results, str(run.info.artifact_uri)))
+        return Run(self._client, run.info.run_id, artifact_folder(self.results, str(run.info.artifact_uri)), heartbeat)
 
     def _looks(self, experiment: str, methods: Sequence[Fact | None]) -> list[dict[str, str]]:
         """For each method the tags that make the UI show it in one colour: its summary and all its cells."""

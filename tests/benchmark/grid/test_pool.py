@@ -98,3 +98,19 @@ def test_an_interrupted_call_keeps_what_is_finished_and_the_next_goes_on(plan, t
     again = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
     done = int(again.stdout.split(" done before")[0].split()[-1])
     assert 1 <= done < 3 and "FAILED" not in again.stdout
+
+
+def test_workers_are_spread_over_the_gpus(plan, tmp_path, monkeypatch):
+    """Each sees the one that it was given, which a method of its own writes into the store as its failure."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "telling.py").write_text(
+        "import os\nfrom methods.base import Method\n\n\nclass Telling(Method):\n"
+        '    """Tells what it sees."""\n\n    def losses(self, source, target, progress):\n'
+        '        raise RuntimeError("sees GPU " + os.environ["CUDA_VISIBLE_DEVICES"])\n'
+    )
+    session = Session(replace(plan, results=tmp_path))
+    jobs = session.bench.jobs(["telling:Telling"], [0, 1, 2, 3], ["2020"])
+    ends = []
+    session.run(jobs, 2, lambda job, share: None, ends.append, gpus=["GPU-a", "GPU-b"])
+    seen = {end.error.split("sees GPU ")[1].split(" ")[0] for end in ends}
+    assert seen == {"GPU-a", "GPU-b"}

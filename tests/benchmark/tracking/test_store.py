@@ -58,7 +58,7 @@ def test_eight_processes_on_a_fresh_store(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(tracker.finished(experiment)) == 16
     assert len({record.tags["mlflow.runColor"] for record in tracker.cells(experiment)}) == 8
     assert list(Path().iterdir()) == []
-    assert sorted(entry.name for entry in results.iterdir()) == ["mlflow.db", "mlflow.lock"]
+    assert sorted(entry.name for entry in results.iterdir()) == ["artifacts", "mlflow.db", "mlflow.lock"]
 
 
 def test_an_experiment_is_created_once(tracker: Tracker) -> None:

@@ -1,0 +1,158 @@
+"""Where ``landshift run`` trains: in processes of this machine, or in tasks of Slurm."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.commands.arguments import positive
+from benchmark.commands.settings import number_of_workers
+from benchmark.errors import SettingsError
+
+EPILOG = """\
+on a cluster:
+  landshift run PROTOCOL --engine slurm                          a task for each run, with the cluster's defaults
+  landshift run PROTOCOL --engine slurm --profile cluster.toml   which partition, GPUs, memory, time ...
+  landshift run PROTOCOL --engine slurm --detach                 submit, and do not wait
+
+Ctrl-C leaves the tasks in the queue; the same command takes them up again, submits nothing twice, and ends with the
+table. What was pre-empted, ran out of time or was killed goes on by itself. docs/cluster.md has a profile to start
+from.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of ``landshift run`` that say where it trains."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    group = parser.add_argument_group("where the runs are trained")
+    group.add_argument(
+        "--engine",
+        choices=("local", "slurm"),
+        default="local",
+        help="local: worker processes of this machine (default); slurm: tasks of a cluster",
+    )
+    group.add_argument(
+        "--profile", type=Path, metavar="FILE", help="a .toml with what a task of Slurm asks for; see docs/cluster.md"
+    )
+    group.add_argument("--detach", action="store_true", help="submit to Slurm and return; the same command looks again")
+    group.add_argument(
+        "--runs-per-device",
+        type=positive,
+        metavar="K",
+        help="runs side by side on each GPU, where one alone does not fill it; with slurm also in each task of CPUs",
+    )
+
+
+def make_engine(options: argparse.Namespace) -> "Local | Slurm":
+    """The engine that the options name.
+
+    Raises:
+        SettingsError: options that do not go together, a wrong profile, or no Slurm.
+    """
+    several = options.runs_per_device
+    if several and several > 1 and options.devices > 1:
+        raise SettingsError("--runs-per-device shares a device among runs, --devices spreads a run over several")
+    if several and options.workers:
+        raise SettingsError("--workers is a number of processes, --runs-per-device one for each device: take one")
+    if options.engine == "slurm":
+        return Slurm(options)
+    if options.profile or options.detach:
+        raise SettingsError(f"{'--profile' if options.profile else '--detach'} is for --engine slurm")
+    gpus = _gpus(options) if several else []
+    if several:
+        options.workers = several * max(1, len(gpus))
+    return Local(number_of_workers(options), gpus)
+
+
+class Local:
+    """Worker processes of this machine.
+
+    Args:
+        workers: as many.
+        gpus: over which they are spread; none: each sees all.
+    """
+
+    def __init__(self, workers: int, gpus: Sequence[str]) -> None:
+        self._workers, self._gpus = workers, gpus
+
+    def left(self, work: Any) -> list[Any]:
+        """The jobs that are to be run."""
+        return list(work.left)
+
+    def work(self, session: Any, jobs: Any) -> int:
+        """Run jobs under a bar; the number of those that failed."""
+        from benchmark.terminal import RunBar
+
+        if not jobs:
+            return 0
+        session.bench.check_settings()
+        with RunBar(len(jobs)) as bar:
+            session.run(jobs, self._workers, bar.advance, bar.end, self._gpus)
+        return bar.failed
+
+
+class Slurm:
+    """Tasks of Slurm; what is wrong with the options is told before any data are read."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        from benchmark.grid.cluster.profile import Profile, read_profile
+        from benchmark.grid.cluster.slurm import check_installed
+
+        if options.workers:
+            raise SettingsError(
+                "--workers is for --engine local; of tasks of Slurm, at_once in the profile limits the number"
+            )
+        check_installed()
+        profile = read_profile(options.profile) if options.profile else Profile()
+        if options.runs_per_device:
+            profile = replace(profile, runs_per_device=options.runs_per_device)
+        gpus = int(str(profile.gpus).rpartition(":")[2])
+        if gpus not in (0, options.devices) or (options.devices > 1 and profile.runs_per_device > 1):
+            raise SettingsError(
+                f"a task has gpus = {profile.gpus} and runs_per_device = {profile.runs_per_device}, a run has "
+                f"--devices {options.devices}: both must be the same, and only runs on one device can share it"
+            )
+        self._profile, self._detach = profile, options.detach
+
+    def left(self, work: Any) -> list[Any]:
+        """The jobs that are to be run or waited for."""
+        return [*work.left, *work.running]
+
+    def work(self, session: Any, jobs: Any) -> int:
+        """Submit jobs and follow them under a bar; the number of those that failed."""
+        from benchmark.grid.cluster import slurm
+        from benchmark.grid.cluster.follow import Following
+        from benchmark.terminal import RunBar
+
+        if not jobs:
+            return 0
+        session.bench.check_settings(device=False)
+        folder = slurm.folder_of(session.plan.results)
+        queue = slurm.Slurm(session.plan.results, session.experiment, self._profile)
+        with RunBar(len(jobs)) as bar:
+            following = Following(session, queue, self._profile, folder, bar.tell)
+            begun = following.begin(jobs, bar.end)
+            arrays = " ".join(dict.fromkeys(task.partition("_")[0] for task in begun.tasks))
+            bar.tell(f"Slurm: {begun.submitted} runs submitted, {begun.attached} there before; logs in {folder}")
+            if self._detach:
+                bar.tell(f"the same command without --detach looks again; to stop: scancel {arrays}")
+                return 0
+            try:
+                following.follow(bar.advance, bar.end)
+            except KeyboardInterrupt:
+                bar.tell(f"the runs stay in Slurm's queue; to stop them: scancel {arrays}")
+                raise
+        return bar.failed
+
+
+def _gpus(options: argparse.Namespace) -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    if options.accelerator not in ("auto", "cuda", "gpu") or not torch.cuda.is_available():
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",") if named else [str(index) for index in range(torch.cuda.device_count())]

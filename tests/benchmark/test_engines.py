@@ -1,0 +1,72 @@
+"""Where a run trains: what options go together, and what they become."""
+
+import pytest
+import torch
+
+from benchmark.cli import _parser, main
+from benchmark.commands import engines
+from benchmark.errors import SettingsError
+
+
+def _made(*options: str):
+    return engines.make_engine(_parser().parse_args(["run", "world-leave-times-out", *options]))
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    """As if submitit and Slurm were installed."""
+    monkeypatch.setattr("benchmark.grid.cluster.slurm.check_installed", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--detach"], "--detach is for --engine slurm"),
+        (["--profile", "x.toml"], "--profile is for --engine slurm"),
+        (["--runs-per-device", "2", "--devices", "2"], "--runs-per-device shares a device"),
+        (["--runs-per-device", "2", "--workers", "2"], "--runs-per-device one for each device"),
+        (["--engine", "slurm", "--workers", "2"], "--workers is for --engine local"),
+        (["--engine", "slurm", "--profile", "none.toml"], "none.toml cannot be read"),
+    ],
+)
+def test_what_does_not_go_together_is_told(slurm, options, message):
+    with pytest.raises(SettingsError, match=message):
+        _made(*options)
+
+
+def test_the_gpus_of_a_task_are_the_devices_of_a_run(slurm, tmp_path):
+    profile = tmp_path / "cluster.toml"
+    profile.write_text('gpus = "a100:2"')
+    with pytest.raises(SettingsError, match="gpus = a100:2 and runs_per_device = 1, a run has --devices 1"):
+        _made("--engine", "slurm", "--profile", str(profile))
+    assert _made("--engine", "slurm", "--profile", str(profile), "--devices", "2")
+    profile.write_text("runs_per_device = 2")
+    assert _made("--engine", "slurm", "--profile", str(profile))._profile.runs_per_device == 2
+    assert _made("--engine", "slurm", "--runs-per-device", "3")._profile.runs_per_device == 3
+
+
+def test_without_slurm_the_missing_commands_are_named(monkeypatch, capsys):
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["run", "world-leave-times-out", "--engine", "slurm"]) == 1
+    assert "this machine has no sbatch, squeue, srun, scontrol" in capsys.readouterr().err
+
+
+def test_runs_per_device_are_workers_spread_over_the_gpus(monkeypatch):
+    monkeypatch.setattr("benchmark.grid.pool.warm_up", lambda: None)
+    assert (_made("--runs-per-device", "3")._workers, _made("--runs-per-device", "3")._gpus) == (3, [])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    engine = _made("--runs-per-device", "3")
+    assert (engine._workers, engine._gpus) == (6, ["0", "1"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert _made("--runs-per-device", "1")._gpus == ["5", "7"]
+    assert _made("--runs-per-device", "2", "--accelerator", "cpu")._workers == 2
+    assert _made("--workers", "4")._gpus == []  # as ever: all see all
+
+
+def test_help_teaches(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert "--engine slurm --profile cluster.toml" in text and "the same command takes them up again" in text
