@@ -204,14 +204,14 @@ def test_nothing_is_submitted_or_concluded_without_an_answer(fresh, tmp_path):
     queue.answers = True
     one = Following(fresh, queue, Profile(), tmp_path)
     one.begin(jobs, print)
-    looks = iter([None, {}, None, None, {}, {}])  # missing twice, whatever lies between
-    queue.look = lambda: next(looks, None)  # type: ignore[method-assign]
+    looks = iter([None, {}, {}, {}])  # missing twice, and still when the lock is held
+    queue.look = lambda: next(looks)  # type: ignore[method-assign]
     ends: list[Ended] = []
 
     with _submitted_again(queue) as submitted:
         with pytest.raises(StopIteration):
             one.follow(lambda job, share: None, ends.append)
-        assert submitted == [1] and not ends
+        assert submitted == [1] and not ends and not list(looks)
 
 
 @contextmanager

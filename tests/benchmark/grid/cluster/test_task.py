@@ -12,6 +12,7 @@ import pytest
 from benchmark.grid.cluster import task as tasks
 from benchmark.grid.cluster.task import Task
 from benchmark.grid.session import Session
+from benchmark.tracking import Run
 from methods.base import Method
 
 pytest.importorskip("submitit")
@@ -20,14 +21,13 @@ NOTICE = signal.SIGUSR2
 
 
 class Signalled(Method):
-    """Is sent a signal on seeds 1 and 2, and breaks on seed 3."""
+    """Is told to stop on seeds 1 and 2, and breaks on seed 3."""
 
     def losses(self, source, target, progress):
         if self.seed == 3:
             raise RuntimeError("no idea")
         if self.seed:
-            for number in (NOTICE, signal.SIGTERM) if self.seed == 2 else (signal.SIGTERM,):
-                os.kill(os.getpid(), number)
+            os.kill(os.getpid(), NOTICE if self.seed == 2 else signal.SIGTERM)
         return {"segmentation": self.segmentation_loss(source)}
 
 
@@ -82,13 +82,20 @@ def test_sigterm_closes_the_run_and_leaves_the_rest_to_slurm(node):
     assert error == "its Slurm task 17_3 was told to stop by SIGTERM: preempted, requeued or cancelled"
 
 
-def test_the_notice_closes_the_run_first_and_then_requeues(node):
+def test_the_notice_closes_the_run_first_and_then_requeues(node, monkeypatch):
     requeued: list[list[tuple[str, str | None]]] = []
 
     def submitits(number, frame):
         requeued.append(_told(node))
         sys.exit(-1)
 
+    fail = Run._fail
+
+    def interrupted(run, error):
+        os.kill(os.getpid(), signal.SIGTERM)  # Slurm does not wait until the run is closed
+        fail(run, error)
+
+    monkeypatch.setattr(Run, "_fail", interrupted)
     signal.signal(NOTICE, submitits)
     with pytest.raises(SystemExit):
         _task(node, 2)()
