@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/landshift demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # The slow tests too: whole comparisons, several processes, kills.
 test-all: $(READY)
