@@ -43,7 +43,7 @@ def run(ground: Ground, kills: int, seed: int) -> Kills:
     for number in range(kills):
         output = ground.folder / f"kill-{number}.txt"
         process = ground.start(ground.command(results), output)
-        moment = chance.uniform(1, 1.1 * duration)
+        moment = chance.uniform(1, 0.95 * duration)
         try:
             process.wait(moment)
             phase = "after its end"

@@ -89,7 +89,7 @@ def locked(ground: Ground) -> Outcome:
 def full(ground: Ground) -> Outcome:
     """The disk of the results is full; then there is room again."""
     results = _fresh(ground)
-    with _disk(results, "size=1200k"):
+    with _disk(results, "size=6m"):
         output = results.with_suffix(".txt")
         status = ground.run(ground.command(results, methods=SMALL, workers=2), output)
         finished = left(results).states["FINISHED"] if (results / "mlflow.db").exists() else 0
