@@ -181,6 +181,10 @@ class Run:
             self.flush()
             self._terminate("FINISHED")
 
+    def fail(self, error: Exception) -> None:
+        """Close the run as FAILED for a reason that nothing raised here; what the store refuses becomes a note of it."""
+        self._fail(error)
+
     def __enter__(self) -> Self:
         # Only the main thread may handle signals, and a handler of the caller's own is left in place.
         main = threading.current_thread() is threading.main_thread()

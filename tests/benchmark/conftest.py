@@ -106,6 +106,15 @@ def session(plan) -> Session:
 
 
 @pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As the engine trains: sums in another order are other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
 def networks_once() -> Iterator[None]:
     """Builds each network once and then copies it, because smp takes longer to build one than the tests to train it."""
     build, built = networks._build, {}

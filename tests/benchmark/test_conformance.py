@@ -16,17 +16,9 @@ from benchmark.grid.labels import parse_label
 from methods import registry
 from methods.base import Method, tunable
 
-pytestmark = pytest.mark.usefixtures("networks_once")
+pytestmark = pytest.mark.usefixtures("one_thread", "networks_once")
 ALL = registry.available()
 SMALL = {"adversarial-alignment": 8, "continuous-domain-adversary": 32, "dann": 64}  # widths of their adversaries
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from benchmark.training import Stepper, state_of
 from methods import registry
 from methods.base import Method, Needs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = registry.available()
 # One of each kind that trains; every method is held to going on in the middle in test_conformance.
 KINDS = sorted({method.needs: name for name, method in ALL.items() if method.needs is not Needs.TEST_STREAM}.values())
@@ -26,14 +27,6 @@ class Killed(BaseException):
 def whatever_it_takes(monkeypatch):
     """A savepoint after every step, though it takes longer than the step."""
     monkeypatch.setattr(savepoints, "SHARE", math.inf)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -18,17 +18,10 @@ from benchmark.training import Stepper, evaluate_part, state_of
 from methods import registry
 from methods.base import Method, Needs
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = registry.available()
 # One of each kind: what is proven here is the engine's part. Every method is held to the contract in test_conformance.
 KINDS = sorted({method.needs: name for name, method in ALL.items()}.values())
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

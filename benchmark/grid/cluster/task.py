@@ -112,11 +112,10 @@ def has_ended(record: RunRecord | None, task: str) -> bool:
 def write_failure(bench: Bench, tracker: Tracker, experiment: str, job: Job, reason: str) -> None:
     """Log a run that only says why a job failed, where it failed before it had one."""
     name = f"{job.label} · {job.fold} · seed {job.seed}"
-    try:
-        with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()):
-            raise TrainingError(reason)
-    except TrainingError:
-        pass
+    error = TrainingError(reason)
+    tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()).fail(error)
+    for note in getattr(error, "__notes__", ()):  # into the task's log, which is all there is
+        print(note, flush=True)
 
 
 class _Signals:
