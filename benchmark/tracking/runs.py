@@ -182,7 +182,7 @@ class Run:
             self._terminate("FINISHED")
 
     def fail(self, error: Exception) -> None:
-        """Close the run as FAILED for a reason that nothing raised here; what the store refuses becomes a note of it."""
+        """Close the run as FAILED for a reason that nothing raised here; what the store refuses is noted on it."""
         self._fail(error)
 
     def __enter__(self) -> Self:
