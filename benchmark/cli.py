@@ -4,6 +4,7 @@ Nothing heavy is imported until a command needs it, so that ``landshift --help``
 """
 
 import argparse
+import errno
 import logging
 import os
 import shlex
@@ -35,6 +36,9 @@ from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
 from benchmark.texts import OneLine, shown
+
+# What a disk refuses is nobody's mistake in the code, and a line says it all.
+DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 
 EPILOG = """\
 examples:
@@ -83,6 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
         if type(error).__name__ in ("MethodError", "ProtocolError"):
             return _complain(str(error))
         raise
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        return _complain(str(error))
     finally:
         signal.signal(signal.SIGTERM, before)
 

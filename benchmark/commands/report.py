@@ -1,13 +1,17 @@
 """``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
 
 import argparse
+import logging
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
@@ -16,6 +20,7 @@ FIGURES = {
     "costs.png": "Gain against cost.",
 }
 SHOWN = 4  # folds in the gallery
+logger = logging.getLogger(__name__)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -43,13 +48,6 @@ def _prepare() -> None:
 
 def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     from benchmark.errors import TrackingError
-    from benchmark.grid.publishing import describe, publish
-    from benchmark.grid.records import class_shares
-    from benchmark.grid.standing import standing
-    from benchmark.replay.table import TABLE, as_json
-    from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
-    from benchmark.terminal import print_comparison
-    from benchmark.texts import shown
     from benchmark.tracking import Tracker
     from protocols.files import load
 
@@ -59,6 +57,36 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     if experiment is None:
         raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
     tracker.close_stale(experiment)
+    with _alone(tracker.results):
+        return _write(options, artist, protocol, tracker, experiment)
+
+
+@contextmanager
+def _alone(results: Path) -> Iterator[None]:
+    """Keep other reports off: they write the same files, and the last to write must be the last that has looked."""
+    lock = FileLock(results / "report.lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        logger.warning("another command writes its report into %s; waiting for it", results)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(
+    options: argparse.Namespace, artist: ProcessPoolExecutor, protocol: Any, tracker: Any, experiment: str
+) -> int:
+    from benchmark.grid.publishing import describe, publish
+    from benchmark.grid.records import class_shares
+    from benchmark.grid.standing import standing
+    from benchmark.replay.table import TABLE, as_json
+    from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
+    from benchmark.terminal import print_comparison
+    from benchmark.texts import shown
+
     state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
     shared = shared_line(state.facts, state.grid)
     folder: Path = options.output or options.results / protocol.label

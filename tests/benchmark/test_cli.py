@@ -1,9 +1,12 @@
 """The command line in this process: what it prints, writes and refuses."""
 
+import errno
+import logging
 import subprocess
 import sys
 
 import pytest
+from filelock import FileLock
 
 from benchmark.cli import _parser, main
 
@@ -23,7 +26,7 @@ def plan(world, protocol_file, stores):
     return Namespace(data=world, protocol=str(protocol_file), stores=stores)
 
 
-def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, capsys):
+def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, capsys, monkeypatch):
     arguments = ["--method", "source-only", "--method", "oracle", "--folds", "2020", "--seeds", "0,1"]
     assert _run(plan, tmp_path, *arguments) == 0
     first = capsys.readouterr().out
@@ -36,6 +39,34 @@ def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, ca
     assert "4 done before, 0 skipped, 0 to do" in capsys.readouterr().out
     assert main(["report", plan.protocol, "--results", str(tmp_path), "--output", str(tmp_path / "elsewhere")]) == 0
     assert "| source-only |" in (tmp_path / "elsewhere" / "comparison.md").read_text()
+
+    monkeypatch.setattr("benchmark.replay.table.as_json", _full)
+    assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "landshift: [Errno 28] No space left on device: 'comparison.json'\n"
+
+
+def _full(state):
+    raise OSError(errno.ENOSPC, "No space left on device", "comparison.json")
+
+
+def test_a_report_waits_while_another_one_writes(plan, tmp_path, capsys):
+    assert _run(plan, tmp_path, "--method", "source-only", "--method", "oracle", "--folds", "2020") == 0
+    other = FileLock(tmp_path / "report.lock")
+    other.acquire()
+    told = []
+
+    class EndOfTheOther(logging.Handler):
+        def emit(self, record):
+            told.append(record.getMessage())
+            other.release()
+
+    logger, handler = logging.getLogger("benchmark.commands.report"), EndOfTheOther()
+    logger.addHandler(handler)
+    try:
+        assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 0
+    finally:
+        logger.removeHandler(handler)
+    assert told == [f"another command writes its report into {tmp_path}; waiting for it"]
 
 
 @pytest.mark.parametrize(
