@@ -39,6 +39,12 @@ class Recipe:
     checkpoints: int = 4
     precision: str = "32-true"
 
+    @property
+    def curve_every(self) -> int:
+        """Steps from one point of the losses' curves to the next, which have 1,000 to 2,000 where there are so many:
+        each is a row of MLflow's tables, and with one a step a long comparison would fill terabytes."""
+        return max(self.steps // 1000, 1)
+
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoints"):
             if getattr(self, name) < 1:

@@ -110,7 +110,7 @@ class Stepper:
         if changes_features:
             network.perturbation = self.method.change_features
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
-        self.losses = _LossBuffer(self.log)
+        self.losses = _LossBuffer(self.log, recipe.curve_every)
         self.curves: list[tuple[int, dict[str, float]]] = []
         self._log = log
         self._optimizer, self._scheduler = self._set_up_training()
@@ -235,10 +235,10 @@ class Stepper:
 
 
 class _LossBuffer:
-    """Losses stay on the device and are handed on, checked, in blocks."""
+    """Losses stay on the device and are checked in blocks; those of every n-th step are handed on."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, log: Log, every: int) -> None:
+        self._log, self._every = log, every
         self._waiting: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, losses: dict[str, Tensor], step: int) -> None:
@@ -253,7 +253,8 @@ class _LossBuffer:
                 if not math.isfinite(value):
                     hint = "a lower learning rate may help" if step else "nothing was learned yet: look at its formula"
                     raise TrainingError(f"the {name} loss is {value} at step {step}; {hint}")
-            self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
+            if step % self._every == 0:
+                self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
         self._waiting.clear()
 
 

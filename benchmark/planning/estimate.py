@@ -1,5 +1,6 @@
 """What a plan costs: device-hours, disk and memory, of its stages and of one more seed, fold or method."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -98,8 +99,9 @@ class Disk:
         temporary: of the checkpoints that a run at work keeps beside its results, and which are gone when it ends.
         value: of the database for one value that is logged.
         run_words, value_words: where those two are from.
-        losses: that are logged every step, by label and by name; of the methods that have runs here.
-        steps, checkpoints: of a run.
+        losses: that have a curve, by label and by name; of the methods that have runs here.
+        points: of a curve.
+        checkpoints: of a run.
     """
 
     store: float
@@ -110,14 +112,14 @@ class Disk:
     run_words: str
     value_words: str
     losses: Mapping[str, int]
-    steps: int
+    points: int
     checkpoints: int
 
     def database(self, label: str) -> float:
         """Bytes of the values that a run of a method logs."""
         name = label.partition("[")[0]
         losses = self.losses.get(label, self.losses.get(name, 1 if name == control_label() else 2))
-        return self.value * (self.steps * losses + self.checkpoints * CHECKPOINT_VALUES + END_VALUES)
+        return self.value * (self.points * losses + self.checkpoints * CHECKPOINT_VALUES + END_VALUES)
 
 
 def disk_of(
@@ -152,7 +154,7 @@ def disk_of(
         value=value[0],
         value_words=value[1],
         losses=losses,
-        steps=recipe.steps,
+        points=math.ceil(recipe.steps / recipe.curve_every),
         checkpoints=recipe.checkpoints,
     )
 

@@ -1,5 +1,6 @@
 """The loop: the label guard's proof, determinism, equal starts and batches, every hook, and what must stop it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,8 @@ from benchmark.data.store import open_store
 from benchmark.errors import TrainingError
 from benchmark.fitting import fitted
 from benchmark.pools import FoldData
-from benchmark.training import Stepper, evaluate_part, state_of
+from benchmark.recipe import Recipe
+from benchmark.training import Stepper, _LossBuffer, evaluate_part, state_of
 from methods import registry
 from methods.base import Method, Needs
 
@@ -219,6 +221,19 @@ def test_every_hook_is_called_in_its_place(data, recipe):
     losses = [(step, names) for step, names in logged if "source_val/miou" not in names]
     assert losses == [(k, {f"train/loss/{name}" for name in ("segmentation", "head", "adversary")}) for k in range(4)]
     assert [step for step, names in logged if "source_val/miou" in names] == [2, 4]
+
+
+def test_of_many_steps_every_nth_loss_is_logged_and_every_loss_is_looked_at():
+    assert [replace(Recipe(), steps=steps).curve_every for steps in (4, 1999, 2000, 475_000)] == [1, 1, 2, 475]
+    logged = []
+    losses = _LossBuffer(lambda metrics, step: logged.append((step, metrics)), every=3)
+    for step in range(25):
+        losses.add({"one": torch.tensor(float(step))}, step)
+    losses.flush()
+    assert logged == [(step, {"train/loss/one": float(step)}) for step in range(0, 25, 3)]
+    losses.add({"one": torch.tensor(math.nan)}, 25)
+    with pytest.raises(TrainingError, match="the one loss is nan at step 25"):
+        losses.flush()
 
 
 def test_checkpoints_are_spread_evenly_and_can_be_put_back(data, recipe):
