@@ -15,6 +15,7 @@ import numpy as np
 METHODS = ("source-only", "entropy-minimization", "tent", "oracle")
 SEEDS = "0,1"
 RUNS = 16  # methods x two folds x seeds
+WORLD = {"places": 2, "times": 2, "zones": 4, "zone_side": 2, "patch_size": 32}  # 64 patches
 PROTOCOL = """
 name = "disturbed"
 version = 1
@@ -29,7 +30,7 @@ RECIPE = "--steps 24 --batch-size 4 --crop 32 --checkpoints 2 --save-every 1 --a
 
 @dataclass(frozen=True)
 class Ground:
-    """A folder with a world of 64 patches and a protocol.
+    """A folder with a small world and a protocol.
 
     Attributes:
         folder: of all that the commands read and write.
@@ -38,11 +39,16 @@ class Ground:
     folder: Path
 
     @classmethod
-    def made(cls, folder: Path) -> "Ground":
-        """In an empty folder."""
+    def made(cls, folder: Path, **world: int) -> "Ground":
+        """In an empty folder.
+
+        Args:
+            world: settings that are not those of `WORLD`.
+        """
         from benchmark.data.synthetic import World, generate
 
-        generate(World(places=2, times=2, zones=4, zone_side=2, patch_size=32), folder / "world")
+        folder.mkdir(parents=True, exist_ok=True)
+        generate(World(**(WORLD | world)), folder / "world")
         (folder / "disturbed.toml").write_text(PROTOCOL, encoding="utf-8")
         return cls(folder)
 
