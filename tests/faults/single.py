@@ -1,6 +1,7 @@
 """One fault at a time: what the user is told, and what is lost."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -97,6 +98,25 @@ def full(ground: Ground) -> Outcome:
         told = _line(output, ("No space left", "full"))
         subprocess.run(["mount", "-o", "remount,size=1g", str(results)], check=True)
         return _again(ground, results, output, "the disk is full", told, finished, wrong)
+
+
+@fault
+def filled(ground: Ground) -> Outcome:
+    """The disk of the results becomes full in the middle of a grid."""
+    results = _fresh(ground)
+    with _disk(results, "size=1g"):
+        output = results.with_suffix(".txt")
+        process = ground.start(ground.command(results, methods=SMALL, workers=2), output)
+        _when(lambda: left(results).states["FINISHED"] >= 2, "two runs are finished")
+        used = shutil.disk_usage(results).used
+        subprocess.run(["mount", "-o", f"remount,size={used + 4096}", str(results)], check=True)
+        status = process.wait(PATIENCE)
+        wrong = [] if status == 1 else [f"exit status {status}, not 1"]
+        wrong += ["a traceback"] if "Traceback" in output.read_text() else []
+        told = _line(output, ("No space left", "full"))
+        subprocess.run(["mount", "-o", "remount,size=1g", str(results)], check=True)
+        finished = left(results).states["FINISHED"]
+        return _again(ground, results, output, "the disk becomes full in a grid", told, finished, wrong)
 
 
 @fault
