@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import torch
-from lightning_fabric import Fabric
 from torch.nn import functional as F
 
 from benchmark.data.flair import read_flair
 from benchmark.data.raster import read_image
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
+from benchmark.devices import make_fabric
 from benchmark.pools import FoldData, Part
 from benchmark.recipe import PRESETS
 from benchmark.training import Stepper
@@ -66,7 +66,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
     part = Part(np.arange(4), np.array(["a"] * 4), np.array(["a"] * 4), Metadata.unknown(4))
     task = Task(tuple(map(str, range(12))), ("red", "green", "blue", "nir", "height"))
     data = FoldData(store, {"source_train": part}, task)
-    fabric = Fabric(accelerator="cpu", devices=1)
+    fabric = make_fabric("cpu", 1, "32-true")
     images = torch.from_numpy(store.read(np.arange(recipe.batch_size) % 4)[..., : recipe.crop, : recipe.crop]).float()
     labels = store.labels_of(part.rows).read(np.arange(recipe.batch_size) % 4)[..., : recipe.crop, : recipe.crop]
     batch = SourceBatch(

@@ -64,7 +64,6 @@ def main(arguments: list[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("landshift: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
     # A polite kill ends like Ctrl-C: what runs is marked, what is done stays.

@@ -1,5 +1,6 @@
 """The device that a run trains on, through Lightning Fabric."""
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ def make_fabric(accelerator: str, devices: int, precision: str) -> "Fabric":
     from lightning_fabric import Fabric  # takes a second, which a command that only looks can do without
     from lightning_fabric.plugins.environments import LightningEnvironment
 
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # that it does what was asked for is no news
     return Fabric(
         accelerator=accelerator,
         devices=devices,

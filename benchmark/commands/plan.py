@@ -131,10 +131,8 @@ def _stages(
     on = list(folds[:1] if options.tune_on == "one" else folds)
     tuning = Tuning(options.rule, options.trials, on[0] if options.tune_on == "one" else "")
     check_rule(tuning)
-    return [
-        tuning_stage(found, labels, on, recipe, reader, tuning),
-        tuned_stage(found, labels, options.seeds, folds, recipe, reader, tuning),
-    ]
+    trials = tuning_stage(found, labels, on, recipe, reader, tuning)
+    return [trials, tuned_stage(found, labels, options.seeds, folds, recipe, reader, tuning, trials)]
 
 
 def _known(options: argparse.Namespace, found: Any, recipe: Any, reader: Any) -> _Known:
@@ -232,17 +230,14 @@ def _print_stage(stage: Any, timing: Any, known: _Known, options: argparse.Names
 
 
 def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) -> None:
-    from benchmark.planning.count import trained_twice
+    from benchmark.planning.count import taken_over
 
     anew = sum(len(stage.work.left) for stage in stages)
     naive = sum(stage.naive for stage in stages)
     print(f"\ntrainings: {anew:,} anew; {naive:,} if every row and trial trained its own, and its own source model")
-    if twice := trained_twice(stages):
-        cost = f" ({_hours(timing.sum(twice).total * _share(options))} device-hours)" if timing else ""
-        print(
-            f"of these, {len(twice):,}{cost} are the same in the tuning and in the comparison, which keep runs of "
-            "their own: they are trained in both"
-        )
+    if trials := taken_over(stages):
+        cost = f" ({_hours(timing.sum(trials).total * _share(options))} device-hours)" if timing else ""
+        print(f"{len(trials):,}{cost} of the comparison are trials as well, which it takes over")
     if timing is None:
         print("device-hours: unknown; give --seconds-per-step, or leave --no-measure out")
         return

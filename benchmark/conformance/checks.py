@@ -9,13 +9,13 @@ from dataclasses import fields, replace
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from benchmark.conformance.cost import cost_of
 from benchmark.conformance.ground import STEPS, train
 from benchmark.conformance.subject import Subject, first_batches, predict_of, work
 from benchmark.conformance.world import CLASSES
+from benchmark.devices import make_fabric
 from benchmark.pools import batches_of
 from benchmark.training import Stepper, load_state, state_of
 from methods.base import IGNORE, Method, Needs, Progress
@@ -155,7 +155,7 @@ def predicts_each_patch_by_itself(subject: Subject) -> None:
 
 
 def mixed_precision(subject: Subject) -> None:
-    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    fabric = make_fabric("cpu", 1, "bf16-mixed")
     _require_finite(subject.trained(fabric=fabric))
 
 

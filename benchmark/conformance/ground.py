@@ -5,10 +5,10 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from benchmark.conformance.world import open_world
+from benchmark.devices import make_fabric
 from benchmark.network import NetworkSettings
 from benchmark.pools import FEW, FoldData, batches_of
 from benchmark.recipe import Recipe
@@ -42,7 +42,7 @@ class Ground:
         self._folder, self._worlds = folder, dict[str, FoldData]()
         self._patch_size = patch_size
         self.control, self.recipe = control, recipe
-        self.fabric = Fabric(accelerator="cpu", devices=1)
+        self.fabric = make_fabric("cpu", 1, "32-true")
 
     @property
     def data(self) -> FoldData:

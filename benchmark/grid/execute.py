@@ -31,6 +31,7 @@ from benchmark.grid.jobs import Bench, Job, code_version, selection_rule
 from benchmark.grid.labels import parse_label
 from benchmark.grid.leftovers import savepoints_of
 from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
+from benchmark.grid.reuse import take_over, twin_of
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.savepoints import Savepoints
@@ -100,8 +101,12 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
     setting = parse_label(job.label)
     recipe, data = setting.recipe(bench.plan.recipe), bench.fold_data(job.fold)
     name = f"{job.label} · {job.fold} · seed {job.seed}"
-    weights = _source_weights(tracker, experiment, job) if job.parent else None
+    twin = twin_of(tracker, experiment, job)
+    weights = _source_weights(tracker, experiment, job) if job.parent and not twin else None
     with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
+        if twin:
+            take_over(tracker, run, twin)
+            return twin.metrics["target/miou"]
         devices = bench.plan.devices
         fabric = make_fabric(bench.plan.accelerator, devices, recipe.precision)
         run.tag("device", device_name(fabric))

@@ -1,7 +1,7 @@
 """What is to be done of a list of jobs: what a run does, and what a plan says before, from one place."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from benchmark.grid.cells import as_it_is
 from benchmark.grid.jobs import Job
@@ -28,6 +28,11 @@ class Work:
     def count(self) -> int:
         """All of them."""
         return len(self.done) + len(self.running) + len(self.skipped) + len(self.left)
+
+    def with_done(self, identities: Collection[str]) -> "Work":
+        """The same, but what is left of these is done, too: it is taken over from elsewhere."""
+        taken = [job for job in self.left if job.identity in identities]
+        return replace(self, done=[*self.done, *taken], left=[job for job in self.left if job not in taken])
 
 
 def sort_out(jobs: Iterable[Job], records: Iterable[RunRecord]) -> Work:

@@ -75,7 +75,7 @@ def comparison_stage(
 ) -> Stage:
     """What ``landshift run`` would do."""
     asked = outline.jobs(wanted_labels(labels, recipe), folds, seeds)
-    return Stage("the comparison", asked, sort_out(asked, _records(outline, reader, "")), {})
+    return Stage("the comparison", asked, _work(outline, asked, reader, "", EXPERIMENT), {})
 
 
 def tuned_stage(
@@ -86,8 +86,10 @@ def tuned_stage(
     recipe: Recipe,
     reader: Reader | None,
     tuning: Tuning,
+    trials: Stage,
 ) -> Stage:
-    """What ``landshift run --tuned`` would do: methods with the setting that was chosen, taken to be no default.
+    """What ``landshift run --tuned`` would do after the trials: methods with the setting that was chosen, which is
+    taken to be no default.
 
     A second trial stands for the chosen setting, of which nothing is known yet. What cannot be tuned is run as it is.
     """
@@ -98,7 +100,8 @@ def tuned_stage(
     asked = outline.jobs(wanted_labels(chosen.values(), recipe), folds, seeds)
     names = {behind: f"{label} (tuned)" for label, behind in chosen.items() if label in tuned}
     rows = {job.identity: names.get(job.label, job.label) for job in asked}
-    return Stage("the tuned comparison", asked, sort_out(asked, _records(outline, reader, "")), rows)
+    work = _work(outline, asked, reader, "", EXPERIMENT).with_done({job.identity for job in trials.work.left})
+    return Stage("the tuned comparison", asked, work, rows)
 
 
 def tuning_stage(
@@ -115,7 +118,7 @@ def tuning_stage(
         rows |= {job.identity: label for job in jobs}
     asked = [*parents, *asked]
     words = f"{tuning.trials} trials of each method on {len(folds)} {'fold' if len(folds) == 1 else 'folds'}"
-    return Stage(words, asked, sort_out(asked, _records(outline, reader, EXPERIMENT)), rows)
+    return Stage(words, asked, _work(outline, asked, reader, EXPERIMENT, ""), rows)
 
 
 def tunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> list[str]:
@@ -138,6 +141,12 @@ def _trial_labels(label: str, recipe: Recipe, trials: int) -> list[str]:
     return [label_of(label, params, recipe) for params in settings(label, recipe, trials)]
 
 
+def _work(outline: Outline, asked: Sequence[Job], reader: Reader | None, behind: str, other: str) -> Work:
+    """What is to be done in one experiment; what the other has finished is taken over from there."""
+    there = {record.identity for record in _records(outline, reader, other) if record.status == "FINISHED"}
+    return sort_out(asked, _records(outline, reader, behind)).with_done(there)
+
+
 def _records(outline: Outline, reader: Reader | None, behind: str) -> list[RunRecord]:
     experiment = reader.experiments().get(outline.label + behind) if reader and outline.identified else None
     return reader.cells(experiment) if reader and experiment else []
@@ -151,10 +160,10 @@ def skipped_reasons(stage: Stage) -> dict[str, list[str]]:
     return {reason: list(labels) for reason, labels in found.items()}
 
 
-def trained_twice(stages: Sequence[Stage]) -> list[Job]:
-    """Jobs of one stage that an earlier one trains as well: each experiment has runs of its own."""
+def taken_over(stages: Sequence[Stage]) -> list[Job]:
+    """Jobs of one stage that an earlier one trains."""
     found, seen = list[Job](), set[str]()
     for stage in stages:
-        found += [job for job in stage.work.left if job.identity in seen]
-        seen |= {job.identity for job in (*stage.work.left, *stage.work.done)}
+        found += [job for job in stage.work.done if job.identity in seen]
+        seen |= {job.identity for job in stage.work.left}
     return found

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.conformance.cost import kept_for_backward
 from benchmark.data.shapes import Shape
+from benchmark.devices import make_fabric
 from benchmark.network import build_network
 from benchmark.planning.pace import side_of
 from benchmark.recipe import Recipe
@@ -70,7 +70,7 @@ class _Subject:
 
     def __init__(self, recipe: Recipe, shape: Shape, accelerator: str) -> None:
         torch.set_num_threads(1)
-        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=recipe.precision)  # type: ignore[arg-type]
+        self.fabric = make_fabric(accelerator, 1, recipe.precision)
         self.module, self._shape = _network(recipe, shape), shape
         optimizer = torch.optim.SGD(self.module.parameters(), recipe.learning_rate)
         self._network, self._optimizer = self.fabric.setup(self.module, optimizer)

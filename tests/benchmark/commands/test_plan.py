@@ -97,8 +97,9 @@ def test_tuning_comes_first_where_it_is_asked_for(ask, on, trials, capsys):
     assert ask(*words, "--seconds-per-step", "1", "--no-measure") == 0
     text = capsys.readouterr().out
     assert f"3 trials of each method on {'1 fold' if on == 'one' else '2 folds'}:" in text
-    assert f"trainings: {trials + 6} anew" in text and "dacs (tuned)" in text and "oracle (tuned)" not in text
-    assert f"of these, {2 if on == 'one' else 4} (" in text and "are trained in both" in text
+    taken = 2 if on == "one" else 4
+    assert f"trainings: {trials + 6 - taken} anew" in text and "dacs (tuned)" in text and "oracle (tuned)" not in text
+    assert f"\n{taken} (" in text and "of the comparison are trials as well, which it takes over" in text
 
 
 def test_protocols_with_published_counts_need_no_data(tmp_path, capsys):

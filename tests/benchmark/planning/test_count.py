@@ -10,7 +10,7 @@ from benchmark.planning.count import (
     Stage,
     comparison_stage,
     skipped_reasons,
-    trained_twice,
+    taken_over,
     tunable,
     tuned_stage,
     tuning_stage,
@@ -94,16 +94,20 @@ def test_the_trials_of_a_plan_are_those_of_a_tuning(plan, bench, fresh_store, tm
     assert {job.identity for job in stage.work.left} == theirs
 
 
-def test_the_comparison_after_it_has_tuned_rows_and_says_what_is_trained_in_both(outlined, recipe):
+def test_the_comparison_after_it_has_tuned_rows_and_takes_trials_over(outlined, recipe):
     labels, tuning = ["source-only", "dacs", "tent"], Tuning(RULE, 4, "north")
-    stages = [
-        tuning_stage(outlined, labels, ["north"], recipe, None, tuning),
-        tuned_stage(outlined, labels, [0, 1], FOLDS, recipe, None, tuning),
-    ]
-    assert set(stages[1].counts()) == {"source-only", "source-only (tuned)", "tent", "dacs (tuned)"}
-    twice = {(job.label.partition("[")[0], job.fold, job.seed) for job in trained_twice(stages)}
-    assert twice == {("source-only", "north", 0), ("dacs", "north", 0)}
-    assert len(trained_twice(stages)) == 3, "source-only as it is, and as it was chosen"
+    trials = tuning_stage(outlined, labels, ["north"], recipe, None, tuning)
+    tuned = tuned_stage(outlined, labels, [0, 1], FOLDS, recipe, None, tuning, trials)
+    assert set(tuned.counts()) == {"source-only", "source-only (tuned)", "tent", "dacs (tuned)"}
+    taken = taken_over([trials, tuned])
+    assert {(job.label.partition("[")[0], job.fold, job.seed) for job in taken} == {
+        ("source-only", "north", 0),
+        ("dacs", "north", 0),
+    }
+    assert len(taken) == 3, "source-only as it is, and as it was chosen"
+    assert len(tuned.work.left) == 4 * 4 - 3 and not {job.identity for job in taken} & {
+        job.identity for job in tuned.work.left
+    }
 
 
 @pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])

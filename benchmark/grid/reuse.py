@@ -1,0 +1,34 @@
+"""Runs taken over: a trial of a tuning may be a run of the comparison as well, and the other way round.
+
+Each experiment has runs of its own, so that the one can be read, published or deleted without the other. A run that is
+the same to the last setting is copied there instead of trained.
+"""
+
+from pathlib import Path
+
+from benchmark.grid.jobs import Job, code_version
+from benchmark.tracking import Run, RunRecord, Tracker
+
+COPIED = "landshift.copy_of"  # tag of a run, with the id of the one that was trained
+KEPT = ("device",)  # tags that tell how it was trained
+
+
+def twin_of(tracker: Tracker, experiment: str, job: Job) -> RunRecord | None:
+    """A finished run of the same identity, by the same version of landshift, in another experiment of the store."""
+    for other in tracker.experiments().values():
+        for record in tracker.cells(other, job.identity) if other != experiment else ():
+            if record.status == "FINISHED" and record.facts.get("code_version") == code_version():
+                return record
+    return None
+
+
+def take_over(tracker: Tracker, run: Run, twin: RunRecord) -> None:
+    """Write into a run all that its twin logged: every point of every curve, and every file."""
+    for name in sorted(twin.metrics):
+        for step, value in tracker.history(twin.id, name):
+            run.log({name: value}, step)
+    for path in sorted(path for path in Path(twin.artifacts).rglob("*") if path.is_file()):
+        run.artifact(path, str(path.parent.relative_to(twin.artifacts)).strip("."))
+    for name in KEPT:
+        run.tag(name, twin.tags.get(name, ""))
+    run.tag(COPIED, twin.id)
