@@ -1,5 +1,6 @@
 """Fitting: the loop from the first step to the last, or from where an interrupted one stopped."""
 
+import logging
 import math
 import tempfile
 import time
@@ -16,6 +17,8 @@ from benchmark.pools import batches_of
 from benchmark.savepoints import Savepoints, read
 from benchmark.training import LOG_EVERY, Checkpoint, Stepper, load_state
 from methods.base import Method, Needs, Progress
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def _resumed(stepper: Stepper, savepoints: Savepoints) -> tuple[int, list[Checkp
     content = savepoints.newest()
     if content is None:
         return 0, [], 0.0
+    if stepper.fabric.is_global_zero:
+        logger.warning("%s goes on after step %d of %d", savepoints.name, content["step"], stepper.recipe.steps)
     stepper.load(content["state"])
     for step, metrics in content["curves"]:
         stepper.log(metrics, step)

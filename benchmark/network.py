@@ -2,6 +2,7 @@
 
 import inspect
 import socket
+import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -185,7 +186,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if (declared := _declared(path)) > MOST_TIMES * path.stat().st_size:
         raise NetworkError(f"cannot read encoder weights from {path}: it says that it holds {declared:,} bytes")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, with the advice to file an issue
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle's, zip's and torch's own; torch's text advises to switch the guard off
         raise NetworkError(
             f"cannot read encoder weights from {path}: it is damaged, or a pickle that holds more than tensors, which "

@@ -62,11 +62,13 @@ class Savepoints:
         folder: of this training alone; it may be deleted at any time, and then the training starts anew.
         key: what the training is of, and computed with; savepoints of another key are not gone on from.
         every: seconds between two of them, more where writing one takes long.
+        name: of the training, for what is told.
     """
 
     folder: Path
     key: Mapping[str, Any]
     every: float
+    name: str = "the training"
     _last: float = field(default_factory=time.monotonic)
     _pause: float = 0.0
 
@@ -84,7 +86,7 @@ class Savepoints:
         try:
             write(self.folder, f"step-{step:09d}", {"key": dict(self.key), "content": dict(content)})
         except OSError as error:
-            logger.warning("the training goes on, but cannot be saved in %s: %s", self.folder, error)
+            logger.warning("%s goes on, but cannot be saved in %s: %s", self.name, self.folder, error)
         for old in self._files()[KEPT:]:
             old.unlink(missing_ok=True)
         self._last = time.monotonic()
@@ -96,7 +98,7 @@ class Savepoints:
             try:
                 found = read(path)
                 if found["key"] != dict(self.key):
-                    logger.warning("%s is of other code, packages or another device; the training starts anew", path)
+                    logger.warning("%s is of other code, packages or another device; %s starts anew", path, self.name)
                     return None
                 for name in found["content"].get("files", ()):
                     read(self.folder / name)

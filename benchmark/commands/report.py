@@ -48,14 +48,15 @@ def _prepare() -> None:
 
 def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
     from benchmark.errors import TrackingError
-    from benchmark.tracking import Tracker
+    from benchmark.tracking import Reader, Tracker, is_store
     from protocols.files import load
 
     protocol = load(options.protocol, partial=options.partial)
-    tracker = Tracker(options.results)
-    experiment = tracker.experiments().get(protocol.label)  # a look makes none
+    known = Reader(options.results).experiments() if is_store(options.results) else {}  # a look makes none
+    experiment = known.get(protocol.label)
     if experiment is None:
-        raise TrackingError(f"nothing has been run under this protocol yet in {tracker.results} (see --results)")
+        raise TrackingError(f"nothing has been run under this protocol yet in {options.results} (see --results)")
+    tracker = Tracker(options.results)
     tracker.close_stale(experiment)
     with _alone(tracker.results):
         return _write(options, artist, protocol, tracker, experiment)

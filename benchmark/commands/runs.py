@@ -55,12 +55,12 @@ def run(options: argparse.Namespace) -> int:
 
     if options.tuned and options.leave_one_source_domain_out:
         raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
+    engine = make_engine(options)  # a wrong profile is told at once
     every = [] if options.tuned else list(available())
     labels = options.method or every
     for name, why in broken().items() if labels is every else ():
         print(f"left out: the method {name}: {why}", file=sys.stderr)
     needs = {label: parse_label(label).method.needs for label in labels}  # a misspelt name is told before data are read
-    engine = make_engine(options)
     opened = open_bench(options)
     session = Session(opened.plan, bench=opened)
     jobs = session.bench.jobs(labels, options.seeds, options.folds)

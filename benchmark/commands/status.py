@@ -1,6 +1,7 @@
 """``landshift status``: how far a comparison is, read from the store; nothing is written."""
 
 import argparse
+import contextlib
 import time
 from collections.abc import Sequence
 from math import isnan
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
     from benchmark.grid.status import Running, Status
 
 EPILOG = """\
-A cell is one method on one fold with one seed. It is done, running, waiting (asked for, not begun), failed (the same
-`landshift run` tries it again) or skipped (it cannot be run, and why). The time left is that of finished runs of the
-same method, shared by as many runs as are at work now. How far a run is, is what it last wrote, every few seconds.
+A cell is one method on one fold with one seed. It is done, running, waiting (asked for, not begun), interrupted (the
+same `landshift run` goes on with it), failed (the same command tries it again) or skipped (it cannot be run, and why).
+The time left is that of finished runs of the same method, shared by as many runs as are at work now. How far a run is,
+is what it last wrote, every few seconds.
 
 examples:
   landshift status                                     every experiment in results, a line each
@@ -63,6 +65,8 @@ def status(options: argparse.Namespace) -> int:
     from benchmark.terminal import console
     from benchmark.tracking import Reader, is_store
 
+    if options.watch and options.protocol:
+        _wait_for(options)
     if not is_store(options.results):
         raise SettingsError(f"there is no store in {options.results} yet (landshift run makes one; see --results)")
     reader = Reader(options.results)
@@ -90,19 +94,43 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _wait_for(options: argparse.Namespace) -> None:
+    """Wait until a command has begun, which reads its data first."""
+    from benchmark.errors import SettingsError
+    from benchmark.grid.asked import keys
+    from benchmark.terminal import console
+    from benchmark.tracking import Reader, is_store
+
+    def begun() -> bool:
+        reader = Reader(options.results) if is_store(options.results) else None
+        with contextlib.suppress(SettingsError):
+            _, experiment = _experiment(reader, options)
+            return bool(reader and keys(reader, experiment))
+        return False
+
+    if begun():
+        return
+    console.print(f"nothing of {options.protocol} has been begun in {options.results} yet; waiting for it")
+    while not begun():
+        time.sleep(options.watch)
+
+
 def _experiment(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
     """The name and the id of the experiment of a protocol, or of one that is named itself."""
     from benchmark.errors import SettingsError
 
-    known = reader.experiments()
+    known = reader.experiments() if reader else {}
     if options.protocol in known:
         return options.protocol, known[options.protocol]
     from protocols.files import load
 
     name = load(options.protocol, partial=options.partial).label
     if name not in known:
-        there = ", ".join(known) or "none"
-        raise SettingsError(f"nothing of {name} has been run in {options.results}; there are {there} (see --results)")
+        there = f"there is {', '.join(known)}" if known else "nor of any other protocol"
+        raise SettingsError(
+            f"nothing of {name} has been run in {options.results}, {there} (see --results); a command that was just "
+            "begun reads its data first"
+        )
     return name, known[name]
 
 
@@ -182,7 +210,7 @@ def _reasons(status: "Status") -> list[str]:
 
 
 def _left(status: "Status") -> list[str]:
-    counts, at_once = status.counts, len(status.running)
+    at_once = len(status.running)
     if status.is_over:
         return ["nothing runs and nothing waits"]
     if at_once and isnan(status.left):
@@ -190,10 +218,10 @@ def _left(status: "Status") -> list[str]:
     elif at_once:
         lines = [f"time left: about {_long(status.left)}, with {at_once} at once as now"]
     elif isnan(status.waiting):
-        lines = [f"nothing runs; {counts['waiting']:,} wait: the command that asked for them goes on with them"]
+        lines = [f"nothing runs; {status.open:,} wait: the command that asked for them goes on with them"]
     else:
         lines = [
-            f"nothing runs; {counts['waiting']:,} wait: the command that asked for them goes on with them "
+            f"nothing runs; {status.open:,} wait: the command that asked for them goes on with them "
             f"(about {_long(status.waiting)} one after another)"
         ]
     if status.guessed:

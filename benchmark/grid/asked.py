@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Asked:
         skipped: why a method cannot be run, by label and fold.
         facts: what all its runs share.
         command: that asked for it; "" where that was not written down.
+        blocks: rows, folds and seeds that were asked for together; none where that was not written down.
     """
 
     grid: Grid
@@ -48,6 +49,12 @@ class Asked:
     skipped: Mapping[str, Mapping[str, str]]
     facts: dict[str, str]
     command: str = ""
+    blocks: Sequence[tuple[Collection[str], Collection[str], Collection[int]]] = ()
+
+    def wants(self, row: str, fold: str, seed: int) -> bool:
+        """Whether some command asked for this place of the grid, which spans what several commands asked for."""
+        asked = ((row in rows, fold in folds, seed in seeds) for rows, folds, seeds in self.blocks)
+        return not self.blocks or any(map(all, asked))
 
     def label(self, row: str, fold: str) -> str:
         """What was trained for a row of the table on a fold."""
@@ -100,6 +107,7 @@ def remember(
     """
     key = key_of(bench, tuned)
     grid = _read(tracker, experiment, key)
+    first = not grid["methods"]
     grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
     if tuned:
         grid["facts"] |= {"tuned": tuned.words, "comparison": key}
@@ -111,6 +119,12 @@ def remember(
         grid["seeds"] = sorted({*grid["seeds"], job.seed})
         if job.skip:
             grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
+    block = [
+        sorted({*(job.label for job in jobs), *(tuned.labels if tuned else ())}),
+        sorted({job.fold for job in (*jobs, *tuned_jobs)}),
+        sorted({job.seed for job in (*jobs, *tuned_jobs)}),
+    ]
+    grid["blocks"] = _with(grid.get("blocks", [] if first else None), block)
     grid |= {"at": time.time(), "command": command or grid.get("command", "")}
     tracker.tag(experiment, TAG + key, json.dumps(grid))
 
@@ -134,12 +148,26 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         control=next((row for row, about in methods.items() if about["control"]), ""),
     )
     labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
-    return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")))
+    blocks = [
+        (frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in content.get("blocks") or ()
+    ]
+    return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")), blocks)
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
     text = tracker.tags(experiment).get(TAG + comparison)
     return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
+
+
+def _with(blocks: list[list[list[Any]]] | None, block: list[list[Any]]) -> list[list[list[Any]]] | None:
+    """The blocks and one more, without those that lie within another; None where earlier ones are not known."""
+    if blocks is None or any(_within(block, other) for other in blocks):
+        return blocks
+    return [*(other for other in blocks if not _within(other, block)), block]
+
+
+def _within(block: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> bool:
+    return all(set(mine) <= set(theirs) for mine, theirs in zip(block, other, strict=True))
 
 
 def _described(label: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from benchmark.comparison import Cell, Grid
 from benchmark.grid.asked import Asked
 from benchmark.tracking import OWNER, RunRecord, is_gone
 
-STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "failed"}
+STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
 Place = tuple[str, str, int]
 """Row, fold and seed."""
 

@@ -115,6 +115,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             savepoints_of(bench.plan.results, job.identity),
             {"identity": job.identity, **circumstances},
             bench.plan.save_every,
+            name,
         )
         # Spawned processes cannot reach this run: their curves come back with the outcome.
         log: Log | None = run.log if devices == 1 else None

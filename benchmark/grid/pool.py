@@ -91,7 +91,13 @@ class Waiting:
 def warm_up() -> None:
     """Start the server that workers are forked from; it imports while the caller goes on."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    # Ctrl-C reaches every process of a terminal. The server would die of it amid its imports, with a traceback, and so
+    # would a worker that has just begun; the caller tells workers to stop.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_all(
@@ -118,6 +124,7 @@ def run_all(
         while job := jobs.take([]):
             on_end(runner.run(job, lambda share, job=job: on_progress(job, share)))  # type: ignore[misc]
         return
+    warm_up()
     pool = [_Worker(plan, experiment, gpus[index % len(gpus)] if gpus else "") for index in range(workers)]
     try:
         while True:

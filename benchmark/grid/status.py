@@ -13,7 +13,7 @@ from benchmark.grid.asked import Asked, key_of_runs, keys, newest, read_asked
 from benchmark.grid.cells import Place, as_it_is, best_record, cell_of, places_of, runs_of
 from benchmark.tracking import Reader, RunRecord
 
-STATES = ("done", "running", "waiting", "failed", "skipped")
+STATES = ("done", "running", "waiting", "interrupted", "failed", "skipped")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,9 @@ class Status:
         others: the keys of the other comparisons of the protocol.
         methods: one a row.
         running: the longest first.
-        reasons: of each state with reasons, failed and skipped, the places by reason.
-        waiting: seconds that the waiting runs should take, one after another; NaN where no run is finished.
+        reasons: of each state with reasons, interrupted, failed and skipped, the places by reason.
+        waiting: seconds that the waiting and the interrupted runs should take, one after another; NaN where no run is
+            finished.
         guessed: methods of which no run is finished; theirs are taken to last as long as the median of the others.
     """
 
@@ -76,8 +77,13 @@ class Status:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing runs and nothing waits."""
-        return not (self.counts["running"] or self.counts["waiting"])
+        """Whether nothing runs and nothing waits to be begun or gone on with."""
+        return not (self.counts["running"] or self.open)
+
+    @property
+    def open(self) -> int:
+        """Cells that wait to be begun or gone on with."""
+        return self.counts["waiting"] + self.counts["interrupted"]
 
     @property
     def left(self) -> float:
@@ -107,7 +113,11 @@ def status_of(reader: Reader, experiment: str, comparison: str = "") -> Status:
     asked, mine = read_asked(reader, experiment, comparison), key_of_runs(comparison)
     found = best_record([as_it_is(record) for record in records if record.facts.get("comparison") == mine])
     runs = runs_of(asked, found)
-    cells = [cell_of(asked, place, runs.get(place)) for place in places_of(asked.grid)]
+    cells = [
+        cell_of(asked, place, runs.get(place))
+        for place in places_of(asked.grid)
+        if place in runs or asked.wants(*place)
+    ]
     return _status(comparison, [key for key in known if key != comparison], asked, cells, runs)
 
 
@@ -125,7 +135,7 @@ def _status(
     for cell in cells:
         place = cell.method, cell.fold, cell.seed
         counts[cell.method][states[place]] += 1
-        if states[place] in ("failed", "skipped"):
+        if states[place] in ("interrupted", "failed", "skipped"):
             reasons[states[place]][cell.reason].append(place)
         elif states[place] == "done" and (ended := runs[place].ended) is not None:
             lengths[cell.method].append(ended - runs[place].started)
@@ -136,7 +146,7 @@ def _status(
         for place, state in states.items()
         if state == "running"
     }
-    waiting = [place[0] for place, state in states.items() if state == "waiting"]
+    waiting = [place[0] for place, state in states.items() if state in ("waiting", "interrupted")]
     open_methods = dict.fromkeys([*waiting, *(run.place[0] for run in running.values())])
     return Status(
         comparison=comparison,

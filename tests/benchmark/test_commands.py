@@ -307,3 +307,5 @@ def test_runs_on_a_part_are_never_compared_with_the_whole(tiny, world, copy, tmp
     assert "folds partial-" in capsys.readouterr().out
     assert main(["report", str(tiny), *results]) == 1
     assert "nothing has been run under this protocol yet" in capsys.readouterr().err
+    assert main(["report", str(tiny), "--results", str(tmp_path / "nothing")]) == 1
+    assert not (tmp_path / "nothing").exists()

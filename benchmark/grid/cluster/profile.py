@@ -81,7 +81,7 @@ def make_profile(content: Mapping[str, Any], name: str) -> Profile:
     slurm = content.get("slurm", {})
     if taken := [key for key in slurm if key.replace("_", "-") in RESERVED]:
         raise SettingsError(
-            f"{name}: {taken[0]} below [slurm] is set by landshift itself; so are {', '.join(RESERVED)}"
+            f"{name}: {taken[0]} below [slurm] is set by landshift itself, like all of {', '.join(RESERVED)}"
         )
     minutes_of(content.get("time", Profile.time), name)
     return Profile(**{**content, "setup": tuple(content.get("setup", ()))})

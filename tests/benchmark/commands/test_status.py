@@ -73,6 +73,22 @@ def test_watch_ends_when_nothing_runs_or_waits(tracker, protocol_file, tmp_path,
     assert "nothing runs and nothing waits" in capsys.readouterr().out
 
 
+def test_watch_waits_for_a_command_to_begin(tracker, protocol_file, tmp_path, monkeypatch, capsys):
+    empty = tmp_path / "empty"
+
+    def sleep(seconds):
+        """While it waits, the store comes from elsewhere, with all that was asked for done."""
+        for fold in ("2019", "2020"):
+            _run(tracker, fold, fold).finish()
+        shutil.copytree(tmp_path, empty, ignore=lambda folder, names: {"empty"} & set(names))
+
+    monkeypatch.setattr("benchmark.commands.status.time.sleep", sleep)
+    assert main(["status", str(protocol_file), "--results", str(empty), "--watch", "7"]) == 0
+    text = capsys.readouterr().out
+    assert "yet; waiting for it" in " ".join(text.split()) and "nothing runs and nothing waits" in text
+    assert main(["status", "tinny", "--results", str(tmp_path / "none"), "--watch"]) == 1, "not waited for"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing import forkserver
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmark.grid.pool import warm_up
 from benchmark.grid.session import Session
 from methods import registry
 from methods.base import Needs
@@ -45,6 +48,13 @@ def test_two_devices_score_every_patch_once_and_log_like_one(method, plan, tmp_p
     loss = next(name for name in record.metrics if name.startswith("train/loss/"))
     losses = session.tracker._client.get_metric_history(record.id, loss)
     assert sorted(point.step for point in losses) == [0, 1, 2, 3]
+
+
+def test_ctrl_c_does_not_reach_the_server_that_workers_are_forked_from():
+    warm_up()
+    status = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()
+    blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
+    assert blocked >> (signal.SIGINT - 1) & 1 and signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_a_killed_worker_costs_its_job_only(plan, tmp_path):

@@ -253,7 +253,7 @@ def test_summaries_carry_the_numbers_and_figures_of_the_comparison(session, ende
     assert left == {state.lines[0].method}, "summaries of another comparison do not stay beside it"
 
 
-def test_a_killed_job_goes_on_where_it_stopped(plan, tmp_path, monkeypatch):
+def test_a_killed_job_goes_on_where_it_stopped(plan, tmp_path, monkeypatch, caplog):
     """One run is KILLED, the next has every point of the curves once and the numbers of an unbroken one."""
     monkeypatch.setattr(savepoints, "SHARE", math.inf)
     results = []
@@ -272,6 +272,7 @@ def test_a_killed_job_goes_on_where_it_stopped(plan, tmp_path, monkeypatch):
             patch.setattr(Method, "after_step", lambda self, progress, seen=trained: seen.append(progress.step))
             session.run(jobs, 1, lambda job, share: None, lambda ended: None)
         assert trained == ([3] if name == "cut" else [0, 1, 2, 3])
+        assert caplog.text.count("mmd · 2020 · seed 5 goes on after step 3 of 4") == 1
         assert not list((tmp_path / name / "unfinished").iterdir())
         runs = [run for run in session.tracker.cells(session.experiment) if run.identity == jobs[0].identity]
         assert [run.status for run in runs] == (["KILLED"] if name == "cut" else []) + ["FINISHED"]

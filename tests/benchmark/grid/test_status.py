@@ -75,12 +75,20 @@ def test_a_failed_cell_that_runs_again_is_running(tracker, experiment, begin):
     assert status.counts["running"] == 1 and "failed" not in status.reasons
 
 
-def test_a_run_whose_process_is_gone_has_failed_and_the_store_is_left_as_it_is(tracker, experiment, begin):
+def test_places_that_no_command_asked_for_are_not_waited_for(tracker, experiment, begin):
+    blocks = [[["source-only", "tent"], ["north", "south"], [0]], [["source-only"], ["north"], [1]]]
+    tracker.tag(experiment, TAG + "key", json.dumps(GRID | {"blocks": blocks}))
+    assert dict(status_of(tracker, experiment).counts) == {"waiting": 4, "skipped": 1}
+    begin("dacs", "north", 1).finish()
+    assert status_of(tracker, experiment).counts["done"] == 1, "what is there is shown all the same"
+
+
+def test_a_run_whose_process_is_gone_is_interrupted_and_the_store_is_left_as_it_is(tracker, experiment, begin):
     run = begin("dacs", "north", 0)
     host, pid, _ = tracker.cells(experiment)[0].tags[OWNER].split(" ", 2)
     tracker.tag_run(run.id, OWNER, f"{host} {pid} another-birth")
     status = status_of(tracker, experiment)
-    assert status.reasons["failed"] == {"its process was killed": [("dacs", "north", 0)]}
+    assert status.reasons["interrupted"] == {"its process was killed": [("dacs", "north", 0)]} and not status.is_over
     assert count_runs(tracker.cells(experiment)) == {"failed": 1}
     assert tracker.cells(experiment)[0].status == "RUNNING"
 

@@ -1,0 +1,32 @@
+"""What several commands have asked of one comparison."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmark.grid.asked import _with, read_asked
+from benchmark.grid.session import Session
+
+ONE = [["a", "b"], ["north"], [0]]
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ([["a"], ["north"], [0]], [ONE]),
+        ([["a", "b"], ["north", "south"], [0]], [[["a", "b"], ["north", "south"], [0]]]),
+        ([["a"], ["south"], [0]], [ONE, [["a"], ["south"], [0]]]),
+    ],
+)
+def test_a_block_is_kept_unless_it_lies_within_another(block, expected):
+    assert _with([ONE], block) == expected
+    assert _with(None, block) is None, "of an older version nobody knows what was asked for together"
+
+
+def test_a_place_that_only_the_grid_of_two_commands_has_is_not_asked_for(bench, tmp_path):
+    session = Session(replace(bench.plan, results=tmp_path), bench=bench)
+    session.remember(bench.jobs(["source-only", "dacs"], [0], ["2019", "2020"]))
+    session.remember(bench.jobs(["source-only"], [7], ["2019"]))
+    asked = read_asked(session.tracker, session.experiment, bench.comparison)
+    assert asked.grid.seeds == (0, 7) and asked.wants("source-only", "2019", 7) and asked.wants("dacs", "2020", 0)
+    assert not asked.wants("dacs", "2019", 7) and not asked.wants("source-only", "2020", 7)
