@@ -99,6 +99,8 @@ def plan(options: argparse.Namespace) -> int:
     timing = _timing(found, settings.recipe, known)
     for stage in stages:
         _print_stage(stage, timing, known, options)
+    if options.trials:
+        _print_untuned(labels, settings.recipe, options.rule, options.trials)
     _print_sum(stages, timing, options)
     _print_disk(stages, found, settings.recipe, known)
     _print_memory(labels, settings.recipe, known, options)
@@ -227,6 +229,14 @@ def _print_stage(stage: Any, timing: Any, known: _Known, options: argparse.Names
         print(f"skipped: {', '.join(labels_)}: {reason}")
     if stage.starting:
         print(f"{stage.starting:,} of them start from a source-only run, which is trained once a fold and seed for all")
+
+
+def _print_untuned(labels: Sequence[str], recipe: Any, rule: str, trials: int) -> None:
+    from benchmark.planning.count import untunable
+    from benchmark.tuning.plan import Tuning
+
+    for reason, of in untunable(labels, recipe, Tuning(rule, trials)).items():
+        print(f"not tuned: {', '.join(of)}: {reason}")
 
 
 def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) -> None:

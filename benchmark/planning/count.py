@@ -123,11 +123,18 @@ def tuning_stage(
 
 def tunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> list[str]:
     """The methods that the rule can choose for and that have something to tune."""
-    return [
-        label
-        for label in wanted_labels(labels, recipe)
-        if not why_not(label, tuning.rule) and _has_space(label, recipe)
-    ]
+    untuned = {label for row in untunable(labels, recipe, tuning).values() for label in row}
+    return [label for label in wanted_labels(labels, recipe) if label not in untuned]
+
+
+def untunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> dict[str, list[str]]:
+    """The other methods, by why."""
+    found: dict[str, list[str]] = {}
+    for label in wanted_labels(labels, recipe):
+        why = why_not(label, tuning.rule) or ("" if _has_space(label, recipe) else "it has nothing to tune")
+        if why:
+            found.setdefault(why, []).append(label)
+    return found
 
 
 def _has_space(label: str, recipe: Recipe) -> bool:

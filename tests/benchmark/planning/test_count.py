@@ -14,6 +14,7 @@ from benchmark.planning.count import (
     tunable,
     tuned_stage,
     tuning_stage,
+    untunable,
 )
 from benchmark.planning.outline import outline
 from benchmark.tracking import RunRecord, Tracker
@@ -74,6 +75,8 @@ def test_only_what_a_rule_can_choose_for_is_tuned(recipe):
     labels = ["source-only", "dacs", "tent", "shot", "oracle"]
     assert tunable(labels, recipe, Tuning(RULE, 5)) == ["source-only", "dacs"]
     assert tunable(labels, recipe, Tuning("target-entropy", 5)) == ["source-only", "dacs", "shot"]
+    reasons = untunable(labels, recipe, Tuning(RULE, 5))
+    assert list(reasons.values()) == [["tent"], ["shot"], ["oracle"]] and "no source data" in list(reasons)[1]
 
 
 def test_trials_are_counted_on_every_fold_and_their_source_model_once(outlined, recipe):
