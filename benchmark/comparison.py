@@ -118,17 +118,14 @@ def rarer_half(pixels: Mapping[str, int]) -> list[str]:
     return there[: len(there) // 2]
 
 
-def compare(
-    cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]] | None = None, devices: int = 1
-) -> list[Line]:
+def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]] | None = None) -> list[Line]:
     """One line a method, in the grid's order.
 
     Args:
         rare: of each fold the names, as in metrics, of its rare classes; a fold may be missing.
-        devices: that each run is trained on.
     """
     target = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
-    seconds = {method: table(cells, grid, method, "time/training_seconds") for method in grid.methods}
+    seconds = {method: _device_seconds(cells, grid, method) for method in grid.methods}
     nothing = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     control = target.get(grid.control, nothing)
     bound = next((target[method] for method in grid.methods if method in grid.bounds), nothing)
@@ -150,14 +147,21 @@ def compare(
                 gap_closed=(float(quartiles[0]), float(quartiles[1]), float(quartiles[2])),
                 gap_cells=len(known),
                 rare=mean_of_known(np.array([mean_of_known(row) for row in _rare(cells, grid, method, rare or {})])),
-                seconds=devices * _median(spent),
+                seconds=_median(spent),
                 cost=_median(spent / seconds.get(grid.control, nothing)),
-                images=_median(rates * spent),
+                images=_median(rates * table(cells, grid, method, "time/training_seconds")),
                 rule=", ".join(dict.fromkeys(cell.rule for cell in cells if cell.method == method and cell.rule)),
                 expected=sum(cell.method == method and cell.status != "skipped" for cell in cells),
             )
         )
     return lines
+
+
+def _device_seconds(cells: Sequence[Cell], grid: Grid, method: str) -> Table:
+    """Of each training, on all its devices; runs that do not say it were on one."""
+    alone = table(cells, grid, method, "time/training_seconds")
+    said = table(cells, grid, method, "time/device_seconds")
+    return np.where(np.isfinite(said), said, alone)
 
 
 def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Sequence[str]]) -> Table:

@@ -8,18 +8,20 @@ if TYPE_CHECKING:
 
 
 def make_fabric(accelerator: str, devices: int, precision: str) -> "Fabric":
-    """Lightning Fabric on one device, or on several by data-parallel processes of its own.
+    """Lightning Fabric on one device, or on several by processes of its own, one a device.
 
     Whatever Slurm's variables say: a task of a job array is one process, which starts those of its devices itself.
     """
     from lightning_fabric import Fabric  # takes a second, which a command that only looks can do without
     from lightning_fabric.plugins.environments import LightningEnvironment
 
+    from benchmark.processes import Processes
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # that it does what was asked for is no news
     return Fabric(
         accelerator=accelerator,
         devices=devices,
-        strategy="ddp_spawn" if devices > 1 else "auto",
+        strategy=Processes() if devices > 1 else "auto",
         precision=precision,  # type: ignore[arg-type]
         plugins=[LightningEnvironment()],
     )

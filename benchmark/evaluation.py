@@ -56,10 +56,10 @@ def evaluate(
     With several processes each takes every n-th patch, none is padded or seen twice, and the counts are summed.
 
     Args:
-        keep: rows of the store whose predicted classes are kept; with several processes those of this one.
+        keep: rows of the store whose predicted classes are kept.
     """
     reader = _Reader(fabric, data, part)
-    counts = _Counts(fabric.device, reader.zones, len(data.task.classes), keep)
+    counts = _Counts(fabric.device, reader.zones, data, keep)
     mine = np.arange(fabric.global_rank, len(reader.part.rows), fabric.world_size)
     for start in range(0, len(mine), batch_size):
         chosen = mine[start : start + batch_size]
@@ -90,7 +90,7 @@ def evaluate_stream(
         same patches predicted once more right after. (With several processes each sees the whole stream.)
     """
     reader = _Reader(fabric, data, part)
-    before, after = (_Counts(fabric.device, reader.zones, len(data.task.classes), keep) for _ in range(2))
+    before, after = (_Counts(fabric.device, reader.zones, data, keep) for _ in range(2))
     order = arrival(reader.part)
     starts = range(0, len(order), batch_size)
     for number, start in enumerate(starts):
@@ -146,8 +146,9 @@ class _Reader:
 class _Counts:
     """One confusion matrix a zone and the loss, summed up on the device."""
 
-    def __init__(self, device: torch.device, zones: NDArray[np.str_], classes: int, keep: Sequence[int]) -> None:
-        self._zones, self._classes, self._keep = zones, classes, set(keep)
+    def __init__(self, device: torch.device, zones: NDArray[np.str_], data: FoldData, keep: Sequence[int]) -> None:
+        classes = len(data.task.classes)
+        self._zones, self._classes, self._keep, self._side = zones, classes, set(keep), data.store.size
         self._cells = torch.zeros(len(zones) * (classes + 1) * classes, dtype=torch.int64, device=device)
         self._loss = torch.zeros(2, dtype=torch.float64, device=device)
         self._kept: dict[int, NDArray[np.uint8]] = {}
@@ -170,9 +171,17 @@ class _Counts:
         if fabric is not None:
             cells = fabric.all_reduce(cells, reduce_op="sum")  # type: ignore[assignment]
             loss = fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]
+            self._collect(fabric)
         matrices = cells.view(len(self._zones), self._classes + 1, self._classes).cpu().numpy()
         total, pixels = loss.tolist()
         return Scores(dict(zip(self._zones.tolist(), matrices, strict=True)), total / max(pixels, 1), self._kept)
+
+    def _collect(self, fabric: "Fabric") -> None:
+        """Have in every process what one of them kept of a patch; the others add nothing to it."""
+        nothing = np.zeros((self._side, self._side), np.uint8)
+        for row in sorted(self._keep):
+            mine = torch.from_numpy(self._kept.get(row, nothing)).to(self._cells)
+            self._kept[row] = fabric.all_reduce(mine, reduce_op="sum").byte().cpu().numpy()  # type: ignore[union-attr]
 
 
 # ---------------------------------------------------------------- metrics: (C + 1, C) -> number, NaN where undefined

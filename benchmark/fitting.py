@@ -108,6 +108,7 @@ def _content(stepper: Stepper, step: int, checkpoints: Sequence[Checkpoint], sec
 def _resumed(stepper: Stepper, savepoints: Savepoints) -> tuple[int, list[Checkpoint], float]:
     """Steps, checkpoints and seconds of the newest savepoint, whose state the stepper has from here on."""
     content = savepoints.newest()
+    stepper.fabric.barrier()  # no process writes a newer one while another still looks
     if content is None:
         return 0, [], 0.0
     if stepper.fabric.is_global_zero:

@@ -75,7 +75,7 @@ class FoldData:
 def batches_of(
     fabric: "Fabric", method: Method, data: FoldData, recipe: Recipe, seed: int, first: int = 0
 ) -> Iterator[tuple[SourceBatch | None, TargetBatch | None]]:
-    """The batches of every step from ``first`` on, on the device. What has no reader cannot be read."""
+    """The batches of every step from ``first`` on, whole on each device. What has no reader cannot be read."""
     needs, steps = method.needs, range(first, recipe.steps)
     sources = _labelled(method, data, recipe, seed) if needs.trains_on_labels else None
     target = data.parts["target_adapt"]
@@ -84,20 +84,19 @@ def batches_of(
     streams = zip(
         ahead(sources, steps) if sources else nothing, ahead(targets, steps) if targets else nothing, strict=True
     )
-    mine = slice(fabric.global_rank, None, fabric.world_size)  # with several devices each takes its share of a batch
 
     def place(tensor: Tensor) -> Tensor:
-        return tensor[mine].to(fabric.device, non_blocking=True)
+        return tensor.to(fabric.device, non_blocking=True)
 
     for labelled, unlabelled in streams:
         source_batch = target_batch = None
         if labelled:
             images, labels, domains, metadata = labelled
             assert labels is not None
-            here = metadata.take(mine).to(fabric.device)
+            here = metadata.to(fabric.device)
             source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), here)
         if unlabelled:
-            here = unlabelled[3].take(mine).to(fabric.device)
+            here = unlabelled[3].to(fabric.device)
             target_batch = TargetBatch(place(unlabelled[0]).float(), here)
         yield source_batch, target_batch
 

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
-from benchmark.network import build_network
+from benchmark.network import SegmentationNetwork, build_network
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.savepoints import write
+from benchmark.sharing import agree, sharing
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.randomness import address
 
@@ -151,16 +153,19 @@ class Stepper:
         method, adversary = self.method, self.method.discriminator
         if adversary is not None:
             adversary.requires_grad_(False)
-        with self.fabric.autocast():
-            losses = method.step_losses(source, target, progress)
-        self._descend(self._optimizer, losses)
+        with self._sharing():
+            with self.fabric.autocast():
+                losses = method.step_losses(source, target, progress)
+            self._descend(self._optimizer, losses)
         if adversary is not None:
             adversary.requires_grad_(True)
-            with self.fabric.autocast():
-                adversary_losses = method.adversary_step_losses(progress)
-            self._descend(self._adversary_optimizer, adversary_losses)
+            with self._sharing():
+                with self.fabric.autocast():
+                    adversary_losses = method.adversary_step_losses(progress)
+                self._descend(self._adversary_optimizer, adversary_losses)
             losses = losses | adversary_losses
-        method.after_step(progress)
+        with self._sharing():
+            method.after_step(progress)
         self.losses.add(losses, progress.step)
         if self.recipe.schedule == "poly" and self._scheduler:
             self._scheduler.step()
@@ -183,7 +188,19 @@ class Stepper:
             return
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+        if self.fabric.world_size > 1:
+            agree(self._computed_by_all())
         optimizer.step()
+
+    def _sharing(self) -> AbstractContextManager[None]:
+        """Within, several devices share out what passes the network, with the weights as they are now."""
+        return sharing(self.fabric.global_rank, self.fabric.world_size)
+
+    def _computed_by_all(self) -> list[nn.Parameter]:
+        """The weights that are not shared out: heads, adversaries and the like, which are small."""
+        networks = [module for module in self.method.modules() if isinstance(module, SegmentationNetwork)]
+        shared = {weight for network in networks for weight in network.parameters()}
+        return [weight for weight in self.method.parameters() if weight not in shared]
 
     def checkpoint(self, step: int, folder: Path) -> Checkpoint:
         """Score what the method predicts now on source validation, and keep all it holds."""

@@ -25,7 +25,8 @@ FLOORS = (
     {"studies"},
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
-    {"files", "texts"},
+    {"whole_batch"},
+    {"sharing", "processes", "files", "texts"},
     {"errors", "costs"},
 )
 

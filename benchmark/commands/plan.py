@@ -153,7 +153,7 @@ def _known(options: argparse.Namespace, found: Any, recipe: Any, reader: Any) ->
         if name == found.label or name.startswith(f"{found.label} (tun")
         for record in reader.cells(experiment)
     ]
-    measured, device, mine = measured_paces(records, found, recipe)
+    measured, device, mine = measured_paces(records, found, recipe, options.devices)
     base = measured.get(control_label())
     if options.seconds_per_step:
         measured, base = {}, assumed_base(options.seconds_per_step, options.seconds_per_patch, recipe, found.shape)

@@ -1,5 +1,6 @@
 """Running one job: train, score every checkpoint, choose, and log it all."""
 
+import contextlib
 import csv
 import json
 import pickle
@@ -137,10 +138,8 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         )
         try:
             outcome = _launch(fabric, work) if devices > 1 else work(fabric)
-        except (LandshiftError, MethodError):
-            raise
-        except Exception as error:  # most often a mistake in the method, deep in a library; name the method's own line
-            raise TrainingError(blamed(error, setting.method)) from error
+        except Exception as error:
+            raise _told(error, setting.method) from error
         for step, curve in outcome.curves:
             run.log(curve, step)
         for record in outcome.records:
@@ -172,20 +171,40 @@ def _source_weights(tracker: Tracker, experiment: str, job: Job) -> dict[str, Te
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 
-def _launch(fabric: Fabric, work: Callable[[Fabric], Outcome]) -> Outcome:
+def _told(error: Exception, method: type[Method]) -> Exception:
+    """An error as the run tells it: most often it is a mistake in the method, deep in a library."""
+    return error if isinstance(error, (LandshiftError, MethodError)) else TrainingError(blamed(error, method))
+
+
+def _launch(fabric: Fabric, work: "partial[Outcome]") -> Outcome:
     """Work in one process a device. The outcome comes back in a file: what Lightning returns goes through a pipe that
     nobody empties before the process has ended, and tensors in it end with the process."""
     # A pickle as between any two processes: the folder is this user's alone, and gone after this.
-    with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
-        fabric.launch(partial(_work_into, file=Path(folder, "outcome"), work=work))
-        outcome: Outcome = pickle.loads(Path(folder, "outcome").read_bytes())
+    with tempfile.TemporaryDirectory(prefix="landshift-") as name:
+        folder = Path(name)
+        try:
+            fabric.launch(partial(_work_into, folder=folder, work=work))
+        except Exception as error:
+            if (folder / "error").exists():
+                raise TrainingError((folder / "error").read_text(encoding="utf-8")) from error
+            raise
+        outcome: Outcome = pickle.loads((folder / "outcome").read_bytes())
     return outcome
 
 
-def _work_into(fabric: Fabric, file: Path, work: Callable[[Fabric], Outcome]) -> None:
-    outcome = work(fabric)
+def _work_into(fabric: Fabric, folder: Path, work: "partial[Outcome]") -> None:
+    """Work in one of the processes. When one fails the others are ended, wherever they wait for it."""
+    torch.set_num_threads(1)  # as in a run on one device
+    threadpool_limits(1)
+    try:
+        outcome = work(fabric)
+    except Exception as error:
+        # The first to fail tells why: what the others tell is that they lost it.
+        with contextlib.suppress(FileExistsError), (folder / "error").open("x", encoding="utf-8") as file:
+            file.write(str(_told(error, work.keywords["method"])))
+        raise
     if fabric.is_global_zero:
-        file.write_bytes(pickle.dumps(outcome))
+        (folder / "outcome").write_bytes(pickle.dumps(outcome))
 
 
 def train_and_score(
@@ -210,7 +229,7 @@ def train_and_score(
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
     stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log or collect, weights)
-    test_rows = data.parts["target_test"].rows[:: fabric.world_size]  # of several processes, those the first one sees
+    test_rows = data.parts["target_test"].rows
     panel_rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
     keep = panel_rows.tolist()
     with fitted(stepper, report or (lambda fraction: None), savepoints) as trained:
@@ -270,6 +289,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     if outcome.after_update:
         metrics |= named_metrics("target_after_update", outcome.after_update.total())
     metrics["time/training_seconds"] = outcome.seconds
+    metrics["time/device_seconds"] = outcome.seconds * bench.plan.devices
     metrics["time/scoring_seconds"] = outcome.scoring_seconds
     metrics["time/images_per_second"] = outcome.images_per_second
     if outcome.gpu_memory:

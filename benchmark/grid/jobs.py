@@ -47,7 +47,7 @@ class Plan:
         stores: folder of the decoded patches.
         recipe: the training that all methods share.
         accelerator: Lightning Fabric's; no part of a job's identity.
-        devices: of each run. One device and several draw other numbers, so that they are other comparisons.
+        devices: of each run, no part of its identity either: several share out what one would compute.
         partial: whether the data may lack what the protocol names.
         save_every: seconds between two savepoints of a training, from which it goes on where it is interrupted.
     """
@@ -189,7 +189,7 @@ class Bench:
             "classes": self.catalog.classes.names,
             "bands": self.catalog.bands,
             "recipe": recipe_content(self.plan.recipe),
-        } | ({"devices": self.plan.devices} if self.plan.devices > 1 else {})
+        }
 
     def dataset_fact(self) -> DatasetFact:
         """The data set as MLflow shows it beside a run."""

@@ -116,7 +116,7 @@ def standing(
             row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in asked.labels.items()
         },
         cells=cells,
-        lines=compare(cells, grid, rare, int(asked.facts.get("devices", 1))),
+        lines=compare(cells, grid, rare),
         paired=paired,
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}),
         rules=compare_rules(cells, grid),

@@ -186,7 +186,7 @@ def _earlier(plan: Plan, protocol: Protocol, reader: Reader | None) -> tuple[Map
         file = record.artifacts / SETTINGS
         shared = json.loads(file.read_text(encoding="utf-8")).get("shared") if file.is_file() else None
         same_folds = shared and protocol.fingerprint in ("", shared["protocol"])
-        if shared and same_folds and shared["recipe"] == recipe and shared.get("devices", 1) == plan.devices:
+        if shared and same_folds and shared["recipe"] == recipe:
             return shared, True
     return None, False
 

@@ -102,11 +102,14 @@ class Paces:
 
 
 def measured_paces(
-    records: Sequence[RunRecord], outline: Outline, recipe: Recipe
+    records: Sequence[RunRecord], outline: Outline, recipe: Recipe, devices: int = 1
 ) -> tuple[dict[str, Pace], str, list[RunRecord]]:
     """Of the finished runs with this recipe, by label and by the method's name; the device they ran on; and the runs.
 
-    Of several devices those runs count that were made on the one used last.
+    Of several kinds of devices those runs count that were made on the one used last.
+
+    Args:
+        devices: of each run; those on more or fewer have another pace.
     """
     wanted = {
         "network": f"{recipe.network.architecture} {recipe.network.encoder}",
@@ -114,7 +117,7 @@ def measured_paces(
         "batch_size": str(recipe.batch_size),
         "crop": str(recipe.crop),
         "precision": recipe.precision,
-        "devices": str(outline.shared.get("devices", 1)),
+        "devices": str(devices),
         "fingerprint": str(outline.shared["protocol"]),
     }
     mine = [

@@ -102,6 +102,5 @@ def plan_of_table(table: Table, place: Place) -> Plan:
         stores=place.stores,
         recipe=recipe,
         accelerator=accelerator_of(table.environments[0]["device"]),
-        devices=int(table.shared.get("devices", 1)),
         partial=table.partial,
     )

@@ -81,6 +81,12 @@ def test_runs_of_methods_that_are_gone_are_left_aside(outlined, recipe):
     assert list(measured_paces(runs, outlined, recipe)[0]) == ["source-only"]
 
 
+def test_runs_on_another_number_of_devices_have_another_pace(outlined, recipe):
+    runs = [_run("source-only"), _run("source-only", training=4.0, devices="2")]
+    paces = [measured_paces(runs, outlined, recipe, devices)[0]["source-only"].step for devices in (1, 2)]
+    assert paces == [2, 1]
+
+
 def test_of_two_devices_the_last_one_counts(outlined, recipe):
     runs = [_run("source-only", training=80.0), _run("source-only", device="H100")]
     paces, device, _ = measured_paces(runs, outlined, recipe)
