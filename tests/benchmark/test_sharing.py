@@ -103,8 +103,9 @@ def test_a_training_of_any_method_in_two_processes_is_that_in_one(name, what, al
 
 def test_one_device_goes_on_where_two_were_interrupted(several, what, points):
     found = Savepoints(points / "dacs", {}, every=0)
+    max((points / "dacs").glob("step-*.pt")).unlink()  # of the last step
     first = found.newest()["step"]
-    assert 1 <= first < what["recipe"].steps
+    assert first == what["recipe"].steps - 1
     fabric, steps = Fabric(accelerator="cpu", devices=1), []
     stepper = Stepper(fabric, FEW["dacs"], None, what["data"], what["recipe"], 0, lambda losses, step: None)
     step_of = stepper.step

@@ -1,5 +1,6 @@
 """What tests let two processes do. A file of its own, which those processes can import."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from timm.layers import BatchNormAct2d, DropPath
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from benchmark import savepoints
 from benchmark.devices import make_fabric
 from benchmark.evaluation import evaluate
 from benchmark.fitting import fitted
@@ -61,6 +63,7 @@ def trained(fabric: Fabric, methods: Any, data: Any, recipe: Any, weights: Any, 
 
 def parts_and_trained(fabric: Fabric, **what: Any) -> Any:
     """Both: to start a process takes longer than what it does."""
+    savepoints.SHARE = math.inf  # in this process, which does nothing else: one after every step, however long it takes
     return parts(fabric), trained(fabric, **what)
 
 
