@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from benchmark.commands import (
     check,
+    connect,
     data,
     engines,
     methods,
@@ -52,6 +53,7 @@ examples:
   landshift run flair1-official --engine slurm --profile cluster.toml    a task of Slurm for each run
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
   landshift ui                                             the comparison in the MLflow UI
+  landshift connect http://127.0.0.1:5000 --results shared    runs of several machines in one table
 """
 
 
@@ -257,6 +259,10 @@ def _parser() -> argparse.ArgumentParser:
     interface.add_argument("--port", type=int, help="default: 5000, or a free one")
     interface.add_argument("--no-browser", action="store_true", help="only print the address")
     _add_results(interface)
+
+    server = _add(commands, "connect", connect.connect, "keep runs on an MLflow server that several machines share")
+    connect.add_options(server)
+    _add_results(server)
 
     bench = _add(commands, "bench", runs.bench, "measure the engine against bare PyTorch, and the store against files")
     bench.add_argument("--output", type=Path, metavar="FILE", help="also write the table there (Markdown)")

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import nan
-from pathlib import Path
 
 from benchmark.comparison import Cell, Grid
 from benchmark.errors import TrackingError
 from benchmark.evaluation import Scores, target_metrics
 from benchmark.grid.records import LEFT_OUT, Key, class_names, matrices_at
 from benchmark.selection import select
+from benchmark.tracking import Files
 
 
-def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path], rule: str) -> list[Cell]:
+def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files], rule: str) -> list[Cell]:
     """The cells with the metrics of the checkpoint that a rule takes within each run.
 
     A bound is left at the last step, and so is what starts from a source model where the rule knows no score of it.
@@ -30,7 +30,7 @@ def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path], rule
     return [cell if cell.method in grid.bounds else _chosen(cell, folders, rule) for cell in cells]
 
 
-def _chosen(cell: Cell, folders: Mapping[Key, Path], rule: str) -> Cell:
+def _chosen(cell: Cell, folders: Mapping[Key, Files], rule: str) -> Cell:
     index = select(cell.records, rule)
     if index is None or cell.metrics is None:
         return cell

@@ -18,6 +18,7 @@ from benchmark.evidence import AGREEMENT
 from benchmark.files import read_arrays, read_json
 from benchmark.paired import patch_noise
 from benchmark.selection import Record
+from benchmark.tracking import Files
 from benchmark.validators import ensemble_agreement
 
 RECORDS = "checkpoints.json"
@@ -41,7 +42,7 @@ def write_records(folder: Path, records: Sequence[Record], samples: Sequence[NDA
         np.savez_compressed(folder / SAMPLE, probabilities=np.stack(samples).astype(np.float16))
 
 
-def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> list[Cell]:
+def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> list[Cell]:
     """The cells with what the selection rules know of their checkpoints.
 
     Args:
@@ -59,7 +60,7 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
     return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
 
 
-def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Path]]) -> list[Cell]:
+def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Files]]) -> list[Cell]:
     """The cells with a score for what the same training gives where a source domain is held out.
 
     Args:
@@ -85,7 +86,7 @@ def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], P
     return [replace(cell, records=scored(cell, cell.records), pooled=scored(cell, cell.pooled)) for cell in cells]
 
 
-def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
+def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
     """`benchmark.paired.patch_noise` of each method but the control, from the runs' confusion matrices."""
     done = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.metrics is not None}
     control = {key[1:]: _matrices(cell, folders[key]) for key, cell in done.items() if key[0] == grid.control}
@@ -100,12 +101,12 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
     return noises
 
 
-def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
+def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
     """`benchmark.alarms.majority_miou` of each fold, by what the control's runs know of its test."""
     return {fold: majority_miou(confusion) for fold, (confusion, _) in _tests(cells, grid, folders).items()}
 
 
-def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, dict[str, int]]:
+def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, dict[str, int]]:
     """Of each fold the valid pixels of its test of each class, by the class's name in metrics."""
     found = {}
     for fold, (confusion, folder) in _tests(cells, grid, folders).items():
@@ -114,7 +115,7 @@ def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
     return found
 
 
-def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, float]:
+def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
     """Share of the tests' valid pixels of each class, mean over folds, by the class's name in metrics."""
     shares: dict[str, list[float]] = defaultdict(list)
     for pixels in class_pixels(cells, grid, folders).values():
@@ -123,7 +124,7 @@ def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path])
     return {name: float(np.mean(values)) for name, values in shares.items()}
 
 
-def class_names(folder: Path) -> list[str]:
+def class_names(folder: Files) -> list[str]:
     """The classes of a run, in the order of its confusion matrices."""
     names = read_json(folder / SETTINGS).get("classes")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -131,9 +132,11 @@ def class_names(folder: Path) -> list[str]:
     return names
 
 
-def _tests(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> dict[str, tuple[NDArray[np.int64], Path]]:
+def _tests(
+    cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
+) -> dict[str, tuple[NDArray[np.int64], Files]]:
     """Of each fold a confusion matrix of the control on its test, and the folder it is from."""
-    found: dict[str, tuple[NDArray[np.int64], Path]] = {}
+    found: dict[str, tuple[NDArray[np.int64], Files]] = {}
     for cell in cells:
         if cell.method == grid.control and cell.metrics is not None and cell.fold not in found:
             folder = folders[cell.method, cell.fold, cell.seed]
@@ -142,12 +145,12 @@ def _tests(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Path]) -> di
     return found
 
 
-def _matrices(cell: Cell, folder: Path) -> dict[str, NDArray[np.int64]]:
+def _matrices(cell: Cell, folder: Files) -> dict[str, NDArray[np.int64]]:
     """The confusion matrix of each zone of the test at the chosen checkpoint; none where the file is gone."""
     return matrices_at(folder, int((cell.metrics or {}).get("selected/step", 0)))
 
 
-def matrices_at(folder: Path, step: int) -> dict[str, NDArray[np.int64]]:
+def matrices_at(folder: Files, step: int) -> dict[str, NDArray[np.int64]]:
     """The confusion matrix of each zone of the test at a checkpoint; none where the file is gone."""
     path, prefix = folder / CONFUSIONS, f"{step}/target_test/"
     if not path.is_file():
@@ -167,7 +170,7 @@ def checked_confusion(path: Path, matrix: NDArray[Any]) -> NDArray[np.int64]:
     return matrix.astype(np.int64, copy=False)
 
 
-def read_records(folder: Path) -> tuple[Record, ...]:
+def read_records(folder: Files) -> tuple[Record, ...]:
     """None where the run was made by a version that kept none."""
     path = folder / RECORDS
     if not path.is_file():
@@ -186,7 +189,7 @@ def read_records(folder: Path) -> tuple[Record, ...]:
         raise DataError(f"{path}: no record of checkpoints ({type(error).__name__}: {error})") from error
 
 
-def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Path]) -> list[list[Record]]:
+def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Files]) -> list[list[Record]]:
     """The records of runs of one fold and seed with scores that can be compared between the runs.
 
     All scores but one are as they are: agreement with the other candidates is that with the candidates of all runs.

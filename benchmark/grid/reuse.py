@@ -4,10 +4,8 @@ Each experiment has runs of its own, so that the one can be read, published or d
 the same to the last setting is copied there instead of trained.
 """
 
-from pathlib import Path
-
 from benchmark.grid.jobs import Job, code_version
-from benchmark.tracking import Run, RunRecord, Tracker
+from benchmark.tracking import Run, RunRecord, Tracker, sizes_of
 
 COPIED = "landshift.copy_of"  # tag of a run, with the id of the one that was trained
 KEPT = ("device",)  # tags that tell how it was trained
@@ -27,8 +25,8 @@ def take_over(tracker: Tracker, run: Run, twin: RunRecord) -> None:
     for name in sorted(twin.metrics):
         for step, value in tracker.history(twin.id, name):
             run.log({name: value}, step)
-    for path in sorted(path for path in Path(twin.artifacts).rglob("*") if path.is_file()):
-        run.artifact(path, str(path.parent.relative_to(twin.artifacts)).strip("."))
+    for name in sorted(sizes_of(twin.artifacts)):
+        run.artifact(twin.artifacts / name, name.rpartition("/")[0])
     for name in KEPT:
         run.tag(name, twin.tags.get(name, ""))
     run.tag(COPIED, twin.id)

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from benchmark.grid.records import class_pixels, majorities, patch_noises, with_
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
-from benchmark.tracking import RunRecord, Tracker
+from benchmark.tracking import Files, RunRecord, Tracker
 
 UNTOLD = ("comparison", "code_version")  # of what two comparisons may differ in
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
@@ -66,7 +65,7 @@ class Standing:
     rules: list[RuleLine]
     others: Mapping[str, Aside]
     facts: dict[str, str]
-    folders: Mapping[Place, Path]
+    folders: Mapping[Place, Files]
     runs: Mapping[Place, RunRecord]
     command: str
     alarms: list[str]

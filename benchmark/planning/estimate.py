@@ -5,7 +5,6 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from benchmark.costs import Cost
 from benchmark.data.shapes import Shape
@@ -16,7 +15,7 @@ from benchmark.planning.count import Stage
 from benchmark.planning.outline import Outline
 from benchmark.planning.pace import Paces, work_of
 from benchmark.recipe import Recipe
-from benchmark.tracking import Reader, RunRecord
+from benchmark.tracking import Reader, RunRecord, sizes_of
 
 VALUE_BYTES = 320.0  # of the table of metrics and its indexes, measured in a store of 1,444 runs and 428,642 values
 ENOUGH = 10_000  # values, before the store at hand says more than that
@@ -133,7 +132,7 @@ def disk_of(
         value: bytes of the database a logged value, and where that is from.
     """
     shape, largest = outline.shape, max(row[1] + row[3] for row in outline.folds.values())
-    folders = [size for record in records[-20:] if (size := _size(record.artifacts))]
+    folders = [size for record in records[-20:] if (size := sum(sizes_of(record.artifacts).values()))]
     zones = max(largest / ZONE, 1)
     matrices = recipe.checkpoints * zones * (shape.classes + 1) * shape.classes * 8 * SHRUNK
     sample = recipe.checkpoints * PATCHES * PIXELS * shape.classes * 2
@@ -157,10 +156,6 @@ def disk_of(
         points=math.ceil(recipe.steps / recipe.curve_every),
         checkpoints=recipe.checkpoints,
     )
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from benchmark.evaluation import METRICS
 from benchmark.files import read_arrays, read_tensors
 from benchmark.grid.execute import WEIGHTS
 from benchmark.grid.records import CONFUSIONS, checked_confusion
-from benchmark.tracking import RunRecord, Tracker
+from benchmark.tracking import Files, RunRecord, Tracker
 
 CURVES = ("train/", "source_val/", "selection_score/")  # metrics that have a value at several steps
 UNCOMPARED = ("time/",)
@@ -66,7 +65,7 @@ def numbers_of(tracker: Tracker, record: RunRecord) -> Numbers:
     )
 
 
-def read_confusions(folder: Path) -> dict[str, NDArray[np.int64]]:
+def read_confusions(folder: Files) -> dict[str, NDArray[np.int64]]:
     """Every confusion matrix of a run, by ``step/part/zone``; none where the file is gone."""
     if not (folder / CONFUSIONS).is_file():
         return {}

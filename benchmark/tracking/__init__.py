@@ -3,13 +3,14 @@
 Importing this package does not import MLflow (2 to 8 seconds); the first `Tracker` does.
 """
 
-from benchmark.tracking.database import is_store, locked, told
+from benchmark.tracking.database import locked, told
 from benchmark.tracking.limits import Fact
 from benchmark.tracking.owner import is_gone, this_process, this_task
-from benchmark.tracking.reading import Reader
-from benchmark.tracking.runs import DatasetFact, Run, RunRecord
+from benchmark.tracking.reader import Reader
+from benchmark.tracking.runs import OWNER, DatasetFact, Files, Run, RunRecord
 from benchmark.tracking.server import serve
-from benchmark.tracking.store import OWNER, Tracker
+from benchmark.tracking.store import Tracker
+from benchmark.tracking.stores import is_store, sizes_of
 from benchmark.tracking.summaries import Summary
 from benchmark.tracking.view import cells_link, comparison_link
 
@@ -17,6 +18,7 @@ __all__ = [
     "OWNER",
     "DatasetFact",
     "Fact",
+    "Files",
     "Reader",
     "Run",
     "RunRecord",
@@ -28,6 +30,7 @@ __all__ = [
     "is_store",
     "locked",
     "serve",
+    "sizes_of",
     "this_process",
     "this_task",
     "told",

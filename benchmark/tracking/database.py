@@ -20,11 +20,6 @@ def database(results: Path) -> Path:
     return results.resolve() / "mlflow.db"
 
 
-def is_store(results: Path) -> bool:
-    """Whether a results folder has a store; opening one makes it."""
-    return database(results).is_file()
-
-
 def address(file: Path) -> str:
     """The tracking URI of a SQLite file, which never depends on the environment or the working directory."""
     return f"sqlite:///{file}"

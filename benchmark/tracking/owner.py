@@ -29,9 +29,24 @@ def is_gone(owner: str) -> bool:
     return _birth(int(pid)) != birth
 
 
+def how_it_went(owner: str) -> str:
+    """What is said of a run whose process is gone."""
+    host, pid = [*owner.split(" "), "", ""][:2]
+    how = "was killed" if is_here(owner) else "has given no sign of life for minutes"
+    return f"its process ({pid} on {host}) {how}"
+
+
 def is_here(owner: str) -> bool:
     """Whether a run's owner is, or was, a process of this host."""
     return owner.partition(" ")[0] == socket.gethostname()
+
+
+def is_of_this_boot(owner: str) -> bool:
+    """Whether a run's owner is, or was, a process of this host since it was started: of this one alone, even where
+    another has its name."""
+    _, _, birth = [*owner.split(" ", 2), "", "", ""][:3]
+    mine = _birth(os.getpid()) or ""
+    return is_here(owner) and "-" in birth and birth.partition("-")[0] == mine.partition("-")[0]
 
 
 def _birth(pid: int) -> str | None:

@@ -30,55 +30,6 @@ _VALUES = f"SELECT run_uuid, key, value FROM {{table}} WHERE run_uuid IN ({_MINE
 _STEPS = f"SELECT run_uuid, MAX(step) FROM latest_metrics WHERE run_uuid IN ({_MINE}) GROUP BY run_uuid"
 
 
-class Reader:
-    """What a results folder's store holds, read without MLflow; nothing is made or changed.
-
-    Args:
-        results: the folder.
-
-    Raises:
-        TrackingError: by every method, if the file cannot be read.
-    """
-
-    def __init__(self, results: Path) -> None:
-        self.results = results.resolve()
-
-    def experiments(self) -> dict[str, str]:
-        """The ids of all experiments by name, in the order they were made; deleted ones are not among them."""
-        asked = "SELECT name, experiment_id FROM experiments WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
-        with self._reading("the experiments") as store:
-            return {name: str(id) for name, id in store.execute(asked)}
-
-    def tags(self, experiment: str) -> dict[str, str]:
-        """The tags of an experiment."""
-        asked = "SELECT key, value FROM experiment_tags WHERE experiment_id = ?"
-        with self._reading("the experiment") as store:
-            return dict(store.execute(asked, (int(experiment),)).fetchall())
-
-    def cells(self, experiment: str, identity: str = "") -> list[RunRecord]:
-        """All runs of cells, or of those of one identity, oldest first, whatever their status; none that is deleted."""
-        with self._reading("the runs") as store:
-            return _records(store, self.results, experiment, "cell", identity)
-
-    def logged_values(self) -> int:
-        """How many values of metrics were ever logged, of all runs: what most of the file is."""
-        with self._reading("the metrics") as store:
-            return int(store.execute("SELECT COUNT(*) FROM metrics").fetchone()[0])
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return database(self.results).stat().st_size
-
-    @contextmanager
-    def _reading(self, what: str) -> Iterator[sqlite3.Connection]:
-        try:
-            with _opened(self.results) as store:
-                yield store
-        except sqlite3.Error as error:
-            raise TrackingError(f"{what} in {database(self.results)} cannot be read: {error}") from error
-
-
 def records(results: Path, experiment: str, kind: str, identity: str = "") -> list[RunRecord]:
     """The runs of a kind, oldest first, whatever their status; deleted ones are not among them.
 
@@ -86,18 +37,29 @@ def records(results: Path, experiment: str, kind: str, identity: str = "") -> li
         identity: of the cells; "" for all.
 
     Raises:
-        sqlite3.Error: the file cannot be read.
+        TrackingError: the file cannot be read.
     """
-    with _opened(results) as store:
+    with opened(results, "the runs") as store:
         return _records(store, results, experiment, kind, identity)
 
 
 @contextmanager
-def _opened(results: Path) -> Iterator[sqlite3.Connection]:
-    """All tables as they are at one moment."""
-    with closing(sqlite3.connect(f"{database(results).as_uri()}?mode=ro", uri=True, timeout=WAIT)) as store:
-        store.execute("BEGIN")
-        yield store
+def opened(results: Path, what: str) -> Iterator[sqlite3.Connection]:
+    """All tables as they are at one moment.
+
+    Args:
+        what: is read, for the message.
+
+    Raises:
+        TrackingError: the file cannot be read.
+    """
+    file = database(results)
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=WAIT)) as store:
+            store.execute("BEGIN")
+            yield store
+    except sqlite3.Error as error:
+        raise TrackingError(f"{what} in {file} cannot be read: {error}") from error
 
 
 def _records(store: sqlite3.Connection, results: Path, experiment: str, kind: str, identity: str) -> list[RunRecord]:

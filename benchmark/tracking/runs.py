@@ -6,15 +6,14 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from benchmark.errors import LandshiftError, Pruned, Stopped, TrackingError
 from benchmark.tracking.database import told
-from benchmark.tracking.heartbeat import Heartbeat
 from benchmark.tracking.limits import (
     BATCH_METRICS,
     DIGEST_LENGTH,
@@ -27,10 +26,12 @@ from benchmark.tracking.limits import (
 
 KIND = "landshift.kind"  # the tag that tells cells from summaries
 IDENTITY = "identity"
+OWNER = "landshift.owner"  # the tag with the process that trains a cell
 TASK = "landshift.task"  # of Slurm, where a run belongs to one
 FLUSH_METRICS = 500
 FLUSH_SECONDS = 10.0
 ERROR_LENGTH = 500
+TRACEBACK = "traceback.txt"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,15 @@ class DatasetFact:
         return DatasetInput(dataset, [InputTag("mlflow.data.context", self.context)])
 
 
+class Files(Protocol):
+    """The files of a run: ``files / name`` is the path of one on this machine, which may not exist.
+
+    A plain folder is that; files that lie on a server are fetched when they are asked for, and no others.
+    """
+
+    def __truediv__(self, name: str, /) -> Path: ...
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """What the store knows of a run.
@@ -79,7 +89,7 @@ class RunRecord:
         metrics: the last value of each.
         tags: all tags, those of MLflow too.
         error: one line, of a run that failed or was killed.
-        artifacts: the folder of its files, which may not exist.
+        artifacts: its files, of which there may be none.
         started: seconds since the epoch.
         ended: the same; None while it runs.
         step: the last one of which a metric is known; 0 where none is.
@@ -93,7 +103,7 @@ class RunRecord:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     error: str | None
-    artifacts: Path
+    artifacts: Files
     started: float
     ended: float | None = None
     step: int = 0
@@ -102,6 +112,13 @@ class RunRecord:
     def task(self) -> str:
         """The task of Slurm that the run belongs to; "" if none."""
         return self.tags.get(TASK, "")
+
+
+class SignsOfLife(Protocol):
+    """What tells other processes that a run is at work."""
+
+    def stop(self) -> None:
+        """No more of them; a second call does nothing."""
 
 
 class Run:
@@ -116,13 +133,22 @@ class Run:
         id: of the run.
         folder: of its artifacts.
         heartbeat: runs until the run is closed.
+        stored: is told of every file or folder that was put there.
     """
 
-    def __init__(self, client: Any, id: str, folder: Path, heartbeat: Heartbeat | None = None):
+    def __init__(
+        self,
+        client: Any,
+        id: str,
+        folder: Path,
+        heartbeat: SignsOfLife | None = None,
+        stored: Callable[[Path], None] = lambda path: None,
+    ):
         self.id = id
         self.folder = folder
         self._client = client
         self._heartbeat = heartbeat
+        self._stored = stored
         self._buffer: list[Any] = []
         self._flushed = time.monotonic()
         self._open = True
@@ -172,8 +198,11 @@ class Run:
         with told(f"the artifact {path} cannot be stored"):
             place.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
-                return Path(shutil.copytree(path, place / path.name, dirs_exist_ok=True))
-            return Path(shutil.copy2(path, place / path.name))
+                copy = Path(shutil.copytree(path, place / path.name, dirs_exist_ok=True))
+            else:
+                copy = Path(shutil.copy2(path, place / path.name))
+            self._stored(copy)
+        return copy
 
     def finish(self) -> None:
         """Write what is buffered and close the run as FINISHED; a second call does nothing."""
@@ -219,7 +248,8 @@ class Run:
                 self.flush()
                 self.folder.mkdir(parents=True, exist_ok=True)
                 text = "".join(traceback.format_exception(error))
-                (self.folder / "traceback.txt").write_text(text, encoding="utf-8")
+                (self.folder / TRACEBACK).write_text(text, encoding="utf-8")
+                self._stored(self.folder / TRACEBACK)
             finally:
                 self.tag("error", one_line(error))
                 failed = isinstance(error, Exception) and not isinstance(error, Pruned)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from benchmark.errors import TrackingError
+from benchmark.tracking.connections import connection
 from benchmark.tracking.database import address, database, silence
+from benchmark.tracking.reader import Reader
 from benchmark.tracking.view import comparison_link
 
 HOST = "127.0.0.1"
@@ -28,6 +30,8 @@ STOP_SECONDS = 10.0
 def serve(results: Path, port: int | None = None, open_browser: bool = False) -> None:
     """Serve MLflow's UI until Ctrl-C, SIGTERM or the terminal's end; prints the address of each comparison.
 
+    Of a folder that is connected to a server only these are printed.
+
     Args:
         results: a folder with a store.
         port: on 127.0.0.1; None takes 5000 or, if that is taken, a free one.
@@ -37,6 +41,11 @@ def serve(results: Path, port: int | None = None, open_browser: bool = False) ->
         TrackingError: if there is no store, the port is taken or the server does not start.
     """
     results = results.resolve()
+    if home := connection(results):
+        print(f"the runs of {results} are on {home}")
+        for name, id in Reader(results).experiments().items():
+            print(f"{name}: {home}/{comparison_link(id)}")
+        return
     if not database(results).exists():
         raise TrackingError(f"there is no MLflow store in {results} yet; the first `landshift run` makes one")
     chosen = _port(port)

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 from benchmark.errors import AlreadyTaken, TrackingError
 from benchmark.tracking import view
-from benchmark.tracking.database import locked, open_client, told
-from benchmark.tracking.heartbeat import Heartbeat, is_silent, remove
+from benchmark.tracking.database import locked, told
 from benchmark.tracking.limits import (
     BATCH_FACTS,
     EXPERIMENT_TAG_LENGTH,
@@ -22,21 +20,20 @@ from benchmark.tracking.limits import (
     checked_metrics,
     checked_text,
 )
-from benchmark.tracking.owner import is_gone, is_here, this_process, this_task
-from benchmark.tracking.reading import Reader, artifact_folder, records
-from benchmark.tracking.runs import IDENTITY, KIND, TASK, DatasetFact, Run, RunRecord
+from benchmark.tracking.owner import how_it_went, this_process, this_task
+from benchmark.tracking.reader import Reader
+from benchmark.tracking.runs import IDENTITY, KIND, OWNER, TASK, DatasetFact, Run, RunRecord
 from benchmark.tracking.summaries import Summary
 
-OWNER = "landshift.owner"
 NOTE = "mlflow.note.content"
 
 
 class Tracker(Reader):
-    """The MLflow store of one results folder: `<results>/mlflow.db` and `<results>/artifacts/`.
+    """The MLflow store of one results folder: its own, or that of the server it is connected to.
 
-    Each process makes its own; any number may write at once. The folder may be moved or copied to another machine:
-    nothing in the store knows its path. Artifacts are addressed as `mlflow-artifacts:/...`, which the server started
-    by `serve` resolves to `<results>/artifacts`.
+    Each process makes its own tracker; any number may write at once. A folder with a store of its own may be moved or
+    copied to another machine: nothing in the store knows its path. Artifacts are addressed as `mlflow-artifacts:/...`,
+    which a server resolves: the one started by `serve` to `<results>/artifacts`.
 
     Args:
         results: the folder; made if it is missing.
@@ -47,7 +44,7 @@ class Tracker(Reader):
 
     def __init__(self, results: Path):
         super().__init__(results)
-        self._client = open_client(self.results)
+        self._client = self._store.open_client()
 
     def experiment(self, name: str, description: str = "", tags: Mapping[str, Fact] | None = None) -> str:
         """The id of an experiment, created on the first call, and anew if it was deleted in the UI.
@@ -145,16 +142,17 @@ class Tracker(Reader):
         if task := this_task():
             tags[TASK] = task
         with locked(self.results):  # two processes that ask at the same time must not both get it
-            for run in self._search(experiment, "cell", f"tags.`{IDENTITY}` = '{texts[IDENTITY]}'"):
-                at_it = run.info.status == "RUNNING" and not self._is_gone(run)
-                if at_it or run.info.status == "FINISHED":
-                    raise AlreadyTaken(f"{name} is {'being run by' if at_it else 'finished in'} another process")
+            others = list(self._search(experiment, "cell", f"tags.`{IDENTITY}` = '{texts[IDENTITY]}'"))
+            if any(run.info.status == "FINISHED" for run in others):
+                raise AlreadyTaken(f"{name} is finished in another process")
+            at_it = [run for run in others if run.info.status == "RUNNING"]
+            if len(self._store.gone(at_it)) < len(at_it):
+                raise AlreadyTaken(f"{name} is being run by another process")
             return self._start(experiment, name, texts, tags, dataset, alive=True)
 
     def summaries(self, experiment: str) -> list[RunRecord]:
         """All summary runs, oldest first."""
-        with told("the runs cannot be read"):
-            return records(self.results, experiment, "summary")
+        return self._store.records(experiment, "summary")
 
     def finished(self, experiment: str) -> dict[str, RunRecord]:
         """The finished run of each identity; the newest, where there are several."""
@@ -210,15 +208,12 @@ class Tracker(Reader):
         A run is left alone if its process is alive. Of a process of another host that is known by its signs of life
         (`benchmark.tracking.heartbeat`); without any the run is left alone, too.
         """
-        stale = 0
-        for run in list(self._search(experiment, "cell", "attributes.status = 'RUNNING'")):
-            owner = run.data.tags.get(OWNER, "")
-            if self._is_gone(run):
-                host, pid = owner.split(" ")[:2]
-                how = "was killed" if is_here(owner) else "has given no sign of life for minutes"
-                self._close(run, f"its process ({pid} on {host}) {how}")
-                stale += 1
-        return stale
+        running = list(self._search(experiment, "cell", "attributes.status = 'RUNNING'"))
+        gone = self._store.gone(running)
+        for run in running:
+            if run.info.run_id in gone:
+                self._store.close(run, how_it_went(run.data.tags.get(OWNER, "")))
+        return len(gone)
 
     def close_task(self, experiment: str, task: str, reason: str) -> list[str]:
         """Close the runs that a task of Slurm left RUNNING, as KILLED; returns their identities.
@@ -230,24 +225,8 @@ class Tracker(Reader):
         running = f"attributes.status = 'RUNNING' and tags.`{TASK}` = '{task}'"
         left = list(self._search(experiment, "cell", running))
         for run in left:
-            self._close(run, reason)
+            self._store.close(run, reason)
         return [run.data.tags.get(IDENTITY, "") for run in left]
-
-    def _close(self, run: Any, reason: str) -> None:
-        """Close a run whose process is gone."""
-        with told(f"run {run.info.run_id} cannot be closed"):
-            self._client.set_tag(run.info.run_id, "error", reason)
-            self._client.set_terminated(run.info.run_id, "KILLED")
-        remove(self._heartbeat(run))
-
-    def _is_gone(self, run: Any) -> bool:
-        """Whether the process of a run has ended: known for certain on its host, elsewhere by its signs of life."""
-        owner = run.data.tags.get(OWNER, "")
-        return is_gone(owner) if is_here(owner) else is_silent(self._heartbeat(run))
-
-    def _heartbeat(self, run: Any) -> Path:
-        """The folder of a run's heartbeat: beside that of its artifacts, which the UI shows."""
-        return artifact_folder(self.results, str(run.info.artifact_uri)).parent
 
     def summarise(self, experiment: str, *summaries: Summary) -> list[str]:
         """Write summary runs; returns their ids.
@@ -260,7 +239,7 @@ class Tracker(Reader):
         """
         looks = self._looks(experiment, [summary.facts.get("method") for summary in summaries])
         with locked(self.results), told("the summaries cannot be written"):
-            old = records(self.results, experiment, "summary")
+            old = self._store.records(experiment, "summary")
             return [self._summarise(experiment, *one, old) for one in zip(summaries, looks, strict=True)]
 
     def _summarise(self, experiment: str, summary: Summary, look: Mapping[str, str], old: Sequence[RunRecord]) -> str:
@@ -273,20 +252,15 @@ class Tracker(Reader):
             new.finish()
         for run in old:
             if run.name == summary.name and run.id != kept:
-                self._delete(run)
+                self._store.discard(run)
         return str(kept or new.id)
 
     def keep_summaries(self, experiment: str, names: Collection[str]) -> None:
         """Delete the summaries of all others: they belong to another comparison."""
         with locked(self.results), told("old summaries cannot be deleted"):
-            for run in records(self.results, experiment, "summary"):
+            for run in self._store.records(experiment, "summary"):
                 if run.name not in names:
-                    self._delete(run)
-
-    def _delete(self, run: RunRecord) -> None:
-        self._client.delete_run(run.id)
-        if run.artifacts.resolve().is_relative_to(self.results / "artifacts"):  # and no link leads elsewhere
-            shutil.rmtree(run.artifacts, ignore_errors=True)
+                    self._store.discard(run)
 
     def _start(
         self,
@@ -304,7 +278,9 @@ class Tracker(Reader):
         entity = dataset.entity() if dataset else None
         with told(f"the run {name!r} cannot be started"):
             run = self._client.create_run(experiment, tags={**facts, **tags}, run_name=name)
-            heartbeat = Heartbeat(self._heartbeat(run)) if alive else None
+            if alive:
+                self._store.settle(run, name)
+            opened = self._store.opened(run, alive=alive)
             params = [Param(key, text) for key, text in facts.items()]
             now = int(time.time() * 1000)
             # In one call with the first params, because a call takes as long as some hundred values.
@@ -314,7 +290,7 @@ class Tracker(Reader):
                 values = []
             if entity is not None:
                 self._client.log_inputs(run.info.run_id, [entity])
-        return Run(self._client, run.info.run_id, artifact_folder(self.results, str(run.info.artifact_uri)), heartbeat)
+        return opened
 
     def _looks(self, experiment: str, methods: Sequence[Fact | None]) -> list[dict[str, str]]:
         """For each method the tags that make the UI show it in one colour: its summary and all its cells."""

@@ -69,20 +69,26 @@ def _compare(name, what, results):
     """One method after a training in one process and in each of two.
 
     In float32: an activation that is 0 but for rounding may lie on either side of it, and then a few weights go another
-    way by some 1e-5. What the parts do is held to 1e-8 above.
+    way by some 1e-5, so that each tensor is held as a whole. What the parts do is held to 1e-8 above.
     """
     alone = two.trained(Fabric(accelerator="cpu", devices=1), {name: TRAINED[name]}, **what)[name]
     state, curves, counts, kept = results[0][name]
     assert state.keys() == alone[0].keys() and curves.keys() == alone[1].keys()
     for key, expected in alone[0].items():
-        assert torch.allclose(state[key], expected, rtol=1e-3, atol=1e-4), key
+        assert _distance(state[key], expected) < 1e-3, key
         assert torch.equal(state[key], results[1][name][0][key]), f"{key}: the two differ"
     for key, value in alone[1].items():
-        assert curves[key] == pytest.approx(value, rel=1e-2 if "source_val" in key[1] else 1e-3, abs=1e-5), key
+        close = pytest.approx(value, abs=2e-3) if "source_val" in key[1] else pytest.approx(value, rel=1e-3, abs=1e-5)
+        assert curves[key] == close, key
     for mine, theirs in zip(counts, alone[2], strict=True):
         assert mine.sum() == theirs.sum() and abs(mine - theirs).sum() <= 0.01 * mine.sum()
     assert kept.keys() == alone[3].keys()
     assert all((kept[row] != alone[3][row]).mean() < 0.01 for row in kept)
+
+
+def _distance(one, other):
+    """Of two tensors, as a share of the length of the second or, if that is less than one, at all."""
+    return (one.double() - other.double()).norm() / max(other.double().norm(), 1.0)
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -8,10 +8,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmark.tracking.connections import connect
 from tests.faults.ground import Ground, differences, left
+from tests.server.ground import missing, serving
 
 SMALL = ("source-only", "entropy-minimization")  # eight runs
 PATIENCE = 300.0
@@ -84,6 +86,28 @@ def locked(ground: Ground) -> Outcome:
     wrong = [f"exit status {status}"] if status else []
     told = "it waits, and says so" if "is locked by another process" in output.read_text() else "nothing; it waits"
     return _again(ground, results, output, "the database is locked for 30 seconds", told, 8, wrong)
+
+
+@fault
+def server_killed(ground: Ground) -> Outcome:
+    """The tracking server, on PostgreSQL, is killed in the middle and started again ten seconds later."""
+    if why := missing():
+        raise Skipped(why)
+    with serving() as server:
+        results = _fresh(ground)
+        connect(results, server.address)
+        output = results.with_suffix(".txt")
+        process = ground.start(ground.command(results, methods=SMALL, workers=2), output)
+        _when(lambda: server.states()["FINISHED"] >= 2 and server.states()["RUNNING"] >= 1, "two runs are finished")
+        server.kill()
+        time.sleep(10)
+        server.start()
+        status = process.wait(4 * PATIENCE)
+        wrong = [f"exit status {status}"] if status else []
+        told = _line(output, ("is away",))
+        found = _again(ground, results, output, "the tracking server is killed and restarted", told, 8, wrong)
+        twice = [f"{len(server.twice())} points of curves are there twice"] if server.twice() else []
+        return replace(found, lost="nothing of 8 finished runs, no metric twice", wrong=(*found.wrong, *twice))
 
 
 @fault
