@@ -78,17 +78,20 @@ def _compare(name, what, results):
         assert _distance(state[key], expected) < 1e-3, key
         assert torch.equal(state[key], results[1][name][0][key]), f"{key}: the two differ"
     for key, value in alone[1].items():
-        close = pytest.approx(value, abs=2e-3) if "source_val" in key[1] else pytest.approx(value, rel=1e-3, abs=1e-5)
+        close = pytest.approx(value, abs=2e-3) if "source_val" in key[1] else pytest.approx(value, rel=3e-3, abs=1e-5)
         assert curves[key] == close, key
     for mine, theirs in zip(counts, alone[2], strict=True):
-        assert mine.sum() == theirs.sum() and abs(mine - theirs).sum() <= 0.01 * mine.sum()
+        assert (
+            mine.sum() == theirs.sum() and abs(mine - theirs).sum() <= 0.02 * mine.sum()
+        )  # twice the share of the pixels
     assert kept.keys() == alone[3].keys()
     assert all((kept[row] != alone[3][row]).mean() < 0.01 for row in kept)
 
 
 def _distance(one, other):
     """Of two tensors, as a share of the length of the second or, if that is less than one, at all."""
-    return (one.double() - other.double()).norm() / max(other.double().norm(), 1.0)
+    apart = torch.where(one == other, 0.0, one.double() - other.double())  # infinite ones are equal
+    return apart.norm() / max(other.double().nan_to_num(posinf=0.0).norm(), 1.0)
 
 
 @pytest.mark.parametrize("name", FEW)

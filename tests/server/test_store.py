@@ -77,7 +77,8 @@ def test_everything_comes_back(server: Server, tracker: Tracker, experiment: str
     assert tracker.find(run.id[:10]).id == run.id and list(tracker.finished(experiment)) == ["abc"]
     assert tracker.cells(experiment, "abc") and not tracker.cells(experiment, "other")
     shutil.rmtree(tracker.results / "fetched")  # as on another machine
-    assert sum(sizes_of(record.artifacts).values()) == len(b"picture") + 2 and not (tracker.results / "fetched").exists()
+    assert sum(sizes_of(record.artifacts).values()) == len(b"picture") + 2
+    assert not (tracker.results / "fetched").exists()
     assert (record.artifacts / "settings.json").read_text() == "{}"
     assert (record.artifacts / "panels/one.png").read_bytes() == b"picture"
     assert not (record.artifacts / "weights.safetensors").exists()
