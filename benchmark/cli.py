@@ -32,7 +32,7 @@ from benchmark.commands import (
     verify,
     world,
 )
-from benchmark.commands.arguments import names, positive, seeds, truth
+from benchmark.commands.arguments import folder, names, positive, seeds, truth
 from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
 from benchmark.selection import DEFAULT_RULE, RULES
@@ -300,7 +300,7 @@ def _add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    parser.add_argument("--results", type=folder, default=Path("results"), metavar="DIR", help="default: results")
 
 
 def _add_nested(parser: argparse.ArgumentParser) -> None:
@@ -336,7 +336,9 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_stores(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--stores", type=Path, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches")
+    parser.add_argument(
+        "--stores", type=folder, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches"
+    )
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """What an option of the command line may be; what is wrong is told in one line."""
 
 import argparse
+from pathlib import Path
 
 
 def seeds(text: str) -> tuple[int, ...]:
@@ -14,6 +15,14 @@ def seeds(text: str) -> tuple[int, ...]:
     if min(seeds) < 0:
         raise argparse.ArgumentTypeError(f"seeds are 0 or more, not {min(seeds)}")
     return seeds
+
+
+def folder(text: str) -> Path:
+    """A folder, which may still have to be made."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
+    return path
 
 
 def truth(text: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from benchmark.comparison import Grid
 from benchmark.errors import TrackingError
 from benchmark.tracking import Reader, Tracker
@@ -105,6 +107,21 @@ def remember(
         tuned_jobs: those of these rows.
         command: that asked for it.
     """
+    with FileLock(tracker.results / "asked.lock"):  # another command must not write between reading and writing
+        grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs)
+        grid |= {"at": time.time(), "command": command or grid.get("command", "")}
+        tracker.tag(experiment, TAG + key_of(bench, tuned), json.dumps(grid))
+
+
+def _added(
+    tracker: Tracker,
+    experiment: str,
+    bench: "Bench",
+    jobs: Sequence["Job"],
+    tuned: TunedRows | None,
+    tuned_jobs: Sequence["Job"],
+) -> dict[str, Any]:
+    """What was asked before, and what is asked now."""
     key = key_of(bench, tuned)
     grid = _read(tracker, experiment, key)
     first = not grid["methods"]
@@ -125,8 +142,7 @@ def remember(
         sorted({job.seed for job in (*jobs, *tuned_jobs)}),
     ]
     grid["blocks"] = _with(grid.get("blocks", [] if first else None), block)
-    grid |= {"at": time.time(), "command": command or grid.get("command", "")}
-    tracker.tag(experiment, TAG + key, json.dumps(grid))
+    return grid
 
 
 def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:

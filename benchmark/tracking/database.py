@@ -49,8 +49,14 @@ def told(action: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise TrackingError(f"{action}: {lines[0]}") from error
+        raise TrackingError(f"{action}: {told_of(error)}") from error
+
+
+def told_of(error: Exception) -> str:
+    """The first line of an error, and what to do where the file itself is beyond repair."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    damaged = "malformed" in line or "file is not a database" in line
+    return line + "; put a copy of the file back, or name another folder with --results" * damaged
 
 
 def silence() -> None:

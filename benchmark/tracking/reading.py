@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import TrackingError
-from benchmark.tracking.database import database
+from benchmark.tracking.database import database, told_of
 from benchmark.tracking.runs import IDENTITY, KIND, RunRecord
 
 WAIT = 60.0  # seconds that a writer may hold the file
@@ -59,7 +59,7 @@ def opened(results: Path, what: str) -> Iterator[sqlite3.Connection]:
             store.execute("BEGIN")
             yield store
     except sqlite3.Error as error:
-        raise TrackingError(f"{what} in {file} cannot be read: {error}") from error
+        raise TrackingError(f"{what} in {file} cannot be read: {told_of(error)}") from error
 
 
 def _records(store: sqlite3.Connection, results: Path, experiment: str, kind: str, identity: str) -> list[RunRecord]:

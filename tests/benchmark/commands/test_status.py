@@ -103,6 +103,13 @@ def test_refusals_say_what_there_is(tracker, tmp_path, words, told, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_results_that_are_a_file_are_refused(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main(["status", "--results", str(tmp_path / "file")])
+    assert "file is a file, not a folder" in capsys.readouterr().err
+
+
 def test_no_store_is_made(tmp_path, capsys):
     assert main(["status", "--results", str(tmp_path / "none")]) == 1
     assert "there is no store in" in capsys.readouterr().err and not (tmp_path / "none").exists()

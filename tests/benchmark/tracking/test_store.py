@@ -229,7 +229,7 @@ def test_a_newer_store_is_an_error(tracker: Tracker, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_store_is_an_error_at_once(tmp_path: Path) -> None:
     database(tmp_path).write_bytes(b"not a database " * 1000)
-    with pytest.raises(TrackingError, match=r"mlflow\.db cannot be used: file is not a database"):
+    with pytest.raises(TrackingError, match=r"mlflow\.db cannot be used: file is not a database; put a copy"):
         Tracker(tmp_path)
 
 
