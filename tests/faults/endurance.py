@@ -100,7 +100,7 @@ def growth(seen: list[Look], first: int) -> tuple[float, int]:
 
 
 def peaks(folder: Path, many: Path | None = None) -> list[Peak]:
-    """The peak of a command with one worker: with more patches, with more folds, and beside many runs.
+    """The peak of runs in one process, until it reports: of more patches, of more folds, and beside many runs.
 
     Args:
         folder: an empty one.
@@ -110,15 +110,16 @@ def peaks(folder: Path, many: Path | None = None) -> list[Peak]:
     for side, times in ((2, 2), (4, 2), (8, 2), (16, 2), (2, 8)):
         ground = Ground.made(folder / f"world-{side}-{times}", zone_side=side, times=times)
         what = f"{2 * times * 4 * side**2:,} patches, {times} folds, {times} runs"
-        found.append(Peak(what, _peak(ground, ground.folder / "results")))
+        found.append(Peak(what, _peak(ground, ground.folder / "results", times)))
         print(f"{found[-1].what}: {found[-1].memory / MIB:.0f} MiB", flush=True)
     if many:
-        runs = Peak("64 patches, 2 folds, 2 runs beside many", _peak(Ground(many.parent), many, seed="1000000"))
+        runs = Peak("64 patches, 2 folds, 2 runs beside many", _peak(Ground(many.parent), many, 2, seed="1000000"))
         print(f"{runs.what}: {runs.memory / MIB:.0f} MiB", flush=True)
         found.append(runs)
     return found
 
 
-def _peak(ground: Ground, results: Path, seed: str = "0") -> int:
-    command = [*ground.command(results, methods=("source-only",), workers=1), "--seeds", seed]
-    return max(look.memory for look in looks(ground, command, results.with_suffix(".txt")))
+def _peak(ground: Ground, results: Path, runs: int, seed: str = "0") -> int:
+    command = [*ground.command(results, *TINY, methods=("source-only",), workers=1), "--seeds", seed]
+    output = results.with_suffix(f".{seed}.txt")
+    return max(look.memory for look in looks(ground, command, output) if look.runs < runs)
