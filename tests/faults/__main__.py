@@ -65,9 +65,9 @@ def _endurance(ground: Ground, options: argparse.Namespace) -> int:
 def _overheads(ground: Ground) -> int:
     found = overheads.measure(ground)
     print(f"a run takes {found.run:.1f} s; tracking is {found.tracking:.2%} of it, scheduling {found.scheduling:.2%}")
-    print(
-        f"one worker takes {found.workers[0]:.2f} times as long as two, without start and report {found.workers[1]:.2f}"
-    )
+    whole, without = found.workers
+    print(f"one worker takes {whole:.2f} times as long as two; {without:.2f} times without start and report")
+    print(f"two commands with half of the runs each gain {found.machine:.2f} times side by side, by the machine alone")
     return 0
 
 

@@ -33,12 +33,15 @@ class Overheads:
         scheduling: share of the grid's time that is in no run.
         workers: how many times as long the command takes with one worker as with two: all of it, and without what a
             command takes that finds everything done.
+        machine: the same of two commands, each with half of the runs, one after the other and side by side: what the
+            machine itself gains.
     """
 
     run: float
     tracking: float
     scheduling: float
     workers: tuple[float, float]
+    machine: float
 
 
 class Tally:
@@ -74,7 +77,7 @@ class Tally:
 def measure(ground: Ground) -> Overheads:
     """Measure on a machine with two idle cores at least."""
     run, tracking, scheduling = _shares(ground)
-    return Overheads(run, tracking, scheduling, _gain(ground))
+    return Overheads(run, tracking, scheduling, _gain(ground), _machine(ground))
 
 
 def _shares(ground: Ground) -> tuple[float, float, float]:
@@ -118,3 +121,21 @@ def _gain(ground: Ground) -> tuple[float, float]:
             spent[workers, call] = time.perf_counter() - started
     (one, one_idle), (two, two_idle) = ((spent[n, "first"], spent[n, "second"]) for n in (1, 2))
     return one / two, (one - one_idle) / (two - two_idle)
+
+
+def _machine(ground: Ground) -> float:
+    """How many times as long two commands take one after the other as side by side."""
+    spent = []
+    for kind in ("after", "beside"):
+        started, at_work = time.perf_counter(), []
+        for seed in ("0", "1"):
+            results = ground.folder / f"{kind}-{seed}"
+            command = ground.command(results, "--preset", "tiny", *RECIPE, "--seeds", seed, methods=METHODS, workers=1)
+            process = ground.start(command, results.with_suffix(".txt"))
+            if kind == "after":
+                process.wait()
+            at_work.append(process)
+        if any(process.wait() for process in at_work):
+            raise RuntimeError(f"a command failed: see {ground.folder}")
+        spent.append(time.perf_counter() - started)
+    return spent[0] / spent[1]

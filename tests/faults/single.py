@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.tracking.connections import connect
-from tests.faults.ground import Ground, differences, left
+from tests.faults.ground import Ground, differences, kill_group, left
 from tests.server.ground import missing, serving
 
 SMALL = ("source-only", "entropy-minimization")  # eight runs
@@ -71,6 +71,17 @@ def _stopped(ground: Ground, name: str, stop: Callable[["subprocess.Popen[bytes]
     wrong += ["a run is left RUNNING"] if before.states["RUNNING"] else []
     said = _last(output)
     return _again(ground, results, output, name, said, before.states["FINISHED"], wrong)
+
+
+@fault
+def killed_while_it_reports(ground: Ground) -> Outcome:
+    """SIGKILL to all processes when the runs are done and the table is made."""
+    results, output, process = _started(ground)
+    _when(lambda: "[8/8]" in output.read_text(), "the runs are done")
+    time.sleep(1)
+    wrong = ["it had ended before"] if process.poll() is not None else []
+    kill_group(process)
+    return _again(ground, results, output, "SIGKILL while it reports", "nothing", 8, wrong)
 
 
 @fault
