@@ -45,6 +45,7 @@ class Tracker(Reader):
     def __init__(self, results: Path):
         super().__init__(results)
         self._client = self._store.open_client()
+        self._seen: dict[str, list[str]] = {}
 
     def experiment(self, name: str, description: str = "", tags: Mapping[str, Fact] | None = None) -> str:
         """The id of an experiment, created on the first call, and anew if it was deleted in the UI.
@@ -295,12 +296,14 @@ class Tracker(Reader):
     def _looks(self, experiment: str, methods: Sequence[Fact | None]) -> list[dict[str, str]]:
         """For each method the tags that make the UI show it in one colour: its summary and all its cells."""
         named = [str(method) for method in methods if method is not None]
-        with told("the colours of the methods cannot be chosen"):
-            known = self._methods(experiment)
-            if not set(named) <= set(known):
-                with locked(self.results):
-                    known = list(dict.fromkeys([*self._methods(experiment), *named]))
+        known = self._seen.get(experiment, [])
+        if not set(named) <= set(known):
+            with told("the colours of the methods cannot be chosen"), locked(self.results):
+                before = self._methods(experiment)
+                known = list(dict.fromkeys([*before, *named]))
+                if known != before:
                     self._client.set_experiment_tag(experiment, view.METHODS_TAG, json.dumps(known))
+            self._seen[experiment] = known  # to read it again for every run would take as long as to start one
         tags = {"mlflow.source.name": "landshift", "mlflow.source.type": "LOCAL"}
         colors = {method: view.PALETTE[index % len(view.PALETTE)] for index, method in enumerate(known)}
         return [tags if method is None else {**tags, "mlflow.runColor": colors[str(method)]} for method in methods]

@@ -118,33 +118,37 @@ def test_a_server_that_is_killed_and_restarted_costs_nothing(ground: Ground, ser
 
 
 def test_a_command_killed_while_the_server_is_away_goes_on(ground: Ground, server: Server, alone: Left) -> None:
-    results, output = _connected(ground, server, "killed"), ground.folder / "killed.txt"
-    command = ground.command(results, methods=METHODS, workers=1)
-    process = ground.start(command, output)
-    _until(lambda: server.states()["FINISHED"] >= 1 and undelivered(results) == 1)
-    server.kill()
-    _until(lambda: "wait in" in output.read_text())  # the run that it was at has come to its end
-    kill_group(process)
+    results = _connected(ground, server, "killed")
+    kill_group(_cut_off(ground, server, results))
     assert undelivered(results) == 1
     server.start()
     assert server.states()["RUNNING"] == 1
-    assert ground.run(command, output) == 0, output.read_text()
-    _is_the_same(results, alone, server)
-    # It was finished when its process was killed; only the server had not heard of it.
-    assert server.states() == {"FINISHED": 8}
+    _goes_on(ground, server, results, alone)
 
 
 def test_ctrl_c_leaves_what_waits_and_the_next_call_delivers_it(ground: Ground, server: Server, alone: Left) -> None:
-    results, output = _connected(ground, server, "stopped"), ground.folder / "stopped.txt"
-    command = ground.command(results, methods=METHODS, workers=1)
-    process = ground.start(command, output)
-    _until(lambda: server.states()["FINISHED"] >= 1 and undelivered(results) == 1)
-    server.kill()
-    _until(lambda: "wait in" in output.read_text())
+    results = _connected(ground, server, "stopped")
+    process = _cut_off(ground, server, results)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(60) == 130
     assert undelivered(results) == 1
     server.start()
-    assert ground.run(command, output) == 0, output.read_text()
+    _goes_on(ground, server, results, alone)
+
+
+def _cut_off(ground: Ground, server: Server, results: Path) -> "subprocess.Popen[bytes]":
+    """A command whose server was killed amid a run, which has come to its end meanwhile and waits."""
+    output = results.with_suffix(".txt")
+    process = ground.start(ground.command(results, methods=METHODS, workers=1), output)
+    _until(lambda: server.states()["FINISHED"] >= 1 and undelivered(results) == 1)
+    server.kill()
+    _until(lambda: "wait in" in output.read_text())
+    return process
+
+
+def _goes_on(ground: Ground, server: Server, results: Path, alone: Left) -> None:
+    """The same command, with the server back, trains nothing that was finished when only the server had not heard."""
+    output = results.with_suffix(".txt")
+    assert ground.run(ground.command(results, methods=METHODS, workers=1), output) == 0, output.read_text()
     _is_the_same(results, alone, server)
     assert server.states() == {"FINISHED": 8}
