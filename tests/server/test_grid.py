@@ -140,10 +140,15 @@ def _cut_off(ground: Ground, server: Server, results: Path) -> "subprocess.Popen
     """A command whose server was killed amid a run, which has come to its end meanwhile and waits."""
     output = results.with_suffix(".txt")
     process = ground.start(ground.command(results, methods=METHODS, workers=1), output)
-    _until(lambda: server.states()["FINISHED"] >= 1 and undelivered(results) == 1)
+    _until(lambda: server.states() == {"FINISHED": 1, "RUNNING": 1} and _at_work(results))
     server.kill()
     _until(lambda: "wait in" in output.read_text())
     return process
+
+
+def _at_work(results: Path) -> bool:
+    """Whether a run has logged something; before, while it is begun, it waits for the server."""
+    return any(journal.stat().st_size for journal in (results / "outbox").glob("*/journal.jsonl"))
 
 
 def _goes_on(ground: Ground, server: Server, results: Path, alone: Left) -> None:
