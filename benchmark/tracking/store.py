@@ -155,9 +155,9 @@ class Tracker(Reader):
         """All summary runs, oldest first."""
         return self._store.records(experiment, "summary")
 
-    def finished(self, experiment: str) -> dict[str, RunRecord]:
-        """The finished run of each identity; the newest, where there are several."""
-        return {record.identity: record for record in self.cells(experiment) if record.status == "FINISHED"}
+    def finished(self, experiment: str, identity: str = "") -> dict[str, RunRecord]:
+        """The finished run of each identity, or of the one; the newest, where there are several."""
+        return {record.identity: record for record in self.cells(experiment, identity) if record.status == "FINISHED"}
 
     def tag_run(self, run: str, key: str, value: Fact) -> None:
         """Set a tag of a run that may be finished."""
@@ -187,7 +187,8 @@ class Tracker(Reader):
             raise TrackingError(f"{name} is a summary of runs; it was not trained itself")
         if run.info.status != "FINISHED":
             raise TrackingError(f"the run {name} is not finished: it is {run.info.status}")
-        return next(record for record in self.cells(run.info.experiment_id) if record.id == run.info.run_id)
+        same = self.cells(run.info.experiment_id, run.data.tags.get(IDENTITY, ""))
+        return next(record for record in same if record.id == run.info.run_id)
 
     def source(self, run: str) -> str:
         """Where the data of a run lay, as `DatasetFact.source`; "" where it has none."""

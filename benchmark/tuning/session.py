@@ -87,7 +87,7 @@ class TuningSession:
         for search in self.searches:
             while claim := search.study.claim():
                 job = search.job(claim, self.tuning.prune)
-                if record := self.tracker.finished(self.experiment).get(job.identity):
+                if record := self._finished(job):
                     self._tell(search, claim, record)
                 else:
                     self._claimed[job] = search, claim
@@ -97,11 +97,15 @@ class TuningSession:
     def end(self, ended: Ended) -> float:
         """Tell the study how a trial ended; the score that its rule gives it, NaN where there is none."""
         search, claim = self._claimed.pop(ended.job)
-        record = None if ended.error else self.tracker.finished(self.experiment).get(ended.job.identity)
+        record = None if ended.error else self._finished(ended.job)
         if record is None:
             search.study.tell(claim, None, pruned=ended.pruned)
             return nan
         return self._tell(search, claim, record)
+
+    def _finished(self, job: Job) -> RunRecord | None:
+        """The finished run of a trial; none of the thousands of others is read."""
+        return self.tracker.finished(self.experiment, job.identity).get(job.identity)
 
     def _tell(self, search: Search, claim: Claim, record: RunRecord) -> float:
         self.tracker.tag_run(record.id, STUDY_TAG + search.id, claim.setting)
