@@ -1,6 +1,5 @@
 """The device that a run trains on, through Lightning Fabric."""
 
-import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,9 +14,9 @@ def make_fabric(accelerator: str, devices: int, precision: str) -> "Fabric":
     from lightning_fabric import Fabric  # takes a second, which a command that only looks can do without
     from lightning_fabric.plugins.environments import LightningEnvironment
 
-    from benchmark.processes import Processes
+    from benchmark.processes import Processes, be_quiet
 
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # that it does what was asked for is no news
+    be_quiet()
     return Fabric(
         accelerator=accelerator,
         devices=devices,

@@ -91,7 +91,7 @@ class RunBar(_Bar):
         self._ended += 1
         what = shown(f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}")
         if ended.taken:
-            console.print(f"{what}: another call has it", markup=False, highlight=False)
+            console.print(f"{what}: another call has done it", markup=False, highlight=False)
         elif ended.pruned:
             console.print(f"{what}: {ended.error}", markup=False, highlight=False)
         elif ended.error:

@@ -47,7 +47,7 @@ def connect(options: argparse.Namespace) -> int:
                 "landshift run delivers it, and who does not want it deletes that folder"
             )
         there = connections.disconnect(options.results)
-        print(f"{options.results} is connected to no server" + " any more" * there)
+        print(f"{options.results} is connected to no server" + f" any more; {before} keeps its runs" * there)
         return 0
     if options.address:
         version = connections.connect(options.results, options.address)

@@ -39,6 +39,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--detach", action="store_true", help="submit to Slurm and return; the same command looks again")
     group.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="end when nothing is left to begin, instead of waiting for what other calls on this store are at",
+    )
+    group.add_argument(
         "--runs-per-device",
         type=positive,
         metavar="K",
@@ -64,7 +69,7 @@ def make_engine(options: argparse.Namespace) -> "Local | Slurm":
     gpus = _gpus(options) if several else []
     if several:
         options.workers = several * max(1, len(gpus))
-    return Local(number_of_workers(options), gpus)
+    return Local(number_of_workers(options), gpus, wait=not options.no_wait)
 
 
 class Local:
@@ -73,24 +78,29 @@ class Local:
     Args:
         workers: as many.
         gpus: over which they are spread; none: each sees all.
+        wait: for runs that other calls are at.
     """
 
-    def __init__(self, workers: int, gpus: Sequence[str]) -> None:
-        self._workers, self._gpus = workers, gpus
+    def __init__(self, workers: int, gpus: Sequence[str], *, wait: bool) -> None:
+        self._workers, self._gpus, self._wait = workers, gpus, wait
 
-    def left(self, work: Any) -> list[Any]:
-        """The jobs that are to be run."""
-        return list(work.left)
-
-    def work(self, session: Any, jobs: Any) -> int:
-        """Run jobs under a bar; the number of those that failed."""
+    def work(self, session: Any, work: Any) -> int:
+        """Run what is to be done under a bar; the number of jobs that failed."""
+        from benchmark.grid.together import run_together
         from benchmark.terminal import RunBar
 
+        jobs = len(work.left) + len(work.running)
         if not jobs:
             return 0
-        session.bench.check_settings()
-        with RunBar(len(jobs)) as bar:
-            session.run(jobs, self._workers, bar.advance, bar.end, self._gpus)
+        if work.left:
+            session.bench.check_settings()
+        then = "waiting for them; Ctrl-C ends that" if self._wait else "landshift report shows the table of all"
+        with RunBar(jobs) as bar:
+
+            def tell(runs: int) -> None:
+                bar.tell(f"{runs} runs are at work in other calls, or start from one that is; {then}")
+
+            run_together(session, work, self._workers, bar.advance, bar.end, tell, self._gpus, wait=self._wait)
         return bar.failed
 
 
@@ -101,6 +111,8 @@ class Slurm:
         from benchmark.grid.cluster.profile import Profile, read_profile
         from benchmark.grid.cluster.slurm import check_installed
 
+        if options.no_wait:
+            raise SettingsError("--no-wait is for --engine local; with Slurm, --detach submits and returns")
         if options.workers:
             raise SettingsError(
                 "--workers is for --engine local; of tasks of Slurm, at_once in the profile limits the number"
@@ -117,16 +129,13 @@ class Slurm:
             )
         self._profile, self._detach = profile, options.detach
 
-    def left(self, work: Any) -> list[Any]:
-        """The jobs that are to be run or waited for."""
-        return [*work.left, *work.running]
-
-    def work(self, session: Any, jobs: Any) -> int:
-        """Submit jobs and follow them under a bar; the number of those that failed."""
+    def work(self, session: Any, work: Any) -> int:
+        """Submit jobs and follow them, and those at work, under a bar; the number of those that failed."""
         from benchmark.grid.cluster import slurm
         from benchmark.grid.cluster.follow import Following
         from benchmark.terminal import RunBar
 
+        jobs = [*work.left, *work.running]
         if not jobs:
             return 0
         session.bench.check_settings(device=False)

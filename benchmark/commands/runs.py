@@ -22,6 +22,7 @@ DEMO = {
     "engine": "local",
     "profile": None,
     "detach": False,
+    "no_wait": False,
     "runs_per_device": None,
     "method": [
         "source-only",
@@ -71,20 +72,19 @@ def run(options: argparse.Namespace) -> int:
         session.refuse_mixture(work.done)
     session.remember(jobs, tuned, tuned_jobs, options.command_line)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
-    left = engine.left(work)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
         f"{len(work.done)} done before, {elsewhere}{len(work.skipped)} skipped, {len(work.left)} to do"
     )
     if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
         print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
-    failed = engine.work(session, left)
+    failed = engine.work(session, work)
     if options.leave_one_source_domain_out:
         inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
-        left = engine.left(inner.work(jobs))
-        print(f"with one source domain held out: {len(jobs)} runs, {len(left)} to do")
-        failed += engine.work(inner, left)
+        inside = inner.work(jobs)
+        print(f"with one source domain held out: {inside.count} runs, {len(inside.left)} to do")
+        failed += engine.work(inner, inside)
     if options.detach:
         return 0
     options.output, options.comparison = None, key_of(session.bench, tuned)

@@ -84,6 +84,13 @@ def status(options: argparse.Namespace) -> int:
     if not options.watch:
         console.print(shown)
         return 0
+    if not console.is_terminal:  # a log file: one picture below the other
+        console.print(shown)
+        while not found.is_over:
+            time.sleep(options.watch)
+            found, shown = look()
+            console.print(shown)
+        return 0
     from rich.live import Live
 
     with Live(shown, console=console, auto_refresh=False) as live:

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ PRELOAD = ["benchmark.grid.execute", "segmentation_models_pytorch", "mlflow"]
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: its target mean IoU, or why it failed or was given up, or that another call has it."""
+    """How a job ended: its target mean IoU, or why it failed or was given up, or that another call has, or had, it."""
 
     job: Job
     seconds: float
@@ -87,12 +87,19 @@ class Waiting:
                 return job
         return None
 
+    def without_children_of(self, job: Job) -> list[Job]:
+        """Take out the jobs that start from a job which somebody else has; returns them."""
+        children = [waiting for waiting in self._jobs if waiting.parent == job.identity]
+        self._jobs = deque(waiting for waiting in self._jobs if waiting not in children)
+        return children
+
 
 def warm_up() -> None:
     """Start the server that workers are forked from; it imports while the caller goes on."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
     # Ctrl-C reaches every process of a terminal. The server would die of it amid its imports, with a traceback, and so
     # would a worker that has just begun; the caller tells workers to stop.
+    resource_tracker.ensure_running()  # the server would start it, and that lifts the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
@@ -226,4 +233,7 @@ class _Throttled:
     def __call__(self, share: float) -> None:
         if time.monotonic() - self._last >= REPORT_EVERY:
             self._last = time.monotonic()
-            self._connection.send(share)
+            try:
+                self._connection.send(share)
+            except BrokenPipeError:
+                raise Stopped("the command that it belongs to was killed") from None

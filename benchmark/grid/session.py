@@ -79,11 +79,21 @@ class Session:
     ) -> None:
         """Run jobs in processes of this machine; whatever happens, what is finished stays finished.
 
+        A job that another call has is left to it, and so are those that start from it (:mod:`benchmark.grid.together`
+        waits for them).
+
         Args:
             gpus: see :func:`benchmark.grid.pool.run_all`.
         """
+        waiting = Waiting(jobs)
+
+        def end(ended: Ended) -> None:
+            on_end(ended)
+            for child in waiting.without_children_of(ended.job) if ended.taken else ():
+                on_end(Ended(child, 0.0, taken=True))
+
         workers = min(workers, len(jobs)) or 1
-        run_all(self.plan, self.experiment, Waiting(jobs), workers, self.bench, on_progress, on_end, gpus)
+        run_all(self.plan, self.experiment, waiting, workers, self.bench, on_progress, end, gpus)
 
     def remember(
         self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = (), command: str = ""

@@ -155,7 +155,7 @@ def _status(
         running=sorted(running.values(), key=lambda run: -run.seconds),
         reasons=reasons,
         waiting=sum(usual.get(method, any_method) for method in waiting),
-        guessed=[method for method in open_methods if method not in usual],
+        guessed=[method for method in open_methods if usual and method not in usual],
     )
 
 

@@ -27,7 +27,7 @@ def connection(results: Path) -> str:
         raise TrackingError(f"{path}: not readable ({' '.join(str(error).split())})") from error
     if set(content) != {"url"} or not isinstance(content["url"], str):
         raise TrackingError(f'{path}: expected is one line, url = "http://HOST:PORT", not {sorted(content)}')
-    return checked_address(content["url"], str(path))
+    return checked_address(content["url"], f"an address, in {path},")
 
 
 def checked_address(address: str, origin: str) -> str:
@@ -45,10 +45,10 @@ def checked_address(address: str, origin: str) -> str:
     except ValueError:
         usable = False
     if not usable or unfit([address]) or " " in address:
-        raise TrackingError(f"{origin}: an address is http://HOST:PORT or https://HOST, not {address!r}")
+        raise TrackingError(f"{origin} is http://HOST:PORT or https://HOST, not {address!r}")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise TrackingError(
-            f"{origin}: an address has no name, password, '?' or '#'; a login goes into the environment variables "
+            f"{origin} has no name, password, '?' or '#'; a login goes into the environment variables "
             "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
     return address.rstrip("/")
@@ -62,7 +62,7 @@ def connect(results: Path, address: str) -> str:
     """
     from benchmark.tracking.remote.trial import try_server  # imports MLflow
 
-    usable = checked_address(address, "the address")
+    usable = checked_address(address, "an address")
     version = try_server(usable)
     fresh = results / f"{FILE}.new"
     try:

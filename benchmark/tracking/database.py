@@ -55,7 +55,7 @@ def told(action: str) -> Iterator[None]:
 def told_of(error: Exception) -> str:
     """The first line of an error, and what to do where the file itself is beyond repair."""
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    damaged = "malformed" in line or "file is not a database" in line
+    damaged = any(words in line for words in ("malformed", "file is not a database", "no such table"))
     return line + "; put a copy of the file back, or name another folder with --results" * damaged
 
 

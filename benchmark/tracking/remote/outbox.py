@@ -32,10 +32,12 @@ class Outbox:
         address: of the server, for what is said.
         run: id.
         results: the folder.
+        name: of the run, for what is said.
     """
 
-    def __init__(self, client: Any, address: str, run: str, results: Path) -> None:
+    def __init__(self, client: Any, address: str, run: str, results: Path, name: str = "") -> None:
         self._address, self._run, self._results = address, run, results
+        self._name = f"{name} ({run})" if name else run
         self.folder = results / FOLDER / run
         self.files = self.folder / FILES
         self._journal = Journal(self.folder)
@@ -44,6 +46,7 @@ class Outbox:
         self._written = 0
         self._broken: Exception | None = None
         self._closed = False
+        self._at_work = True
         threading.Thread(target=self._send, name="outbox", daemon=True).start()
 
     def log_batch(self, run: str, metrics: Sequence[Any]) -> None:
@@ -67,11 +70,12 @@ class Outbox:
         Raises:
             TrackingError: something was refused, so that the run cannot be finished.
         """
+        self._at_work = False
         self._append(end_entry(status, int(time.time() * 1000)))
         delivered = self._wait(LINGER if status == "KILLED" else None)
         if not delivered:
             logger.warning(
-                f"what run {self._run} logged lies in {self.folder}; the next landshift run with this results folder "
+                f"what run {self._name} logged lies in {self.folder}; the next landshift run with this results folder "
                 "delivers it"
             )
             return
@@ -109,7 +113,7 @@ class Outbox:
             if left and now - said > SAY_EVERY:
                 said = now
                 logger.warning(
-                    f"run {self._run} is done, but {left} of its entries wait in {self.folder} for the tracking server "
+                    f"run {self._name} is done, but {left} of its entries wait in {self.folder} for the server "
                     f"{self._address}; Ctrl-C leaves them there, and the next landshift run delivers them"
                 )
 
@@ -122,10 +126,10 @@ class Outbox:
             try:
                 self._delivery.go_on()
             except Away as why:
-                if time.monotonic() - said > SAY_EVERY:
+                if self._at_work and time.monotonic() - said > SAY_EVERY:
                     said = time.monotonic()
                     logger.warning(
-                        f"the tracking server {self._address} is away ({why}); run {self._run} goes on, and what it "
+                        f"the tracking server {self._address} is away ({why}); run {self._name} goes on, and what it "
                         f"logs waits in {self.folder}"
                     )
                 time.sleep(PAUSE)

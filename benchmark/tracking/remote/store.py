@@ -85,7 +85,7 @@ class RemoteStore:
 
     def opened(self, run: Any, *, alive: bool) -> Run:
         id = run.info.run_id
-        outbox = Outbox(self._plain, self._address, id, self._results)
+        outbox = Outbox(self._plain, self._address, id, self._results, run.info.run_name)
         return Run(outbox, id, outbox.files, Pulse(self._plain, id) if alive else None, outbox.stored)
 
     def gone(self, runs: Sequence[Any]) -> Collection[str]:

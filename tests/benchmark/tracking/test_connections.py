@@ -38,13 +38,13 @@ def test_a_server_that_cannot_be_used_leaves_the_folder_as_it_was(
 )
 def test_what_is_no_address_is_told(address: str) -> None:
     with pytest.raises(TrackingError, match="an address is http"):
-        checked_address(address, "the address")
+        checked_address(address, "an address")
 
 
 @pytest.mark.parametrize("address", ["http://me:secret@server", "http://server?x=1", "http://server#x"])
 def test_a_login_does_not_go_into_a_file(address: str) -> None:
     with pytest.raises(TrackingError, match="MLFLOW_TRACKING_PASSWORD"):
-        checked_address(address, "the address")
+        checked_address(address, "an address")
 
 
 @pytest.mark.parametrize("text", ["", "url = 3", 'url = "http://s"\nmore = 1', "url", "\xff", 'url = "gopher://s"'])
