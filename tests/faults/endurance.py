@@ -83,12 +83,13 @@ def many_runs(ground: Ground, runs: int, results: Path) -> list[Look]:
     command = [*ground.command(results, *TINY, methods=("source-only",), workers=1), "--seeds", seeds]
     after: dict[int, Look] = {}
     for look in looks(ground, command, results.with_suffix(".txt")):
-        if look.runs not in after and look.runs % 100 == 0:
+        if look.runs in after or look.runs == 2 * (runs // 2):
+            continue
+        after[look.runs] = look
+        if look.runs % 100 == 0:
             print(
                 f"{look.runs} runs: {look.memory / MIB:.0f} MiB, {look.files} files, {look.seconds:.0f} s", flush=True
             )
-        if look.runs < 2 * (runs // 2):
-            after.setdefault(look.runs, look)
     return list(after.values())
 
 

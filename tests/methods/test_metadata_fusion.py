@@ -128,7 +128,8 @@ def test_only_the_chosen_blocks_are_told(network, task, block, seen):
     method = fused(network, task, blocks=block).eval()
     images = torch.full((2, 3, 16, 16), 100.0)
     logits = method.predict(TargetBatch(images, in_months(1.0, 7.0)))
-    assert torch.equal(logits[0], logits[1]) != seen
+    # Equal images at two places of a batch may differ by rounding, on some processors.
+    assert torch.allclose(logits[0], logits[1], rtol=1e-5, atol=1e-6) != seen
 
 
 def test_unknown_metadata_gives_finite_logits(network, task, target):

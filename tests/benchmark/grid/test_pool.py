@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -144,7 +145,9 @@ def test_an_interrupted_call_keeps_what_is_finished_and_the_next_goes_on(plan, t
         *("--method", "source-only", "--seeds", "0,1,2", "--folds", "2020", "--workers", "2", "--steps", "150"),
         *("--results", str(tmp_path), "--stores", str(plan.stores), "--accelerator", "cpu"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    # What runs in the background of a shell ignores Ctrl-C, and its children would, too.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=default)
     while "[1/3]" not in (line := process.stdout.readline()):
         assert line, "ended before the first run did"
     process.send_signal(number)
