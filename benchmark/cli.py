@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
     # A polite kill ends like Ctrl-C: what runs is marked, what is done stays.
     before = signal.signal(signal.SIGTERM, _interrupt)
+    sys.unraisablehook = _unraisable
     try:
         status = int(options.action(options))
         sys.stdout.flush()
@@ -94,6 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(str(error))
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.unraisablehook = sys.__unraisablehook__
 
 
 def _complain(message: str) -> int:
@@ -103,6 +106,14 @@ def _complain(message: str) -> int:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _unraisable(what: Any) -> None:
+    """A Ctrl-C that came while Python was in a callback of its garbage collection, which cannot raise, comes again."""
+    if issubclass(what.exc_type, KeyboardInterrupt):
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(what)
 
 
 class _Parser(argparse.ArgumentParser):

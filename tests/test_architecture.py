@@ -26,7 +26,7 @@ FLOORS = (
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
     {"whole_batch"},
-    {"sharing", "processes", "files", "texts"},
+    {"sharing", "processes", "files", "texts", "locks"},
     {"errors", "costs"},
 )
 

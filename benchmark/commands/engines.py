@@ -41,7 +41,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-wait",
         action="store_true",
-        help="end when nothing is left to begin, instead of waiting for what other calls on this store are at",
+        help="end when nothing is left to begin, instead of waiting for what other calls on the same results are at; "
+        "the table then has gaps, and the exit status is 0 all the same",
     )
     group.add_argument(
         "--runs-per-device",
@@ -98,7 +99,7 @@ class Local:
         with RunBar(jobs) as bar:
 
             def tell(runs: int) -> None:
-                bar.tell(f"{runs} runs are at work in other calls, or start from one that is; {then}")
+                bar.tell(f"{runs} runs are at work in other calls, or wait for one that is; {then}")
 
             run_together(session, work, self._workers, bar.advance, bar.end, tell, self._gpus, wait=self._wait)
         return bar.failed

@@ -261,7 +261,7 @@ def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) 
     )
     if options.runs_per_device > 1:
         print(f"with {options.runs_per_device} runs at once on a device, taken not to slow each other: measure that")
-    print("a device: a GPU, or a CPU core with one run on it (--workers)")
+    print("a device: a GPU, or a CPU core with one run on it")
     for fleet in dict.fromkeys((*FLEETS, options.fleet)):
         slots = max(fleet * options.runs_per_device // options.devices, 1)
         wall = sum(timing.wall_clock(stage, slots) for stage in stages)

@@ -1,17 +1,15 @@
 """``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
 
 import argparse
-import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from benchmark.locks import alone
 
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
@@ -20,7 +18,6 @@ FIGURES = {
     "costs.png": "Gain against cost.",
 }
 SHOWN = 4  # folds in the gallery
-logger = logging.getLogger(__name__)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -58,23 +55,9 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
         raise TrackingError(f"nothing has been run under this protocol yet in {options.results} (see --results)")
     tracker = Tracker(options.results)
     tracker.close_stale(experiment)
-    with _alone(tracker.results):
+    # The last to write must be the last that has looked.
+    with alone(tracker.results / "report.lock", f"another command writes its report into {tracker.results}"):
         return _write(options, artist, protocol, tracker, experiment)
-
-
-@contextmanager
-def _alone(results: Path) -> Iterator[None]:
-    """Keep other reports off: they write the same files, and the last to write must be the last that has looked."""
-    lock = FileLock(results / "report.lock")
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        logger.warning("another command writes its report into %s; waiting for it", results)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write(

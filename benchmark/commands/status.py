@@ -27,6 +27,7 @@ examples:
   landshift status world-leave-times-out --watch 60    once a minute
   landshift status my-towns.toml --results /scratch/r --comparison 307082fd5875
 """
+BEGUN = ("done", "running", "interrupted", "failed")  # states of what has a run
 EVERY = 5.0  # seconds between two looks of --watch
 SHOWN = 20  # running runs; of a cluster there may be hundreds
 PLACES = 3  # of those that failed alike
@@ -85,12 +86,12 @@ def status(options: argparse.Namespace) -> int:
         console.print(shown)
         return 0
     if not console.is_terminal:  # a log file: one picture below the other
-        console.print(shown)
-        while not found.is_over:
+        while True:
+            console.print(time.strftime("%H:%M:%S"), shown)
+            if found.is_over:
+                return 0
             time.sleep(options.watch)
             found, shown = look()
-            console.print(shown)
-        return 0
     from rich.live import Live
 
     with Live(shown, console=console, auto_refresh=False) as live:
@@ -151,8 +152,8 @@ def _experiments(reader: Any) -> int:
         counts = count_runs(records)
         last = max((record.ended or record.started for record in records), default=None)
         when = "–" if last is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(last))
-        body.append((name, *(str(counts[state]) for state in ("done", "running", "failed")), when))
-    print_rows(("experiment", "done", "running", "failed", "last run"), body)
+        body.append((name, *(str(counts[state]) for state in BEGUN), when))
+    print_rows(("experiment", *BEGUN, "last run"), body)
     return 0
 
 
@@ -164,7 +165,7 @@ def _beside(reader: Any, name: str) -> list[str]:
     for other, experiment in reader.experiments().items():
         if other.startswith(f"{name} ("):
             counts = count_runs(reader.cells(experiment))
-            told = [f"{counts[state]:,} {state}" for state in ("done", "running", "failed") if counts[state]]
+            told = [f"{counts[state]:,} {state}" for state in BEGUN if counts[state]]
             found.append(f"beside it: {other}: {', '.join(told) or 'nothing'}")
     return found
 
@@ -225,10 +226,12 @@ def _left(status: "Status") -> list[str]:
     elif at_once:
         lines = [f"time left: about {_long(status.left)}, with {at_once} at once as now"]
     elif isnan(status.waiting):
-        lines = [f"nothing runs; {status.open:,} wait: the command that asked for them goes on with them"]
+        lines = [
+            f"nothing runs; {status.open:,} wait for the command that asked for them, or for the same one called again"
+        ]
     else:
         lines = [
-            f"nothing runs; {status.open:,} wait: the command that asked for them goes on with them "
+            f"nothing runs; {status.open:,} wait for the command that asked for them, or for the same one called again "
             f"(about {_long(status.waiting)} one after another)"
         ]
     if status.guessed:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from benchmark.errors import SettingsError
+from benchmark.locks import alone
 
 SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
 
@@ -47,4 +48,6 @@ def prepare(options: argparse.Namespace) -> None:
 
     folder = Path("data/world")
     if load(options.protocol).dataset == "world" and options.data is None and not (folder / "world.json").is_file():
-        generate_with_bar(World(), folder)
+        folder.parent.mkdir(exist_ok=True)
+        with alone(folder.with_suffix(".lock"), f"another command generates the world in {folder}"):
+            generate_with_bar(World(), folder)  # does nothing where the other one has done it

@@ -10,7 +10,7 @@ from math import isnan, nan
 from benchmark.comparison import Cell
 from benchmark.errors import TrackingError
 from benchmark.grid.asked import Asked, key_of_runs, keys, newest, read_asked
-from benchmark.grid.cells import Place, as_it_is, best_record, cell_of, places_of, runs_of
+from benchmark.grid.cells import STATUS, Place, as_it_is, best_record, cell_of, places_of, runs_of
 from benchmark.tracking import Reader, RunRecord
 
 STATES = ("done", "running", "waiting", "interrupted", "failed", "skipped")
@@ -178,5 +178,4 @@ def count_runs(records: Iterable[RunRecord]) -> Counter[str]:
         before = last.get(record.identity)
         if before is None or before.status != "FINISHED":
             last[record.identity] = record
-    words = {"FINISHED": "done", "RUNNING": "running"}
-    return Counter(words.get(record.status, "failed") for record in last.values())
+    return Counter(STATUS[record.status] for record in last.values())

@@ -4,11 +4,16 @@ import errno
 import logging
 import subprocess
 import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from benchmark.cli import _parser, main
+from benchmark.cli import _parser, _unraisable, main
+from benchmark.commands.world import prepare
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 
@@ -21,8 +26,6 @@ def _run(plan, tmp_path, *more):
 
 @pytest.fixture(scope="module")
 def plan(world, protocol_file, stores):
-    from argparse import Namespace
-
     return Namespace(data=world, protocol=str(protocol_file), stores=stores)
 
 
@@ -60,7 +63,7 @@ def test_a_report_waits_while_another_one_writes(plan, tmp_path, capsys):
             told.append(record.getMessage())
             other.release()
 
-    logger, handler = logging.getLogger("benchmark.commands.report"), EndOfTheOther()
+    logger, handler = logging.getLogger("benchmark.locks"), EndOfTheOther()
     logger.addHandler(handler)
     try:
         assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 0
@@ -152,3 +155,23 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0) as process:
         process.stdout.close()
         assert process.stderr.read() == "" and process.wait() == 141
+
+
+def test_a_ctrl_c_that_a_callback_swallows_comes_again():
+    with pytest.raises(KeyboardInterrupt):
+        _unraisable(SimpleNamespace(exc_type=KeyboardInterrupt))
+        time.sleep(5)
+
+
+def test_of_two_first_commands_one_generates_the_world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def generate(world, folder):
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / "data" / "world.lock").acquire(timeout=0)
+        seen.append(folder)
+
+    monkeypatch.setattr("benchmark.terminal.generate_with_bar", generate)
+    prepare(Namespace(protocol="world-leave-times-out", data=None))
+    assert seen == [Path("data/world")]

@@ -89,7 +89,7 @@ def test_a_run_whose_process_is_gone_is_interrupted_and_the_store_is_left_as_it_
     tracker.tag_run(run.id, OWNER, f"{host} {pid} another-birth")
     status = status_of(tracker, experiment)
     assert status.reasons["interrupted"] == {"its process was killed": [("dacs", "north", 0)]} and not status.is_over
-    assert count_runs(tracker.cells(experiment)) == {"failed": 1}
+    assert count_runs(tracker.cells(experiment)) == {"interrupted": 1}
     assert tracker.cells(experiment)[0].status == "RUNNING"
 
 
