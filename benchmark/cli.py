@@ -71,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     options.command_line = shlex.join(["landshift", *(sys.argv[1:] if arguments is None else arguments)])
     # A polite kill ends like Ctrl-C: what runs is marked, what is done stays.
     before = signal.signal(signal.SIGTERM, _interrupt)
-    sys.unraisablehook = _unraisable
+    hook, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
         status = int(options.action(options))
         sys.stdout.flush()
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(str(error))
     finally:
         signal.signal(signal.SIGTERM, before)
-        sys.unraisablehook = sys.__unraisablehook__
+        sys.unraisablehook = hook
 
 
 def _complain(message: str) -> int:

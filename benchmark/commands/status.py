@@ -18,7 +18,7 @@ EPILOG = """\
 A cell is one method on one fold with one seed. It is done, running, waiting (asked for, not begun), interrupted (the
 same `landshift run` goes on with it), failed (the same command tries it again) or skipped (it cannot be run, and why).
 The time left is that of finished runs of the same method, shared by as many runs as are at work now. How far a run is,
-is what it last wrote, every few seconds.
+is what it last wrote, every half minute.
 
 examples:
   landshift status                                     every experiment in results, a line each
@@ -225,15 +225,10 @@ def _left(status: "Status") -> list[str]:
         lines = ["time left: not known before a first run is finished"]
     elif at_once:
         lines = [f"time left: about {_long(status.left)}, with {at_once} at once as now"]
-    elif isnan(status.waiting):
-        lines = [
-            f"nothing runs; {status.open:,} wait for the command that asked for them, or for the same one called again"
-        ]
     else:
-        lines = [
-            f"nothing runs; {status.open:,} wait for the command that asked for them, or for the same one called again "
-            f"(about {_long(status.waiting)} one after another)"
-        ]
+        about = "" if isnan(status.waiting) else f" (about {_long(status.waiting)} one after another)"
+        waits = f"{status.open:,} wait for the command that asked for them, or for the same one called again"
+        lines = [f"nothing runs; {waits}{about}"]
     if status.guessed:
         lines.append(f"no run of {', '.join(status.guessed)} is finished: taken to last as long as those of the others")
     return lines

@@ -37,7 +37,7 @@ class Running:
     Attributes:
         place: method, fold and seed.
         seconds: since it began.
-        share: of its steps that were done when it last wrote, which it does every few seconds; NaN where it has not.
+        share: of its steps that were done when it last wrote, which it does every half minute; NaN where it has not.
         left: seconds it should still take; NaN where nothing like it is finished.
     """
 

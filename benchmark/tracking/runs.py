@@ -29,7 +29,7 @@ IDENTITY = "identity"
 OWNER = "landshift.owner"  # the tag with the process that trains a cell
 TASK = "landshift.task"  # of Slurm, where a run belongs to one
 FLUSH_METRICS = 500
-FLUSH_SECONDS = 30.0  # as often as MLflow's UI looks
+FLUSH_SECONDS = 30.0
 ERROR_LENGTH = 500
 TRACEBACK = "traceback.txt"
 
