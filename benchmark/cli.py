@@ -387,7 +387,3 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
             dest=f"recipe_{name}",
             help=text,
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -49,14 +49,14 @@ def demo(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """``landshift run``: train what is not yet there, then print the comparison."""
+    if options.tuned and options.leave_one_source_domain_out:
+        raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
+    engine = make_engine(options)  # a wrong profile is told at once, and workers import beside what is imported here
     from benchmark.grid.asked import key_of
     from benchmark.grid.labels import control_label, parse_label
     from benchmark.grid.session import Session
     from methods.registry import available, broken
 
-    if options.tuned and options.leave_one_source_domain_out:
-        raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
-    engine = make_engine(options)  # a wrong profile is told at once
     every = [] if options.tuned else list(available())
     labels = options.method or every
     for name, why in broken().items() if labels is every else ():

@@ -65,15 +65,18 @@ def number_of_workers(options: argparse.Namespace) -> int:
 
     Several workers' imports begin at once, while the caller goes on.
     """
-    from benchmark.grid.pool import warm_up
+    from benchmark.grid.warm import warm_up
 
     workers: int | None = options.workers
     if workers is None:
-        import torch
-
-        accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = 1 if options.accelerator != "cpu" and accelerated else cores
+        workers = 1 if options.accelerator != "cpu" and _accelerated() else cores
     if workers > 1:
         warm_up()
     return workers
+
+
+def _accelerated() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())

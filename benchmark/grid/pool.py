@@ -11,20 +11,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from benchmark.errors import AlreadyTaken, LandshiftError, Pruned, Stopped
+from benchmark.garbage import while_training
 from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.grid.warm import warm_up
 from benchmark.tracking import Tracker
 from methods.base import MethodError
 from methods.sources import blamed
 
 REPORT_EVERY = 0.5  # seconds between two messages on how far a job is
-# Importing these takes half a minute of one core; a server does it once, and every worker is a fork of it. Nothing is
-# computed before the fork, so there are no threads of torch's yet that would not survive it.
-PRELOAD = ["benchmark.grid.execute", "segmentation_models_pytorch", "mlflow"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,7 @@ class Runner:
         from benchmark.grid.execute import execute  # imports Lightning Fabric, which a parent of workers can do without
 
         self._execute = execute
+        while_training()
 
     def run(self, job: Job, report: Callable[[float], None]) -> Ended:
         """Run one job; only Ctrl-C and the like come out of it, everything else ends the job."""
@@ -92,19 +91,6 @@ class Waiting:
         children = [waiting for waiting in self._jobs if waiting.parent == job.identity]
         self._jobs = deque(waiting for waiting in self._jobs if waiting not in children)
         return children
-
-
-def warm_up() -> None:
-    """Start the server that workers are forked from; it imports while the caller goes on."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    # Ctrl-C reaches every process of a terminal. The server would die of it amid its imports, with a traceback, and so
-    # would a worker that has just begun; the caller tells workers to stop.
-    resource_tracker.ensure_running()  # the server would start it, and that lifts the block
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_all(

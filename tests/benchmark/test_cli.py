@@ -151,7 +151,7 @@ def test_a_truth_value_is_true_or_false(capsys):
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly():
-    command = [sys.executable, "-m", "benchmark.cli", "protocols", "list"]
+    command = [sys.executable, "-m", "benchmark", "protocols", "list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0) as process:
         process.stdout.close()
         assert process.stderr.read() == "" and process.wait() == 141

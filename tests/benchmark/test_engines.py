@@ -53,7 +53,7 @@ def test_without_slurm_the_missing_commands_are_named(monkeypatch, capsys):
 
 
 def test_runs_per_device_are_workers_spread_over_the_gpus(monkeypatch):
-    monkeypatch.setattr("benchmark.grid.pool.warm_up", lambda: None)
+    monkeypatch.setattr("benchmark.grid.warm.warm_up", lambda: None)
     assert (_made("--runs-per-device", "3")._workers, _made("--runs-per-device", "3")._gpus) == (3, [])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -37,9 +37,9 @@ def test_shifts_are_written_logged_and_stand_beside_the_drop(protocol_file, worl
     tracker = Tracker(tmp_path)
     experiment = tracker.experiment("tiny-v1")
     assert main(["report", str(protocol_file), *where[:2], *where[4:]]) == 0
-    (kept,) = [run for run in tracker._search(experiment, "summary") if run.info.run_name == "shift"]
-    assert kept.data.metrics["shift/2019/prior_js"] == pytest.approx(float(rows[0]["prior_js"]), abs=1e-6)
-    assert {"shift/2020/mean_gap/red", "shift/2020/std_gap/height"} <= set(kept.data.metrics)
+    (kept,) = [record for record in tracker.summaries(experiment) if record.name == "shift"]
+    assert kept.metrics["shift/2019/prior_js"] == pytest.approx(float(rows[0]["prior_js"]), abs=1e-6)
+    assert {"shift/2020/mean_gap/red", "shift/2020/std_gap/height"} <= set(kept.metrics)
 
 
 def test_without_runs_there_is_no_drop(protocol_file, world, stores, tmp_path):

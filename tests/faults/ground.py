@@ -57,7 +57,7 @@ class Ground:
         chosen = [word for name in methods for word in ("--method", name)]
         places = ["--data", str(self.folder / "world"), "--results", str(results), "--stores", str(results / "stores")]
         return [
-            *(sys.executable, "-m", "benchmark.cli", "run", str(self.folder / "disturbed.toml")),
+            *(sys.executable, "-m", "benchmark", "run", str(self.folder / "disturbed.toml")),
             *(*chosen, "--seeds", SEEDS, "--workers", str(workers), *places, *RECIPE, *more),
         ]
 

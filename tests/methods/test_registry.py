@@ -215,7 +215,7 @@ def test_a_method_of_an_installed_package_is_found_by_its_entry_point(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(home), str(package)], check=True)
     answer = subprocess.run(
-        [sys.executable, "-m", "benchmark.cli", "methods", "from-elsewhere"],
+        [sys.executable, "-m", "benchmark", "methods", "from-elsewhere"],
         capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(home)}, cwd=REPOSITORY, check=True,
     )  # fmt: skip
     assert answer.stdout.startswith("from-elsewhere  (sees source labels)\n    Of another package.")

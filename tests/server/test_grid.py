@@ -67,7 +67,7 @@ def _is_the_same(results: Path, alone: Left, server: Server) -> None:
 
 
 def _say(*words: object) -> str:
-    command = [sys.executable, "-m", "benchmark.cli", *map(str, words)]
+    command = [sys.executable, "-m", "benchmark", *map(str, words)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout

@@ -72,7 +72,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     return [
-        *(sys.executable, "-m", "benchmark.cli", "run", "tiny.toml", "--data", "world", "--stores", "stores"),
+        *(sys.executable, "-m", "benchmark", "run", "tiny.toml", "--data", "world", "--stores", "stores"),
         *("--method", "slow_methods:Slow", "--method", "source-only", "--seeds", "0,1,2,3,4,5", "--folds", "2020"),
         *("--steps", "20", "--checkpoints", "2", "--batch-size", "2", "--accelerator", "cpu", "--engine", "slurm"),
     ]

@@ -49,10 +49,13 @@ class Outbox:
         self._at_work = True
         threading.Thread(target=self._send, name="outbox", daemon=True).start()
 
-    def log_batch(self, run: str, metrics: Sequence[Any]) -> None:
-        """Metrics."""
+    def log_batch(self, run: str, metrics: Sequence[Any], tags: Sequence[Any]) -> None:
+        """Metrics and tags."""
         self._check()
-        self._append(metrics_entry(metrics))
+        for tag in tags:
+            self._append(tag_entry(tag.key, tag.value))
+        if metrics:
+            self._append(metrics_entry(metrics))
 
     def set_tag(self, run: str, key: str, value: str) -> None:
         """A tag."""

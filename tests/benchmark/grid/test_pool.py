@@ -1,5 +1,6 @@
 """Worker processes: several at once, one that is killed, and a call that is interrupted."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from benchmark.garbage import USUAL, while_loading, while_training
 from benchmark.grid.session import Session
 
 pytestmark = pytest.mark.slow
@@ -27,6 +29,16 @@ def test_workers_give_the_numbers_that_one_process_gives(session, plan, tmp_path
     several = _run(session, jobs, 2)
     alone = _run(Session(replace(plan, results=tmp_path)), jobs, 1)
     assert len(several) == 8 and all(several[k].miou == alone[k].miou and not several[k].error for k in several)
+
+
+def test_garbage_is_looked_for_as_usual_while_a_job_trains(session):
+    jobs, seen = session.bench.jobs(["source-only"], [13], ["2020"]), set()
+    while_loading()
+    try:
+        _run(session, jobs, 1, lambda job, share: seen.add(gc.get_threshold()))
+    finally:
+        while_training()
+    assert seen == {USUAL}
 
 
 @pytest.mark.parametrize("method", ["dacs", "tent"])
@@ -89,7 +101,7 @@ WARM = """
 import signal
 from multiprocessing import forkserver
 from pathlib import Path
-from benchmark.grid.pool import warm_up
+from benchmark.grid.warm import warm_up
 warm_up()
 status = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()
 blocked = int(next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")), 16)
@@ -125,7 +137,7 @@ def test_a_killed_worker_costs_its_job_only(plan, tmp_path):
 
 def test_two_calls_at_once_share_the_work(plan, tmp_path):
     command = [
-        *(sys.executable, "-m", "benchmark.cli", "run", plan.protocol, "--data", str(plan.data)),
+        *(sys.executable, "-m", "benchmark", "run", plan.protocol, "--data", str(plan.data)),
         *("--method", "source-only", "--method", "oracle", "--workers", "1", "--steps", "30", "--accelerator", "cpu"),
         *("--results", str(tmp_path), "--stores", str(plan.stores)),
     ]
@@ -141,7 +153,7 @@ def test_two_calls_at_once_share_the_work(plan, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_call_keeps_what_is_finished_and_the_next_goes_on(plan, tmp_path, number):
     command = [
-        *(sys.executable, "-m", "benchmark.cli", "run", plan.protocol, "--data", str(plan.data)),
+        *(sys.executable, "-m", "benchmark", "run", plan.protocol, "--data", str(plan.data)),
         *("--method", "source-only", "--seeds", "0,1,2", "--folds", "2020", "--workers", "2", "--steps", "150"),
         *("--results", str(tmp_path), "--stores", str(plan.stores), "--accelerator", "cpu"),
     ]

@@ -49,6 +49,23 @@ def test_everything_comes_back(tracker: Tracker, experiment: str, tmp_path: Path
     assert '"num_rows": 96' in shown.dataset.profile
 
 
+def test_a_run_takes_few_calls(tracker: Tracker, experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes as long as some fifty values of a batch."""
+    calls: list[str] = []
+    again = tracker._client._again
+
+    def counted(call: Any) -> Any:
+        calls.append(call.__name__)
+        return again(call)
+
+    start(tracker, experiment, "one").finish()
+    monkeypatch.setattr(tracker._client, "_again", counted)
+    with start(tracker, experiment, "another") as run:
+        run.tag("device", "cpu")
+        run.log({"source_val/miou": 0.4})
+    assert calls == ["create_run", "log_batch", "log_batch", "set_terminated"]
+
+
 def test_metrics_are_written_in_batches(tracker: Tracker, experiment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     write = tracker._client.log_batch

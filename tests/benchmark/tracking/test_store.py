@@ -118,8 +118,7 @@ def test_a_summary_is_kept_or_replaced(tracker: Tracker, experiment: str, tmp_pa
     metrics = {"summary/target_miou_mean": 0.5, "summary/gap_closed_median": 0.4}
 
     def summaries() -> list[str]:
-        found = tracker._search(experiment, "summary")
-        return [run.info.run_id for run in found]
+        return [record.id for record in tracker.summaries(experiment)]
 
     def write(name: str, facts: dict[str, Fact], metrics: dict[str, float], *artifacts: Path) -> str:
         (id,) = tracker.summarise(experiment, Summary(name, facts, metrics, artifacts))
@@ -249,7 +248,7 @@ def test_records_are_what_mlflow_says(tracker: Tracker, experiment: str) -> None
     tracker.summarise(experiment, Summary("m", {"method": "m"}, {"summary/cells": 3}))
     gone = tracker.cells(experiment)[1]
     tracker._client.delete_run(gone.id)
-    found, theirs = tracker.cells(experiment), list(tracker._search(experiment, "cell"))
+    found, theirs = tracker.cells(experiment), tracker._search(experiment, "attributes.status = 'FINISHED'")
     for record in found:
         same = [other for other in found if other.identity == record.identity]
         assert tracker.cells(experiment, record.identity) == same

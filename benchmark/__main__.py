@@ -1,0 +1,18 @@
+"""``landshift`` as a process of its own: ``python -m benchmark``."""
+
+import sys
+
+from benchmark.cli import main
+from benchmark.garbage import at_the_end, while_loading
+
+
+def program() -> int:
+    """The exit status."""
+    while_loading()
+    status = main()
+    at_the_end()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(program())

@@ -1,0 +1,18 @@
+"""The server that worker processes are forked from, started before anything heavy is imported here."""
+
+import multiprocessing
+import signal
+from multiprocessing import forkserver, resource_tracker
+
+
+def warm_up() -> None:
+    """Start the server; it imports what workers need while the caller goes on. A second call does nothing."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["benchmark.grid.preload"])
+    # Ctrl-C reaches every process of a terminal. The server would die of it amid its imports, with a traceback, and so
+    # would a worker that has just begun; the caller tells workers to stop.
+    resource_tracker.ensure_running()  # the server would start it, and that lifts the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
