@@ -1,6 +1,5 @@
 """Worker processes: several at once, one that is killed, and a call that is interrupted."""
 
-import gc
 import os
 import signal
 import subprocess
@@ -12,7 +11,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from benchmark.garbage import USUAL, while_loading, while_training
 from benchmark.grid.session import Session
 
 pytestmark = pytest.mark.slow
@@ -29,16 +27,6 @@ def test_workers_give_the_numbers_that_one_process_gives(session, plan, tmp_path
     several = _run(session, jobs, 2)
     alone = _run(Session(replace(plan, results=tmp_path)), jobs, 1)
     assert len(several) == 8 and all(several[k].miou == alone[k].miou and not several[k].error for k in several)
-
-
-def test_garbage_is_looked_for_as_usual_while_a_job_trains(session):
-    jobs, seen = session.bench.jobs(["source-only"], [13], ["2020"]), set()
-    while_loading()
-    try:
-        _run(session, jobs, 1, lambda job, share: seen.add(gc.get_threshold()))
-    finally:
-        while_training()
-    assert seen == {USUAL}
 
 
 @pytest.mark.parametrize("method", ["dacs", "tent"])
