@@ -81,7 +81,8 @@ def _methods(asked: list[str] | None, tuning: Any) -> list[str]:
 
 def _work(session: Any, workers: int) -> None:
     """Train what other trials start from, and then the trials, under one bar."""
-    from benchmark.grid.pool import Waiting, run_all
+    from benchmark.grid.pool import run_all
+    from benchmark.grid.waiting import Waiting
     from benchmark.terminal import RunBar
 
     parents = session.parents()

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -70,27 +69,6 @@ class Jobs(Protocol):
 
     def take(self, busy: Sequence[Job]) -> Job | None:
         """The next job to start while others are busy; None if there is none, or none yet."""
-
-
-class Waiting:
-    """Jobs known beforehand, in their order; one that starts from another waits until that one has ended."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._jobs = deque(jobs)
-
-    def take(self, busy: Sequence[Job]) -> Job | None:
-        awaited = {job.identity for job in (*self._jobs, *busy)}
-        for job in self._jobs:
-            if job.parent not in awaited:
-                self._jobs.remove(job)
-                return job
-        return None
-
-    def without_children_of(self, job: Job) -> list[Job]:
-        """Take out the jobs that start from a job which somebody else has; returns them."""
-        children = [waiting for waiting in self._jobs if waiting.parent == job.identity]
-        self._jobs = deque(waiting for waiting in self._jobs if waiting not in children)
-        return children
 
 
 def run_all(

@@ -6,9 +6,10 @@ from benchmark.errors import TrackingError
 from benchmark.grid.asked import TunedRows, remember
 from benchmark.grid.jobs import Bench, Job, Plan, code_version
 from benchmark.grid.leftovers import sweep
-from benchmark.grid.pool import Ended, Waiting, run_all
+from benchmark.grid.pool import Ended, run_all
 from benchmark.grid.publishing import describe
 from benchmark.grid.standing import NESTED
+from benchmark.grid.waiting import Waiting
 from benchmark.grid.work import Work, sort_out
 from benchmark.tracking import Tracker
 
@@ -88,6 +89,7 @@ class Session:
         waiting = Waiting(jobs)
 
         def end(ended: Ended) -> None:
+            waiting.learn(ended)
             on_end(ended)
             for child in waiting.without_children_of(ended.job) if ended.taken else ():
                 on_end(Ended(child, 0.0, taken=True))

@@ -5,7 +5,7 @@ python -m tests.faults locked full           some of them
 python -m tests.faults --kills 50            SIGKILL at 50 random moments, about an hour
 python -m tests.faults --loop 2000           runs in one process: does it lose memory or file handles? half an hour
 python -m tests.faults --memory              the peak with more patches, folds and runs, five minutes
-python -m tests.faults --overheads           what tracking and scheduling take, on two idle cores, a quarter of an hour
+python -m tests.faults --overheads           what tracking and scheduling take, on two idle cores, 25 minutes
 """
 
 import argparse

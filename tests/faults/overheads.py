@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from pathlib import Path
+from statistics import mean
 from typing import Any
 from unittest.mock import patch
 
@@ -109,19 +111,27 @@ def _shares(ground: Ground) -> tuple[float, float, float]:
 
 
 def _gain(ground: Ground) -> tuple[float, float]:
-    """How much sooner the command ends with two workers: all of it, and without what a second call of it takes."""
-    spent = {}
-    for workers in (1, 2):
-        results = ground.folder / f"workers-{workers}"
+    """How much sooner the command ends with two workers: all of it, and without what a second call of it takes.
+
+    One and two workers take turns, because a machine gets slower and faster meanwhile.
+    """
+    whole: dict[int, list[float]] = {1: [], 2: []}
+    without: dict[int, list[float]] = {1: [], 2: []}
+    for number, workers in enumerate((2, 1, 2, 1, 2)):
+        results = ground.folder / f"gain-{number}"
         more = ("--preset", "tiny", *RECIPE, "--seeds", "0,1,2,3")  # sixteen runs
         command = ground.command(results, *more, methods=METHODS, workers=workers)
-        for call in ("first", "second"):
-            started = time.perf_counter()
-            if ground.run(command, results.with_suffix(".txt")):
-                raise RuntimeError(f"the command failed: {results.with_suffix('.txt')}")
-            spent[workers, call] = time.perf_counter() - started
-    (one, one_idle), (two, two_idle) = ((spent[n, "first"], spent[n, "second"]) for n in (1, 2))
-    return one / two, (one - one_idle) / (two - two_idle)
+        first, second = (_seconds(ground, command, results) for call in ("first", "second"))
+        whole[workers].append(first)
+        without[workers].append(first - second)
+    return mean(whole[1]) / mean(whole[2]), mean(without[1]) / mean(without[2])
+
+
+def _seconds(ground: Ground, command: list[str], results: Path) -> float:
+    started = time.perf_counter()
+    if ground.run(command, results.with_suffix(".txt")):
+        raise RuntimeError(f"the command failed: {results.with_suffix('.txt')}")
+    return time.perf_counter() - started
 
 
 def _machine(ground: Ground) -> float:

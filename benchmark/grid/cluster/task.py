@@ -11,7 +11,8 @@ from typing import Any
 from benchmark.errors import Stopped, TrackingError, TrainingError
 from benchmark.grid.cluster.slurm import log_of
 from benchmark.grid.jobs import Bench, Job, Plan
-from benchmark.grid.pool import Ended, Waiting, run_all
+from benchmark.grid.pool import Ended, run_all
+from benchmark.grid.waiting import Waiting
 from benchmark.grid.warm import warm_up
 from benchmark.tracking import RunRecord, Tracker, is_store, this_task
 
