@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
+from benchmark.garbage import while_training
 from benchmark.network import SegmentationNetwork, build_network
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
@@ -94,6 +95,7 @@ class Stepper:
         log: Log,
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
+        while_training()
         mean, std = data.store.band_statistics(data.parts["source_train"].rows)
         bands, classes = len(data.task.bands), len(data.task.classes)
         # The starting weights are the same for every method of a seed.

@@ -109,9 +109,15 @@ def test_help_answers_without_the_heavy_imports():
 
 
 def test_the_server_of_workers_is_started_before_the_heavy_imports():
-    code = "import sys\nfrom benchmark.cli import _parser\nfrom benchmark.commands.engines import make_engine\n"
-    code += "make_engine(_parser().parse_args(['run', 'p', '--workers', '2']))"
-    assert _and_the_heavy_imports(code) == "[]\n"
+    for command in (
+        ["run", "p", "--workers", "2"],
+        ["run", "p", "--accelerator", "cpu"],
+        ["tune", "p", "--trials", "1", "--workers", "2"],
+    ):
+        code = "import os, sys\nos.sched_getaffinity = lambda process: {0, 1}\n"
+        code += "import benchmark.grid.warm as w\nw.warm_up = lambda: sys.exit('warm')\nimport benchmark.cli as c\n"
+        code += f"try: c.main({command})\nexcept SystemExit as e: print(e)"
+        assert _and_the_heavy_imports(code) == "warm\n[]\n"
 
 
 def _and_the_heavy_imports(code: str) -> str:

@@ -25,6 +25,7 @@ HEADER = ("method", "tuned on", "done / pruned / failed", "score of defaults", "
 
 def tune(options: argparse.Namespace) -> int:
     """Run the trials that are left, then tell what the rule takes."""
+    workers = number_of_workers(options)  # they import beside what is imported here
     from benchmark.grid.labels import control_label
     from benchmark.terminal import print_rows
     from benchmark.tracking import Tracker
@@ -37,7 +38,6 @@ def tune(options: argparse.Namespace) -> int:
     if options.prune and options.devices > 1:
         raise SettingsError("--prune needs --devices 1: several devices tell their scores at the end")
     labels = _methods(options.method, tuning)
-    workers = number_of_workers(options)
     bench = open_bench(options)
     session = TuningSession(bench, Tracker(options.results), tuning, labels)
     count, trials = len(session.searches), len(session.searches) * tuning.trials

@@ -14,7 +14,6 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from benchmark.errors import AlreadyTaken, LandshiftError, Pruned, Stopped
-from benchmark.garbage import while_training
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.grid.warm import warm_up
 from benchmark.tracking import Tracker
@@ -46,7 +45,6 @@ class Runner:
         from benchmark.grid.execute import execute  # imports Lightning Fabric, which a parent of workers can do without
 
         self._execute = execute
-        while_training()
 
     def run(self, job: Job, report: Callable[[float], None]) -> Ended:
         """Run one job; only Ctrl-C and the like come out of it, everything else ends the job."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 
 from benchmark.grid.jobs import Job
 from benchmark.grid.pool import Ended
@@ -13,7 +14,7 @@ class Waiting:
     """Jobs in their order; one that starts from another waits until that one has ended.
 
     Of the last few the longest come first, so that no worker is left alone with one (Graham, SIAM Journal on Applied
-    Mathematics 17, 1969). How long a job takes is known once one of its label has ended.
+    Mathematics 17, 1969). How long a job takes is known once one of its label has ended; before, it may be the longest.
     """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
@@ -32,14 +33,15 @@ class Waiting:
         return job
 
     def _length(self, job: Job) -> float:
-        """Seconds until it has ended, and the longest that starts from it, as far as they are known."""
-        after = (self._seconds.get(other.label, 0.0) for other in self._jobs if other.parent == job.identity)
-        return self._seconds.get(job.label, 0.0) + max(after, default=0.0)
+        """Seconds until it has ended, and the longest that starts from it."""
+        after = (self._seconds.get(other.label, inf) for other in self._jobs if other.parent == job.identity)
+        return self._seconds.get(job.label, inf) + max(after, default=0.0)
 
     def learn(self, ended: Ended) -> None:
-        """Take note of how long a job was."""
+        """Take note of how long a job was; of one that was taken up half-way, or over, another may say more."""
         if not (ended.error or ended.taken):
-            self._seconds[ended.job.label] = ended.seconds
+            label = ended.job.label
+            self._seconds[label] = max(self._seconds.get(label, 0.0), ended.seconds)
 
     def without_children_of(self, job: Job) -> list[Job]:
         """Take out the jobs that start from a job which somebody else has; returns them."""

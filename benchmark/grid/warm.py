@@ -1,4 +1,4 @@
-"""The server that worker processes are forked from, started before anything heavy is imported here."""
+"""The server that worker processes are forked from. Nothing heavy is imported here, so that it can be started first."""
 
 import multiprocessing
 import signal

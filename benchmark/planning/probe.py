@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from benchmark.conformance.cost import kept_for_backward
 from benchmark.data.shapes import Shape
 from benchmark.devices import make_fabric
+from benchmark.garbage import while_training
 from benchmark.network import build_network
 from benchmark.planning.pace import side_of
 from benchmark.recipe import Recipe
@@ -70,6 +71,7 @@ class _Subject:
 
     def __init__(self, recipe: Recipe, shape: Shape, accelerator: str) -> None:
         torch.set_num_threads(1)
+        while_training()
         self.fabric = make_fabric(accelerator, 1, recipe.precision)
         self.module, self._shape = _network(recipe, shape), shape
         optimizer = torch.optim.SGD(self.module.parameters(), recipe.learning_rate)

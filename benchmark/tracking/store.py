@@ -144,7 +144,7 @@ class Tracker(Reader):
             tags[TASK] = task
         with locked(self.results):  # two processes that ask at the same time must not both get it
             mine = f"tags.`{IDENTITY}` = '{texts[IDENTITY]}'"
-            # Asked for with MLflow only where there are some: that takes ten times as long.
+            # That there are none, as nearly always, a file tells in a tenth of the time that MLflow's search takes.
             others = self._search(experiment, mine) if self.cells(experiment, texts[IDENTITY]) else []
             if any(run.info.status == "FINISHED" for run in others):
                 raise AlreadyTaken(f"{name} is finished in another process")

@@ -1,5 +1,6 @@
 """The loop: the label guard's proof, determinism, equal starts and batches, every hook, and what must stop it."""
 
+import gc
 import math
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from benchmark.data import store as store_module
 from benchmark.data.store import open_store
 from benchmark.errors import TrainingError
 from benchmark.fitting import fitted
+from benchmark.garbage import USUAL, while_loading, while_training
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
 from benchmark.training import Stepper, _LossBuffer, evaluate_part, state_of
@@ -234,6 +236,15 @@ def test_of_many_steps_every_nth_loss_is_logged_and_every_loss_is_looked_at():
     losses.add({"one": torch.tensor(math.nan)}, 25)
     with pytest.raises(TrainingError, match="the one loss is nan at step 25"):
         losses.flush()
+
+
+def test_garbage_is_looked_for_as_usual_where_something_is_trained(data, recipe):
+    while_loading()
+    try:
+        _stepper(ALL["source-only"], data, recipe)
+        assert gc.get_threshold() == USUAL
+    finally:
+        while_training()
 
 
 def test_checkpoints_are_spread_evenly_and_can_be_put_back(data, recipe):

@@ -1,6 +1,5 @@
 """From jobs to a comparison in MLflow: finished ones stay, failed ones say why, and the rest goes on."""
 
-import gc
 import json
 import math
 import shutil
@@ -16,7 +15,6 @@ from benchmark import savepoints
 from benchmark.comparison import summary_metrics
 from benchmark.errors import TrackingError
 from benchmark.evaluation import miou
-from benchmark.garbage import USUAL, while_loading, while_training
 from benchmark.grid.asked import TunedRows, keys, newest
 from benchmark.grid.cells import best_record
 from benchmark.grid.publishing import publish
@@ -149,15 +147,6 @@ def test_a_job_that_another_call_has_finished_meanwhile_is_not_run(session, ende
     again = []
     session.run(ended[0][:1], 1, lambda job, share: None, again.append)
     assert again[0].taken and not again[0].error
-
-
-def test_where_jobs_are_run_garbage_is_looked_for_as_usual(session, ended):
-    while_loading()
-    try:
-        session.run(ended[0][:1], 1, lambda job, share: None, lambda end: None)
-        assert gc.get_threshold() == USUAL
-    finally:
-        while_training()
 
 
 def test_a_comparison_of_skipped_jobs_only_says_why(session, plan, tmp_path):

@@ -38,10 +38,18 @@ def test_of_the_last_the_longest_come_first_once_their_lengths_are_known():
     told = Waiting(jobs)
     told.learn(Ended(jobs[0], 1.0, 0.5))
     told.learn(Ended(jobs[1], 9.0, 0.5))
+    told.learn(Ended(jobs[1], 0.1, 0.5))  # it went on from a savepoint
     told.learn(Ended(jobs[0], 99.0, error="not a length"))
     told.learn(Ended(jobs[0], 99.0, taken=True))
     last = LAST * 2
     assert _order(told, busy) == ["short", "long"] * 3 + ["long"] * (last // 2) + ["short"] * (last // 2)
+
+
+def test_what_may_be_the_longest_is_not_left_to_the_end():
+    known, unknown = _job("short", 0), _job("new", 0)
+    waiting = Waiting([known, unknown])
+    waiting.learn(Ended(known, 9.0, 0.5))
+    assert waiting.take([_job("other", 0)]) == unknown
 
 
 def test_a_job_is_as_long_as_the_longest_that_waits_for_it():
