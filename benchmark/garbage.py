@@ -1,7 +1,7 @@
 """When Python looks for garbage: seldom while libraries are imported, as usual while something is trained.
 
 Imports make millions of objects that stay. Looking through them every 700 new ones takes a tenth of a short command,
-and taking them apart when it ends as long again. A training may tie tensors into circles, which should not wait.
+and taking them apart when it ends a sixth. A training may tie tensors into circles, which should not wait.
 """
 
 import gc
