@@ -182,7 +182,7 @@ def _serve(connection: Connection, plan: Plan, experiment: str, gpu: str) -> Non
 
 
 def _raise_interrupt(number: int, frame: Any) -> None:
-    raise Stopped(f"its process was told to stop by {signal.Signals(number).name}")
+    raise Stopped(f"stopped with its command, or alone by {signal.Signals(number).name}")
 
 
 class _Throttled:

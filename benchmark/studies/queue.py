@@ -57,6 +57,7 @@ class Study:
             )
             for key, value in facts.items():
                 self._study.set_user_attr(key, value)
+            self._release()
             states = self._states()
             for index, params in enumerate(settings):
                 if states.get(index, TrialState.FAIL) is TrialState.FAIL:

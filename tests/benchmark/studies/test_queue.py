@@ -65,6 +65,7 @@ def test_what_a_killed_process_had_taken_is_taken_again(study, tmp_path):
     assert process.stdout.readline() == "taken\n" and study.left() == 2
     process.kill()
     process.wait()
+    assert _open(tmp_path).left() == 3  # as the next call counts them
     taken = []
     while claim := study.claim():
         taken.append(claim.setting)
