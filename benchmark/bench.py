@@ -78,7 +78,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
 
     stepper = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None)
     bare = Stepper(fabric, SourceOnly, None, data, recipe, seed=0, log=lambda losses, step: None).method.network
-    optimizer = torch.optim.AdamW(bare.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(bare.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
     def engine() -> None:
         stepper.step(batch, None, Progress(0, recipe.steps))

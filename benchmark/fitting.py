@@ -64,7 +64,7 @@ def _train(stepper: Stepper, report: Callable[[float], None], savepoints: Savepo
     recipe, needs = stepper.recipe, stepper.method.needs
     if needs is Needs.TEST_STREAM:
         return Trained(stepper.method, [stepper.checkpoint(0, savepoints.folder)], 0.0, 0)
-    due = {math.ceil(recipe.steps * (k + 1) / recipe.checkpoints) for k in range(recipe.checkpoints)}
+    due, validations = (_evenly(recipe.steps, count) for count in (recipe.checkpoints, stepper.method.validations))
     first, checkpoints, before = _resumed(stepper, savepoints)
     seconds, started = before, time.perf_counter()
     batches = batches_of(stepper.fabric, stepper.method, stepper.data, recipe, stepper.seed, first)
@@ -72,6 +72,8 @@ def _train(stepper: Stepper, report: Callable[[float], None], savepoints: Savepo
         stepper.step(source, target, Progress(step, recipe.steps))
         if (step + 1) % LOG_EVERY == 0:
             report((step + 1) / recipe.steps)
+        if step + 1 in validations:
+            stepper.validate(Progress(step + 1, recipe.steps))
         if step + 1 in due:
             stepper.losses.flush()
             seconds += time.perf_counter() - started
@@ -84,6 +86,11 @@ def _train(stepper: Stepper, report: Callable[[float], None], savepoints: Savepo
             started = time.perf_counter()
     pools = needs.trains_on_labels + needs.trains_on_target
     return Trained(stepper.method, checkpoints, seconds, recipe.steps * recipe.batch_size * pools)
+
+
+def _evenly(steps: int, count: int) -> set[int]:
+    """After how many steps something is done so many times, evenly spaced, the last time at the end."""
+    return {math.ceil(steps * (k + 1) / count) for k in range(count)}
 
 
 def _content(stepper: Stepper, step: int, checkpoints: Sequence[Checkpoint], seconds: float) -> dict[str, Any]:

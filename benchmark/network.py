@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from benchmark import sharing
+from benchmark import light_fpn, sharing
 from benchmark.errors import DataError, NetworkError
 from benchmark.files import read_tensors
 from benchmark.whole_batch import WholeBatch
@@ -30,12 +30,13 @@ class NetworkSettings:
     """What network is trained.
 
     Attributes:
-        architecture: a name smp knows, for example ``unet``.
+        architecture: a name smp knows, for example ``unet``; or ``light-fpn`` (see `benchmark.light_fpn`).
         encoder: an smp encoder (``resnet34``) or a timm one (``tu-convnext_tiny``).
         encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), or the path of a local file
             (.pth, .pt, .safetensors).
         encoder_depth: stages of the encoder.
-        decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default.
+        decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default. The
+            light FPN has one width.
     """
 
     architecture: str = "unet"
@@ -137,18 +138,10 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
     from_file = bool(weights) and (Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors"))
     if weights and not from_file:
         _require_hub(settings)
-    options: dict[str, Any] = {"encoder_depth": settings.encoder_depth}
-    if channels := settings.decoder_channels or _decoder_channels(smp, settings):
-        options["decoder_channels"] = channels
     try:
-        model = smp.create_model(
-            settings.architecture,
-            encoder_name=settings.encoder,
-            encoder_weights=weights if weights and not from_file else None,
-            # Pretrained files are for three bands; their first layer is widened after loading.
-            in_channels=3 if from_file else bands,
-            classes=classes,
-            **options,
+        # Pretrained files are for three bands; their first layer is widened after loading.
+        model = _model(
+            smp, settings, weights if weights and not from_file else None, 3 if from_file else bands, classes
         )
     except (KeyError, ValueError, RuntimeError, TypeError) as error:
         # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
@@ -157,6 +150,39 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         _load_encoder(model.encoder, Path(weights))
         _widen(model.encoder, bands)
     return model
+
+
+def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int) -> Any:
+    """The encoder with its decoder and head; ``weights`` is a name that the encoder knows."""
+    if settings.architecture.lower() == light_fpn.NAME:
+        encoder = smp.encoders.get_encoder(
+            settings.encoder, in_channels=bands, depth=settings.encoder_depth, weights=weights
+        )
+        model = light_fpn.LightFPN(encoder, classes, *settings.decoder_channels)
+    else:
+        channels = settings.decoder_channels or _decoder_channels(smp, settings)
+        model = smp.create_model(
+            settings.architecture,
+            encoder_name=settings.encoder,
+            encoder_weights=weights,
+            encoder_depth=settings.encoder_depth,
+            in_channels=bands,
+            classes=classes,
+            **({"decoder_channels": channels} if channels else {}),
+        )
+    _drop_unused_blocks(model.encoder)
+    return model
+
+
+def _drop_unused_blocks(encoder: Any) -> None:
+    """Drop the blocks behind the deepest stage that is asked for: timm's EfficientNets compute them, for nothing."""
+    inner = getattr(encoder, "model", None)
+    blocks = getattr(inner, "blocks", None)
+    if inner is None or not isinstance(blocks, nn.Sequential) or not hasattr(inner, "feature_info"):
+        return
+    container, _, last = str(inner.feature_info.module_name()[-1]).partition(".")
+    if container == "blocks" and last.isdigit():
+        inner.blocks = blocks[: int(last) + 1]
 
 
 def _decoder_channels(smp: Any, settings: NetworkSettings) -> tuple[int, ...]:

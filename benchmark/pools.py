@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 FEW = "few"  # the part, beside the four, whose labels a few-label baseline may see
+HELD_BACK = 4  # one zone in so many is kept from the training of a bound whose learning rate follows a validation
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,20 @@ class FoldData:
         source = self.parts["source_train"]
         return source.joined(self.parts[FEW]) if needs is Needs.FEW_TARGET_LABELS else source
 
+    def split_bound(self) -> tuple[Part, Part]:
+        """The labelled pool of a bound without every fourth zone of each domain, and these zones.
+
+        Where no domain has four zones, both are the whole pool.
+        """
+        pool = self.labelled(Needs.TARGET_LABELS)
+        held_back = np.zeros(len(pool.rows), dtype=bool)
+        for domain in np.unique(pool.domains):
+            zones = np.unique(pool.zones[pool.domains == domain])
+            held_back |= np.isin(pool.zones, zones[HELD_BACK - 1 :: HELD_BACK]) & (pool.domains == domain)
+        if not held_back.any():
+            return pool, pool
+        return pool.take(np.flatnonzero(~held_back)), pool.take(np.flatnonzero(held_back))
+
     def task_of(self, needs: Needs) -> Task:
         """The task with the domains of the labelled pool."""
         return replace(self.task, domains=tuple(np.unique(self.labelled(needs).domains).tolist()))
@@ -103,6 +118,8 @@ def batches_of(
 
 def _labelled(method: Method, data: FoldData, recipe: Recipe, seed: int) -> Batches:
     pool = data.labelled(method.needs)
+    if method.needs.is_bound and recipe.schedule == "plateau":
+        pool, _ = data.split_bound()  # the rate follows the rest
     weights = method.sampling_weights(torch.from_numpy(data.store.class_counts(pool.rows)[:, :-1]))
     drawn = None if weights is None else weights.double().cpu().numpy()
     return _batches(data.store, pool, recipe, seed, "labelled", with_labels=True, weights=drawn)

@@ -13,11 +13,11 @@ The hooks (each does nothing unless overridden):
 ``fuse``                  change the features at a named stage, always (what is known of the patch)
 ``perturb``               change the features at a named stage, while training (noise, other styles)
 ``losses``                the losses of a step; their sum is minimised
-``optimizer``             another optimiser than the recipe's
+``optimizer``             another optimiser than the recipe's (and ``constant_rate``, no schedule)
 ``adversary`` and         a second network with its own optimiser, trained after each step on what
 ``adversary_losses``      ``losses`` left for it
 ``after_step``            touch the weights after a step (moving averages, restarts)
-``validate``              look at losses on source validation, before a checkpoint is scored
+``validate``              look at losses on source validation, ``validations`` times in a training
 ``predict``               logits at test time
 ``adapt``                 learn from a batch of the test stream, after it was predicted
 ========================  =================================================================================
@@ -179,7 +179,7 @@ class _Absent:
 
 
 LossOf = Callable[[Callable[[TargetBatch], Tensor]], float]
-"""Takes a prediction, and gives its mean cross-entropy over source validation."""
+"""Takes a prediction, and gives its mean cross-entropy over a fixed sample of source validation."""
 
 SEALED = ("step_losses", "adversary_step_losses", "segmentation_loss", "generator", "change_features")
 
@@ -200,6 +200,8 @@ class Method(nn.Module):
     needs: ClassVar[Needs] = Needs.SOURCE_LABELS
     is_control: ClassVar[bool] = False  # the one that all others are compared with, and some start from
     depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
+    constant_rate: ClassVar[bool] = False  # whether the recipe's schedule is not for it
+    validations: ClassVar[int] = 20  # calls of validate(), evenly spaced over a training
 
     @dataclass(frozen=True)
     class Hyperparameters:
@@ -283,7 +285,7 @@ class Method(nn.Module):
         """Touch the weights after each optimiser step."""
 
     def validate(self, loss_of: LossOf, progress: Progress) -> None:
-        """Called before each checkpoint is scored, in eval mode; ``loss_of(self.predict)`` is the prediction's loss.
+        """Called ``validations`` times, in eval mode; ``loss_of(self.predict)`` is the prediction's loss.
 
         Not called on methods that start from the source model: they have no source data.
         """

@@ -17,8 +17,10 @@ class SWAD(Method):
     The valley begins with the steps that lead to a loss which the next ``n_converge - 1`` validations do not undercut.
     Its rim is ``(1 + tolerance_ratio)`` times the mean loss of these ``n_converge`` validations; it ends with the last
     validation at or below the rim before ``n_tolerance`` in a row above it. A checkpoint predicts with the mean up to
-    there, as if training ended with it, and with the plain network while no valley has begun. Every checkpoint is
-    a validation, so with fewer than some twenty of them a valley seldom begins before the end.
+    there, as if training ended with it, and with the plain network while no valley has begun. As in the paper's
+    Algorithm 1 the learning rate is constant: with one that falls to zero, the last steps are all alike and their mean
+    is the last network. There are twenty validations, on a sample of source validation. The optimiser is the paper's
+    (Adam), at a rate for networks that are not as large and pretrained as theirs (5e-5).
 
     Departures: each step counts once; the official code counts some stretches around the beginning twice, and may add
     some from before it. Of the first ``n_converge`` validations only the last can be above the rim, so that no more
@@ -27,6 +29,8 @@ class SWAD(Method):
     batches through the averaged network: training that no other method gets. The averaged variances are a little too
     large, since the variance of the mean of several networks' features is at most the mean of their variances.
     """
+
+    constant_rate = True
 
     # Numbers that must survive an interruption, as float32 scalars on the device: no step waits for their values.
     recent_steps: Any  # averaged in `recent`
@@ -39,9 +43,10 @@ class SWAD(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        n_converge: int = tunable(3, low=2, high=6, neutral=10**9)  # neutral: more validations than there can be
+        n_converge: int = tunable(3, low=2, high=6)
         n_tolerance: int = tunable(6, low=2, high=10)
         tolerance_ratio: float = tunable(0.3, low=0.0, high=0.5)
+        learning_rate: float = tunable(1e-3, low=1e-5, high=1e-2, log=True)
 
     def setup(self) -> None:
         self.recent = make_teacher(self.network)  # mean since the last validation that was let into the valley
@@ -50,6 +55,9 @@ class SWAD(Method):
             self.register_buffer(name, torch.zeros(()))
         for name in ("lowest", "rim"):
             self.register_buffer(name, torch.full((), torch.inf))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.network.parameters(), lr=self.hyperparameters.learning_rate)
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}

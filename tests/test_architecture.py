@@ -26,7 +26,7 @@ FLOORS = (
     {"studies"},
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
-    {"whole_batch"},
+    {"whole_batch", "light_fpn"},
     {"sharing", "processes", "files", "texts", "locks"},
     {"errors", "costs", "garbage"},
 )

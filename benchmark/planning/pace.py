@@ -13,6 +13,7 @@ from benchmark.grid.labels import control_label, digest_at_hand, parse_label
 from benchmark.planning.outline import Outline, Sizes
 from benchmark.recipe import Recipe
 from benchmark.tracking import RunRecord
+from benchmark.training import VALIDATION_PATCHES
 from methods.base import Method, Needs
 
 # What the time of a step and of a patch depends on, of what a run knows of itself.
@@ -50,7 +51,7 @@ def work_of(label: str, sizes: Sizes, few: int, recipe: Recipe, shape: Shape) ->
     """What a run of a method on a fold of these sizes does.
 
     Every checkpoint is scored on source_val and on target_test; it predicts the fixed sample for the selection rules,
-    and the few labelled patches; some methods look at losses on source_val of their own.
+    and the few labelled patches; some methods look at losses on a sample of source_val now and then.
     """
     method = parse_label(label).method
     _, validation, adapt, test = sizes
@@ -60,7 +61,8 @@ def work_of(label: str, sizes: Sizes, few: int, recipe: Recipe, shape: Shape) ->
     window = (side_of(recipe, shape) / shape.size) ** 2
     sample = (min(PATCHES, adapt) + min(PATCHES, validation)) * window if adapt else 0
     set_aside = 0 if method.needs in (Needs.FEW_TARGET_LABELS, Needs.TARGET_LABELS) else few
-    return Work(recipe.steps, recipe.checkpoints * (validation * (1 + looks) + test + sample + set_aside))
+    looked_at = looks * method.validations * min(VALIDATION_PATCHES, validation)
+    return Work(recipe.steps, recipe.checkpoints * (validation + test + sample + set_aside) + looked_at)
 
 
 def side_of(recipe: Recipe, shape: Shape) -> int:

@@ -66,6 +66,36 @@ def test_stages_are_those_that_run_or_none(encoder, depth, stages):
     assert seen == [f"stage{number + 1}" for number in range(stages)] == list(network.stages)
 
 
+def test_unused_blocks_behind_the_deepest_stage_are_dropped_and_change_nothing():
+    import segmentation_models_pytorch as smp
+
+    settings = NetworkSettings("light-fpn", "tu-tf_efficientnet_lite0", encoder_depth=3)
+    encoder = _build(settings).model.encoder.eval()
+    whole = smp.encoders.get_encoder(settings.encoder, in_channels=5, depth=3, weights=None).eval()
+    assert len(encoder.model.blocks) < len(whole.model.blocks)
+    encoder.load_state_dict(whole.state_dict(), strict=False)
+    images = torch.rand(1, 5, 32, 32)
+    for mine, theirs in zip(encoder(images), whole(images), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize(("encoder", "depth"), [("tu-test_resnet", 3), ("resnet18", 4), ("tu-convnext_atto", 4)])
+def test_the_light_fpn_takes_encoders_of_any_kind(encoder, depth):
+    """ConvNeXt has no stage at half the size."""
+    network = _build(NetworkSettings("light-fpn", encoder, encoder_depth=depth)).eval()
+    images = torch.rand(2, 5, 33, 50)
+    logits, features = network(images, return_features=True)
+    assert logits.shape == (2, 4, 33, 50) and features.shape[1] == network.model.encoder.out_channels[-1]
+    assert network.stages
+
+
+def test_the_light_fpn_uses_every_stage_and_has_the_width_that_is_asked_for():
+    network = _build(NetworkSettings("light-fpn", "tu-test_resnet", encoder_depth=3, decoder_channels=(10,)))
+    assert network.model.segmentation_head.in_channels == 10
+    network(torch.rand(2, 5, 32, 32)).square().mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.model.decoder.parameters())
+
+
 def test_the_deepest_features_come_with_the_logits():
     network = _build().eval()
     images = torch.rand(2, 5, 18, 16) * 255

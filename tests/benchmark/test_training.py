@@ -2,7 +2,10 @@
 
 import gc
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -215,10 +218,12 @@ def test_every_hook_is_called_in_its_place(data, recipe):
         noted = trained.method.noted
     stages = [f"{hook} {stage}" for stage in ("stage1", "stage2") for hook in ("fuse", "perturb")]
     step = ["augment", "losses", *stages, "adversary", "after"]
-    assert noted[: 2 + 2 * len(step)] == ["setup", "weights", *step, *step]
-    rest = noted[2 + 2 * len(step) :]
-    assert rest[:2] == ["predict", "fuse stage1"] and rest.index("validate") < rest.index("augment")
-    assert not any(hook.startswith("perturb") for hook in rest[: rest.index("augment")])
+    look = ["predict", "fuse stage1", "fuse stage2"]  # four steps are fewer than the validations: one after each
+    assert noted[: 2 + len(step) + 4] == ["setup", "weights", *step, *look, "validate"]
+    assert noted.count("validate") == 4
+    second = noted[2 + len(step) + 4 + len(step) :]
+    assert second[:7] == [*look, "validate", *look], "the second step ends with a validation, then a checkpoint"
+    assert not any(hook.startswith("perturb") for hook in second[: second.index("augment")])
     assert state_of(trained.method)["head.weight"].sum() < 3.99, "what the method made is trained with the network"
     losses = [(step, names) for step, names in logged if "source_val/miou" not in names]
     assert losses == [(k, {f"train/loss/{name}" for name in ("segmentation", "head", "adversary")}) for k in range(4)]
@@ -247,6 +252,28 @@ def test_garbage_is_looked_for_as_usual_where_something_is_trained(data, recipe)
         while_training()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux is asked to keep memory")
+def test_the_memory_of_a_batch_is_kept_for_the_next():
+    """Each page of memory that the system gives is a fault; a kept block has none."""
+    batches = """
+import resource, numpy, torch
+from benchmark.garbage import while_training
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def make():
+    before = faults()
+    for _ in range(5):
+        torch.from_numpy(numpy.ones((64, 5, 128, 128), numpy.uint8)).float()
+    return faults() - before
+print(make())
+while_training()
+make(), make()
+print(make())
+"""
+    found = subprocess.run([sys.executable, "-c", batches], capture_output=True, text=True, check=True).stdout.split()
+    returned, kept = map(int, found)
+    assert kept < returned / 2
+
+
 def test_checkpoints_are_spread_evenly_and_can_be_put_back(data, recipe):
     fabric = Fabric(accelerator="cpu", devices=1)
     stepper = Stepper(fabric, ALL["source-only"], None, data, recipe, 0, lambda losses, step: None)
@@ -269,6 +296,81 @@ def test_other_recipes_train_too(changes, data, recipe):
     assert not _equal(
         _train(ALL["source-only"], data, recipe), _train(ALL["source-only"], data, replace(recipe, **changes))
     )
+
+
+def _rates(method, data, recipe):
+    """The learning rate of each step."""
+    stepper, rates = _stepper(method, data, recipe), []
+    step_of = stepper.step
+
+    def step(*batches):
+        rates.append(stepper._optimizer.param_groups[0]["lr"])
+        step_of(*batches)
+
+    stepper.step = step
+    with fitted(stepper):
+        return rates
+
+
+def test_one_cycle_rises_to_the_learning_rate_and_falls(data, recipe):
+    rates = _rates(ALL["source-only"], data, replace(recipe, schedule="one-cycle", steps=40))
+    highest = int(np.argmax(rates))
+    assert 4 <= highest <= 7 and rates[highest] == pytest.approx(recipe.learning_rate, rel=0.05)
+    assert all(a < b for a, b in pairwise(rates[: highest + 1]))
+    assert all(a > b for a, b in pairwise(rates[highest:]))
+    assert 0 < rates[-1] < rates[0] < recipe.learning_rate / 20
+
+
+def test_a_method_may_keep_its_rate_whatever_the_schedule(data, recipe):
+    assert len(set(_rates(ALL["source-only"], data, recipe))) == 4
+    assert set(_rates(ALL["swad"], data, recipe)) == {ALL["swad"].Hyperparameters().learning_rate}
+
+
+class Looking(Method):
+    """Counts the patches that its validations see."""
+
+    validations = 3
+
+    def setup(self):
+        self.seen = []
+
+    def validate(self, loss_of, progress):
+        count = []
+        loss_of(lambda batch: count.append(len(batch.images)) or self.predict(batch))
+        self.seen.append((progress.step, sum(count)))
+
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+def test_validations_are_spread_evenly_and_look_at_a_sample(data, recipe, monkeypatch):
+    monkeypatch.setattr("benchmark.training.VALIDATION_PATCHES", 1)
+    with fitted(_stepper(Looking, data, replace(recipe, steps=6))) as trained:
+        assert trained.method.seen == [(2, 1), (4, 1), (6, 1)]
+
+
+def test_on_a_plateau_a_bound_follows_zones_that_it_is_not_trained_on(data, recipe, monkeypatch):
+    """Source validation, which the target's labels say nothing of, must not set its rate."""
+    pool = data.parts["target_adapt"]
+    part = pool.take(np.arange(4) % len(pool.rows))
+    zones = np.array([f"{part.domains[0]}|zone {number}" for number in range(4)])
+    part = replace(part, domains=np.repeat(part.domains[:1], 4), zones=zones)
+    fold = replace(data, parts=data.parts | {"target_adapt": part})
+    trained_on, held_back = fold.split_bound()
+    assert held_back.zones.tolist() == zones[3:].tolist() and trained_on.zones.tolist() == zones[:3].tolist()
+    stepper = _stepper(ALL["oracle"], fold, replace(recipe, schedule="plateau"))
+    losses = []
+    monkeypatch.setattr(stepper._scheduler, "step", losses.append)
+    with fitted(stepper) as trained:
+        source_losses = [checkpoint.source_val.loss for checkpoint in trained.checkpoints]
+        last = stepper._loss_on(held_back, trained.method.predict)
+    assert len(losses) == 2 and losses[1] == pytest.approx(last, rel=0.2) and losses != source_losses
+
+
+def test_where_no_domain_has_four_zones_a_bound_is_trained_on_all(data):
+    trained_on, held_back = data.split_bound()
+    if len(np.unique(data.parts["target_adapt"].zones)) < 4:
+        assert len(trained_on.rows) == len(held_back.rows) == len(data.parts["target_adapt"].rows)
 
 
 def test_a_method_that_changes_features_needs_an_encoder_with_stages(data, recipe):
