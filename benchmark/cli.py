@@ -254,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     far.add_argument("protocols", nargs="+", metavar="PROTOCOL", help="one or several of one data set, in one table")
     far.add_argument("--encoder", default="resnet18", help="whose features are compared (default: resnet18)")
     far.add_argument(
-        "--encoder-weights", metavar="W", help="imagenet, or a file (default: random, a look at low level)"
+        "--encoder-weights", metavar="W", help="packaged, imagenet or a file (default: random, a look at low level)"
     )
     far.add_argument("--patches", type=positive, default=200, metavar="N", help="of each side, at most (default: 200)")
     far.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/shift-PROTOCOL)")

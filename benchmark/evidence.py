@@ -2,20 +2,23 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark import validators
 from benchmark.data.classes import IGNORE
 from benchmark.evaluation import Predict, evaluate, miou
+from benchmark.network import SegmentationNetwork
 from benchmark.pools import FEW, FoldData
+from benchmark.validators import Sample
 from methods.base import Method, Needs, TargetBatch
 from methods.parts.randomness import numpy_generator
 
@@ -26,42 +29,65 @@ PATCHES = 64  # of a part
 PIXELS = 16  # of a patch; neighbours are nearly alike
 AGREEMENT = "ensemble-agreement"  # the rule that hangs on what else there is to choose from
 REPEATS = 5  # of the density ratio, which is noisy
+DIMENSIONS = 8  # of the features, at most: with 16 to 64 the mean weight, which should be 1, was up to 250
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Logits at the sampled pixels.
+    """What there is at the sampled pixels: logits, and features where an encoder was seen at work.
 
     Attributes:
         target: (n, C) float32, of ``target_adapt``.
         source: (m, C) float32, of those pixels of ``source_val`` that have a label.
         labels: (m,) of these.
         prior: (C,) class shares of the source's training patches, one pixel added to each class.
+        features: those of the encoder that predicted, of the pixels of ``source`` and of ``target``, in their first
+            `DIMENSIONS` principal components; None where no encoder is known.
     """
 
     target: NDArray[np.float32]
     source: NDArray[np.float32]
     labels: NDArray[np.int64]
     prior: NDArray[np.float64]
+    features: tuple[Sample, Sample] | None = None
 
 
-def gather(fabric: "Fabric", predict: Predict, data: FoldData, window: int = 0) -> Evidence | None:
+def gather(
+    fabric: "Fabric", predict: Predict, data: FoldData, window: int = 0, encoders: Sequence[nn.Module] = ()
+) -> Evidence | None:
     """Predict the sample, which is the same for every method, seed and checkpoint of a fold.
 
     Args:
         window: side of the square of each patch that is predicted, pixels; 0 for whole patches. With that of the
             training crops the sample costs a few steps, however large the patches are.
+        encoders: those that may run inside the prediction, and give a list of feature maps, deepest last. If several
+            run, or one several times, the features are those of the last call.
 
     Returns:
         None where the fold has no unlabelled target images: what would be looked at then is the test.
     """
     if not len(data.parts["target_adapt"].rows):
         return None
-    target, _ = _sampled(fabric, predict, data, "target_adapt", window, with_labels=False)
-    source, labels = _sampled(fabric, predict, data, "source_val", window, with_labels=True)
+    target = _sampled(fabric, predict, data, "target_adapt", window, encoders, with_labels=False)
+    source = _sampled(fabric, predict, data, "source_val", window, encoders, with_labels=True)
     counts = 1.0 + data.store.class_counts(data.parts["source_train"].rows)[:, :-1].sum(0)
-    known = labels != IGNORE
-    return Evidence(target, source[known], labels[known], counts / counts.sum())
+    known = source.labels != IGNORE
+    features = None
+    if source.features is not None and target.features is not None:
+        few = principal_components(source.features[known], target.features, DIMENSIONS)
+        features = Sample(few[0], source.patches[known]), Sample(few[1], target.patches)
+    return Evidence(target.logits, source.logits[known], source.labels[known], counts / counts.sum(), features)
+
+
+def principal_components(
+    source: NDArray[np.float32], target: NDArray[np.float32], most: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features (n, D) and (m, D) in the ``most`` directions, at most, in which both together vary the most."""
+    together = np.concatenate((source, target)).astype(np.float64)
+    together -= together.mean(0)
+    directions = np.linalg.svd(together, full_matrices=False)[2][:most]
+    few = (together @ directions.T).astype(np.float32)
+    return few[: len(source)], few[len(source) :]
 
 
 @dataclass(frozen=True)
@@ -84,7 +110,9 @@ def look(fabric: "Fabric", method: Method, data: FoldData, window: int) -> Look:
     """Let a trained method predict the sample (see `gather`), and the few patches with labels."""
     started = time.perf_counter()
     method.eval()
-    evidence, few = gather(fabric, method.predict, data, window), math.nan
+    # Not of method.network alone: a teacher, or an average of the weights, may be what predicts.
+    encoders = [module.model.encoder for module in method.modules() if isinstance(module, SegmentationNetwork)]
+    evidence, few = gather(fabric, method.predict, data, window, encoders), math.nan
     if FEW in data.parts and method.needs not in (Needs.FEW_TARGET_LABELS, Needs.TARGET_LABELS):
         few = miou(evaluate(fabric, method.predict, data, FEW).total())
     method.train()
@@ -105,20 +133,22 @@ def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
 def scores_of(evidence: Evidence) -> dict[str, float]:
     """Scores of one checkpoint by rule, the higher the better."""
     source, target = (log_softmax(logits, axis=1) for logits in (evidence.source, evidence.target))
-    losses = -np.take_along_axis(source, evidence.labels[:, None], 1)[:, 0]
-    embedded, spread = validators.deep_embedded_validation(losses, source, target, repeats=REPEATS, seed=0)
-    return {
+    scores = {
         "target-entropy": validators.target_entropy(evidence.target),
         "information-maximization": validators.information_maximization(evidence.target, evidence.prior),
         "soft-neighborhood-density": validators.soft_neighborhood_density(np.exp(target)),
         "nuclear-norm": validators.nuclear_norm(evidence.target),
         "class-correlation": validators.class_correlation(evidence.target),
-        "deep-embedded-validation": embedded,
-        "deep-embedded-validation-spread": spread,
         "thresholded-confidence": validators.average_thresholded_confidence(
             evidence.source, evidence.labels, evidence.target
         ),
     }
+    if evidence.features is not None:
+        losses = -np.take_along_axis(source, evidence.labels[:, None], 1)[:, 0]
+        embedded, spread = validators.deep_embedded_validation(losses, *evidence.features, repeats=REPEATS, seed=0)
+        known = {"deep-embedded-validation": embedded, "deep-embedded-validation-spread": spread}
+        scores |= {name: score for name, score in known.items() if math.isfinite(score)}
+    return scores
 
 
 def agreement(candidates: Sequence[Evidence]) -> list[float]:
@@ -127,9 +157,26 @@ def agreement(candidates: Sequence[Evidence]) -> list[float]:
     return validators.ensemble_agreement(probabilities).tolist()
 
 
+@dataclass(frozen=True)
+class _Pixels:
+    """The sampled pixels of a part: (n, C) logits, (n,) labels and patches, (n, D) features if an encoder was seen."""
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    patches: NDArray[np.int64]
+    features: NDArray[np.float32] | None
+
+
 def _sampled(
-    fabric: "Fabric", predict: Predict, data: FoldData, name: str, window: int, *, with_labels: bool
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    fabric: "Fabric",
+    predict: Predict,
+    data: FoldData,
+    name: str,
+    window: int,
+    encoders: Sequence[nn.Module],
+    *,
+    with_labels: bool,
+) -> _Pixels:
     part, random = data.parts[name], numpy_generator("evidence", name)
     patches = np.sort(random.permutation(len(part.rows))[:PATCHES])
     side = min(window or data.store.size, data.store.size)
@@ -143,12 +190,46 @@ def _sampled(
     rows = part.rows[patches]
     images = cut(data.store.read(rows)).to(fabric.device).float()
     metadata = part.metadata.take(torch.from_numpy(patches)).to(fabric.device)
-    with torch.inference_mode(), fabric.autocast():
-        logits = predict(TargetBatch(images, metadata)).float().flatten(2)
-    places = pixels.to(logits.device)[:, None].expand(-1, logits.shape[1], -1)
-    chosen = logits.gather(2, places).movedim(1, -1).flatten(0, 1).cpu().numpy()
-    labels = np.full(len(chosen), IGNORE, dtype=np.int64)
+    with torch.inference_mode(), fabric.autocast(), _watched(encoders) as seen:
+        logits = predict(TargetBatch(images, metadata))
+    labels = np.full(pixels.numel(), IGNORE, dtype=np.int64)
     if with_labels:
         truth = cut(data.store.labels_of(rows).read(rows)).flatten(1).long()
         labels = truth.gather(1, pixels).flatten().numpy()
-    return chosen, labels
+    features = None
+    if seen and len(seen[0].deepest) == len(images):
+        features = _values_at(seen[0].deepest, seen[0].cells_of(pixels, side))
+    return _Pixels(_values_at(logits, pixels), labels, np.repeat(patches, PIXELS), features)
+
+
+def _values_at(maps: Tensor, places: Tensor) -> NDArray[np.float32]:
+    """Values (N * P, D) of maps (N, D, h, w) at flat places (N, P)."""
+    places = places.to(maps.device)[:, None].expand(-1, maps.shape[1], -1)
+    return maps.float().flatten(2).gather(2, places).movedim(1, -1).flatten(0, 1).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call of an encoder: (height, width) of the images it was given, and its deepest features (N, D, h, w)."""
+
+    size: tuple[int, int]
+    deepest: Tensor
+
+    def cells_of(self, pixels: Tensor, side: int) -> Tensor:
+        """The cell that each pixel of a window lies in, both counted row by row; images are padded below and right."""
+        (height, width), (rows, columns) = self.size, self.deepest.shape[-2:]
+        return (pixels // side * rows // height) * columns + pixels % side * columns // width
+
+
+@contextmanager
+def _watched(encoders: Sequence[nn.Module]) -> Iterator[list[_Call]]:
+    """Gives a list that holds the last call of one of the encoders, if there was any."""
+    last: list[_Call] = []
+
+    def keep(encoder: nn.Module, inputs: tuple[Any, ...], features: Any) -> None:
+        last[:] = [_Call(tuple(inputs[0].shape[-2:]), features[-1])]
+
+    with ExitStack() as hooks:
+        for encoder in encoders:
+            hooks.callback(encoder.register_forward_hook(keep).remove)
+        yield last

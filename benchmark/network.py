@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from benchmark import light_fpn, sharing
 from benchmark.errors import DataError, NetworkError
 from benchmark.files import read_tensors
+from benchmark.packaged import PACKAGED, packaged_file, timm_names
 from benchmark.whole_batch import WholeBatch
 
 MOST_TIMES = 4  # bytes in memory to bytes on disk
@@ -32,8 +33,8 @@ class NetworkSettings:
     Attributes:
         architecture: a name smp knows, for example ``unet``; or ``light-fpn`` (see `benchmark.light_fpn`).
         encoder: an smp encoder (``resnet34``) or a timm one (``tu-convnext_tiny``).
-        encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), or the path of a local file
-            (.pth, .pt, .safetensors).
+        encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), the path of a local file
+            (.pth, .pt, .safetensors), or ``packaged`` (see `benchmark.packaged`).
         encoder_depth: stages of the encoder.
         decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default. The
             light FPN has one width.
@@ -135,7 +136,9 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
     import segmentation_models_pytorch as smp  # importing it takes seconds
 
     weights = settings.encoder_weights
-    from_file = bool(weights) and (Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors"))
+    packaged = weights == PACKAGED
+    from_file = packaged or (bool(weights) and Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors"))
+    file = packaged_file(settings.encoder) if packaged else Path(weights)
     if weights and not from_file:
         _require_hub(settings)
     try:
@@ -147,7 +150,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
         raise NetworkError(f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}") from error
     if from_file:
-        _load_encoder(model.encoder, Path(weights))
+        _load_encoder(model.encoder, file, timm_names if packaged else _without_prefix)
         _widen(model.encoder, bands)
     return model
 
@@ -204,12 +207,17 @@ def _require_hub(settings: NetworkSettings) -> None:
         ) from error
 
 
-def _load_encoder(encoder: nn.Module, path: Path) -> None:
-    """Load an encoder's weights from a local file in smp's, timm's or torchvision's naming."""
+def _load_encoder(encoder: nn.Module, path: Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+    """Load an encoder's weights from a local file, whose tensors have the encoder's names once they are renamed.
+
+    What the file holds beyond the encoder (its stages left out, a classifier) is not used.
+
+    Raises:
+        NetworkError: the file cannot be read, or lacks a tensor of the encoder in its shape.
+    """
     if not path.is_file():
         raise NetworkError(f"there is no file {path} with encoder weights")
-    state = _read_weights(path)
-    state = {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
+    state = rename(_read_weights(path))
     wanted = getattr(encoder, "model", encoder)
     expected = wanted.state_dict()
     fitting = {name: value for name, value in state.items() if name in expected and value.shape == expected[name].shape}
@@ -223,6 +231,11 @@ def _load_encoder(encoder: nn.Module, path: Path) -> None:
         wanted.load_state_dict(fitting)
     except RuntimeError as error:  # sparse, quantised or complex weights
         raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's own names of tensors in smp's, timm's or torchvision's naming."""
+    return {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

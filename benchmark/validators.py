@@ -4,11 +4,27 @@ All take NumPy arrays, compute in float64, and are the better the higher. Which 
 shows; over a million checkpoints none was reliable everywhere (Musgrave et al., arXiv 2208.07360).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import entr, logsumexp, rel_entr, softmax
+from scipy.special import entr, rel_entr, softmax
 
 Array = NDArray[np.floating]
+Spread = tuple[float, float]
+"""Mean and standard deviation."""
+
+
+class Sample(NamedTuple):
+    """Pixels, by what an encoder makes of them.
+
+    Attributes:
+        features: (n, D).
+        patches: (n,) which patch each pixel is of.
+    """
+
+    features: Array
+    patches: NDArray[np.integer]
 
 
 def target_entropy(logits: Array) -> float:
@@ -66,7 +82,7 @@ def weighted_risk(losses: Array, weights: Array) -> float:
     """Minus the deep embedded validation risk (You et al., ICML 2019): source losses as if drawn from the target.
 
     ``-(mean(w l) + eta mean(w) - eta)`` with ``eta = -cov(w l, w) / var(w)``, which takes out of the estimate what
-    comes from weights that do not average to 1.
+    comes from weights that do not average to 1, as they would over all of the source.
 
     Args:
         losses: (n,) of source-validation pixels.
@@ -78,45 +94,65 @@ def weighted_risk(losses: Array, weights: Array) -> float:
     return float(-(weighted.mean() + eta * (weights.mean() - 1)))
 
 
-def density_ratio(source: Array, target: Array) -> Array:
-    """How much likelier the target is to hold each source pixel, by a classifier that tells the two apart.
+def density_ratio(source: Array, target: Array, points: Array) -> NDArray[np.float64]:
+    """How much likelier the target is to hold each point than the source, by a classifier that tells the two apart.
 
-    A logistic regression on standardised features, each half scored by the model of the other, and weights divided by
-    their mean. The network of the official code is noisy: on two Gaussians its mean weight ranged from 0.58 to 1.07.
+    ``(N_s / N_t) p(target | f) / p(source | f)``, as it is: weights that were divided by their mean would leave nothing
+    for `weighted_risk` to correct. The classifier is a logistic regression on standardised features. The network of the
+    official code is noisy: on two Gaussians its mean weight ranged from 0.58 to 1.07, where 1 is right.
 
     Args:
-        source, target: (n, D) and (m, D) features.
+        source, target: (N_s, D) and (N_t, D) features that the classifier is trained on.
+        points: (n, D), others of the source.
 
     Returns:
-        (n,) of mean 1.
+        (n,) positive weights.
     """
     # Late, because it takes seconds to import and a report needs none of it.
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    features = np.concatenate((source, target))
+    features = np.concatenate((source, target)).astype(np.float64)
     labels = np.repeat((0, 1), (len(source), len(target)))
-    model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky"))
-    log_odds = cross_val_predict(model, features, labels, cv=2, method="decision_function")[: len(source)]
-    return np.asarray(np.exp(log_odds - logsumexp(log_odds)) * len(log_odds))
+    model = make_pipeline(StandardScaler(), LogisticRegression(solver="newton-cholesky")).fit(features, labels)
+    return np.asarray(np.exp(model.decision_function(np.asarray(points, np.float64))) * len(source) / len(target))
 
 
-def deep_embedded_validation(
-    losses: Array, source: Array, target: Array, repeats: int, seed: int
-) -> tuple[float, float]:
-    """`weighted_risk` under weights estimated from random halves of the samples, again and again.
+def deep_embedded_validation(losses: Array, source: Sample, target: Sample, repeats: int, seed: int) -> Spread:
+    """`weighted_risk` of source validation, each half of whose patches is weighted by a classifier of the other half.
+
+    Patches are halved, not pixels: those of one patch are nearly alike, and a classifier that has seen some of them
+    is too sure of the others.
+
+    Args:
+        losses: (n,) of source validation.
+        source: its features.
+        target: features of the target.
+        repeats: how often patches are halved at random.
+        seed: of these draws.
 
     Returns:
-        mean and standard deviation over the repeats.
+        mean and standard deviation over the repeats; NaN where a side has a single patch.
     """
     random = np.random.default_rng(seed)
+    if min(len(np.unique(side.patches)) for side in (source, target)) < 2:
+        return np.nan, np.nan
     scores = []
     for _ in range(repeats):
-        mine, theirs = (random.permutation(len(points))[: (len(points) + 1) // 2] for points in (source, target))
-        scores.append(weighted_risk(losses[mine], density_ratio(source[mine], target[theirs])))
+        mine, theirs = (_half(side.patches, random) for side in (source, target))
+        weights = np.empty(len(losses))
+        for half in (True, False):
+            fitted_on = source.features[mine == half], target.features[theirs == half]
+            weights[mine != half] = density_ratio(*fitted_on, source.features[mine != half])
+        scores.append(weighted_risk(losses, weights))
     return float(np.mean(scores)), float(np.std(scores))
+
+
+def _half(patches: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.bool_]:
+    """Which pixels are of a random half of the patches."""
+    names = random.permutation(np.unique(patches))
+    return np.isin(patches, names[: len(names) // 2])
 
 
 def average_thresholded_confidence(source_logits: Array, labels: NDArray[np.integer], target_logits: Array) -> float:

@@ -27,7 +27,7 @@ FLOORS = (
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
     {"whole_batch", "light_fpn"},
-    {"sharing", "processes", "files", "texts", "locks"},
+    {"sharing", "processes", "files", "texts", "locks", "packaged"},
     {"errors", "costs", "garbage"},
 )
 

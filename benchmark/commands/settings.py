@@ -10,7 +10,7 @@ from benchmark.commands import world
 RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "architecture": (str, "segmentation-models-pytorch's: unet, unetplusplus, fpn, deeplabv3plus, segformer ..."),
     "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
-    "encoder_weights": (str, "none, a name the encoder knows (imagenet), or a file (.pth, .pt, .safetensors)"),
+    "encoder_weights": (str, "none, packaged (of tu-tf_efficientnet_lite0), a name the encoder knows, or a file"),
     "encoder_depth": (int, "stages of the encoder"),
     "steps": (int, "optimiser steps"),
     "batch_size": (int, "labelled patches a step"),

@@ -24,6 +24,7 @@ from benchmark.grid.labels import control_label, parse_label
 from benchmark.grid.listing import Job as Job
 from benchmark.grid.listing import chosen_folds, list_jobs, reason_to_skip, wanted_labels
 from benchmark.network import build_network
+from benchmark.packaged import PACKAGED, packaged_digest
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
@@ -275,10 +276,16 @@ def code_version() -> str:
 
 
 def recipe_content(recipe: Recipe) -> dict[str, Any]:
-    """What of a recipe a result depends on. Weights from a file are known by their bytes, wherever it lies."""
+    """What of a recipe a result depends on. Weights from a file are known by their bytes, wherever it lies.
+
+    Raises:
+        NetworkError: the recipe starts from packaged weights that are not installed.
+    """
     values = asdict(recipe)
     weights = Path(values["network"]["encoder_weights"])
-    if weights.is_file():
+    if recipe.network.encoder_weights == PACKAGED:
+        values["network"]["encoder_weights"] = packaged_digest(recipe.network.encoder)
+    elif weights.is_file():
         values["network"]["encoder_weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     return values
 

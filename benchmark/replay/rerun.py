@@ -1,13 +1,14 @@
 """A few cells of a published table, trained again from its record alone."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.environment import environment
 from benchmark.errors import SettingsError
 from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.packaged import PACKAGED
 from benchmark.recipe import recipe_of
 from benchmark.replay.again import jobs_of
 from benchmark.replay.checks import Check
@@ -95,6 +96,8 @@ def plan_of_table(table: Table, place: Place) -> Plan:
     weights = recipe.network.encoder_weights
     if len(weights) == 64 and set(weights) <= set("0123456789abcdef"):  # of a file, known by its bytes
         raise SettingsError(f"the runs of {table.folder} start from a file of weights ({weights[:12]}…); replay them")
+    if weights.startswith(f"{PACKAGED}:"):
+        recipe = replace(recipe, network=replace(recipe.network, encoder_weights=PACKAGED))
     return Plan(
         protocol=place.protocol or table.facts["protocol"],
         data=place.data,

@@ -1,15 +1,24 @@
 """The sample of pixels: fixed, of the right parts, and never of the test."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from scipy.special import expit
+from torch import nn
+from torch.nn import functional as F
 
 from benchmark import evidence as module
 from benchmark.data.classes import IGNORE
-from benchmark.evidence import agreement, gather, scores_of
+from benchmark.evidence import Evidence, Look, agreement, gather, look, principal_components, scores_of, scores_of_all
+from benchmark.network import build_network
+from benchmark.selection import Record, select
+from benchmark.validators import Sample
+from methods.ema import EMA
+from methods.source_only import SourceOnly
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +106,120 @@ def test_a_window_of_each_patch_is_predicted_where_it_is_asked_for(fabric, data)
     found = gather(fabric, predict, data, window=8)
     assert set(sides) == {(8, 8)} and len(found.target) == gather(fabric, predict, data, 0).target.shape[0]
     assert set(sides) == {(8, 8), (data.store.size, data.store.size)}
+
+
+def _margin(x, near, far):
+    return 2 - np.where(np.abs(x) < 1, near, far) * np.abs(x)
+
+
+def _shifted(near, far, seed=0, patches=64, pixels=16):
+    """Covariate shift: the feature x is N(0, 1) in the source and N(1.5, 1) in the target, the truth is 1 with
+    probability sigmoid(2 - 2 |x|), and a checkpoint has its own two factors in place of 2, below and above |x| = 1.
+
+    Returns:
+        its evidence, and the true risks (source, target).
+    """
+    random, names = np.random.default_rng(seed), np.repeat(np.arange(patches), pixels)
+    source, target = random.normal(size=len(names)), random.normal(1.5, size=len(names))
+    labels = (random.random(len(names)) < expit(_margin(source, 2, 2))).astype(np.int64)
+
+    def logits(x):
+        return np.stack((np.zeros_like(x), _margin(x, near, far)), 1).astype(np.float32)
+
+    samples = tuple(Sample(np.stack((x, random.normal(size=len(x))), 1), names) for x in (source, target))
+    many = np.random.default_rng(9).normal(size=200_000)
+    risks = []
+    for x in (many, many + 1.5):
+        margin, right = _margin(x, near, far), expit(_margin(x, 2, 2))
+        risks.append(float((right * np.logaddexp(0, -margin) + (1 - right) * np.logaddexp(0, margin)).mean()))
+    return Evidence(logits(target), logits(source), labels, np.array([0.5, 0.5]), samples), risks
+
+
+@pytest.mark.parametrize(("near", "far"), [(0.5, 0.5), (2.0, 2.0), (2.0, 0.8), (-1.0, 2.0)])
+def test_the_rule_estimates_the_risk_on_the_target_where_only_the_images_differ(near, far):
+    estimates = []
+    for seed in range(5):
+        evidence, (on_source, on_target) = _shifted(near, far, seed)
+        estimates.append(-scores_of(evidence)["deep-embedded-validation"])
+    assert abs(on_source - on_target) > 0.07, "or there is nothing to see"
+    assert abs(np.mean(estimates) - on_target) < 0.5 * abs(on_source - on_target)
+
+
+def test_the_rule_takes_the_checkpoint_that_is_better_on_the_target():
+    """Of two, the first is better on the source, as its validation says, and the second where the target is."""
+    first, second = (2.0, 0.8), (-1.0, 2.0)
+    (one, (on_source, on_target)), (other, others) = _shifted(*first), _shifted(*second)
+    assert on_source < others[0] and on_target > others[1]
+    looks = [Look(one, math.nan, 0.0), Look(other, math.nan, 0.0)]
+    for order in (1, -1):
+        records = [Record(step, 0.5, 0.5, scores) for step, scores in enumerate(scores_of_all(looks[::order]))]
+        assert select(records, "deep-embedded-validation") == (1 if order == 1 else 0)
+
+
+def test_the_estimate_hangs_on_the_features_and_not_on_the_predictions():
+    """Without them the weights are equal, and the estimate is the source's risk."""
+    evidence, (on_source, on_target) = _shifted(0.5, 0.5)
+    blind = replace(evidence, features=tuple(Sample(each.features * 0, each.patches) for each in evidence.features))
+    assert -scores_of(blind)["deep-embedded-validation"] == pytest.approx(on_source, abs=0.05)
+    assert on_target - on_source > 0.15
+    assert "deep-embedded-validation" not in scores_of(replace(evidence, features=None))
+    assert "target-entropy" in scores_of(replace(evidence, features=None))
+
+
+class _Mosaic(nn.Module):
+    """An encoder whose deepest features are the first two bands' means over cells of four pixels' side."""
+
+    def forward(self, images):
+        return [images, F.avg_pool2d(images[:, :2], 4)]
+
+
+def test_features_are_those_of_the_cell_that_a_pixel_lies_in(fabric, data, monkeypatch):
+    encoder, classes = _Mosaic(), len(data.task.classes)
+    monkeypatch.setattr(module, "principal_components", lambda source, target, most: (source, target))
+
+    def predict(batch):
+        """Logits that hold the means of each pixel's cell, of an image that the encoder saw padded below and right."""
+        padded = F.pad(batch.images, (0, 2, 0, 6), mode="replicate")
+        encoder(padded * 0)  # the last call counts
+        cells = encoder(padded)[-1].repeat_interleave(4, 2).repeat_interleave(4, 3)
+        side = batch.images.shape[-1]
+        return F.pad(cells[..., :side, :side], (0, 0, 0, 0, 0, classes - 2))
+
+    found = gather(fabric, predict, data, window=22, encoders=[encoder])
+    for sample, logits in zip(found.features, (found.source, found.target), strict=True):
+        np.testing.assert_allclose(sample.features, logits[:, :2], rtol=1e-6)
+        assert len(np.unique(sample.features[:, 0])) > 10
+    assert np.bincount(found.features[1].patches).max() == module.PIXELS
+    assert not encoder._forward_hooks, "nothing is left behind"
+
+
+def test_the_features_are_of_the_network_that_predicts(fabric, data, recipe):
+    """A method that predicts with an average of its weights is judged by the average's features."""
+    task = data.task
+    mean, std = np.full(len(task.bands), 100.0), np.full(len(task.bands), 50.0)
+
+    def make(kind, seed):
+        return kind(build_network(recipe.network, len(task.bands), len(task.classes), mean, std, seed), task)
+
+    ema, plain = make(EMA, 0), make(SourceOnly, 0)
+    ema.network.load_state_dict(make(SourceOnly, 1).network.state_dict())  # the average keeps those of seed 0
+    mine, theirs, other = (look(fabric, method, data, 0).evidence for method in (ema, plain, make(SourceOnly, 1)))
+    assert np.array_equal(mine.target, theirs.target)
+    assert np.array_equal(mine.features[1].features, theirs.features[1].features)
+    assert not np.array_equal(mine.features[1].features, other.features[1].features)
+    assert mine.features[0].features.shape == (len(mine.labels), module.DIMENSIONS)
+    scores = scores_of_all([look(fabric, ema, data, 0)])[0]
+    assert math.isfinite(scores["deep-embedded-validation"]) and scores["deep-embedded-validation-spread"] > 0
+
+
+def test_a_prediction_without_a_known_encoder_has_no_such_score(fabric, data):
+    found = gather(fabric, first_band(len(data.task.classes)), data, encoders=[_Mosaic()])
+    assert found.features is None and "deep-embedded-validation" not in scores_of(found)
+
+
+def test_principal_components_keep_the_distances_of_what_varies():
+    random = np.random.default_rng(0)
+    plane = random.normal(size=(60, 2)).astype(np.float32) @ random.normal(size=(2, 30)).astype(np.float32) + 5
+    one, other = principal_components(plane[:40], plane[40:], 2)
+    assert one.shape == (40, 2) and other.shape == (20, 2)
+    np.testing.assert_allclose(np.linalg.norm(one[3] - other[7]), np.linalg.norm(plane[3] - plane[47]), rtol=1e-4)

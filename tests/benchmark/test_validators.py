@@ -81,22 +81,75 @@ def test_equal_weights_give_the_plain_risk():
     assert v.weighted_risk(np.array([1.0, 2.0, 6.0]), np.ones(3)) == pytest.approx(-3)
 
 
-def test_the_density_ratio_ranks_as_the_true_one():
-    """Two Gaussians 1.5 apart: the true ratio is exp(1.5 x - 1.125)."""
+def test_the_density_ratio_is_the_true_one_and_not_divided_by_its_mean():
+    """Two Gaussians 1.5 apart: the true ratio is exp(1.5 x - 1.125), whatever the numbers of samples are."""
     random = np.random.default_rng(0)
-    source, target = random.normal(size=(400, 2)), random.normal((1.5, 0), size=(400, 2))
-    weights = v.density_ratio(source, target)
-    assert weights.mean() == pytest.approx(1)
-    assert spearmanr(weights, np.exp(1.5 * source[:, 0] - 1.125)).statistic > 0.95
+    source, target, points = (random.normal(shift, size=(n, 2)) for shift, n in ((0, 600), ((1.5, 0), 300), (0, 500)))
+    weights, true = v.density_ratio(source, target, points), np.exp(1.5 * points[:, 0] - 1.125)
+    assert spearmanr(weights, true).statistic > 0.95
+    assert np.median(np.abs(np.log(weights / true))) < 0.2
+    few = points[points[:, 0] < 0]
+    assert v.density_ratio(source, target, few).mean() < 0.4, "few points of a kind that the target lacks"
+
+
+def test_the_density_ratio_ranks_better_than_the_official_one_and_is_as_large():
+    values = official("dev_iwcv")
+    source, target, validation = (values[f"in_gauss_{name}"] for name in ("src", "trg", "val"))
+    weights, true = v.density_ratio(source, target, validation), np.exp(1.5 * validation[:, 0] - 1.125)
+    assert spearmanr(weights, true).statistic > values["out_getweight_spearman_vs_true"].max()
+    official_means = values["out_getweight_mean_over_val"]
+    assert official_means.min() < weights.mean() < official_means.max()
+
+
+def _two_sides(random, patches=60, pixels=10):
+    """Source around 0 and target around (1.5, 0), pixel by pixel independent."""
+    names = np.repeat(np.arange(patches), pixels)
+    sides = random.normal(size=(patches * pixels, 2)), random.normal((1.5, 0), size=(patches * pixels, 2))
+    return tuple(v.Sample(features, names) for features in sides)
 
 
 def test_deep_embedded_validation_corrects_towards_the_target():
     """The loss is low where the source lies, with a mean of 1, and high where the target does, with a mean of 2.5."""
-    random = np.random.default_rng(1)
-    source, target = random.normal(size=(600, 2)), random.normal((1.5, 0), size=(600, 2))
-    score, spread = v.deep_embedded_validation(1 + source[:, 0], source, target, repeats=5, seed=0)
+    source, target = _two_sides(np.random.default_rng(1))
+    score, spread = v.deep_embedded_validation(1 + source.features[:, 0], source, target, repeats=5, seed=0)
     assert -score == pytest.approx(2.5, abs=0.5) and 0 < spread < 0.5
-    assert (score, spread) == v.deep_embedded_validation(1 + source[:, 0], source, target, repeats=5, seed=0)
+    again = v.deep_embedded_validation(1 + source.features[:, 0], source, target, repeats=5, seed=0)
+    assert (score, spread) == again
+
+
+def test_the_control_variate_is_at_work():
+    """Over many draws the risk with it scatters less than the weighted losses alone, around the same truth."""
+    with_it, alone = [], []
+    for seed in range(40):
+        source, _ = _two_sides(np.random.default_rng(seed), 30)
+        losses = 1 + source.features[:, 0]
+        weights = np.exp(1.5 * source.features[:, 0] - 1.125)  # the true ones
+        with_it.append(-v.weighted_risk(losses, weights))
+        alone.append(float((weights * losses).mean()))
+    assert np.mean(with_it) == pytest.approx(2.5, abs=0.15)
+    assert np.std(with_it) < 0.8 * np.std(alone)
+
+
+def test_pixels_of_one_patch_are_never_on_both_sides_of_the_classifier(monkeypatch):
+    source, target = _two_sides(np.random.default_rng(0), 6, 4)
+    halves = []
+
+    def noting(source_half, target_half, points):
+        halves.append((set(source_half[:, 0]), set(points[:, 0])))
+        return np.ones(len(points))
+
+    monkeypatch.setattr(v, "density_ratio", noting)
+    patch_of = dict(zip(source.features[:, 0], source.patches, strict=True))
+    v.deep_embedded_validation(np.ones(24), source, target, repeats=2, seed=0)
+    assert len(halves) == 4
+    for fitted, weighted in halves:
+        assert not {patch_of[value] for value in fitted} & {patch_of[value] for value in weighted}
+        assert len(fitted) + len(weighted) == 24
+
+
+def test_a_single_patch_cannot_be_halved():
+    source, target = _two_sides(np.random.default_rng(0), 1)
+    assert np.isnan(v.deep_embedded_validation(np.ones(10), source, target, repeats=5, seed=0)).all()
 
 
 def test_thresholded_confidence_on_records_made_by_hand():

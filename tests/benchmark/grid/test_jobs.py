@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import packaged
 from benchmark.data.datasets import open_catalog
 from benchmark.errors import DataError, SettingsError
-from benchmark.grid.jobs import Bench
+from benchmark.grid.jobs import Bench, recipe_content
 from methods.base import Needs
 
 
@@ -122,6 +123,19 @@ def test_weights_from_a_file_are_known_by_their_bytes(plan, tmp_path):
         return _identity(Bench(replace(plan, recipe=replace(plan.recipe, network=network))))
 
     assert identity("a.pth", b"1") == identity("b.pth", b"1") != identity("a.pth", b"2")
+
+
+def test_packaged_weights_are_known_by_their_bytes_and_without_loading_them(plan, tmp_path, monkeypatch):
+    network = replace(plan.recipe.network, encoder=packaged.ENCODER, encoder_weights="packaged")
+    recipe = replace(plan.recipe, network=network)
+    contents = []
+    for content in (b"1", b"2"):
+        (tmp_path / "weights.pth").write_bytes(content)
+        monkeypatch.setattr(packaged, "packaged_file", lambda encoder: tmp_path / "weights.pth")
+        contents.append(recipe_content(recipe)["network"]["encoder_weights"])
+    assert contents[0] != contents[1] and all(content.startswith("packaged:") for content in contents)
+    recorded = replace(recipe, network=replace(network, encoder_weights=contents[1]))
+    assert recipe_content(recorded) == recipe_content(recipe), "what was written down names the same"
 
 
 def test_facts_tell_all_that_the_interface_searches_for(bench):

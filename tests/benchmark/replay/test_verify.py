@@ -203,6 +203,9 @@ def test_a_rerun_is_not_made_on_other_data_nor_without_a_recipe(trained, table, 
     recipe["network"]["encoder_weights"] = "0" * 64
     with pytest.raises(SettingsError, match="start from a file of weights"):
         plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), place)
+    recipe["network"]["encoder_weights"] = "packaged:" + "0" * 64
+    again = plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), place)
+    assert again.recipe.network.encoder_weights == "packaged", "they can be had by that word"
 
 
 def test_a_file_that_is_no_record_and_a_folder_without_tables_are_refused(folder, tmp_path, capsys):
