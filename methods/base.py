@@ -199,6 +199,7 @@ class Method(nn.Module):
 
     needs: ClassVar[Needs] = Needs.SOURCE_LABELS
     is_control: ClassVar[bool] = False  # the one that all others are compared with, and some start from
+    is_target_control: ClassVar[bool] = False  # the control of what target images do without a loss on them
     depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
     constant_rate: ClassVar[bool] = False  # whether the recipe's schedule is not for it
     validations: ClassVar[int] = 20  # calls of validate(), evenly spaced over a training
@@ -220,7 +221,8 @@ class Method(nn.Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.is_control = vars(cls).get("is_control", False)  # who builds on the control is not it
+        for name in ("is_control", "is_target_control"):  # what builds on a control is not it
+            setattr(cls, name, vars(cls).get(name, False))
         for name in SEALED:
             if name in vars(cls):
                 raise MethodError(f"{cls.__name__} overrides the sealed method {name}(); override a hook instead")

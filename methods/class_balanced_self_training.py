@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from methods.base import IGNORE, Method, Needs, Progress, SourceBatch, TargetBatch, tunable
 from methods.parts.pseudo_labels import balanced_labels, class_thresholds, confident_labels
-from methods.parts.teacher import follow, make_teacher, warm_decay
+from methods.parts.teacher import blend, make_teacher, warm_decay
 
 
 class ClassBalancedSelfTraining(Method):
@@ -19,7 +19,8 @@ class ClassBalancedSelfTraining(Method):
     predicted as c; so rare and hard classes get their share of pseudo-labels too.
 
     Departures: one training instead of rounds that alternate labelling and training. The network of the round before
-    is a slow teacher; the thresholds are a moving average over batches, of every fourth pixel, and stay near 1 for a
+    is a slow teacher, which labels in eval mode as that one does, with batch-norm statistics that follow the network's
+    as its weights do; the thresholds are a moving average over batches, of every fourth pixel, and stay near 1 for a
     class that is hardly predicted; the first steps see the source alone, as the first round starts from a source
     model; and the share grows with the steps after them. Without the spatial prior of street scenes, and without the
     search for patches of rare classes.
@@ -59,7 +60,7 @@ class ClassBalancedSelfTraining(Method):
     @torch.no_grad()
     def pseudo_labels(self, images: Tensor, share: float) -> Tensor:
         """(N, C, H, W) -> (N, H, W) int64 with `IGNORE`; moves the thresholds by what this batch says."""
-        logits = self.teacher(images)
+        logits = self.teacher.eval()(images)
         confidence, labels = confident_labels(logits[..., ::2, ::2])
         fresh = class_thresholds(confidence, labels, len(self.thresholds), share)
         moved = fresh.lerp(self.thresholds, self.hyperparameters.momentum)
@@ -67,4 +68,4 @@ class ClassBalancedSelfTraining(Method):
         return balanced_labels(logits.float().softmax(1), self.thresholds)
 
     def after_step(self, progress: Progress) -> None:
-        follow(self.teacher, self.network, warm_decay(self.hyperparameters.decay, progress.step))
+        blend(self.teacher, self.network, 1 - warm_decay(self.hyperparameters.decay, progress.step))

@@ -1,4 +1,4 @@
-"""Self-training on target images that wear pieces of source images (DACS), with rare-class sampling."""
+"""Self-training on target images that wear pieces of source images (DACS)."""
 
 from dataclasses import dataclass
 
@@ -21,14 +21,14 @@ class DACS(Method):
     batch's target pixels that the teacher is sure of, and 1 on pasted pixels. The mixture's colours are jittered and it
     is blurred; the teacher sees the target as it is.
 
-    Rare-class sampling is that of DAFormer (Hoyer et al., CVPR 2022): a class of share f_c is drawn with
-    ``P(c) = softmax((1 - f_c) / temperature)``, then any of the patches that hold it. With it the source's domains are
-    no longer drawn equally often; the published DACS is without it (``rare_classes=false``).
+    An option beside the published method is the rare-class sampling of DAFormer (Hoyer et al., CVPR 2022): a class of
+    share f_c is drawn with ``P(c) = softmax((1 - f_c) / temperature)``, then any of the patches that hold it. With it
+    the source's domains are no longer drawn equally often; and at the published temperature of 0.01, made for classes
+    with shares below a hundredth, hardly more than the few rarest classes of a land-cover map are drawn.
 
-    Departures: unlabelled source pixels are never pasted (see `draw_classes`). Light is changed band by band and for
-    each image by itself, without hue and saturation, which only three visible bands have. The temperature is 0.1
-    instead of 0.01, at which hardly more than the few rarest classes are drawn; and a patch holds a class from its
-    first pixel on, instead of being cropped again and again until 1500 pixels of the class are seen.
+    Departures: unlabelled source pixels are never pasted (see `draw_classes`). Light is changed for each image by
+    itself, without hue and saturation, which only three visible bands have. With rare-class sampling, a patch holds a
+    class from its first pixel on, instead of being cropped again and again until 3000 pixels of the class are seen.
     """
 
     needs = Needs.TARGET_IMAGES
@@ -39,8 +39,8 @@ class DACS(Method):
         confidence: float = tunable(0.968, low=0.5, high=0.99)
         strength: float = tunable(0.25, low=0.0, high=0.5)  # of the jitter
         decay: float = tunable(0.99, low=0.9, high=0.9999)  # of the teacher
-        rare_classes: bool = switch(True, neutral=False)
-        temperature: float = tunable(0.1, low=0.01, high=1.0, log=True)  # of rare-class sampling
+        rare_classes: bool = switch(False, neutral=False)
+        temperature: float = tunable(0.01, low=0.01, high=1.0, log=True)  # of rare-class sampling
 
     def setup(self) -> None:
         self.teacher = make_teacher(self.network)
@@ -51,18 +51,22 @@ class DACS(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
-        with torch.no_grad():
-            confidence, pseudo_labels = confident_labels(self.teacher(target.images))
-        share = confident_share(confidence, self.hyperparameters.confidence)
+        labels, share = self.teach(target.images)
+        return {"segmentation": segmentation, "mixed": self.mixed_loss(source, target, labels, share)}
+
+    @torch.no_grad()
+    def teach(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The teacher's labels (N, H, W) int64 of images (N, C, H, W), and the () share of pixels it is sure of."""
+        confidence, labels = confident_labels(self.teacher(images))
+        return labels, confident_share(confidence, self.hyperparameters.confidence)
+
+    def mixed_loss(self, source: SourceBatch, target: TargetBatch, labels: Tensor, share: Tensor) -> Tensor:
+        """The loss on source pixels pasted over the target, whose labels and share of sure pixels `teach` gave."""
         mask = class_mask(source.labels, draw_classes(source.labels, self.generator("classes")))
         mixed = paste(mask, source.images, target.images)
         images = strong_view(mixed, self.hyperparameters.strength, self.generator("view"), self.task.radiometric_bands)
-        labels = paste(mask, source.labels, pseudo_labels)
-        errors = F.cross_entropy(self.network(images), labels, reduction="none")
-        return {
-            "segmentation": segmentation,
-            "mixed": self.hyperparameters.weight * (errors * share.where(~mask, 1.0)).mean(),
-        }
+        errors = F.cross_entropy(self.network(images), paste(mask, source.labels, labels), reduction="none")
+        return self.hyperparameters.weight * (errors * share.where(~mask, 1.0)).mean()
 
     def after_step(self, progress: Progress) -> None:
         follow(self.teacher, self.network, warm_decay(self.hyperparameters.decay, progress.step))

@@ -22,6 +22,7 @@ class DSU(Method):
 
     Departures: only after the stages, where the official network has two more places, between its first convolution
     and its first stage. In a batch of one image S is 0 and not undefined, so that almost nothing is changed.
+    Style is that of the crop that the network sees, as in the official code, whose input is a crop or a whole image.
     """
 
     @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tunable
-from methods.parts.masking import block_mask
+from methods.parts.masking import hide_blocks
 from methods.parts.photometric import strong_view
 from methods.parts.pseudo_labels import confident_labels, confident_share
 from methods.parts.teacher import follow, make_teacher, warm_decay
@@ -20,9 +20,9 @@ class MaskedImageConsistency(Method):
     pixels that the teacher is sure of. Hidden pixels become the source's mean, which is 0 where the network normalises,
     so that they say nothing. What lies under them can only be told from what is around.
 
-    Departures: it stands alone, where the paper adds it to another self-training (DAFormer, HRDA), to show what masking
-    does by itself. Light is changed band by band, without hue and saturation. In images less than four blocks wide, a
-    block is a quarter of the shorter side, or often all would be hidden or nothing.
+    Departures: it is used alone, where the paper adds it to another method, to show what masking does by itself;
+    `dacs-masked` is the paper's pair with DACS. Light is changed without hue and saturation. In images less than four
+    blocks wide, a block is a quarter of the shorter side, or often all would be hidden or nothing.
     """
 
     needs = Needs.TARGET_IMAGES
@@ -44,19 +44,11 @@ class MaskedImageConsistency(Method):
         with torch.no_grad():
             confidence, labels = confident_labels(self.teacher(target.images))
         share = confident_share(confidence, self.hyperparameters.confidence)
-        strength, bands = self.hyperparameters.strength, self.task.radiometric_bands
-        logits = self.network(self.hide(strong_view(target.images, strength, self.generator("view"), bands)))
-        return {
-            "segmentation": segmentation,
-            "masked": self.hyperparameters.weight * share * F.cross_entropy(logits, labels),
-        }
-
-    def hide(self, images: Tensor) -> Tensor:
-        """Put the source's mean on random blocks of each image: (N, C, H, W) -> the same shape."""
-        options = self.hyperparameters
-        block = min(options.block, min(images.shape[-2:]) / 4)
-        visible = block_mask(images, block, options.ratio, self.generator("mask"))
-        return torch.where(visible, images, self.network.mean)
+        options, bands = self.hyperparameters, self.task.radiometric_bands
+        images = strong_view(target.images, options.strength, self.generator("view"), bands)
+        images = hide_blocks(images, self.network.mean, options.block, options.ratio, self.generator("mask"))
+        masked = options.weight * share * F.cross_entropy(self.network(images), labels)
+        return {"segmentation": segmentation, "masked": masked}
 
     def after_step(self, progress: Progress) -> None:
         follow(self.teacher, self.network, warm_decay(self.hyperparameters.decay, progress.step))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from methods.base import Method, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.parts.feature_size import residual_stages
 from methods.parts.feature_statistics import channel_statistics, restyle
 from methods.parts.partners import other_domain_partners
 from methods.parts.randomness import numpy_generator
@@ -25,8 +26,9 @@ class MixStyle(Method):
     image, and no gradient through m and s. ``L = CE(source)``. At test time nothing is changed.
 
     Departures: partners across domains are drawn for each image from all images of other domains, where the official
-    code swaps the halves of a batch of two domains. The stages are counted as the network has them; the first one of
-    some encoders is the stem, before what the paper calls the first.
+    code swaps the halves of a batch of two domains. Stages are counted from the first residual one (see
+    `residual_stages`), not from a stem before it. Style is that of the crop that the network sees, as in the official
+    code.
     """
 
     @dataclass(frozen=True)
@@ -36,14 +38,16 @@ class MixStyle(Method):
         stages: int = tunable(2, low=1, high=3)
         partners: str = choice("random", PARTNERS)
 
+    def setup(self) -> None:
+        self._stages = list(residual_stages(self.network, len(self.task.bands)))[: self.hyperparameters.stages]
+
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         self._domains = source.domains.cpu()
         return {"segmentation": self.segmentation_loss(source)}
 
     def perturb(self, stage: str, features: Tensor) -> Tensor:
         settings, random = self.hyperparameters, self.generator(stage)
-        mixed = stage in list(self.network.stages)[: settings.stages]
-        if not mixed or torch.rand((), generator=random) >= settings.probability:
+        if stage not in self._stages or torch.rand((), generator=random) >= settings.probability:
             return features
         partners = PARTNERS[settings.partners](self._domains, random)
         # torch draws no beta distribution from a generator of one's own.

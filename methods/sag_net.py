@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from methods.base import Method, Progress, SourceBatch, TargetBatch, tunable
 from methods.parts.batch_norm import NORMALIZATIONS
-from methods.parts.feature_size import feature_channels
+from methods.parts.feature_size import residual_stages
 from methods.parts.feature_statistics import channel_statistics, restyle
 from methods.parts.gradients import reach_only
 
@@ -27,7 +27,9 @@ class SagNet(Method):
     Departures: D tells the share of each class in the image, since content of another place can say nothing about a
     pixel. It is a small new network, where the official one is a copy of the deeper stages, and its learning rate is
     constant. Both losses of the encoder are one step of one optimiser, not of two. A decoder sees the stages before
-    that place with their own style.
+    that place with their own style. Stages are counted from the first residual one (see `residual_stages`), not from
+    a stem before it; where the encoder has fewer, the deepest is taken. Style is that of the crop, as in the official
+    code, whose input is a random crop too.
     """
 
     @dataclass(frozen=True)
@@ -39,15 +41,11 @@ class SagNet(Method):
         learning_rate: float = tunable(4e-3, low=4e-4, high=4e-2, log=True)  # of the style head
 
     def setup(self) -> None:
-        self._stage = list(self.network.stages)[self.hyperparameters.stage - 1]
+        stages = list(residual_stages(self.network, len(self.task.bands)).items())
+        self._stage, self._channels = stages[min(self.hyperparameters.stage, len(stages)) - 1]
 
     def adversary(self) -> nn.Module:
-        seen: list[int] = []
-        stage = self.network.stages[self._stage]
-        hook = stage.register_forward_hook(lambda module, inputs, features: seen.append(features.shape[1]))
-        feature_channels(self.network, len(self.task.bands))
-        hook.remove()
-        return style_head(seen[0], self.hyperparameters.width, len(self.task.classes))
+        return style_head(self._channels, self.hyperparameters.width, len(self.task.classes))
 
     def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, self.hyperparameters.learning_rate, momentum=0.9, weight_decay=1e-4)

@@ -1,12 +1,13 @@
-"""How many channels the deepest features of a network have."""
+"""The size of a network's features: of the deepest ones, and of those that leave each stage of its encoder."""
+
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 SIDE = 64  # pixels; twice the stride of the usual encoders, and no method's result depends on it
 
 
-@torch.no_grad()
 def feature_channels(network: nn.Module, bands: int) -> int:
     """Channels D of the deepest features (N, D, h, w), for a head or an adversary that is made in ``setup()``.
 
@@ -17,9 +18,38 @@ def feature_channels(network: nn.Module, bands: int) -> int:
         network: as a method gets it.
         bands: of its images.
     """
+    return _pass_black_image(network, bands).shape[1]
+
+
+def residual_stages(network: nn.Module, bands: int) -> dict[str, int]:
+    """The stages that correspond to the residual stages of a ResNet, which papers count from 1, and their channels D.
+
+    The first residual stage gives features of a quarter of the image's side. A stage with larger ones, as some encoders
+    name their stem, comes before it and is left out. Where all have larger ones, these are all stages.
+
+    Args:
+        network: as a method gets it.
+        bands: of its images.
+    """
+    stages: Any = network.stages
+    shapes: dict[str, torch.Size] = {}
+    hooks = [
+        stage.register_forward_hook(lambda module, inputs, features, name=name: shapes.update({name: features.shape}))
+        for name, stage in stages.items()
+    ]
+    _pass_black_image(network, bands)
+    for hook in hooks:
+        hook.remove()
+    small = {name: shape[1] for name, shape in shapes.items() if shape[-1] <= SIDE // 4}
+    return small or {name: shape[1] for name, shape in shapes.items()}
+
+
+@torch.no_grad()
+def _pass_black_image(network: nn.Module, bands: int) -> Tensor:
+    """The deepest features of it."""
     modes = {module: module.training for module in network.modules()}
     device = next(network.parameters()).device
-    _, features = network.eval()(torch.zeros(1, bands, SIDE, SIDE, device=device), return_features=True)
+    features: Tensor = network.eval()(torch.zeros(1, bands, SIDE, SIDE, device=device), return_features=True)[1]
     for module, training in modes.items():
         module.training = training
-    return int(features.shape[1])
+    return features

@@ -33,3 +33,19 @@ def block_mask(images: Tensor, block: float, ratio: float, generator: torch.Gene
     height, width = images.shape[-2:]
     draws = torch.rand(len(images), 1, *grid_size(height, width, block), generator=generator)
     return visible_pixels(draws.to(images.device), ratio, height, width)
+
+
+def hide_blocks(images: Tensor, filling: Tensor, block: int, ratio: float, generator: torch.Generator) -> Tensor:
+    """Put a filling on random blocks of each image.
+
+    Args:
+        images: (N, C, H, W).
+        filling: (1, C, 1, 1), what hidden pixels become.
+        block: side of a block in pixels; in images less than four blocks wide, a quarter of their shorter side.
+        ratio: the share that is hidden on average.
+        generator: on the CPU.
+
+    Returns:
+        (N, C, H, W).
+    """
+    return torch.where(block_mask(images, min(block, min(images.shape[-2:]) / 4), ratio, generator), images, filling)

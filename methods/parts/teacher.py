@@ -5,11 +5,25 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def make_teacher(network: nn.Module) -> nn.Module:
-    """A copy that is not trained. Make it in ``setup()``: what is perturbed in the network is not in its teacher."""
-    return copy.deepcopy(network).requires_grad_(False)
+    """A copy that is not trained. Make it in ``setup()``: what is perturbed in the network is not in its teacher.
+
+    In training mode its batch normalisation alone trains: dropout, stochastic depth and the like are off at every pass,
+    as in the official code of DAFormer and MIC, so that two passes of one batch agree.
+    """
+    teacher = copy.deepcopy(network).requires_grad_(False)
+    teacher.register_forward_pre_hook(_quieten)
+    return teacher
+
+
+def _quieten(teacher: nn.Module, inputs: object) -> None:
+    """Before each pass, since the engine sets the mode of all modules after each checkpoint."""
+    for module in teacher.modules():
+        if module is not teacher and not isinstance(module, _BatchNorm):
+            module.training = False
 
 
 @torch.no_grad()

@@ -67,3 +67,13 @@ def test_one_patch_of_odd_size_where_nothing_is_selected(network, task, source, 
     assert losses["pseudo_labels"].item() == 0
     sum(losses.values()).backward()
     assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
+
+
+def test_the_teacher_labels_with_stored_statistics_which_follow_the_networks(network, task, target):
+    method = ClassBalancedSelfTraining(network, task, replace(EAGER, decay=0.75)).train()
+    mine, theirs = (model.model.encoder["layer1"][1].running_mean for model in (method.teacher, network))
+    method.pseudo_labels(target.images, 0.5)
+    assert (mine == 0).all()
+    theirs.fill_(4.0)
+    method.after_step(Progress(9, 100))
+    torch.testing.assert_close(mine, torch.ones(4))

@@ -166,3 +166,10 @@ def test_it_trains_in_mixed_precision_under_fabric(network, task, source):
     with fabric.autocast():
         fabric.backward(sum(method.adversary_step_losses(NOW).values()))
     assert all(weights.grad.abs().sum() > 0 for weights in method.discriminator.parameters())
+
+
+@pytest.mark.parametrize(("stage", "place", "channels"), [(1, "stage1", 4), (2, "stage2", 6), (4, "stage2", 6)])
+def test_where_the_encoder_has_fewer_stages_the_deepest_is_taken(network, task, stage, place, channels):
+    method, features = method_of(network, task, stage=stage), torch.rand(4, channels, 8, 8)
+    assert method.change_features(place, features) is not features
+    assert method.discriminator[0].in_channels == channels
