@@ -27,7 +27,7 @@ def alarms(
 
 
 def majority_miou(confusion: np.ndarray) -> float:
-    """Mean IoU, over the classes that occur, of predicting the most frequent class everywhere.
+    """Mean IoU, over the classes that have truth, of predicting the most frequent class everywhere.
 
     Args:
         confusion: (C + 1, C), whose rows are true classes and the last row pixels that are ignored.

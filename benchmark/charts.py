@@ -107,8 +107,7 @@ def draw_classes(lines: Sequence[Line], cells: Sequence[Cell], classes: Mapping[
     for row, method in enumerate(ordered):
         known = [cell.metrics for cell in cells if cell.method == method and cell.metrics]
         for column, name in enumerate(names):
-            found = [metrics[f"target/iou/{name}"] for metrics in known if f"target/iou/{name}" in metrics]
-            values[row, column] = 100 * np.mean(found) if found else math.nan
+            values[row, column] = 100 * mean_of_known(np.array([m.get(f"target/iou/{name}", math.nan) for m in known]))
     size = (max(7.0, 3.4 + 0.62 * len(names)), 1.8 + 0.28 * len(ordered))
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto", origin="lower")

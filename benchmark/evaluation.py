@@ -188,23 +188,26 @@ class _Counts:
 
 
 def iou(confusion: Confusion) -> NDArray[np.float64]:
-    """Intersection over union (C,) over the valid pixels; NaN for a class that is neither true nor predicted."""
+    """Intersection over union (C,) over the valid pixels; NaN for a class without truth, whatever is predicted.
+
+    Pixels that are predicted as such a class are still missing from the class they belong to. So the classes that count
+    are the same ones for every method.
+    """
     valid = confusion[:-1]
-    hits = np.diag(valid)
-    union = valid.sum(0) + valid.sum(1) - hits
-    return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+    hits, truth = np.diag(valid), valid.sum(1)
+    return np.divide(hits, valid.sum(0) + truth - hits, out=np.full(len(hits), np.nan), where=truth > 0)
 
 
 def miou(confusion: Confusion) -> float:
-    """Mean IoU over the classes that occur: ignored pixels do not count, absent classes are left out."""
+    """Mean IoU over the classes that have truth; ignored pixels do not count."""
     return _mean(iou(confusion))
 
 
 def miou_flair_challenge(confusion: Confusion) -> float:
     """Mean IoU as FLAIR's challenge code has it (IGNF/FLAIR-1, branch legacy-torch, ``generate_miou.py``).
 
-    A pixel whose truth is ignored ("other") still counts as a false positive of the class it is predicted as; absent
-    classes are left out.
+    A pixel whose truth is ignored ("other") still counts as a false positive of the class it is predicted as; a class
+    that is neither true nor predicted is left out, and one that is only predicted counts as 0.
     """
     hits = np.diag(confusion[:-1])
     union = confusion.sum(0) + confusion[:-1].sum(1) - hits
@@ -226,11 +229,10 @@ def overall_accuracy(confusion: Confusion) -> float:
 
 
 def f1(confusion: Confusion) -> float:
-    """Mean over the classes that occur of the harmonic mean of precision and recall."""
+    """Mean over the classes that have truth of the harmonic mean of precision and recall."""
     valid = confusion[:-1]
-    hits = np.diag(valid)
-    size = valid.sum(0) + valid.sum(1)
-    return _mean(np.divide(2 * hits, size, out=np.full(len(hits), np.nan), where=size > 0))
+    hits, truth = np.diag(valid), valid.sum(1)
+    return _mean(np.divide(2 * hits, valid.sum(0) + truth, out=np.full(len(hits), np.nan), where=truth > 0))
 
 
 METRICS: dict[str, Callable[[Confusion], float]] = {

@@ -198,7 +198,6 @@ def _mious(drawn: NDArray[np.int64], matrices: NDArray[np.int64]) -> NDArray[np.
     """Mean IoU under each draw of zones: (draws, zones) and (zones, C + 1, C) -> (draws,)."""
     # As floats, which hold counts of pixels exactly: whole numbers are multiplied many times slower.
     valid = np.tensordot(drawn.astype(np.float64), matrices.astype(np.float64), 1)[:, :-1]
-    hits = np.diagonal(valid, axis1=1, axis2=2)
-    union = valid.sum(1) + valid.sum(2) - hits
-    iou = np.divide(hits, union, out=np.full(hits.shape, NAN), where=union > 0)
+    hits, truth = np.diagonal(valid, axis1=1, axis2=2), valid.sum(2)
+    iou = np.divide(hits, valid.sum(1) + truth - hits, out=np.full(hits.shape, NAN), where=truth > 0)
     return np.asarray(np.nanmean(iou, axis=1))

@@ -44,6 +44,16 @@ def test_the_definitions_part_where_pixels_are_ignored_or_classes_absent():
     assert miou_flair_challenge(confusion) == pytest.approx((0.8 + 6 / 12) / 2)
 
 
+def test_a_class_without_truth_does_not_count_however_much_is_predicted_as_it():
+    """One pixel in a million that is taken for an absent class moves mean IoU by a millionth, not by a third."""
+    without = np.array([[900_000, 0, 0], [0, 100_000, 0], [0, 0, 0], [0, 0, 0]])
+    once = np.array([[899_999, 0, 1], [0, 100_000, 0], [0, 0, 0], [0, 0, 0]])
+    assert miou(without) == f1(without) == 1
+    assert miou(once) == pytest.approx((899_999 / 900_000 + 1) / 2) and np.isnan(iou(once)[2])
+    assert f1(once) == pytest.approx((2 * 899_999 / 1_799_999 + 1) / 2)
+    assert miou_flair_main(once) == miou_flair_challenge(once) == pytest.approx(2 / 3, abs=1e-5), "as IGN's code has it"
+
+
 def test_nothing_valid_gives_nan():
     confusion = np.array([[0, 0], [0, 0], [3, 1]])
     assert np.isnan([miou(confusion), overall_accuracy(confusion), f1(confusion)]).all()

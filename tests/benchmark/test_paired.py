@@ -91,6 +91,15 @@ def test_patch_noise_is_that_of_drawing_zones_again():
     assert patch_noise({"north": [(mine, control)]}) == pytest.approx(np.std(gains), rel=0.15)
 
 
+def test_patch_noise_leaves_out_a_class_without_truth():
+    """A class that is only predicted, by one pixel of one zone, adds no noise to speak of."""
+    pair = matrices(np.random.default_rng(0), 0.7), matrices(np.random.default_rng(1), 0.6)
+    wider = [np.pad(found, ((0, 0), (0, 1), (0, 1))) for found in pair]
+    wider = [np.concatenate([found[:, :2], found[:, 3:], found[:, 2:3]], axis=1) for found in wider]
+    wider[0][0, 0, 2] = 1
+    assert patch_noise({"north": [tuple(wider)]}) == pytest.approx(patch_noise({"north": [pair]}), rel=0.01)
+
+
 def test_patch_noise_is_nothing_where_all_zones_are_alike():
     same = np.repeat(matrices(np.random.default_rng(0), 0.7, 1), 5, axis=0)
     assert patch_noise({"north": [(same, same)], "south": [(same, same)]}) == 0
