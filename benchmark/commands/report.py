@@ -70,11 +70,11 @@ def _write(
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
-    from benchmark.texts import shown
+    from benchmark.texts import markdown, shown
 
     state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
     verdict = _verdict(options.results, protocol.name, state.facts)
-    alarms = [*([] if verdict.converged else [verdict.words]), *state.alarms]
+    first = "" if verdict.converged else f"**{markdown(verdict.words)}**\n\n"
     shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,19 +85,20 @@ def _write(
     drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder)
     gallery = _gallery(state)
     figures = drawn.result()
-    markdown = markdown_page(
-        state.lines, state.cells, state.grid, shared, state.paired, state.rules, alarms, state.tuned
+    tables = markdown_page(
+        state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms, state.tuned
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
-    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
+    page = f"# {protocol.label}\n\n{first}{describe(protocol)}\n\n{pictures}\n\n{tables}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
+    alarms = [*([] if verdict.converged else [verdict.words]), *state.alarms]
     (folder / "comparison.html").write_text(
         _html(protocol, state, alarms, shared, folder, figures, gallery, state.command or options.command_line),
         encoding="utf-8",
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
-    publish(tracker, experiment, protocol, state, markdown, [folder / name for name in figures])
+    publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
     if not verdict.converged:
         print(shown(verdict.words))
     print_comparison(state.lines, empty_cells(state.cells), shared)
