@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from benchmark.commands import (
+    calibrate,
     check,
     connect,
     data,
@@ -178,6 +179,11 @@ def _parser() -> argparse.ArgumentParser:
         "--prune", action="store_true", help="give up trials whose source validation is below the median of the others"
     )
     _add_running(search)
+
+    steps = _add(commands, "calibrate", calibrate.calibrate, "double the steps until source-only has learned enough")
+    _add_protocol(steps)
+    calibrate.add_options(steps)
+    _add_running(steps, without="steps")
 
     before = _add(commands, "plan", plan.plan, "what a comparison would cost: trainings, device-hours, disk, memory")
     _add_protocol(before)
@@ -352,15 +358,16 @@ def _add_stores(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_running(parser: argparse.ArgumentParser) -> None:
+def _add_running(parser: argparse.ArgumentParser, without: str = "") -> None:
     parser.set_defaults(resumes=True)
     parser.add_argument(
         "--workers", type=positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
     )
-    _add_training(parser)
+    _add_training(parser, without)
 
 
-def _add_training(parser: argparse.ArgumentParser) -> None:
+def _add_training(parser: argparse.ArgumentParser, without: str = "") -> None:
+    """The options of a training, but for one value of the recipe."""
     parser.add_argument(
         "--save-every",
         type=positive,
@@ -378,7 +385,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     _add_stores(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")
-    for name, (kind, text) in RECIPE_OPTIONS.items():
+    for name, (kind, text) in ((name, option) for name, option in RECIPE_OPTIONS.items() if name != without):
         option = f"--{name.replace('_', '-')}"
         changes.add_argument(
             option,

@@ -19,7 +19,7 @@ FLOORS = (
     {"grid", "conformance"},
     {"fitting"},
     {"training", "evidence", "report", "charts", "gallery", "shift_report"},
-    {"rules", "alarms"},
+    {"rules", "alarms", "calibration"},
     {"comparison", "evaluation", "paired"},
     {"pools"},
     {"recipe"},

@@ -1,6 +1,7 @@
 """``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
 
 import argparse
+import json
 import signal
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -69,10 +70,12 @@ def _write(
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
     from benchmark.terminal import print_comparison
-    from benchmark.texts import shown
+    from benchmark.texts import markdown, shown
 
     state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
-    shared = shared_line(state.facts, state.grid)
+    verdict = _verdict(options.results, protocol.name, state.facts)
+    first = "" if verdict.converged else f"**{markdown(verdict.words)}**\n\n"
+    shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
     folder: Path = options.output or options.results / protocol.label
     folder.mkdir(parents=True, exist_ok=True)
     # Drawing takes as long as the gallery, and each has a process.
@@ -82,19 +85,22 @@ def _write(
     drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder)
     gallery = _gallery(state)
     figures = drawn.result()
-    markdown = markdown_page(
+    tables = markdown_page(
         state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms, state.tuned
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
-    page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
+    page = f"# {protocol.label}\n\n{first}{describe(protocol)}\n\n{pictures}\n\n{tables}\n"
     (folder / "comparison.md").write_text(page, encoding="utf-8")
+    alarms = [*([] if verdict.converged else [verdict.words]), *state.alarms]
     (folder / "comparison.html").write_text(
-        _html(protocol, state, shared, folder, figures, gallery, state.command or options.command_line),
+        _html(protocol, state, alarms, shared, folder, figures, gallery, state.command or options.command_line),
         encoding="utf-8",
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
-    publish(tracker, experiment, protocol, state, markdown, [folder / name for name in figures])
+    publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
+    if not verdict.converged:
+        print(shown(verdict.words))
     print_comparison(state.lines, empty_cells(state.cells), shared)
     for alarm in state.alarms:
         print(f"alarm: {shown(alarm)}")
@@ -122,8 +128,23 @@ def _draw(
     return [name for name in FIGURES if (folder / name).is_file()]
 
 
+def _verdict(results: Path, protocol: str, facts: Mapping[str, str]) -> Any:
+    """Whether the comparison was trained to the end."""
+    from benchmark.calibration import calibration_of, calibrations
+
+    recipe = json.loads(facts["recipe"]) if "recipe" in facts else None  # an older store lacks it
+    return calibration_of(recipe, facts["fingerprint"], facts["dataset_digest"], calibrations(results, protocol))
+
+
 def _html(
-    protocol: Any, state: Any, shared: str, folder: Path, figures: list[str], gallery: list[Any], command: str
+    protocol: Any,
+    state: Any,
+    alarms: list[str],
+    shared: str,
+    folder: Path,
+    figures: list[str],
+    gallery: list[Any],
+    command: str,
 ) -> str:
     from benchmark import report as tables
     from benchmark.page import Figure, Section, html_page
@@ -168,7 +189,7 @@ def _html(
         protocol.confounds,
         command,
         state.grid.control,
-        state.alarms,
+        alarms,
         sections,
         shared,
     )

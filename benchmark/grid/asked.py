@@ -126,6 +126,7 @@ def _added(
     grid = _read(tracker, experiment, key)
     first = not grid["methods"]
     grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
+    grid["facts"]["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
     if tuned:
         grid["facts"] |= {"tuned": tuned.words, "comparison": key}
         for row, labels in tuned.labels.items():

@@ -24,6 +24,7 @@ class Session:
         progress: see :class:`benchmark.grid.jobs.Bench`.
         bench: the plan, where it is open already.
         nested: keep the runs of folds inside the folds, in an experiment of their own.
+        beside: keep the runs in an experiment with this behind the protocol's name; its own page is for comparisons.
     """
 
     def __init__(
@@ -33,11 +34,12 @@ class Session:
         bench: Bench | None = None,
         *,
         nested: bool = False,
+        beside: str = "",
     ) -> None:
         self.plan = plan
         self.bench = bench or Bench(plan, progress)
         self.tracker = Tracker(plan.results)
-        self.experiment = open_experiment(self.tracker, self.bench)
+        self.experiment = open_experiment(self.tracker, self.bench, beside)
         if nested:
             outer, self.experiment = self.experiment, self.tracker.experiment(self.bench.protocol.label + INNER)
             self.tracker.tag(outer, NESTED, self.experiment)
@@ -104,8 +106,12 @@ class Session:
         remember(self.tracker, self.experiment, self.bench, jobs, tuned, tuned_jobs, command)
 
 
-def open_experiment(tracker: Tracker, bench: Bench) -> str:
-    """The id of the MLflow experiment of a protocol, which is made if there is none yet."""
+def open_experiment(tracker: Tracker, bench: Bench, beside: str = "") -> str:
+    """The id of the MLflow experiment of a protocol, which is made if there is none yet.
+
+    Args:
+        beside: of the one with this behind the protocol's name.
+    """
     protocol = bench.protocol
     facts = {"protocol": protocol.name, "fingerprint": bench.fingerprint}
-    return tracker.experiment(protocol.label, describe(protocol), facts)
+    return tracker.experiment(protocol.label + beside, describe(protocol), facts)

@@ -19,7 +19,7 @@ from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
 from benchmark.tracking import Files, RunRecord, Tracker
 
-UNTOLD = ("comparison", "code_version")  # of what two comparisons may differ in
+UNTOLD = ("comparison", "code_version", "recipe")  # of what two comparisons may differ in
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
 
 

@@ -251,6 +251,8 @@ class Tracker(Reader):
         if kept is None:
             facts = checked_facts(summary.facts)
             new = self._start(experiment, summary.name, facts, {KIND: "summary", **look}, metrics=summary.metrics)
+            for step, values in summary.curves.items():
+                new.log(values, step)
             for path in summary.artifacts:
                 new.artifact(path)
             new.finish()

@@ -1,0 +1,142 @@
+"""``landshift calibrate``: how many steps a config needs under a protocol."""
+
+import argparse
+import shlex
+import time
+from typing import Any
+
+from benchmark.commands import engines
+from benchmark.commands.arguments import names, positive, seeds
+from benchmark.commands.settings import open_bench
+from benchmark.errors import SettingsError
+
+EPILOG = """\
+Trains source-only with 250, 500, 1,000 ... steps, until twice as many gain less than two points of mean IoU on source
+validation (mean over folds and seeds). The curve is written into RESULTS/calibration/PROTOCOL.toml and to MLflow, and
+tables of this config then say whether they were trained to the end. The same command goes on after an interruption.
+
+example:
+  landshift calibrate world-leave-times-out --preset tiny --start 125 --workers 2
+"""
+SECONDS = "time/training_seconds"
+DROPPED = {"--start", "--most", "--seeds", "--folds"}  # options of this command that `landshift run` is not given
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this command alone, and those that say where it trains."""
+    parser.add_argument("--start", type=positive, default=250, metavar="N", help="the fewest steps (default: 250)")
+    parser.add_argument(
+        "--most", type=positive, default=16_000, metavar="N", help="give up with as many steps (default: 16,000)"
+    )
+    parser.add_argument("--seeds", type=seeds, default=(0, 1), metavar="0,1,2", help="seeds (default: 0,1)")
+    parser.add_argument("--folds", type=names, default=(), metavar="A,B", help="only these folds (default: all)")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="write the file into results/calibration of the repository that landshift runs from",
+    )
+    parser.add_argument("--mixed", action="store_true", help="one curve of runs of several versions of landshift")
+    engines.add_options(parser)
+    parser.epilog = EPILOG
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Double the steps until source-only gains little, then write and print the curve."""
+    if options.most < 2 * options.start:
+        raise SettingsError(f"--most must be at least twice --start ({options.start:,}), not {options.most:,}")
+    engine = engines.make_engine(options)
+    from benchmark import calibration
+    from benchmark.grid.calibrating import publish
+    from benchmark.terminal import print_rows
+
+    file = _file(options)
+    session, points, versions = _measure(options, engine)
+    if len(points) < 2:
+        print("too few lengths are finished; the same command goes on")
+        return 1
+    bench = session.bench
+    found = calibration.Calibration(
+        fingerprint=bench.fingerprint,
+        dataset=bench.catalog.name,
+        dataset_digest=bench.store.digest,
+        seeds=tuple(options.seeds),
+        protocol_folds=len(bench.folds),
+        version=", ".join(sorted(versions)),
+        recipe=calibration.config_of(bench.shared["recipe"]),
+        points=tuple(points),
+    )
+    calibration.add(file, found)
+    publish(session, found, calibration.read(file), file)
+    print_rows(*calibration.rows(points))
+    steps = found.converged_steps or points[-1].steps
+    print(calibration.calibration_of(bench.shared["recipe"] | {"steps": steps}, *found.key[:2], [found]).words)
+    print(f"written: {file}")
+    if found.converged_steps:
+        print(f"compare: {_comparing(options, found.converged_steps)}")
+    return 0
+
+
+def _file(options: argparse.Namespace) -> Any:
+    """Where the curve is written, before anything is trained for it."""
+    from benchmark.calibration import checkout, file_of
+    from protocols.files import load
+
+    root = checkout()
+    if options.publish and root is None:
+        raise SettingsError("--publish writes into the repository, and landshift is installed without it")
+    results = root / "results" if options.publish and root else options.results
+    return file_of(results, load(options.protocol, partial=options.partial).name)
+
+
+def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], set[str]]:
+    """The session of the last length, the points of the curve, and the versions of landshift that they are of."""
+    from benchmark.calibration import converged_steps
+    from benchmark.grid.calibrating import BESIDE, finished, point_of
+    from benchmark.grid.labels import control_label
+    from benchmark.grid.session import Session
+    from benchmark.terminal import duration
+
+    points: list[Any] = []
+    versions: set[str] = set()
+    before: list[Any] = []
+    lengths = [options.start]
+    while 2 * lengths[-1] <= options.most:
+        lengths.append(2 * lengths[-1])
+    for number, options.recipe_steps in enumerate(lengths, 1):
+        bench = open_bench(options)
+        session = Session(bench.plan, bench=bench, beside=BESIDE)
+        jobs = bench.jobs([control_label()], options.seeds, options.folds)
+        work, started = session.work(jobs), time.monotonic()
+        if work.left and not options.mixed:
+            session.refuse_mixture([*before, *work.done])
+        print(
+            f"{bench.protocol.label}, {options.recipe_steps:,} steps (length {number} of at most {len(lengths)}): "
+            f"{work.count} runs of source-only, {len(work.done)} done before, {len(work.left)} to do"
+        )
+        engine.work(session, work)
+        runs = finished(session, jobs)
+        if len(runs) < len(jobs):
+            print(f"{len(jobs) - len(runs)} runs with {options.recipe_steps:,} steps are not finished")
+            break
+        before += jobs
+        versions |= {run.facts["code_version"] for run in runs}
+        points.append(point_of(options.recipe_steps, runs))
+        gained = f", {100 * (points[-1].mean - points[-2].mean):+.1f} to half as many" if points[1:] else ""
+        print(f"{options.recipe_steps:,} steps: source validation {100 * points[-1].mean:.1f}{gained}")
+        if converged_steps(points):
+            break
+        if number < len(lengths):
+            seconds = time.monotonic() - started if work.left else sum(run.metrics[SECONDS] for run in runs)
+            seconds *= 2 * work.count / (len(work.left) or work.count)
+            print(f"{lengths[number]:,} steps follow, which should take about {duration(seconds)}")
+    return session, points, versions
+
+
+def _comparing(options: argparse.Namespace, steps: int) -> str:
+    """The command that compares methods with this config: this one's, with other words behind it."""
+    kept, skip = [], False
+    for word in shlex.split(options.command_line)[2:]:
+        if not skip and word not in ("--publish", "--mixed") and word.partition("=")[0] not in DROPPED:
+            kept.append(word)
+        skip = not skip and word in DROPPED
+    return shlex.join(["landshift", "run", *kept, "--steps", str(steps)])

@@ -1,0 +1,270 @@
+"""Whether a config is converged: by curves made by hand, from a file and back, and as the command is typed."""
+
+import json
+import math
+import shlex
+import tomllib
+from dataclasses import asdict, replace
+
+import pytest
+
+from benchmark import calibration
+from benchmark.calibration import Calibration, Point, add, calibration_of, calibrations, config_of, gain_at, read
+from benchmark.cli import main
+from benchmark.errors import DataError
+from benchmark.recipe import PRESETS, Recipe
+from benchmark.tracking import Tracker
+
+pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
+ODD = '20\x7f21 "b" é'  # a fold's name
+RECIPE = asdict(PRESETS["tiny"])
+
+
+def _curve(**means):
+    """Points of two folds and two seeds whose mean is as given: ``s250=0.5``."""
+    return tuple(
+        Point(
+            int(name[1:]), {"2019": (round(mean - 0.01, 6), round(mean + 0.03, 6)), ODD: (round(mean - 0.01, 6),) * 2}
+        )
+        for name, mean in means.items()
+    )
+
+
+@pytest.fixture
+def one():
+    """Converged at 500 steps."""
+    points = _curve(s125=0.4, s250=0.6, s500=0.7, s1000=0.712345)
+    return Calibration("folds", "world", "data", (0, 1), 2, "0.1.0+abc", config_of(RECIPE), points)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """In a folder without data, and as if the repository had no calibration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(calibration, "checkout", lambda: None)
+
+
+def _words(steps, *known, recipe=RECIPE, fingerprint="folds", data="data"):
+    verdict = calibration_of({**recipe, "steps": steps}, fingerprint, data, known)
+    return verdict.words if verdict.converged else f"NOT {verdict.words}"
+
+
+# --- the curve
+
+
+@pytest.mark.parametrize(
+    ("means", "steps"),
+    [
+        ({"s250": 0.5, "s500": 0.52001}, 0),
+        ({"s250": 0.5, "s500": 0.5199}, 250),
+        ({"s250": 0.5, "s500": 0.6, "s1000": 0.61, "s2000": 0.7}, 500),
+        ({"s250": 0.5, "s500": 0.4}, 250),
+    ],
+)
+def test_a_config_converges_where_twice_as_many_steps_gain_less_than_two_points(means, steps):
+    assert calibration.converged_steps(_curve(**means)) == steps
+
+
+def test_a_mean_is_over_folds_and_seeds():
+    assert Point(1, {"a": (0.1, 0.3), "b": (0.5, 0.7)}).mean == pytest.approx(0.4)
+
+
+def test_between_measured_steps_a_gain_is_read_off_the_curve(one):
+    assert gain_at(one.points, 250) == pytest.approx(0.1)
+    middle = round(250 * 2**0.5)  # half-way between 250 and 500 on a logarithmic axis
+    assert gain_at(one.points, middle) == pytest.approx((0.7 + 0.712345) / 2 - 0.65, abs=1e-3)
+    assert all(math.isnan(gain_at(one.points, steps)) for steps in (124, 501))
+
+
+# --- the verdict
+
+
+def test_what_is_trained_long_enough_is_calibrated(one):
+    gains = "source-only would gain 1.2 points of source validation with twice as many"
+    assert _words(500, one) == f"calibrated: converged at 500 steps; {gains}"
+    assert _words(3000, one) == f"calibrated: converged at 500 steps (these are 3,000); {gains}"
+
+
+def test_what_is_not_says_what_is_still_to_gain(one):
+    needs = "of the 500 steps that source-only needs; source-only"
+    more = "points of source validation"
+    assert _words(250, one) == f"NOT not converged: 250 {needs} would gain 10.0 {more} with twice as many"
+    assert _words(200, one) == f"NOT not converged: 200 {needs} would gain about 13.2 {more} with twice as many"
+    assert _words(80, one) == f"NOT not converged: 80 {needs} still gained 20.0 {more} from 125 to 250"
+
+
+def test_a_curve_that_was_given_up_says_what_it_knows(one):
+    short = replace(one, points=one.points[:3])
+    tail = "points of source validation"
+    assert _words(250, short) == (
+        "NOT not converged: 250 steps, and source-only needs more than 250; "
+        f"source-only would gain 10.0 {tail} with twice as many"
+    )
+    for steps in (400, 500, 4000):
+        told = f"NOT not shown to be converged at {steps:,} steps; source-only still gained 10.0 {tail} from 250 to 500"
+        assert _words(steps, short) == told
+
+
+def test_another_config_or_other_folds_are_not_calibrated(one):
+    none = "NOT not calibrated: what more steps would gain is not known (see landshift calibrate)"
+    assert _words(500) == _words(500, one, fingerprint="others") == none
+    assert _words(500, one, recipe={**RECIPE, "crop": 64}) == none
+    assert _words(500, one, recipe={**RECIPE, "precision": "bf16-mixed"}) == none
+    assert _words(500, one, recipe={**RECIPE, "network": {**RECIPE["network"], "encoder_depth": 4}}) == none
+    assert "NOT " + calibration_of(None, "folds", "data", [one]).words == none
+    assert _words(500, one, recipe={**RECIPE, "checkpoints": 8}).startswith("calibrated")
+
+
+def test_other_data_under_the_same_folds_are_told_apart(one):
+    told = _words(500, one, data="dimmed")
+    assert told.startswith("NOT not calibrated on these data; on others under these folds it is calibrated: converged")
+    mine = replace(one, dataset_digest="dimmed", points=one.points[:3])
+    assert _words(500, one, mine, data="dimmed").startswith("NOT not shown to be converged")
+
+
+def test_some_folds_are_said_and_all_folds_go_first(one):
+    part = replace(one, points=tuple(Point(p.steps, {"2019": (p.mean, p.mean)}) for p in one.points[:3]))
+    assert _words(250, part).endswith(" (measured on 2019 alone)")
+    assert _words(500, part, one).startswith("calibrated")
+
+
+# --- the file
+
+
+def test_a_file_holds_what_was_written(one, tmp_path):
+    path = tmp_path / "new" / "calibration" / "p.toml"
+    other = replace(one, recipe={**one.recipe, "crop": 64}, dataset='with "quotes" \\ é \x7f')
+    add(path, one)
+    add(path, other)
+    assert read(path) == [one, other]
+    again = replace(one, points=one.points[:2], version="0.2.0")
+    add(path, again)
+    assert read(path) == [other, again]
+    content = tomllib.loads(path.read_text(encoding="utf-8"))["config"]
+    assert [entry["converged_steps"] for entry in content] == [500, 0]
+    assert "steps" not in content[0]["recipe"] and content[0]["recipe"]["crop"] == 64
+    assert [path.name for path in path.parent.iterdir()] == ["p.toml"]
+
+
+def test_a_recipe_that_was_written_down_is_found_again(one, tmp_path):
+    add(tmp_path / "p.toml", one)
+    recipe = json.loads(json.dumps(RECIPE))
+    assert calibration_of({**recipe, "steps": 500}, "folds", "data", read(tmp_path / "p.toml")).converged
+
+
+@pytest.mark.parametrize("text", ["config = 1", "[[config]]", "= [", "\x00", "[[config]]\npoint = 3"])
+def test_another_file_is_refused_in_one_line(text, tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=r"p\.toml: no file of calibrations"):
+        read(path)
+
+
+@pytest.mark.parametrize(("old", "new"), [("steps = 250", "steps = 125"), ("0.590000", "nan")])
+def test_a_curve_must_be_one(one, tmp_path, old, new):
+    path = tmp_path / "p.toml"
+    add(path, one)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(DataError, match="no file of calibrations"):
+        read(path)
+
+
+def test_what_is_published_counts_beside_one_s_own(one, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "checkout", lambda: tmp_path)
+    assert calibrations(tmp_path / "mine", "p") == []
+    add(tmp_path / "results" / "calibration" / "p.toml", one)
+    assert calibrations(tmp_path / "mine", "p") == [one] and calibrations(tmp_path / "mine", "q") == []
+
+
+def test_every_value_of_a_recipe_can_be_written(tmp_path, one):
+    for name, recipe in (*PRESETS.items(), ("default", Recipe())):
+        config = config_of(asdict(recipe))
+        add(tmp_path / f"{name}.toml", replace(one, recipe=config))
+        assert read(tmp_path / f"{name}.toml")[0].recipe == config
+
+
+# --- the command
+
+
+SMALL = ["--encoder-depth", "2", "--batch-size", "2", "--checkpoints", "2", "--accelerator", "cpu", "--workers", "1"]
+
+
+@pytest.fixture
+def common(protocol_file, world, stores, tmp_path):
+    folders = {"--data": world, "--stores": stores, "--results": tmp_path / "results"}
+    return [str(protocol_file), *(str(word) for pair in folders.items() for word in pair), *SMALL]
+
+
+def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(calibration, "THRESHOLD", -1.0)  # so that it cannot converge
+    calibrate = ["calibrate", *common, "--folds", "2020", "--start", "2", "--most", "9"]
+    assert main(calibrate) == 0
+    told = capsys.readouterr().out
+    assert "tiny-v1, 2 steps (length 1 of at most 3): 2 runs of source-only, 0 done before, 2 to do" in told
+    assert "8 steps (length 3 of at most 3)" in told and "4 steps follow, which should take about" in told
+    assert "not shown to be converged at 8 steps" in told and "compare:" not in told
+    (found,) = read(tmp_path / "results" / "calibration" / "tiny.toml")
+    assert [point.steps for point in found.points] == [2, 4, 8] and found.protocol_folds == 2
+    assert {fold: len(of) for fold, of in found.points[0].values.items()} == {"2020": 2}
+
+    tracker = Tracker(tmp_path / "results")
+    experiment = tracker.experiments()["tiny-v1 (calibration)"]
+    runs = tracker.cells(experiment)
+    values = {(run.facts["steps"], run.facts["seed"]): run.metrics["selected/source_val_miou"] for run in runs}
+    assert found.points[1].values["2020"] == pytest.approx([values["4", "0"], values["4", "1"]], abs=1e-6)
+    (summary,) = tracker.summaries(experiment)
+    curve = tracker.history(summary.id, "calibration/source_val_miou")
+    assert curve == [(point.steps, pytest.approx(point.mean)) for point in found.points]
+    assert "not shown to be converged at 8" in tracker.tags(experiment)["mlflow.note.content"]
+
+    monkeypatch.setattr(calibration, "THRESHOLD", 1.0)
+    assert main(calibrate) == 0
+    told = capsys.readouterr().out
+    assert told.count("2 done before, 0 to do") == 2 and len(tracker.cells(experiment)) == len(runs)
+    assert "calibrated: converged at 2 steps" in told and "(measured on 2020 alone)" in told
+    following = told.partition("compare: ")[2].splitlines()[0]
+    assert following == shlex.join(["landshift", "run", *common, "--steps", "2"])
+    assert len(tracker.summaries(experiment)) == 1
+
+    run = [*shlex.split(following)[1:], "--folds", "2020", "--method", "source-only"]
+    assert main(run) == 0
+    told = capsys.readouterr().out
+    page = (tmp_path / "results" / "tiny-v1" / "comparison.md").read_text(encoding="utf-8")
+    assert "; calibrated: converged at 2 steps; source-only would gain" in page.splitlines()[-1]
+    assert "not c" not in told and "Alarms" not in (tmp_path / "results/tiny-v1/comparison.html").read_text()
+
+    monkeypatch.setattr(calibration, "THRESHOLD", -1.0)
+    assert main(["report", *common[:1], *common[5:7]]) == 0
+    verdict = "not converged: 2 steps, and source-only needs more than 2; source-only would gain "
+    assert capsys.readouterr().out.startswith(verdict)
+    page = (tmp_path / "results" / "tiny-v1" / "comparison.md").read_text(encoding="utf-8")
+    assert page.splitlines()[2].startswith(f"**{verdict}")
+    assert f"<li>{verdict}" in (tmp_path / "results/tiny-v1/comparison.html").read_text(encoding="utf-8")
+    assert f"**{verdict}" in tracker.tags(tracker.experiments()["tiny-v1"])["mlflow.note.content"]
+
+
+def test_a_run_is_not_calibrated_until_it_was_measured(common, capsys):
+    assert main(["run", *common, "--steps", "2", "--folds", "2020", "--method", "source-only"]) == 0
+    assert "\nnot calibrated: what more steps would gain is not known (see landshift calibrate)\n" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--start", "8", "--most", "15"], "--most must be at least twice --start (8), not 15"),
+        (["--publish"], "landshift is installed without it"),
+        (["--start", "1"], "checkpoints must be at most the steps (1), not 2"),
+        (["--folds", "1999"], "has no fold 1999"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(common, capsys, words, told):
+    assert main(["calibrate", *common, *words]) == 1
+    error = capsys.readouterr().err
+    assert told in error and error.count("\n") == 1
+
+
+def test_the_number_of_steps_is_no_option(common):
+    with pytest.raises(SystemExit):
+        main(["calibrate", *common, "--steps", "4"])
