@@ -199,6 +199,8 @@ class Method(nn.Module):
 
     needs: ClassVar[Needs] = Needs.SOURCE_LABELS
     is_control: ClassVar[bool] = False  # the one that all others are compared with, and some start from
+    is_target_control: ClassVar[bool] = False  # the one that sees target images without a loss on them
+    control_for: ClassVar[str] = ""  # of a control that belongs into every published table: what it shows, in words
     depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
 
     @dataclass(frozen=True)
@@ -218,7 +220,8 @@ class Method(nn.Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.is_control = vars(cls).get("is_control", False)  # who builds on the control is not it
+        for name, value in (("is_control", False), ("is_target_control", False), ("control_for", "")):
+            setattr(cls, name, vars(cls).get(name, value))  # what builds on a control is none
         for name in SEALED:
             if name in vars(cls):
                 raise MethodError(f"{cls.__name__} overrides the sealed method {name}(); override a hook instead")
@@ -342,9 +345,8 @@ class Method(nn.Module):
             if (batch is not None) != wanted:
                 passed = "were not passed" if wanted else "were passed"
                 raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and {kind} {passed}")
-            absent = _Absent(
-                f"{type(self).__name__} needs {self.needs.value}: it is given no {kind}; `needs` says what it sees"
-            )
+            given = f"it is given no {kind}; `needs` says what it sees"
+            absent = _Absent(f"{type(self).__name__} needs {self.needs.value}: {given}")
             batches.append(absent if batch is None else batch)
         self.progress = progress
         losses = self.losses(*self.augment(batches[0], batches[1], progress), progress)

@@ -79,11 +79,19 @@ def _write(
     cells = [replace(cell, records=(), pooled=()) for cell in state.cells]
     classes = class_shares(state.cells, state.grid, state.folders)
     title = f"{protocol.title} ({state.facts['dataset']})"
-    drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder)
+    drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder, state.pixels)
     gallery = _gallery(state)
     figures = drawn.result()
     markdown = markdown_page(
-        state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms, state.tuned
+        state.lines,
+        state.cells,
+        state.grid,
+        shared,
+        state.paired,
+        state.rules,
+        state.alarms,
+        state.tuned,
+        state.pixels,
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
     page = f"# {protocol.label}\n\n{describe(protocol)}\n\n{pictures}\n\n{markdown}\n"
@@ -95,7 +103,7 @@ def _write(
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
     publish(tracker, experiment, protocol, state, markdown, [folder / name for name in figures])
-    print_comparison(state.lines, empty_cells(state.cells), shared)
+    print_comparison(state.lines, empty_cells(state.cells), shared, state.pixels)
     for alarm in state.alarms:
         print(f"alarm: {shown(alarm)}")
     for key, aside in state.others.items():
@@ -106,14 +114,21 @@ def _write(
 
 
 def _draw(
-    lines: Any, cells: Any, grid: Any, ranking: Any, classes: Mapping[str, float], title: str, folder: Path
+    lines: Any,
+    cells: Any,
+    grid: Any,
+    ranking: Any,
+    classes: Mapping[str, float],
+    title: str,
+    folder: Path,
+    pixels: Mapping[str, float],
 ) -> list[str]:
     """Draw what there is to draw; the names of the files."""
     from benchmark.charts import draw, draw_classes, draw_costs, draw_ranks
 
     for name in FIGURES:  # of an older comparison; none must stand beside new numbers
         (folder / name).unlink(missing_ok=True)
-    draw(lines, cells, grid, title, folder / "comparison.png")
+    draw(lines, cells, grid, title, folder / "comparison.png", pixels)
     if ranking:
         draw_ranks(ranking, folder / "ranks.png")
     if classes:
@@ -129,13 +144,13 @@ def _html(
     from benchmark.page import Figure, Section, html_page
 
     pictures = {name: Figure.of(folder / name, FIGURES[name]) for name in figures}
-    header, rows = tables.fold_rows(state.cells, state.grid)
-    about = _plain(tables.EXPLANATION)
+    header, rows = tables.fold_rows(state.cells, state.grid, state.pixels)
+    about = f"{_plain(tables.EXPLANATION)} {tables.lacking(state.grid)}"
     sections = [
         Section(
             "Comparison",
             tables.HEADER,
-            tables.rows(state.lines),
+            tables.rows(state.lines, state.pixels),
             _of(pictures, "comparison.png"),
             about,
             tables.TEXTS,
