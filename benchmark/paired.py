@@ -66,6 +66,7 @@ def paired_metrics(line: Paired) -> dict[str, float]:
     return {
         "summary/gain_low": line.gain.low,
         "summary/gain_high": line.gain.high,
+        "summary/gain_above_target_statistics": line.above.mean,
         "summary/gain_effect": line.effect,
         "summary/gain_p": line.p,
         "summary/gain_noise_seeds": line.between_seeds,

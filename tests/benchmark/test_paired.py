@@ -90,7 +90,7 @@ def test_what_is_left_above_the_control_that_sees_target_images():
 
 def test_without_a_gain_other_seeds_could_turn_the_sign_in_95_of_100_tables():
     """Three folds gain 3, 0 and -3 points, so that the mean over them is 0; two seeds. (A standard deviation over seeds
-    in place of the interval marks 70 %.)"""
+    in place of the interval marks 61 %.)"""
     tables = np.array([[0.03], [0.0], [-0.03]]) + np.random.default_rng(3).normal(0, 0.02, (TABLES, 3, 2))
     marked = [
         line.within_seed_noise for line in compare_with_control({str(k): x for k, x in enumerate(tables)}, NOTHING)
