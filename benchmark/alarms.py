@@ -6,24 +6,34 @@ from itertools import combinations
 import numpy as np
 
 from benchmark.comparison import Cell, Grid, table
-from benchmark.statistics import Table
+from benchmark.statistics import Table, fold_means
 
 METRICS = ("target/miou", "target/loss")  # two settings that give the same of both on every cell are one
 NEARLY = 5e-5  # of mean IoU: the same to four digits
 
 
 def alarms(
-    cells: Sequence[Cell], grid: Grid, majority: Mapping[str, float], within_noise: Collection[str] = ()
+    cells: Sequence[Cell],
+    grid: Grid,
+    majority: Mapping[str, float],
+    within_noise: Collection[str] = (),
+    pixels: Mapping[str, float] | None = None,
 ) -> list[str]:
     """All alarms of a comparison but those of versions, the gravest first.
 
     Args:
         majority: mean IoU on each fold of predicting its most frequent class everywhere; a fold may be missing.
-        within_noise: methods whose difference from the control is smaller than the noise between seeds.
+        within_noise: methods whose difference from the control other seeds could turn.
+        pixels: mean IoU on each fold of the per-pixel baseline; a fold may be missing.
     """
     values = {method: [table(cells, grid, method, metric) for metric in METRICS] for method in grid.methods}
     miou = {method: found[0] for method, found in values.items()}
-    return [*_below_majority(miou, grid, majority), *_alike(values), *_below_control(miou, grid, within_noise)]
+    return [
+        *_below(miou, grid, majority, "predicting the most frequent class everywhere"),
+        *_below(miou, grid, pixels or {}, "a classifier of single pixels"),
+        *_alike(values),
+        *_below_control(miou, grid, within_noise),
+    ]
 
 
 def majority_miou(confusion: np.ndarray) -> float:
@@ -53,17 +63,21 @@ def _alike(values: Mapping[str, Sequence[Table]]) -> list[str]:
     return found
 
 
-def _below_majority(miou: Mapping[str, Table], grid: Grid, majority: Mapping[str, float]) -> list[str]:
-    found = []
+def _below(miou: Mapping[str, Table], grid: Grid, reference: Mapping[str, float], words: str) -> list[str]:
+    """One line for all methods that are below on the same folds."""
+    found: dict[str, list[str]] = {}
     for method, values in miou.items():
-        means = {fold: np.nanmean(row) for fold, row in zip(grid.folds, values, strict=True) if np.isfinite(row).any()}
-        if below := [fold for fold in means if means[fold] < majority.get(fold, -np.inf)]:
-            found.append(f"{method} is below predicting the most frequent class everywhere on {', '.join(below)}")
-    return found
+        means = dict(zip(grid.folds, fold_means(values), strict=True))
+        if below := [fold for fold in means if means[fold] < reference.get(fold, -np.inf)]:
+            found.setdefault(", ".join(below), []).append(method)
+    return [
+        f"{', '.join(methods)} {'is' if len(methods) == 1 else 'are'} below {words} on {folds}"
+        for folds, methods in found.items()
+    ]
 
 
 def _below_control(miou: Mapping[str, Table], grid: Grid, within_noise: Collection[str]) -> list[str]:
-    """One line for all: a method may lose, but whoever reads the table must have seen it."""
+    """One line for all: a method may lose, but a reader of the table must have seen it."""
     if grid.control not in miou:
         return []
     below = []
@@ -75,6 +89,6 @@ def _below_control(miou: Mapping[str, Table], grid: Grid, within_noise: Collecti
     unclear = [method for method in below if method in within_noise]
     return [
         f"below {grid.control} on average{words}: {', '.join(methods)}"
-        for methods, words in ((clear, ""), (unclear, ", by less than the noise between seeds"))
+        for methods, words in ((clear, ""), (unclear, ", by less than other seeds could change"))
         if methods
     ]

@@ -23,8 +23,19 @@ DPI = 130
 BLUE, GREY, ORANGE = "#0072b2", "#888888", "#d55e00"
 
 
-def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, path: Path) -> None:
-    """Two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold."""
+def draw(
+    lines: Sequence[Line],
+    cells: Sequence[Cell],
+    grid: Grid,
+    title: str,
+    path: Path,
+    pixels: Mapping[str, float] | None = None,
+) -> None:
+    """Two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold.
+
+    Args:
+        pixels: mean IoU of the per-pixel baseline on each fold, for a line to compare with.
+    """
     ordered = sorted((line for line in lines if line.target.cells), key=_upwards)
     if not ordered:
         return  # nothing is done yet, and an empty figure would say less than the reasons in the text
@@ -48,7 +59,11 @@ def draw(lines: Sequence[Line], cells: Sequence[Cell], grid: Grid, title: str, p
             left.axvline(100 * line.target.mean, color="black", linewidth=0.8, linestyle="dotted")
     left.set_yticks(range(len(names)), [line.shown for line in ordered])
     left.set_ylim(-0.6, len(names) - 0.4)
-    left.set_xlabel("target mIoU (%): mean, 95 % interval, folds\norange: source validation")
+    reference = ""
+    if pixels:
+        left.axvline(100 * np.mean(list(pixels.values())), color=ORANGE, linewidth=0.8, linestyle="dashed")
+        reference = "; dashed: per-pixel baseline"
+    left.set_xlabel(f"target mIoU (%): mean, 95 % interval, folds\norange: source validation{reference}")
     _draw_gains(right, names, cells, grid)
     figure.suptitle(title, fontsize=11)
     _save(figure, path)

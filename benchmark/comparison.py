@@ -1,12 +1,24 @@
 """The comparison of a protocol: every cell of the grid, and what it says of each method."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmark.selection import Record
-from benchmark.statistics import Spread, Table, gap_closed, mean_of_known, spread
+from benchmark.selection import RULES, Record
+from benchmark.statistics import (
+    NO_RATIO,
+    Groups,
+    Ratio,
+    Spread,
+    Table,
+    gap_closed,
+    mean_of_known,
+    shared_levels,
+    spread,
+)
+
+SHARES = (0.0, 1.0)  # mean IoU is none outside
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Line:
         method, needs: as logged; ``bound`` marks what is no result.
         target, source_val: mean IoU on the target test and on source validation, at the selected checkpoint.
         gain: over the control on the same folds and seeds.
-        gap_closed: median and quartiles over the cells where there is a gap; and how many those are.
+        gap_closed: its mean gain over the oracle's; NaN where the oracle's is not clear of 0.
         rare: mean IoU of the rare classes, mean over folds of the mean over seeds; NaN where they are not known.
         seconds: median device-seconds of a training: its time, on each of its devices.
         cost: median ratio of its time to the control's on the same fold and seed.
@@ -57,8 +69,7 @@ class Line:
     target: Spread
     source_val: Spread
     gain: Spread
-    gap_closed: tuple[float, float, float]
-    gap_cells: int
+    gap_closed: Ratio
     rare: float
     seconds: float
     cost: float
@@ -88,6 +99,11 @@ class Grid:
         needs: of each method.
         bounds: labels of the methods that are no results; the first is what a gap is measured to.
         control: label of the method every other is compared with; "" if it is not among them.
+        held_out: of each fold the held-out value of each column; a fold may be missing.
+        source_free: labels of the methods that see no source data, and so cannot be chosen by source labels.
+        target_images: labels of the methods that see target images beside the source's labels.
+        target_control: label of the one that sees them without a loss on them; "" if it is not among the methods.
+        lacking: controls that belong into a published table and are not among the methods, in words.
     """
 
     methods: tuple[str, ...]
@@ -96,6 +112,24 @@ class Grid:
     needs: Mapping[str, str]
     bounds: frozenset[str]
     control: str
+    held_out: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    source_free: frozenset[str] = frozenset()
+    target_images: frozenset[str] = frozenset()
+    target_control: str = ""
+    lacking: tuple[str, ...] = ()
+
+    def may_choose(self, method: str, rule: str) -> bool:
+        """Whether a rule may choose the checkpoint of a method; where not, the last one counts.
+
+        The last one of a bound, which is trained on the target. So it is of a method that sees no source data where the
+        rule looks at source labels.
+        """
+        return not (method in self.bounds or (method in self.source_free and RULES[rule].sees_source_labels))
+
+    @property
+    def groups(self) -> Groups:
+        """What folds share, so that they are no independent sample (`benchmark.statistics.shared_levels`)."""
+        return shared_levels([self.held_out.get(fold, {}) for fold in self.folds])
 
 
 def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> Table:
@@ -128,24 +162,22 @@ def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]]
     seconds = {method: _device_seconds(cells, grid, method) for method in grid.methods}
     nothing = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     control = target.get(grid.control, nothing)
-    bound = next((target[method] for method in grid.methods if method in grid.bounds), nothing)
+    bound = next((target[method] for method in grid.methods if method in grid.bounds), nothing) - control
+    groups = grid.groups
     lines = []
     for method in grid.methods:
-        closed = gap_closed(target[method], control, bound)
-        known = closed[np.isfinite(closed)]
-        quartiles = np.quantile(known, [0.5, 0.25, 0.75]) if len(known) else np.full(3, np.nan)
-        spent = seconds[method]
+        spent, gain = seconds[method], target[method] - control
         rates = table(cells, grid, method, "time/images_per_second")
         lines.append(
             Line(
                 method=method,
                 needs=grid.needs[method],
                 bound=method in grid.bounds,
-                target=spread(target[method]),
-                source_val=spread(table(cells, grid, method, "selected/source_val_miou")),
-                gain=spread(target[method] - control),
-                gap_closed=(float(quartiles[0]), float(quartiles[1]), float(quartiles[2])),
-                gap_cells=len(known),
+                target=spread(target[method], groups, SHARES),
+                source_val=spread(table(cells, grid, method, "selected/source_val_miou"), groups, SHARES),
+                gain=spread(gain, groups),
+                # The control closes 0 of the gap and a bound all of it, by definition.
+                gap_closed=NO_RATIO if method in {grid.control, *grid.bounds} else gap_closed(gain, bound, groups),
                 rare=mean_of_known(np.array([mean_of_known(row) for row in _rare(cells, grid, method, rare or {})])),
                 seconds=_median(spent),
                 cost=_median(spent / seconds.get(grid.control, nothing)),
@@ -187,7 +219,9 @@ def summary_metrics(line: Line) -> dict[str, float]:
         "summary/source_val_miou_mean": line.source_val.mean,
         "summary/drop_mean": line.source_val.mean - line.target.mean,
         "summary/gain_mean": line.gain.mean,
-        "summary/gap_closed_median": line.gap_closed[0],
+        "summary/gap_closed": line.gap_closed.value,
+        "summary/gap_closed_low": line.gap_closed.low,
+        "summary/gap_closed_high": line.gap_closed.high,
         "summary/worst_fold_miou": line.target.worst,
         "summary/cells": line.target.cells,
         "summary/rare_miou_mean": line.rare,

@@ -2,18 +2,18 @@
 
 Three kinds of noise are kept apart. Between *seeds*: of training. Between *patches*: which zones of a held-out domain
 happened to be in its test. Between *domains*: how much the gain hangs on what is held out; only this one speaks of
-domains that nobody has seen. A test is quoted over held-out domains alone, and where it can speak.
+domains that were not tested. A test is quoted over held-out domains alone, and where it can speak.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
-from benchmark.statistics import NAN, Spread, Table, spread
+from benchmark.statistics import NAN, Groups, Spread, Table, fold_means, seed_error, spread
 from methods.parts.randomness import numpy_generator
 
 LEVEL = 0.05
@@ -28,11 +28,15 @@ class Paired:
     Attributes:
         method: its label.
         gain: over folds and seeds.
+        above: what of its gain is left above that of the control that sees target images without a loss on them; NaN
+            where there is none, or where it sees no target images.
         won, lost: folds with a gain above and below 0 (mean over seeds).
         effect: matched-pairs rank-biserial correlation over folds, from -1 (all lost) to 1 (Kerby 2014).
-        p: of Wilcoxon's signed-rank test over folds, corrected by Holm for the number of methods; NaN where `silent`.
-        silent: why no test is quoted; "" where one is.
-        between_seeds: standard deviation over seeds of the mean gain over folds; NaN with one seed.
+        p: of Wilcoxon's signed-rank test over held-out domains, corrected by Holm for the number of methods but bounds;
+            NaN where `silent`, and for a bound.
+        silent: why no test is quoted; "" where one is, and for a bound.
+        between_seeds: standard error over seeds of the mean gain on these folds; NaN with one seed.
+        seed_reach: half width of the 95 % interval that it gives.
         between_domains: standard deviation over folds of the mean gain over seeds; NaN with one fold.
         between_patches: standard deviation of the mean gain when the zones of each test are drawn again; NaN where the
             confusion matrices are not known.
@@ -40,19 +44,21 @@ class Paired:
 
     method: str
     gain: Spread
+    above: Spread
     won: int
     lost: int
     effect: float
     p: float
     silent: str
     between_seeds: float
+    seed_reach: float
     between_domains: float
     between_patches: float
 
     @property
     def within_seed_noise(self) -> bool:
-        """Whether the gain is smaller than what another seed changes."""
-        return abs(self.gain.mean) < self.between_seeds
+        """Whether other seeds could turn the sign of the gain on these folds; with one seed that is not known."""
+        return abs(self.gain.mean) < self.seed_reach
 
 
 def paired_metrics(line: Paired) -> dict[str, float]:
@@ -60,6 +66,7 @@ def paired_metrics(line: Paired) -> dict[str, float]:
     return {
         "summary/gain_low": line.gain.low,
         "summary/gain_high": line.gain.high,
+        "summary/gain_above_target_statistics": line.above.mean,
         "summary/gain_effect": line.effect,
         "summary/gain_p": line.p,
         "summary/gain_noise_seeds": line.between_seeds,
@@ -68,36 +75,68 @@ def paired_metrics(line: Paired) -> dict[str, float]:
     }
 
 
-def compare_with_control(gains: Mapping[str, Table], between_patches: Mapping[str, float]) -> list[Paired]:
+def compare_with_control(
+    gains: Mapping[str, Table],
+    between_patches: Mapping[str, float],
+    groups: Groups = (),
+    bounds: Collection[str] = (),
+    above: Mapping[str, Table] | None = None,
+) -> list[Paired]:
     """One line a method.
 
     Args:
         gains: (folds, seeds) of each method's difference to the control, NaN where one of the two is missing.
         between_patches: see `Paired`; a method may be missing.
+        groups: what folds share (`benchmark.statistics.shared_levels`).
+        bounds: methods that are no results, which are not tested and do not count as comparisons.
+        above: (folds, seeds) of a method's difference to the control that sees target images; a method may be missing.
     """
-    by_fold = {method: _fold_means(table) for method, table in gains.items()}
-    counted = [method for method, values in by_fold.items() if len(values)]
-    speaking = [method for method in counted if _smallest_p(len(by_fold[method])) * len(counted) <= LEVEL]
-    p = dict(zip(speaking, holm([signed_rank_p(by_fold[method]) for method in speaking], len(counted)), strict=True))
+    by_fold = {method: fold_means(table) for method, table in gains.items() if np.isfinite(table).any()}
+    tested = {method: independent(values, groups) for method, values in by_fold.items() if method not in bounds}
+    speaking = [method for method in tested if _smallest_p(len(tested[method])) * len(tested) <= LEVEL]
+    p = dict(zip(speaking, holm([signed_rank_p(tested[method]) for method in speaking], len(tested)), strict=True))
     lines = []
-    for method in counted:
-        values, found = by_fold[method], spread(gains[method])
-        count = f"{len(values)} held-out {'domain' if len(values) == 1 else 'domains'}"
+    for method, of_folds in by_fold.items():
+        values, (error, reach) = of_folds[np.isfinite(of_folds)], seed_error(gains[method])
         lines.append(
             Paired(
                 method,
-                found,
+                spread(gains[method], groups),
+                spread((above or {}).get(method, np.full((1, 1), NAN)), groups),
                 won=int((values > 0).sum()),
                 lost=int((values < 0).sum()),
                 effect=rank_biserial(values),
                 p=p.get(method, NAN),
-                silent="" if method in p else f"{count} cannot reach 5 % in {len(counted)} comparisons",
-                between_seeds=found.seed_std,
+                silent="" if method in p or method in bounds else _silence(len(tested[method]), len(tested), groups),
+                between_seeds=error,
+                seed_reach=reach,
                 between_domains=float(values.std(ddof=1)) if len(values) > 1 else NAN,
                 between_patches=between_patches.get(method, NAN),
             )
         )
     return lines
+
+
+def independent(by_fold: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
+    """The values that a test over held-out domains may take for independent: of folds (folds,), those that are known.
+
+    Of folds that share the levels of one factor, the means over each level. None of crossed folds: a test of the means
+    over either factor would take the other one's levels for all there are.
+    """
+    known = np.isfinite(by_fold)
+    if not groups:
+        return by_fold[known]
+    if len(groups) > 1:
+        return np.empty(0)
+    levels = groups[0][known]
+    return np.array([by_fold[known][levels == level].mean() for level in np.unique(levels)])
+
+
+def _silence(domains: int, comparisons: int, groups: Groups) -> str:
+    if len(groups) > 1:
+        return "crossed folds share places and times, and are no sample of domains"
+    count = f"{domains} held-out {'domain' if domains == 1 else 'domains'}"
+    return f"{count} cannot reach 5 % in {comparisons} {'comparison' if comparisons == 1 else 'comparisons'}"
 
 
 def signed_rank_p(differences: NDArray[np.float64]) -> float:
@@ -157,16 +196,17 @@ class Ranking:
     domains: int
 
 
-def rank(values: Mapping[str, NDArray[np.float64]]) -> Ranking | None:
-    """Rank methods by their value on each fold.
+def rank(values: Mapping[str, NDArray[np.float64]], groups: Groups = ()) -> Ranking | None:
+    """Rank methods by their value on each held-out domain.
 
     Args:
         values: (folds,) of each method, higher is better. Methods with a missing fold are left out.
+        groups: what folds share (`benchmark.statistics.shared_levels`).
 
     Returns:
-        None where there are fewer than three whole methods, or fewer than eight folds.
+        None where there are fewer than three whole methods, or fewer than eight domains that are independent.
     """
-    whole = {method: scores for method, scores in values.items() if np.isfinite(scores).all()}
+    whole = {method: independent(scores, groups) for method, scores in values.items() if np.isfinite(scores).all()}
     table = np.array(list(whole.values())).T
     if len(whole) < 3 or len(table) < MIN_RANKED:
         return None
@@ -186,12 +226,7 @@ def rank(values: Mapping[str, NDArray[np.float64]]) -> Ranking | None:
 
 def _smallest_p(domains: int) -> float:
     """What the signed-rank test gives where every difference has one sign."""
-    return 2.0 ** (1 - domains)
-
-
-def _fold_means(table: Table) -> NDArray[np.float64]:
-    known = table[np.isfinite(table).any(1)]
-    return np.nanmean(known, axis=1) if len(known) else np.empty(0)
+    return 2.0 ** (1 - domains) if domains else 1.0
 
 
 def _mious(drawn: NDArray[np.int64], matrices: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -6,10 +6,12 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from benchmark.comparison import Cell, Grid, Line, table
 from benchmark.paired import Paired
 from benchmark.rules import RuleLine
-from benchmark.statistics import mean_of_known
+from benchmark.statistics import Spread, mean_of_known
 from benchmark.texts import markdown, shown
 
 TRAINING = ("encoder_weights", "crop", "turn", "optimizer", "learning_rate", "schedule", "checkpoints", "precision")
@@ -31,58 +33,74 @@ HEADER = (
 )
 TEXTS = (0, 1, len(HEADER) - 1)  # the columns that hold words
 EXPLANATION = """\
-mIoU in percent at the checkpoint that the *rule* in the last column chose; a bound, and what starts from a source model
-and cannot be chosen by that rule, is taken at its last. Rows with missing cells come after the others: a mean over some
-folds is not one over all. *Target*: mean over the held-out folds and seeds, with a bootstrap interval over both;
-*± seeds*: standard deviation over seeds of the mean over folds; *drop*: source validation minus target; *gain*: over
-source-only on the same folds and seeds; *gap closed*: (method - source-only) / (oracle - source-only), median over the
-cells where the oracle gains at least a point [quartiles] (how many); *worst*: the lowest fold; *rare*: mean IoU of the
-rare classes, which are the rarer half (rounded down) of the classes that occur in a fold's test, by their valid pixels,
-so that no absent class is among them; *device-seconds*: of a training, on all its devices, median, without that of the
-source model it starts from, and how often as long as source-only's of the same fold and seed, on a machine that may
-have been busy; *images*: that it was trained on, source and target, median. A bound is trained on target labels and is
-not a result. With a few folds an interval is rough, and with one seed little more than their range.
+mIoU in percent over the classes that have truth, at the checkpoint that the *rule* chose (of a bound, and of what sees
+no source data, the last). Rows with missing cells come after the others. *Target*: mean over folds and seeds; its 95 %
+interval is Student's t over held-out domains, and a single one has none. *± seeds*: standard deviation over seeds.
+*Drop*: source validation minus target. *Gain*: over source-only on the same folds and seeds. *Gap closed*: mean gain
+over the oracle's mean gain, with Fieller's 95 % interval; none where the oracle's gain is not clear of 0. *Worst*: the
+lowest fold. *Rare*: mean IoU of the rarer half of the classes in a fold's test. *Device-seconds*: of a training, on all
+its devices, median, without the source model it starts from, and how often source-only's. *Images*: that it was trained
+on, median. A bound is trained on target labels and is no result. The *per-pixel baseline* is gradient boosting on the
+values of single pixels, fitted once a fold: no method, and in no test.
 
-A method that sees *the test stream* gets the target in batches of the batch size, in order of date and zone. It is
-scored on what it predicts for a batch before it learns from it, learns on from batch to batch, and starts anew in each
-run; its seconds and images are those of predictions and updates, and its source validation is of its first state."""
+What sees *the test stream* gets the target in batches, by date and zone, is scored on each batch before it learns from
+it, and starts from the source model in each run; its seconds and images are those of predictions and updates."""
+PIXELS = "per-pixel baseline (no method)"
 
 
 PAIRED_HEADER = (
     "method",
     "gain",
     "95 % interval",
+    "above target statistics",
     "folds won : lost",
     "effect",
     "p",
     "noise: seeds / patches / domains",
 )
 ABOUT_PAIRED = """\
-On the same folds and seeds; ≈: smaller than the noise between seeds. *Effect*: matched-pairs rank-biserial correlation
-over held-out domains, -1 (all lost) to 1; *p*: Wilcoxon's signed-rank test over them, corrected by Holm for the number
-of methods. *Noise*: standard deviation of the mean gain between seeds; when the zones of each test are drawn again; and
-of the gain between held-out domains, which alone speaks of domains that nobody has seen."""
+On the same folds and seeds. ≈: other seeds could turn the sign on these folds (the 95 % interval over seeds contains
+0); with one seed that is not known. *Above target statistics*: what is left of the gain above that of the control that
+passes target images through the network without a loss on them. *Effect*: matched-pairs rank-biserial correlation, -1
+(all folds lost) to 1. *p*: Wilcoxon's signed-rank test over held-out domains, corrected by Holm for the number of
+methods but bounds. *Noise*: standard error of the mean gain over seeds; its standard deviation when the zones of each
+test are drawn again; and that of the gain between folds, which alone speaks of domains that were not tested."""
 TUNED_HEADER = ("row", "applied to", "setting")
-RULE_HEADER = ("rule", "looks at", "target mIoU", "regret", "rank correlation", "regret among all")
+RULE_HEADER = (
+    "rule",
+    "looks at",
+    "runs",
+    "target mIoU",
+    "source-only's",
+    "regret",
+    "rank correlation",
+    "regret among all",
+)
 ABOUT_RULES = """\
-Each rule on the same runs, those of all methods but bounds and those of the test stream. *Target*: mean over the
-checkpoints that it takes, one a run; *regret*: how much better the best checkpoint of the run is, with a bootstrap
-interval over folds and seeds; *rank correlation*: Spearman's between its score and the target mIoU over all checkpoints
-of all methods of a fold and seed, mean; *regret among all*: where it chooses the method, too. The oracle rule has seen
-the answer."""
+Each rule on the *runs* that it can choose in, of all methods but bounds and those of the test stream. *Target*: mean
+over the checkpoints that it takes, one a run; *source-only's*: the same of source-only's runs. *Regret*: how much
+better the best checkpoint of the run is, with its 95 % interval over held-out domains. *Rank correlation*: Spearman's
+between its score and the target mIoU over all checkpoints of a fold and seed, mean. *Regret among all*: where it
+chooses the method, too. The oracle rule has seen the answer."""
 
 
-def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
-    """The table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds."""
+def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> list[tuple[str, ...]]:
+    """The table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds.
+
+    Args:
+        pixels: mean IoU of the per-pixel baseline on each fold, for a last row.
+    """
     ordered = sorted(
         lines, key=lambda line: (line.bound, not line.target.cells, line.partial, -_sortable(line.target.mean))
     )
+    reference = _percent(float(np.mean(list(pixels.values())))) if pixels else ""
+    last = [(PIXELS, "source labels", reference, *["–"] * (len(HEADER) - 3))] if pixels else []
     return [
         (
             line.shown,
             line.needs,
             _percent(line.target.mean),
-            f"{_percent(line.target.low)} to {_percent(line.target.high)}" if line.target.cells > 1 else "–",
+            _interval(line.target.low, line.target.high),
             _percent(line.target.seed_std),
             _percent(line.source_val.mean),
             _percent(line.source_val.mean - line.target.mean),
@@ -95,25 +113,29 @@ def rows(lines: Sequence[Line]) -> list[tuple[str, ...]]:
             line.rule or "–",
         )
         for line in ordered
-    ]
+    ] + last
 
 
-def markdown_table(lines: Sequence[Line]) -> str:
+def markdown_table(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> str:
     """The comparison as a Markdown table."""
     head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 3) + ['---'])}|"
-    return "\n".join([head, *map(_row, rows(lines))])
+    return "\n".join([head, *map(_row, rows(lines, pixels))])
 
 
-def fold_rows(cells: Sequence[Cell], grid: Grid) -> tuple[list[str], list[list[str]]]:
+def fold_rows(
+    cells: Sequence[Cell], grid: Grid, pixels: Mapping[str, float] | None = None
+) -> tuple[list[str], list[list[str]]]:
     """Header and rows: target mIoU of every fold, mean over seeds."""
     values = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
     rows = [[method, *(_percent(mean_of_known(row)) for row in found)] for method, found in values.items()]
+    if pixels:
+        rows.append([PIXELS, *(_percent(pixels.get(fold, math.nan)) for fold in grid.folds)])
     return ["method", *grid.folds], rows
 
 
-def fold_table(cells: Sequence[Cell], grid: Grid) -> str:
+def fold_table(cells: Sequence[Cell], grid: Grid, pixels: Mapping[str, float] | None = None) -> str:
     """Target mIoU of every fold (mean over seeds) as a Markdown table."""
-    header, body = fold_rows(cells, grid)
+    header, body = fold_rows(cells, grid, pixels)
     head = f"{_row(header)}\n|---{'|--:' * len(grid.folds)}|"
     return "\n".join([head, *map(_row, body)])
 
@@ -124,9 +146,8 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
         (
             line.method,
             _percent(line.gain.mean, sign=True) + " ≈" * line.within_seed_noise,
-            f"{_percent(line.gain.low, sign=True)} to {_percent(line.gain.high, sign=True)}"
-            if line.gain.cells > 1
-            else "–",
+            _interval(line.gain.low, line.gain.high, sign=True),
+            _with_interval(line.above, sign=True),
             f"{line.won} : {line.lost}",
             _correlation(line.effect),
             f"{line.p:.2g}" if math.isfinite(line.p) else "–",
@@ -156,10 +177,10 @@ def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
         (
             line.rule if line.legitimate else f"{line.rule} (no result)",
             line.sees,
+            f"{line.runs} of {line.of}" if line.runs < line.of else str(line.runs),
             _percent(line.target.mean),
-            f"{_percent(line.regret.mean)} ({_percent(line.regret.low)} to {_percent(line.regret.high)})"
-            if line.regret.cells > 1
-            else _percent(line.regret.mean),
+            _percent(line.control.mean),
+            _with_interval(line.regret),
             _correlation(line.rank_correlation.mean),
             _percent(line.regret_among_all.mean),
         )
@@ -188,6 +209,11 @@ def tuned_table(tuned: Mapping[str, Mapping[str, str]]) -> str:
     return "\n".join([head, *map(_row, tuned_rows(tuned))])
 
 
+def lacking(grid: Grid) -> str:
+    """Which controls of a published table the comparison lacks; "" if none."""
+    return f"Controls that this comparison lacks: {', '.join(grid.lacking)}." if grid.lacking else ""
+
+
 def empty_cells(cells: Sequence[Cell]) -> str:
     """One line a reason for the cells that hold no result; "" if all do."""
     reasons = Counter((cell.method, cell.status, cell.reason) for cell in cells if cell.status != "done")
@@ -206,6 +232,7 @@ def markdown_page(
     rules: Sequence[RuleLine] = (),
     alarms: Sequence[str] = (),
     tuned: Mapping[str, Mapping[str, str]] | None = None,
+    pixels: Mapping[str, float] | None = None,
 ) -> str:
     """All the tables with what they mean.
 
@@ -215,14 +242,16 @@ def markdown_page(
         rules: of `benchmark.rules.compare_rules`.
         alarms: what a reader must know before the tables are believed.
         tuned: of each tuned row the label behind it on each fold.
+        pixels: mean IoU of the per-pixel baseline on each fold.
     """
     empty = "\n".join(map(markdown, empty_cells(cells).splitlines()))
     parts = [
         *(["**Alarms**\n\n" + "\n".join(f"- {markdown(alarm)}" for alarm in alarms)] if alarms else []),
-        markdown_table(lines),
+        markdown_table(lines, pixels),
         EXPLANATION,
+        *filter(None, [markdown(lacking(grid))]),
         "Target mIoU of every fold, mean over seeds:",
-        fold_table(cells, grid),
+        fold_table(cells, grid, pixels),
         *(("What was trained for each tuned row:", tuned_table(tuned)) if tuned else ()),
         *((f"Each method against {grid.control}:", paired_table(paired), ABOUT_PAIRED) if paired else ()),
         *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
@@ -280,10 +309,18 @@ def _cost(line: Line) -> str:
     return f"{line.seconds:.3g}{ratio}" if math.isfinite(line.seconds) else "–"
 
 
+def _interval(low: float, high: float, sign: bool = False) -> str:
+    return f"{_percent(low, sign)} to {_percent(high, sign)}" if math.isfinite(low) else "–"
+
+
+def _with_interval(found: Spread, sign: bool = False) -> str:
+    around = f" ({_interval(found.low, found.high, sign)})" if math.isfinite(found.low) else ""
+    return _percent(found.mean, sign) + around
+
+
 def _gap(line: Line) -> str:
-    median, low, high = line.gap_closed
-    quartiles = f" [{low:.2f}, {high:.2f}]" if line.gap_cells > 1 else ""
-    return f"{median:.2f}{quartiles} ({line.gap_cells})" if line.gap_cells else "–"
+    found = line.gap_closed
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.value) else "–"
 
 
 def _sortable(value: float) -> float:

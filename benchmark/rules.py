@@ -19,7 +19,9 @@ class RuleLine:
     Attributes:
         rule: its name.
         sees, legitimate: see `benchmark.selection.Rule`.
+        runs: how many runs it takes a checkpoint of; `of` is how many there are.
         target: mean IoU on the target test of the checkpoints that it takes within each run.
+        control: the same of the control's runs alone, on the folds and seeds of these runs.
         regret: how much lower that is than the best checkpoint of the run, mean over the runs.
         rank_correlation: Spearman's, of its scores with target mean IoU over all checkpoints of all methods.
         regret_among_all: how much lower the target of the one checkpoint is that it takes among all methods.
@@ -28,7 +30,10 @@ class RuleLine:
     rule: str
     sees: str
     legitimate: bool
+    runs: int
+    of: int
     target: Spread
+    control: Spread
     regret: Spread
     rank_correlation: Spread
     regret_among_all: Spread
@@ -38,22 +43,27 @@ def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
     """One line a rule, of those that took a checkpoint anywhere.
 
     Over the runs of methods that choose among checkpoints and saw no target labels in training: not those of bounds,
-    nor of methods that learn from the test stream, which have one candidate and no score. So all rules are compared on
-    the same runs.
+    nor of methods that learn from the test stream, which have one candidate and no score. A rule that cannot choose in
+    some of them, because it lacks a score or may not look (`Grid.may_choose`), has fewer runs than others, so that its
+    numbers are to be compared with the control's on the same folds and seeds.
     """
     eligible = [cell for cell in cells if cell.records and cell.method not in grid.bounds]
     pool = [cell for cell in eligible if all(record.scores for record in cell.records)] or eligible
     lines = []
     for name, rule in RULES.items():
-        within = [cell for cell in pool if select(cell.records, name) is not None]
-        between = pool if rule.between_runs else []
+        within = [c for c in pool if grid.may_choose(c.method, name) and select(c.records, name) is not None]
+        between = within if rule.between_runs else []
+        control = [cell for cell in within if cell.method == grid.control]
         if within:
             lines.append(
                 RuleLine(
                     name,
                     rule.sees,
                     rule.legitimate,
+                    len(within),
+                    len(pool),
                     target=_spread(within, grid, _of_each(_taken, name)),
+                    control=_spread(control, grid, _of_each(_taken, name)),
                     regret=_spread(within, grid, _of_each(regret, name)),
                     rank_correlation=_spread(between, grid, _of_all(rank_correlation, name)),
                     regret_among_all=_spread(between, grid, _of_all(regret, name)),
@@ -88,4 +98,4 @@ def _spread(cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]],
         for column, seed in enumerate(grid.seeds):
             if found := here.get((fold, seed)):
                 values[row, column] = value(found)
-    return spread(values)
+    return spread(values, grid.groups)

@@ -1,19 +1,26 @@
 """From the cells of a comparison to one line a method. Pure functions on numbers.
 
-A cell's value lies in a table of folds (rows) by seeds (columns); NaN where a cell is not done.
+A cell's value is in a table of folds (rows) by seeds (columns); NaN where a cell is not done. Intervals speak of other
+domains than those held out: their unit is the fold, or the place or time that several folds share.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 Table = NDArray[np.float64]
 """(folds, seeds), NaN where there is no value."""
 
-RESAMPLES = 2000
+Groups = Sequence[NDArray[np.int64]]
+"""Factors that folds share the levels of: of each factor the level (folds,) of every fold; none where folds share none.
+"""
+
+CONFIDENCE = 0.95
 NAN = float("nan")
-MIN_GAIN = 0.01  # of mIoU: below this oracle gain there is no gap to close, and a quotient would be noise
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Spread:
     Attributes:
         mean: over folds of the mean over seeds.
         seed_std: standard deviation over seeds of the mean over folds; NaN with fewer than two whole seeds.
-        low, high: 95 % bootstrap interval of the mean, folds and then seeds resampled.
+        low, high: 95 % interval of the mean over held-out domains; NaN with fewer than two.
         worst: the lowest fold (mean over seeds).
         cells: how many values there are.
     """
@@ -36,47 +43,143 @@ class Spread:
     cells: int
 
 
-def spread(values: Table, seed: int = 0) -> Spread:
-    """Summarise a table; NaN everywhere where it holds nothing."""
-    known = values[np.isfinite(values).any(1)]
-    if not len(known):
+def spread(values: Table, groups: Groups = (), within: tuple[float, float] = (-math.inf, math.inf)) -> Spread:
+    """Summarise a table; NaN everywhere where it holds nothing.
+
+    Args:
+        within: what a value cannot be outside of, so that the interval is not either.
+    """
+    by_fold = fold_means(values)
+    known = np.isfinite(by_fold)
+    if not known.any():
         return Spread(NAN, NAN, NAN, NAN, NAN, cells=0)
-    by_fold = np.nanmean(known, axis=1)
-    whole = known[:, np.isfinite(known).all(0)]
+    whole = values[known][:, np.isfinite(values[known]).all(0)]
     seed_std = float(whole.mean(0).std(ddof=1)) if whole.shape[1] > 1 else NAN
-    low, high = bootstrap_interval(known, seed)
-    return Spread(float(by_fold.mean()), seed_std, low, high, float(by_fold.min()), int(np.isfinite(values).sum()))
+    mean, low, high = interval(by_fold, groups)
+    low, high = (min(max(end, within[0]), within[1]) if math.isfinite(end) else NAN for end in (low, high))
+    return Spread(mean, seed_std, low, high, float(by_fold[known].min()), int(np.isfinite(values).sum()))
 
 
-def bootstrap_interval(values: Table, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """Two-level percentile bootstrap of the mean: folds are drawn with replacement, and seeds within each fold.
+def fold_means(values: Table) -> NDArray[np.float64]:
+    """Mean over seeds (folds,); NaN for a fold without any value."""
+    count = np.isfinite(values).sum(1)
+    return np.divide(np.nansum(values, axis=1), count, out=np.full(len(values), NAN), where=count > 0)
 
-    The folds are the sample of held-out domains one would like to speak about; with a handful of them the interval is
-    rough, and too narrow rather than too wide. (Davison and Hinkley 1997, section 3.8, on nested resampling.)
+
+def shared_levels(held_out: Sequence[Mapping[str, str]]) -> list[NDArray[np.int64]]:
+    """The factors that make folds depend on each other: columns of which several folds hold out the same value.
+
+    A column with one value for all folds is left out: nothing can be said of other values. So is one whose values say
+    the same as another's.
+
+    Args:
+        held_out: of each fold the held-out value of each column (`protocols.base.Fold.held_out`).
     """
-    random = np.random.default_rng(seed)
-    folds = random.integers(0, len(values), (RESAMPLES, len(values)))
-    # Known values first in each row, so that an index below their count is one of them.
-    packed = np.take_along_axis(values, np.argsort(np.isnan(values), axis=1, kind="stable"), 1)
-    counts = np.isfinite(values).sum(1)[folds][..., None]
-    places = (random.random((*folds.shape, values.shape[1])) * counts).astype(int)
-    drawn = np.take_along_axis(packed[folds], places, 2)
-    inside = np.arange(values.shape[1]) < counts  # of a fold, as many draws as it has values
-    means = (np.where(inside, drawn, 0).sum(2) / counts[..., 0]).mean(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    found: list[NDArray[np.int64]] = []
+    for column in sorted({name for values in held_out for name in values}):
+        _, first, levels = np.unique(
+            [values.get(column, "") for values in held_out], return_index=True, return_inverse=True
+        )
+        levels = np.argsort(np.argsort(first))[levels]  # numbered as they come, so that equal partitions are equal
+        if 1 < len(first) < len(held_out) and not any(np.array_equal(levels, other) for other in found):
+            found.append(levels)
+    return found
 
 
-def gap_closed(method: Table, source_only: Table, oracle: Table) -> Table:
-    """(method - source-only) / (oracle - source-only), cell by cell on the same fold and seed.
+def covariance_of_means(values: NDArray[np.float64], groups: Groups = ()) -> tuple[NDArray[np.float64], int]:
+    """Covariance (k, k) of the means over folds of k quantities (folds, k), and its degrees of freedom.
 
-    NaN where one of the three is missing or the oracle gains less than a point: there is no gap to close.
+    Folds that share no level are a sample: covariance over folds, divided by their number. Where they share the levels
+    of a factor, the levels are the sample. Where they are crossed, say places by times, the covariances over both are
+    added (Cameron, Gelbach and Miller 2011, without the subtraction, which with few levels makes intervals too narrow),
+    with the degrees of freedom of the factor with fewer levels.
+
+    Returns:
+        NaN and 0 degrees of freedom where some factor has fewer than two levels.
     """
-    gain = oracle - source_only
-    return np.divide(method - source_only, gain, out=np.full_like(gain, np.nan), where=gain >= MIN_GAIN)
+    folds, size = values.shape
+    centred = values - values.mean(0) if folds else values
+    total, freedom = np.zeros((size, size)), []
+    for levels in groups or [np.arange(folds)]:
+        names, level = np.unique(levels, return_inverse=True)
+        sums = np.zeros((len(names), size))
+        np.add.at(sums, level, centred / folds)
+        freedom.append(len(names) - 1)
+        total += sums.T @ sums * len(names) / max(len(names) - 1, 1)
+    if min(freedom) < 1:
+        return np.full((size, size), NAN), 0
+    return total, min(freedom)
+
+
+def interval(by_fold: NDArray[np.float64], groups: Groups = ()) -> tuple[float, float, float]:
+    """Mean over folds (folds,) with its 95 % interval by Student's t; NaN for the ends with a single domain."""
+    known = np.isfinite(by_fold)
+    if not known.any():
+        return NAN, NAN, NAN
+    variance, freedom = covariance_of_means(by_fold[known, None], [levels[known] for levels in groups])
+    mean = float(by_fold[known].mean())
+    half = _quantile(freedom) * math.sqrt(variance[0, 0])
+    return mean, mean - half, mean + half
+
+
+def seed_error(values: Table) -> tuple[float, float]:
+    """How much other seeds would change the mean over these very folds.
+
+    The variance between seeds is pooled over the folds, so that two seeds on three folds give three degrees of freedom.
+
+    Returns:
+        standard error of the mean, and half width of its 95 % interval; NaN where no fold has two seeds.
+    """
+    count = np.isfinite(values).sum(1)
+    freedom = int((count - 1).clip(min=0).sum())
+    if not freedom:
+        return NAN, NAN
+    variance = np.nansum((values - fold_means(values)[:, None]) ** 2) / freedom
+    error = math.sqrt(variance * (1 / count[count > 0]).sum()) / int((count > 0).sum())
+    return error, _quantile(freedom) * error
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two means with its 95 % interval over held-out domains; NaN where none can be given."""
+
+    value: float
+    low: float
+    high: float
+
+
+NO_RATIO = Ratio(NAN, NAN, NAN)
+
+
+def gap_closed(gain: Table, oracle_gain: Table, groups: Groups = ()) -> Ratio:
+    """(Mean gain of a method over source-only) / (mean gain of the oracle), over the cells that have both.
+
+    The interval is Fieller's (1954): all ratios r for which the mean of gain - r * oracle's gain is not told apart from
+    0. It is an interval just where the oracle's own interval does not contain 0; elsewhere there is no gap to speak of,
+    and no ratio.
+    """
+    both = np.isfinite(gain) & np.isfinite(oracle_gain)
+    mine, oracle = (fold_means(np.where(both, values, NAN)) for values in (gain, oracle_gain))
+    known = np.isfinite(mine)
+    if known.sum() < 2:
+        return NO_RATIO
+    pair = np.stack([mine[known], oracle[known]], axis=1)
+    covariance, freedom = covariance_of_means(pair, [levels[known] for levels in groups])
+    upper, lower = pair.mean(0)
+    (a, b), (_, c) = covariance * _quantile(freedom) ** 2
+    square = lower**2 - c
+    if not (square > 0 and lower > 0):
+        return NO_RATIO
+    middle = (upper * lower - b) / square
+    half = math.sqrt(max(middle**2 - (upper**2 - a) / square, 0.0))
+    return Ratio(float(upper / lower), float(middle - half), float(middle + half))
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
     """Mean of what is not NaN; NaN where nothing is known."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else NAN
+
+
+def _quantile(freedom: int) -> float:
+    return float(student.ppf((1 + CONFIDENCE) / 2, freedom)) if freedom else NAN

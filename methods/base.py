@@ -26,9 +26,8 @@ A method is a ``torch.nn.Module``: what it holds as module, parameter or buffer 
 The engine's optimiser trains every parameter in it that requires a gradient, but the adversary's.
 """
 
-import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, final
 
@@ -36,14 +35,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from methods.parts.errors import MethodError as MethodError
+from methods.parts.hyperparameters import choice as choice
+from methods.parts.hyperparameters import make_hyperparameters as make_hyperparameters
+from methods.parts.hyperparameters import switch as switch
+from methods.parts.hyperparameters import tunable as tunable
 from methods.parts.metadata import Metadata
 from methods.parts.randomness import torch_generator
 
 IGNORE = 255  # label of a pixel that counts in no loss and no metric
-
-
-class MethodError(ValueError):
-    """A method, or what it was given, does not keep the contract; the message says where."""
 
 
 class Needs(StrEnum):
@@ -145,29 +145,6 @@ class Progress:
         return self.step / self.steps
 
 
-def tunable(default: Any, *, low: float, high: float, log: bool = False, neutral: Any = None) -> Any:
-    """A hyperparameter with its default and its search range, declared in one place.
-
-    Args:
-        default: the published default.
-        low, high: bounds of the search, inclusive.
-        log: search on a logarithmic scale.
-        neutral: where all hyperparameters that have one take this value, the network's trained weights are those of
-            source-only; None if this one has no such value.
-    """
-    return field(default=default, metadata={"low": low, "high": high, "log": log, "neutral": neutral})
-
-
-def choice(default: str, options: Iterable[str], neutral: str | None = None) -> Any:
-    """A hyperparameter that takes one of several named values; ``neutral`` as in `tunable`."""
-    return field(default=default, metadata={"options": tuple(options), "neutral": neutral})
-
-
-def switch(default: bool, neutral: bool | None = None) -> Any:
-    """A hyperparameter that is true or false; ``neutral`` as in `tunable`."""
-    return field(default=default, metadata={"options": (True, False), "neutral": neutral})
-
-
 class _Absent:
     """Stands where a batch was not asked for; whatever is done with it is told as the mistake it is."""
 
@@ -199,7 +176,8 @@ class Method(nn.Module):
 
     needs: ClassVar[Needs] = Needs.SOURCE_LABELS
     is_control: ClassVar[bool] = False  # the one that all others are compared with, and some start from
-    is_target_control: ClassVar[bool] = False  # the control of what target images do without a loss on them
+    is_target_control: ClassVar[bool] = False  # the one that sees target images without a loss on them
+    control_for: ClassVar[str] = ""  # of a control that belongs into every published table: what it shows, in words
     depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
     constant_rate: ClassVar[bool] = False  # whether the recipe's schedule is not for it
     validations: ClassVar[int] = 20  # calls of validate(), evenly spaced over a training
@@ -221,8 +199,8 @@ class Method(nn.Module):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for name in ("is_control", "is_target_control"):  # what builds on a control is not it
-            setattr(cls, name, vars(cls).get(name, False))
+        for name, value in (("is_control", False), ("is_target_control", False), ("control_for", "")):
+            setattr(cls, name, vars(cls).get(name, value))  # what builds on a control is none
         for name in SEALED:
             if name in vars(cls):
                 raise MethodError(f"{cls.__name__} overrides the sealed method {name}(); override a hook instead")
@@ -346,9 +324,8 @@ class Method(nn.Module):
             if (batch is not None) != wanted:
                 passed = "were not passed" if wanted else "were passed"
                 raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and {kind} {passed}")
-            absent = _Absent(
-                f"{type(self).__name__} needs {self.needs.value}: it is given no {kind}; `needs` says what it sees"
-            )
+            given = f"it is given no {kind}; `needs` says what it sees"
+            absent = _Absent(f"{type(self).__name__} needs {self.needs.value}: {given}")
             batches.append(absent if batch is None else batch)
         self.progress = progress
         losses = self.losses(*self.augment(batches[0], batches[1], progress), progress)
@@ -368,35 +345,5 @@ class Method(nn.Module):
         return losses
 
 
-def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
-    """The method's hyperparameters with some values given as text, as on a command line.
-
-    Raises:
-        MethodError: for an unknown name, a value of the wrong type or no finite number, or one that is not among the
-            options. The search range is for tuning, and bounds nothing.
-    """
-    defaults = method.Hyperparameters()
-    known = {item.name: item for item in fields(defaults)}
-    changes: dict[str, Any] = {}
-    for name, text in values.items():
-        if name not in known:
-            raise MethodError(f"{method.__name__} has no hyperparameter {name!r}; it has {', '.join(known) or 'none'}")
-        kind = type(getattr(defaults, name))
-        try:
-            changes[name] = _TRUTH[text.lower()] if kind is bool else kind(text)
-            if kind is float and not math.isfinite(changes[name]):
-                raise ValueError(text)
-        except (KeyError, ValueError) as error:
-            expected = {bool: "true or false", int: "a whole number", float: "a finite number"}.get(kind, "a text")
-            raise MethodError(f"{name} of {method.__name__} takes {expected}, not {text!r}") from error
-        options = known[name].metadata.get("options")
-        if options and changes[name] not in options:
-            raise MethodError(f"{name} of {method.__name__} is one of {', '.join(options)}, not {text!r}")
-    return replace(defaults, **changes)
-
-
 def _kind(value: Any) -> str:
     return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-
-
-_TRUTH = {"true": True, "false": False}

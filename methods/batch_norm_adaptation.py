@@ -22,6 +22,7 @@ class BatchNormAdaptation(Method):
 
     needs = Needs.TEST_STREAM
     depends_on_batch = True
+    control_for = "batch-norm statistics of the test batch alone"
 
     @dataclass(frozen=True)
     class Hyperparameters:

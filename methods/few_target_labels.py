@@ -13,6 +13,7 @@ class FewTargetLabels(Method):
     """
 
     needs = Needs.FEW_TARGET_LABELS
+    control_for = "a few target labels"
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}

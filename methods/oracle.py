@@ -13,6 +13,7 @@ class Oracle(Method):
     """
 
     needs = Needs.TARGET_LABELS
+    control_for = "all target labels"
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}

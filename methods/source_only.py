@@ -13,6 +13,7 @@ class SourceOnly(Method):
     """
 
     is_control = True
+    control_for = "training on the source alone"
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}

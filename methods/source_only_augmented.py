@@ -22,6 +22,8 @@ class SourceOnlyAugmented(Method):
     (the recipe's ``turn``). Only bands that hold light are changed.
     """
 
+    control_for = "augmentation alone"
+
     @dataclass(frozen=True)
     class Hyperparameters:
         matching: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)  # probability of another image's histogram

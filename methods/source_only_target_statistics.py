@@ -17,6 +17,7 @@ class SourceOnlyTargetStatistics(Method):
 
     needs = Needs.TARGET_IMAGES
     is_target_control = True
+    control_for = "target images in the batch-norm statistics alone"
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)

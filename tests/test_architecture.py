@@ -18,7 +18,7 @@ FLOORS = (
     {"tuning"},
     {"grid", "conformance"},
     {"fitting"},
-    {"training", "evidence", "report", "charts", "gallery", "shift_report"},
+    {"training", "evidence", "pixel_baseline", "report", "charts", "gallery", "shift_report"},
     {"rules", "alarms", "calibration"},
     {"comparison", "evaluation", "paired"},
     {"pools"},

@@ -82,11 +82,19 @@ def _write(
     cells = [replace(cell, records=(), pooled=()) for cell in state.cells]
     classes = class_shares(state.cells, state.grid, state.folders)
     title = f"{protocol.title} ({state.facts['dataset']})"
-    drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder)
+    drawn = artist.submit(_draw, state.lines, cells, state.grid, state.ranking, classes, title, folder, state.pixels)
     gallery = _gallery(state)
     figures = drawn.result()
     tables = markdown_page(
-        state.lines, state.cells, state.grid, shared, state.paired, state.rules, state.alarms, state.tuned
+        state.lines,
+        state.cells,
+        state.grid,
+        shared,
+        state.paired,
+        state.rules,
+        state.alarms,
+        state.tuned,
+        state.pixels,
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
     page = f"# {protocol.label}\n\n{first}{describe(protocol)}\n\n{pictures}\n\n{tables}\n"
@@ -101,7 +109,7 @@ def _write(
     publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
     if not verdict.converged:
         print(shown(verdict.words))
-    print_comparison(state.lines, empty_cells(state.cells), shared)
+    print_comparison(state.lines, empty_cells(state.cells), shared, state.pixels)
     for alarm in state.alarms:
         print(f"alarm: {shown(alarm)}")
     for key, aside in state.others.items():
@@ -112,14 +120,21 @@ def _write(
 
 
 def _draw(
-    lines: Any, cells: Any, grid: Any, ranking: Any, classes: Mapping[str, float], title: str, folder: Path
+    lines: Any,
+    cells: Any,
+    grid: Any,
+    ranking: Any,
+    classes: Mapping[str, float],
+    title: str,
+    folder: Path,
+    pixels: Mapping[str, float],
 ) -> list[str]:
     """Draw what there is to draw; the names of the files."""
     from benchmark.charts import draw, draw_classes, draw_costs, draw_ranks
 
     for name in FIGURES:  # of an older comparison; none must stand beside new numbers
         (folder / name).unlink(missing_ok=True)
-    draw(lines, cells, grid, title, folder / "comparison.png")
+    draw(lines, cells, grid, title, folder / "comparison.png", pixels)
     if ranking:
         draw_ranks(ranking, folder / "ranks.png")
     if classes:
@@ -150,13 +165,13 @@ def _html(
     from benchmark.page import Figure, Section, html_page
 
     pictures = {name: Figure.of(folder / name, FIGURES[name]) for name in figures}
-    header, rows = tables.fold_rows(state.cells, state.grid)
-    about = _plain(tables.EXPLANATION)
+    header, rows = tables.fold_rows(state.cells, state.grid, state.pixels)
+    about = f"{_plain(tables.EXPLANATION)} {tables.lacking(state.grid)}"
     sections = [
         Section(
             "Comparison",
             tables.HEADER,
-            tables.rows(state.lines),
+            tables.rows(state.lines, state.pixels),
             _of(pictures, "comparison.png"),
             about,
             tables.TEXTS,

@@ -67,7 +67,8 @@ def run(options: argparse.Namespace) -> int:
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
     tuned = _tuned(session, options.tuned) if options.tuned else None
     tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []
-    work = session.work([*jobs, *tuned_jobs])
+    work_of = [*jobs, *tuned_jobs]
+    work = session.work(work_of)
     if work.left and not options.mixed:
         session.refuse_mixture(work.done)
     session.remember(jobs, tuned, tuned_jobs, options.command_line)
@@ -87,9 +88,23 @@ def run(options: argparse.Namespace) -> int:
         failed += engine.work(inner, inside)
     if options.detach:
         return 0
+    _measure_pixels(session, sorted({job.fold for job in work_of}))
     options.output, options.comparison = None, key_of(session.bench, tuned)
     report(options)
     return 1 if failed else 0
+
+
+def _measure_pixels(session: Any, folds: list[str]) -> None:
+    """Compute the per-pixel baseline of the folds that have none yet, for the report, which has no data."""
+    from benchmark.grid.asked import keep_pixel_scores, pixel_scores
+    from benchmark.pixel_baseline import pixel_miou
+
+    facts = session.bench.shared_facts()
+    scores = pixel_scores(session.tracker, session.experiment, facts)
+    if missing := [fold for fold in folds if fold not in scores]:
+        print(f"fitting the per-pixel baseline of {len(missing)} fold{'s' * (len(missing) > 1)}", flush=True)
+        scores |= {fold: pixel_miou(session.bench.fold_data(fold)) for fold in missing}
+        keep_pixel_scores(session.tracker, session.experiment, facts, scores)
 
 
 def _tuned(session: Any, key: str) -> Any:

@@ -1,6 +1,7 @@
 """What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
 
 import json
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
+PIXELS = "landshift.pixels."  # experiment tag, with the key of the data and the folds behind it
 
 
 @dataclass(frozen=True)
@@ -122,9 +124,12 @@ def _added(
     tuned_jobs: Sequence["Job"],
 ) -> dict[str, Any]:
     """What was asked before, and what is asked now."""
+    from methods.registry import available
+
     key = key_of(bench, tuned)
     grid = _read(tracker, experiment, key)
     first = not grid["methods"]
+    grid["controls"] = {name: method.control_for for name, method in available().items() if method.control_for}
     grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
     grid["facts"]["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
     if tuned:
@@ -156,6 +161,12 @@ def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:
 
 def _asked(content: Mapping[str, Any]) -> Asked:
     methods = content["methods"]
+    there = {row.partition("[")[0] for row in methods} | {about.get("method", "") for about in methods.values()}
+    controls = content.get("controls", {})
+
+    def marked(name: str) -> frozenset[str]:
+        return frozenset(row for row, about in methods.items() if about.get(name))  # an older store has fewer marks
+
     grid = Grid(
         methods=tuple(methods),
         folds=tuple(content["folds"]),
@@ -163,12 +174,38 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         needs={row: about["needs"] for row, about in methods.items()},
         bounds=frozenset(row for row, about in methods.items() if about["bound"]),
         control=next((row for row, about in methods.items() if about["control"]), ""),
+        source_free=marked("source_free"),
+        target_images=marked("target_images"),
+        target_control=next((row for row, about in methods.items() if about.get("target_control")), ""),
+        lacking=tuple(f"{name} ({words})" for name, words in controls.items() if name not in there),
     )
     labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
     blocks = [
         (frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in content.get("blocks") or ()
     ]
     return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")), blocks)
+
+
+def pixel_scores(tracker: Reader, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
+    """Mean IoU by fold of `benchmark.pixel_baseline`, where it was computed: it depends on no training.
+
+    Args:
+        facts: `Bench.shared_facts`.
+    """
+    text = tracker.tags(experiment).get(_pixel_tag(facts), "{}")
+    return {fold: float(value) for fold, value in json.loads(text).items()}
+
+
+def keep_pixel_scores(
+    tracker: Tracker, experiment: str, facts: Mapping[str, object], scores: Mapping[str, float]
+) -> None:
+    """Keep what `pixel_scores` reads, to six digits."""
+    known = {fold: round(value, 6) for fold, value in scores.items() if math.isfinite(value)}
+    tracker.tag(experiment, _pixel_tag(facts), json.dumps(known))
+
+
+def _pixel_tag(facts: Mapping[str, object]) -> str:
+    return PIXELS + "-".join(str(facts.get(name))[:16] for name in ("fingerprint", "dataset_digest", "class_set"))
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
@@ -190,6 +227,15 @@ def _within(block: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> b
 def _described(label: str) -> dict[str, Any]:
     """What a table must know of a method that may not be installed any more when it is made."""
     from benchmark.grid.labels import parse_label
+    from methods.base import Needs
 
     method = parse_label(label).method
-    return {"needs": method.needs.value, "bound": method.needs.is_bound, "control": method.is_control}
+    return {
+        "method": label.partition("[")[0],
+        "needs": method.needs.value,
+        "bound": method.needs.is_bound,
+        "control": method.is_control,
+        "source_free": method.needs.starts_from_source,
+        "target_images": method.needs is Needs.TARGET_IMAGES,
+        "target_control": method.is_target_control,
+    }

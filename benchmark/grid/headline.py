@@ -15,19 +15,19 @@ from benchmark.tracking import Files
 def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files], rule: str) -> list[Cell]:
     """The cells with the metrics of the checkpoint that a rule takes within each run.
 
-    A bound is left at the last step, and so is what starts from a source model where the rule knows no score of it.
+    What the rule may not choose (`Grid.may_choose`) stays at the last step, and so does what it knows no score of.
 
     Raises:
         TrackingError: no run has a score by this rule.
     """
-    chosen = [select(cell.records, rule) for cell in cells if cell.method not in grid.bounds and cell.metrics]
+    chosen = [select(cell.records, rule) for cell in cells if grid.may_choose(cell.method, rule) and cell.metrics]
     if chosen and all(index is None for index in chosen):
         raise TrackingError(
             f"no run has a score by {rule}; `landshift run --{rule}` trains what it takes"
             if rule == LEFT_OUT
             else f"no run has a score by {rule}; they are of a version that did not keep any"
         )
-    return [cell if cell.method in grid.bounds else _chosen(cell, folders, rule) for cell in cells]
+    return [_chosen(cell, folders, rule) if grid.may_choose(cell.method, rule) else cell for cell in cells]
 
 
 def _chosen(cell: Cell, folders: Mapping[Key, Files], rule: str) -> Cell:

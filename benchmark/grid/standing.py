@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, table
 from benchmark.errors import TrackingError
-from benchmark.grid.asked import Asked, key_of_runs, keys, newest, read_asked
+from benchmark.grid.asked import Asked, key_of_runs, keys, newest, pixel_scores, read_asked
 from benchmark.grid.cells import Place, best_record, cell_of, places_of, runs_of
 from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
@@ -20,6 +20,7 @@ from benchmark.selection import RULES
 from benchmark.tracking import Files, RunRecord, Tracker
 
 UNTOLD = ("comparison", "code_version", "recipe")  # of what two comparisons may differ in
+HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
 
 
@@ -47,6 +48,7 @@ class Standing:
         lines: one a method.
         paired: one a method but the control, against it.
         ranking: of the methods on the folds; None where there are too few.
+        pixels: mean IoU of the per-pixel baseline on each fold, where it is known.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: what all its runs share.
@@ -62,6 +64,7 @@ class Standing:
     lines: list[Line]
     paired: list[Paired]
     ranking: Ranking | None
+    pixels: Mapping[str, float]
     rules: list[RuleLine]
     others: Mapping[str, Aside]
     facts: dict[str, str]
@@ -93,8 +96,8 @@ def standing(
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
     mine = key_of_runs(comparison)
     asked = read_asked(tracker, experiment, comparison)
-    grid = asked.grid
     best = runs_of(asked, best_record([record for record in records if record.facts.get("comparison") == mine]))
+    grid = replace(asked.grid, held_out=_held_out(best))
     folders = {place: record.artifacts for place, record in best.items()}
     cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
     if inner := tracker.tags(experiment).get(NESTED):
@@ -108,7 +111,17 @@ def standing(
     rows = [row for row in grid.methods if row != grid.control]
     control = target.get(grid.control, np.nan)
     rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
-    paired = compare_with_control({row: target[row] - control for row in rows}, patch_noises(cells, grid, folders))
+    paired = compare_with_control(
+        {row: target[row] - control for row in rows},
+        patch_noises(cells, grid, folders),
+        grid.groups,
+        grid.bounds,
+        {row: target[row] - target[grid.target_control] for row in grid.target_images - {grid.target_control}}
+        if grid.target_control
+        else {},
+    )
+    scores = pixel_scores(tracker, experiment, asked.facts)
+    pixels = {fold: scores[fold] for fold in grid.folds if fold in scores}
     return Standing(
         grid=grid,
         tuned={
@@ -117,7 +130,8 @@ def standing(
         cells=cells,
         lines=compare(cells, grid, rare),
         paired=paired,
-        ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}),
+        ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}, grid.groups),
+        pixels=pixels,
         rules=compare_rules(cells, grid),
         others=_others({key: read_asked(tracker, experiment, key) for key in known}, comparison, records, best),
         facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]},
@@ -134,9 +148,22 @@ def standing(
                 grid,
                 majorities(cells, grid, folders),
                 [line.method for line in paired if line.within_seed_noise],
+                pixels,
             ),
         ],
     )
+
+
+def _held_out(best: Mapping[Place, RunRecord]) -> dict[str, dict[str, str]]:
+    """What each fold holds out, as its runs say it."""
+    return {
+        place[1]: {
+            name.removeprefix(HELD_OUT): value
+            for name, value in record.facts.items()
+            if name.startswith(HELD_OUT) and value != "none"
+        }
+        for place, record in best.items()
+    }
 
 
 def _others(

@@ -1,5 +1,7 @@
 """A planted mistake of each kind raises its alarm, and none is raised without."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,21 @@ def test_a_method_below_the_control_or_the_majority_class_is_found():
     grave, light = alarms(*comparison(control=0.4, idea=0.2, other=0.6), {"north": 0.3, "south": 0.1})
     assert grave == "idea is below predicting the most frequent class everywhere on north"
     assert light == "below control on average: idea"
+
+
+def test_methods_below_a_classifier_of_single_pixels_are_found_together():
+    cells, grid = comparison(control=0.4, idea=0.41, other=0.6)
+    (alarm,) = alarms(cells, grid, {}, pixels={"north": 0.1, "south": 0.5})
+    assert alarm == "control, idea are below a classifier of single pixels on south"
+
+
+def test_two_settings_with_the_same_bits_are_found_in_a_single_cell():
+    cells, grid = comparison(control=0.4, idea=0.5, other=0.5)
+    (alarm,) = alarms([cell for cell in cells if (cell.fold, cell.seed) == ("north", 0)], grid, {})
+    assert alarm == "idea and other are the same to the last bit on the one cell of both: they should differ"
+    apart = [replace(c, metrics=c.metrics | {"target/loss": 0.1}) if c.method == "other" else c for c in cells]
+    (alarm,) = alarms(apart, grid, {})
+    assert "agree to four digits" in alarm, "another loss: not the same bits"
 
 
 def test_without_the_control_nothing_is_below_it():

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import wilcoxon
+from scipy.stats import t, wilcoxon
 from statsmodels.stats.power import TTestPower
 
 from benchmark.evaluation import miou
@@ -39,7 +39,7 @@ def test_rank_biserial_weighs_by_size():
 
 def test_no_test_is_quoted_where_it_cannot_speak():
     five = compare_with_control({"idea": column(1, 2, 3, 4, 5)}, NOTHING)[0]
-    assert math.isnan(five.p) and five.silent == "5 held-out domains cannot reach 5 % in 1 comparisons"
+    assert math.isnan(five.p) and five.silent == "5 held-out domains cannot reach 5 % in 1 comparison"
     assert (five.won, five.lost, five.effect) == (5, 0, 1)
     six = compare_with_control({"idea": column(1, 2, 3, 4, 5, 6)}, NOTHING)[0]
     assert six.p == pytest.approx(2 / 64) and six.silent == ""
@@ -48,19 +48,54 @@ def test_no_test_is_quoted_where_it_cannot_speak():
 
 
 def test_the_kinds_of_noise_are_told_apart():
-    """Folds gain 1 and 3, seeds add -0.5 and 0.5 to all: standard deviations sqrt(2) and sqrt(0.5)."""
+    """Folds gain 1 and 3, seeds add -0.5 and 0.5 to all: a deviation of sqrt(2) between folds, and of sqrt(0.5) between
+    seeds, so that the mean of four values has an error of sqrt(0.5 / 4), with two degrees of freedom."""
     table = np.array([[0.5, 1.5], [2.5, 3.5]])
     line = compare_with_control({"idea": table}, {"idea": 0.25})[0]
     assert line.between_domains == pytest.approx(math.sqrt(2))
-    assert line.between_seeds == pytest.approx(math.sqrt(0.5)) and line.between_patches == 0.25
+    assert line.between_seeds == pytest.approx(math.sqrt(0.5 / 4)) and line.between_patches == 0.25
+    assert line.seed_reach == pytest.approx(t.ppf(0.975, 2) * math.sqrt(0.5 / 4))
     assert not line.within_seed_noise
-    small = compare_with_control({"idea": table - 1.8}, NOTHING)[0]
+    small = compare_with_control({"idea": table - 0.6}, NOTHING)[0]
     assert small.within_seed_noise and math.isnan(small.between_patches)
 
 
 def test_with_one_seed_nothing_is_said_of_their_noise():
     line = compare_with_control({"idea": column(0.1, 0.2)}, NOTHING)[0]
     assert math.isnan(line.between_seeds) and not line.within_seed_noise
+
+
+def test_a_bound_is_no_comparison_and_has_no_test():
+    """Six wins of a method are 2 / 64, and would be 4 / 64 and silent if the oracle counted."""
+    wins = column(1, 2, 3, 4, 5, 6)
+    idea, oracle = compare_with_control({"idea": wins, "oracle": 2 * wins}, NOTHING, bounds={"oracle"})
+    assert idea.p == pytest.approx(2 / 64) and math.isnan(oracle.p) and oracle.silent == ""
+    assert oracle.won == 6 and oracle.gain.mean == 7
+
+
+def test_folds_that_share_times_are_tested_by_times_and_crossed_ones_not_at_all():
+    wins, twice = column(*range(1, 13)), np.repeat(np.arange(6), 2)
+    (by_times,) = compare_with_control({"idea": wins}, NOTHING, [twice])
+    assert by_times.p == pytest.approx(2 / 64), "six times, not twelve folds"
+    (crossed,) = compare_with_control({"idea": wins}, NOTHING, [twice, np.tile(np.arange(2), 6)])
+    assert math.isnan(crossed.p) and crossed.silent.startswith("crossed folds share places and times")
+    assert rank({name: np.arange(12.0) + shift for shift, name in enumerate("abc")}, [twice]) is None
+
+
+def test_what_is_left_above_the_control_that_sees_target_images():
+    wins = column(1, 2, 3)
+    idea, other = compare_with_control({"idea": wins, "other": wins}, NOTHING, above={"idea": wins - 1.5})
+    assert idea.above.mean == 0.5 and math.isnan(other.above.mean)
+
+
+def test_without_a_gain_other_seeds_could_turn_the_sign_in_95_of_100_tables():
+    """Three folds gain 3, 0 and -3 points, so that the mean over them is 0; two seeds. (A standard deviation over seeds
+    in place of the interval marks 61 %.)"""
+    tables = np.array([[0.03], [0.0], [-0.03]]) + np.random.default_rng(3).normal(0, 0.02, (TABLES, 3, 2))
+    marked = [
+        line.within_seed_noise for line in compare_with_control({str(k): x for k, x in enumerate(tables)}, NOTHING)
+    ]
+    assert np.mean(marked) == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / TABLES))
 
 
 def test_missing_cells_are_left_out_and_a_method_without_any_has_no_line():

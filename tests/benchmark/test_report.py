@@ -9,7 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
+from benchmark import terminal
 from benchmark.charts import draw
 from benchmark.comparison import Cell, Grid, compare, rarer_half
 from benchmark.report import (
@@ -76,7 +78,8 @@ def test_methods_are_sorted_with_those_that_lack_cells_behind_and_bounds_last(ce
     by_name = {row[0]: row for row in table}
     assert by_name["source-only"][2] == "40.5" and by_name["oracle (bound)"][2] == "60.5"
     idea = by_name["idea[weight=2] (3 of 4 cells)"]
-    assert idea[7] == "+10.0" and idea[8].startswith("0.50")
+    assert idea[7] == "+10.0" and idea[8] == "0.50 [0.50, 0.50]"
+    assert by_name["source-only"][8] == by_name["oracle (bound)"][8] == "–"
     assert by_name["blind"][2:] == ("–",) * (len(HEADER) - 2)
 
 
@@ -163,19 +166,47 @@ def test_the_footer_tells_the_training_and_the_folds_that_were_left_out():
     assert " 1 fold, " in shared_line(FACTS, replace(GRID, folds=("north",)))
 
 
-def test_a_gap_in_one_cell_has_no_quartiles(cells):
-    one = [cell for cell in cells if (cell.fold, cell.seed) == ("north", 0)]
-    assert {row[0]: row[8] for row in rows(compare(one, GRID))}["idea[weight=2]"] == "0.50 (1)"
+def test_a_gap_that_is_not_clear_of_zero_has_no_share(cells):
+    """The oracle gains 20 points in the north and loses 19 in the south."""
+    lost = [
+        replace(cell, metrics=cell.metrics | {"target/miou": 0.21})
+        if (cell.method, cell.fold) == ("oracle", "south")
+        else cell
+        for cell in cells
+    ]
+    assert {row[0]: row[8] for row in rows(compare(lost, GRID))}["idea[weight=2] (3 of 4 cells)"] == "–"
+
+
+def test_folds_that_share_a_time_have_an_interval_over_times(cells):
+    """Both folds are of one time or each of its own."""
+    apart = replace(GRID, held_out={"north": {"time": "2019"}, "south": {"time": "2020"}})
+    assert compare(cells, apart)[0].target.low == pytest.approx(0.405)
+    assert len(replace(GRID, folds=("a", "b", "c"), held_out={f: {"time": f > "b"} for f in "abc"}).groups) == 1
+
+
+def test_the_per_pixel_baseline_is_a_line_and_no_method(cells):
+    pixels = {"north": 0.3, "south": 0.2}
+    *_, last = rows(compare(cells, GRID), pixels)
+    assert last[:4] == ("per-pixel baseline (no method)", "source labels", "25.0", "–")
+    assert fold_table(cells, GRID, pixels).splitlines()[-1] == "| per-pixel baseline (no method) | 30.0 | 20.0 |"
+
+
+def test_the_page_names_the_controls_that_are_lacking(cells):
+    page = markdown_page(compare(cells, GRID), cells, replace(GRID, lacking=("few (a few labels)",)), "shared")
+    assert "Controls that this comparison lacks: few (a few labels)." in page
+    assert "lacks" not in markdown_page(compare(cells, GRID), cells, GRID, "shared")
 
 
 def test_rules_stand_side_by_side_with_the_oracle_s_last():
     def line(rule, regret, legitimate=True):
         nothing = spread(np.full((1, 1), np.nan))
-        return RuleLine(rule, "labels", legitimate, nothing, spread(np.array([[regret], [regret]])), nothing, nothing)
+        return RuleLine(
+            rule, "labels", legitimate, 5, 6, nothing, nothing, spread(np.array([[regret], [regret]])), nothing, nothing
+        )
 
     found = rule_rows([line("oracle-rule", 0.0, False), line("last-step", 0.2), line("nuclear-norm", 0.1)])
     assert [row[0] for row in found] == ["nuclear-norm", "last-step", "oracle-rule (no result)"]
-    assert found[0][3] == "10.0 (10.0 to 10.0)" and found[0][4] == "–"
+    assert found[0][2] == "5 of 6" and found[0][5] == "10.0 (10.0 to 10.0)" and found[0][6] == "–"
     assert "| nuclear-norm | labels |" in rule_table([line("nuclear-norm", 0.1)])
 
 
@@ -195,6 +226,19 @@ def test_the_terminal_s_table_fits_140_columns(cells, capsys):
     text = capsys.readouterr().out
     assert "…" not in text and label in text and "seconds" in text
     assert max(map(len, text.splitlines())) <= 140
+
+
+def test_a_narrow_terminal_gets_fewer_columns(cells, capsys, monkeypatch):
+    """The demo's longest name at 80 columns: what counts most is left, and nothing is cut."""
+    label = "adversarial-alignment[width=16]"
+    grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
+    longest = [replace(cell, method=label) for cell in cells if cell.method == "oracle"]
+    monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80))
+    print_comparison(compare([*cells, *longest], grid), "", "shared", {"north": 0.2, "south": 0.3})
+    text = capsys.readouterr().out
+    assert "…" not in text and label in text and "per-pixel baseline (no method)" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "gain" in text and "closed" in text and "rare" not in text
 
 
 def test_a_name_adds_no_column_no_row_and_no_html(cells):

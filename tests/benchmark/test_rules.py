@@ -1,6 +1,7 @@
 """Rules on a comparison made by hand, whose best checkpoints are known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -62,6 +63,19 @@ def test_rank_correlation_is_over_all_checkpoints_of_a_fold(lines):
     1 - 6 * 14 / 60."""
     assert lines["source-validation"].rank_correlation.mean == pytest.approx((0.2 - 0.4) / 2)
     assert lines["nuclear-norm"].rank_correlation.mean == pytest.approx(1)
+
+
+def test_each_rule_says_of_how_many_runs_it_is_and_what_source_only_gives_on_them(lines):
+    """A run without source data is not for source validation to choose in; nuclear norm has a score of it."""
+    free = run("free", "south", (0.9, 0.7, 1.0), (0.1, 0.6, 2.0))
+    grid = replace(GRID, methods=(*GRID.methods, "free"), source_free=frozenset({"free"}))
+    found = {line.rule: line for line in compare_rules([*CELLS, free], grid)}
+    assert (found["source-validation"].runs, found["source-validation"].of) == (4, 5)
+    assert found["source-validation"].target == lines["source-validation"].target
+    assert (found["nuclear-norm"].runs, found["nuclear-norm"].of) == (5, 5)
+    assert found["nuclear-norm"].target.mean == pytest.approx(((0.4 + 0.5) / 2 + (0.2 + 0.25 + 0.6) / 3) / 2)
+    assert found["source-validation"].control.mean == pytest.approx((0.3 + 0.2) / 2)
+    assert found["nuclear-norm"].control.mean == pytest.approx((0.4 + 0.2) / 2)
 
 
 def test_a_rule_that_took_nothing_has_no_line(lines):

@@ -137,3 +137,6 @@ def test_only_the_oracle_sees_target_labels():
 def test_who_builds_on_the_control_is_not_the_control():
     control = type("Control", (Plain,), {"is_control": True})
     assert control.is_control and not type("Heir", (control,), {}).is_control
+    shown = type("Shown", (Plain,), {"is_target_control": True, "control_for": "one thing"})
+    heir = type("Heir", (shown,), {})
+    assert shown.is_target_control and not heir.is_target_control and heir.control_for == ""

@@ -30,3 +30,16 @@ def test_a_place_that_only_the_grid_of_two_commands_has_is_not_asked_for(bench, 
     asked = read_asked(session.tracker, session.experiment, bench.comparison)
     assert asked.grid.seeds == (0, 7) and asked.wants("source-only", "2019", 7) and asked.wants("dacs", "2020", 0)
     assert not asked.wants("dacs", "2019", 7) and not asked.wants("source-only", "2020", 7)
+
+
+def test_a_table_knows_what_its_methods_see_and_which_controls_it_lacks(bench, tmp_path):
+    session = Session(replace(bench.plan, results=tmp_path), bench=bench)
+    session.remember(bench.jobs(["source-only", "dacs", "tent", "oracle"], [0], ["2019"]))
+    grid = read_asked(session.tracker, session.experiment, bench.comparison).grid
+    assert grid.source_free == {"tent"} and grid.target_images == {"dacs"}
+    lacking = {control.partition(" (")[0] for control in grid.lacking}
+    assert {"source-only-augmented", "batch-norm-adaptation", "few-target-labels"} <= lacking
+    assert not lacking & {"source-only", "oracle"}
+    session.remember(bench.jobs(["source-only-augmented[blur=0.1]"], [0], ["2019"]))
+    grid = read_asked(session.tracker, session.experiment, bench.comparison).grid
+    assert "source-only-augmented" not in {control.partition(" (")[0] for control in grid.lacking}

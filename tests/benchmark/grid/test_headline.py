@@ -58,6 +58,17 @@ def test_what_a_rule_knows_no_score_of_and_a_bound_stay_as_they_are(cell, tmp_pa
     assert _chosen(bound, tmp_path, "nuclear-norm") is bound
 
 
+def test_a_run_without_source_data_is_chosen_alike_whether_a_rule_is_named_or_not(cell, tmp_path):
+    """By source validation its headline is its last step, and stays it; a rule that looks at the target alone takes
+    what it takes in other runs."""
+    grid, folders = replace(GRID, source_free=frozenset({"a"})), {("a", "north", 0): tmp_path}
+    last = replace(cell, rule="last-step")
+    other = replace(cell, method="b")
+    folders["b", "north", 0] = tmp_path
+    assert by_rule([last, other], grid, folders, "source-validation")[0] is last
+    assert by_rule([last, other], grid, folders, "nuclear-norm")[0].metrics["selected/step"] == 20
+
+
 @pytest.mark.parametrize(("rule", "why"), [("target-entropy", "of a version"), (LEFT_OUT, f"--{LEFT_OUT}")])
 def test_a_rule_that_knows_no_run_is_refused(cell, tmp_path, rule, why):
     """Else the table would be that of another rule under its name."""

@@ -115,7 +115,7 @@ def test_a_summary_is_kept_or_replaced(tracker: Tracker, experiment: str, tmp_pa
     table = tmp_path / "table.csv"
     table.write_text("a")
     facts: dict[str, Fact] = {"method": "advent"}
-    metrics = {"summary/target_miou_mean": 0.5, "summary/gap_closed_median": 0.4}
+    metrics = {"summary/target_miou_mean": 0.5, "summary/gap_closed": 0.4}
 
     def summaries() -> list[str]:
         return [record.id for record in tracker.summaries(experiment)]

@@ -1,0 +1,5 @@
+"""What goes wrong with a method."""
+
+
+class MethodError(ValueError):
+    """A method, or what it was given, does not keep the contract; the message says where."""
