@@ -378,7 +378,7 @@ def _add_training(parser: argparse.ArgumentParser, without: str = "") -> None:
     parser.add_argument(
         "--preset",
         default="tiny",
-        help="network, optimiser and budget: tiny (default), flair-baseline; see landshift presets",
+        help="network, optimiser and budget: tiny (default), small, flair-baseline; see landshift presets",
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--devices", type=positive, default=1, metavar="N", help="devices for each run (default: 1)")

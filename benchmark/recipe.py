@@ -6,6 +6,7 @@ from typing import Any, get_type_hints
 
 from benchmark.errors import SettingsError
 from benchmark.network import NetworkSettings
+from benchmark.packaged import PACKAGED
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,15 @@ PRESETS = {
         batch_size=16,
         crop=32,
         learning_rate=1e-2,
+        schedule="one-cycle",
+    ),
+    # 3 million weights, pretrained on ImageNet, from a Python package: real images on CPU cores.
+    "small": Recipe(
+        network=NetworkSettings("light-fpn", "tu-tf_efficientnet_lite0", PACKAGED, encoder_depth=4),
+        steps=1000,
+        batch_size=8,
+        crop=96,
+        learning_rate=3e-3,
         schedule="one-cycle",
     ),
     # The published baseline of FLAIR #1 (IGNF/FLAIR-1, challenge code): plain SGD at 0.02, halved on a plateau of the

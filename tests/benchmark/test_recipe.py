@@ -19,7 +19,7 @@ def test_changes_reach_the_recipe_and_its_network():
 @pytest.mark.parametrize(
     ("preset", "changes", "message"),
     [
-        ("huge", {}, "tiny, flair-baseline"),
+        ("huge", {}, "tiny, small, flair-baseline"),
         ("tiny", {"steps": 0}, "steps must be at least 1"),
         ("tiny", {"optimizer": "lion"}, "adamw, sgd"),
         ("tiny", {"steps": 2}, "checkpoints must be at most the steps"),
