@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from methods.parts.metadata import Metadata
+from methods.parts.origin import Origin
 from methods.parts.randomness import torch_generator
 
 IGNORE = 255  # label of a pixel that counts in no loss and no metric
@@ -112,12 +113,14 @@ class SourceBatch:
         domains: (N,) int64, index of each patch's source domain.
         metadata: where, when and with which camera each patch was taken, as far as it is known; that of the whole
             patch, also where a crop of it is seen.
+        origin: the way to whole patches (see :mod:`methods.parts.scenes`); None for a batch made by hand.
     """
 
     images: Tensor
     labels: Tensor
     domains: Tensor
     metadata: Metadata
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,12 @@ class TargetBatch:
 
     Attributes:
         images: (N, C, H, W) float32, raw pixel values.
-        metadata: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
+        metadata, origin: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
     """
 
     images: Tensor
     metadata: Metadata
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -285,10 +289,7 @@ class Method(nn.Module):
         """Touch the weights after each optimiser step."""
 
     def validate(self, loss_of: LossOf, progress: Progress) -> None:
-        """Called before each checkpoint is scored, in eval mode; ``loss_of(self.predict)`` is the prediction's loss.
-
-        Not called on methods that start from the source model: they have no source data.
-        """
+        """Called before a checkpoint is scored, in eval mode, where there is source data; see `LossOf`."""
 
     def predict(self, batch: TargetBatch) -> Tensor:
         """Logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""
@@ -360,10 +361,9 @@ class Method(nn.Module):
     @final
     def adversary_step_losses(self, progress: Progress) -> dict[str, Tensor]:
         """The adversary's losses; there must be some where there is an adversary."""
-        losses = self.adversary_losses(progress)
-        if not losses:
-            raise MethodError(f"{type(self).__name__} has an adversary, but adversary_losses() returned nothing")
-        return losses
+        if losses := self.adversary_losses(progress):
+            return losses
+        raise MethodError(f"{type(self).__name__} has an adversary, but adversary_losses() returned nothing")
 
 
 def make_hyperparameters(method: type[Method], values: dict[str, str]) -> Any:
