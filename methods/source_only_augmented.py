@@ -36,7 +36,7 @@ class SourceOnlyAugmented(Method):
         strength: float = tunable(
             0.25, low=0.0, high=0.5
         )  # of these, all bands: factors of 1 - strength to 1 + strength
-        band_strength: float = tunable(0.05, low=0.0, high=0.3)  # likewise, each band by itself
+        band_strength: float = tunable(0.03, low=0.0, high=0.3)  # likewise, each band by itself
         blur: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)  # probability of a blur
         sigma: float = tunable(0.6, low=0.2, high=1.15)  # widest blur, standard deviation in pixels
         extent: str = choice("patch", EXTENTS)  # whose mean and histogram
