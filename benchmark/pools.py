@@ -106,13 +106,13 @@ def batches_of(
     for labelled, unlabelled in streams:
         source_batch = target_batch = None
         if labelled:
-            images, labels, domains, metadata = labelled
+            images, labels, domains, metadata, origin = labelled
             assert labels is not None
             here = metadata.to(fabric.device)
-            source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), here)
+            source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), here, origin)
         if unlabelled:
-            here = unlabelled[3].to(fabric.device)
-            target_batch = TargetBatch(place(unlabelled[0]).float(), here)
+            images, _, _, metadata, origin = unlabelled
+            target_batch = TargetBatch(place(images).float(), metadata.to(fabric.device), origin)
         yield source_batch, target_batch
 
 
@@ -135,7 +135,7 @@ def _batches(
     with_labels: bool = False,
     weights: np.ndarray | None = None,
 ) -> Batches:
-    _, domains = np.unique(part.domains, return_inverse=True)
+    domains, zones = (np.unique(names, return_inverse=True)[1] for names in (part.domains, part.zones))
     return Batches(
         store,
         part.rows,
@@ -148,4 +148,5 @@ def _batches(
         turn=recipe.turn,
         seed=seed,
         purpose=purpose,
+        zones=zones,
     )

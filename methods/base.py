@@ -41,6 +41,7 @@ from methods.parts.hyperparameters import make_hyperparameters as make_hyperpara
 from methods.parts.hyperparameters import switch as switch
 from methods.parts.hyperparameters import tunable as tunable
 from methods.parts.metadata import Metadata
+from methods.parts.origin import Origin
 from methods.parts.randomness import torch_generator
 
 IGNORE = 255  # label of a pixel that counts in no loss and no metric
@@ -112,12 +113,14 @@ class SourceBatch:
         domains: (N,) int64, index of each patch's source domain.
         metadata: where, when and with which camera each patch was taken, as far as it is known; that of the whole
             patch, also where a crop of it is seen.
+        origin: the way to whole patches (see :mod:`methods.parts.scenes`); None for a batch made by hand.
     """
 
     images: Tensor
     labels: Tensor
     domains: Tensor
     metadata: Metadata
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -126,11 +129,12 @@ class TargetBatch:
 
     Attributes:
         images: (N, C, H, W) float32, raw pixel values.
-        metadata: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
+        metadata, origin: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
     """
 
     images: Tensor
     metadata: Metadata
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -339,10 +343,9 @@ class Method(nn.Module):
     @final
     def adversary_step_losses(self, progress: Progress) -> dict[str, Tensor]:
         """The adversary's losses; there must be some where there is an adversary."""
-        losses = self.adversary_losses(progress)
-        if not losses:
-            raise MethodError(f"{type(self).__name__} has an adversary, but adversary_losses() returned nothing")
-        return losses
+        if losses := self.adversary_losses(progress):
+            return losses
+        raise MethodError(f"{type(self).__name__} has an adversary, but adversary_losses() returned nothing")
 
 
 def _kind(value: Any) -> str:

@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tunable
+from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, choice, tunable
 from methods.parts.entropy import normalized_entropy
-from methods.parts.fourier import swap_low_frequencies
+from methods.parts.fourier import SceneStyle
+from methods.parts.scenes import EXTENTS
 
 
 class FourierAdaptation(Method):
     """Train on source images that wear the style of target images (Yang and Soatto, CVPR 2020, "FDA").
 
-    Each source image takes the low-frequency amplitudes of a target image, and
+    Each source image takes the low-frequency amplitudes of a target image, or of its zone (see `SceneStyle`), and
     ``L = CE(restyled source) + weight * mean over target pixels of (h^2 + 1e-8)^eta``, where h is the entropy over
     ln C: the exponent lets unsure pixels count more than those that are sure already. Defaults are the published
     command's.
@@ -21,6 +22,8 @@ class FourierAdaptation(Method):
     Departures: only bands that hold light are restyled, since a height has no style, and the amplitudes of a flat place
     would flatten a hilly one; the window is that of the official NumPy code; C is the number of classes at hand (19 in
     the official code, whatever they are); the second round, on pseudo-labels of three trained networks, is left out.
+    The official code restyles whole images, and its images show many classes; that is ``extent=patch``, and a patch of
+    land cover may show one. The mean over a zone keeps a forest darker than a field.
     """
 
     needs = Needs.TARGET_IMAGES
@@ -32,16 +35,16 @@ class FourierAdaptation(Method):
         )  # half-width of the swapped frequencies over the image's side
         weight: float = tunable(0.005, low=5e-4, high=5e-2, log=True)
         eta: float = tunable(2.0, low=0.5, high=4.0)
+        extent: str = choice("zone", EXTENTS)  # whose style an image has
+
+    def setup(self) -> None:
+        options = self.hyperparameters
+        self._style = SceneStyle(options.window, options.extent, self.task.radiometric_bands, self.seed)
 
     def augment(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> tuple[SourceBatch, TargetBatch]:
         # Both batches are drawn at random, so pairs by position are random pairs.
         partners = torch.arange(len(source.images), device=source.images.device) % len(target.images)
-        bands = self.task.radiometric_bands
-        images = source.images.clone()
-        images[:, bands] = swap_low_frequencies(
-            source.images[:, bands], target.images[partners][:, bands], self.hyperparameters.window
-        )
-        return replace(source, images=images), target
+        return replace(source, images=self._style.transfer(source, target, partners)), target
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)

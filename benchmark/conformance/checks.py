@@ -3,7 +3,6 @@
 A check never looks at what the method is called, only at what it declares.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import fields, replace
 
@@ -18,7 +17,7 @@ from benchmark.conformance.world import CLASSES
 from benchmark.devices import make_fabric
 from benchmark.pools import batches_of
 from benchmark.training import Stepper, load_state, state_of
-from methods.base import IGNORE, Method, Needs, Progress
+from methods.base import IGNORE, Method, Needs, Progress, SourceBatch, TargetBatch
 
 
 class Failed(Exception):  # noqa: N818 - the outcome of a check, as the table words it
@@ -129,11 +128,11 @@ def one_source_domain(subject: Subject) -> None:
 def batches_stay_as_they_are(subject: Subject) -> None:
     stepper = subject.stepper()
     batches = first_batches(stepper)
-    before = copy.deepcopy(batches)
+    before = [{name: value.clone() for name, value in _tensors_of(batch).items()} for batch in batches]
     work(stepper, batches)
     for now, then in zip(batches, before, strict=True):
-        for name in ("images", "labels", "domains") if now is not None else ():
-            if hasattr(now, name) and not torch.equal(getattr(now, name), getattr(then, name)):
+        for name, value in _tensors_of(now).items():
+            if not torch.equal(value, then[name]):
                 raise Failed(
                     f"a step changes the {name} of the batch it is given; make another with dataclasses.replace()"
                 )
@@ -188,6 +187,10 @@ CHECKS: dict[str, Callable[[Subject], str | None]] = {
     "state survives saving and loading": survives_saving,
     "time and memory of a step": costs,
 }
+
+
+def _tensors_of(batch: SourceBatch | TargetBatch | None) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)} if batch else {}
 
 
 def _require_labels(subject: Subject) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from torch import Tensor
 
 from benchmark.data.store import Labels, Store
 from methods.parts.metadata import Metadata
+from methods.parts.origin import Origin
 from methods.parts.randomness import numpy_generator
 
-Batch = tuple[Tensor, Tensor | None, Tensor, Metadata]
-"""Raw images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, and metadata."""
+Batch = tuple[Tensor, Tensor | None, Tensor, Metadata, Origin]
+"""Raw images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata, and whence they come."""
 
 
 class BalancedSampler:
@@ -83,7 +84,8 @@ class Batches:
         batch_size: patches a step.
         crop: side of the square cut from each patch, in pixels; the patch size or less.
         turn: flip and rotate by right angles (the eight symmetries of the square).
-        seed, purpose: the address of all draws.
+        seed, purpose: the address of all draws; the purpose is also the pool's name.
+        zones: (n,) zone index of each; None for each patch a zone of its own.
     """
 
     def __init__(
@@ -100,9 +102,12 @@ class Batches:
         turn: bool,
         seed: int,
         purpose: str,
+        zones: np.ndarray | None = None,
     ) -> None:
-        self._store, self._rows, self._domains, self._labels = store, rows, domains, labels
+        self._store, self._rows, self._labels = store, rows, labels
         self._metadata = metadata
+        self._zone_of = torch.from_numpy(np.arange(len(rows)) if zones is None else zones)
+        self._domain_of = torch.from_numpy(domains)
         self._batch_size, self._crop, self._turn = batch_size, crop, turn
         self._address = (seed, purpose)
         self._sampler = (
@@ -122,8 +127,14 @@ class Batches:
         labels = None
         if self._labels is not None:
             labels = torch.from_numpy(_view(self._labels.read(rows), tops, lefts, self._crop, symmetries))
-        metadata = self._metadata.take(torch.from_numpy(chosen))
-        return torch.from_numpy(images), labels, torch.from_numpy(self._domains[chosen]), metadata
+        positions = torch.from_numpy(chosen)
+        cut = partial(_cut, tops=tops, lefts=lefts, crop=self._crop, symmetries=symmetries)
+        origin = Origin(self._address[1], positions, self._zone_of, self._domain_of, self._whole, cut)
+        return torch.from_numpy(images), labels, self._domain_of[positions], self._metadata.take(positions), origin
+
+    def _whole(self, positions: Tensor) -> Tensor:
+        """Whole patches (k, C, S, S) float32 by their positions (k,) in the pool."""
+        return torch.from_numpy(self._store.read(self._rows[positions.numpy()])).float()
 
 
 def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
@@ -145,3 +156,12 @@ def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, sy
         cut = np.rot90(arrays[index, ..., top : top + crop, left : left + crop], symmetry % 4, axes=(-2, -1))
         out[index] = cut[..., ::-1] if symmetry >= 4 else cut
     return out
+
+
+def _cut(images: Tensor, tops: np.ndarray, lefts: np.ndarray, crop: int, symmetries: np.ndarray) -> Tensor:
+    """What `_view` does, of a tensor on any device."""
+    views = []
+    for image, top, left, symmetry in zip(images, tops.tolist(), lefts.tolist(), symmetries.tolist(), strict=True):
+        view = image[..., top : top + crop, left : left + crop].rot90(symmetry % 4, (-2, -1))
+        views.append(view.flip(-1) if symmetry >= 4 else view)
+    return torch.stack(views)

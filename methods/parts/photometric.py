@@ -2,7 +2,7 @@
 
 All are functions of raw pixel values, 0 to 255, with parameters for each image, and change the named bands only: leave
 out those that hold no light. There is no hue or saturation, which only red, green and blue have; factors that differ
-from band to band change colours instead.
+from band to band change colours instead, and are kept small where a band says what a class is.
 """
 
 import math
@@ -13,24 +13,43 @@ from torch import Tensor
 from torch.nn import functional as F
 
 BRIGHTEST = 255.0
+LEVELS = 256  # values of a pixel
+SHARE_ERROR = 1e-6  # of a mean of shares in float32; less than a pixel of 512 x 512
+BAND_SHARE = 0.2  # strength of the jitter of a single band over that of all bands, in a strong view
 
 
-def jitter(images: Tensor, strength: float, generator: torch.Generator, bands: list[int]) -> Tensor:
-    """Brightness, then contrast, then gamma, each by a factor of its own for each image and band.
+def jitter(
+    images: Tensor,
+    strength: float,
+    band_strength: float,
+    generator: torch.Generator,
+    bands: list[int],
+    centres: Tensor | None = None,
+) -> Tensor:
+    """Brightness, then contrast, then gamma, each by a factor of the image times one of the image's band.
 
     Args:
         images: (N, C, H, W) float32.
-        strength: the factors are uniform between ``1 - strength`` and ``1 + strength``; from 0 to 1.
+        strength: an image's factors are uniform between ``1 - strength`` and ``1 + strength``; from 0 to 1.
+        band_strength: likewise of those of each band.
         generator: on the CPU.
         bands: indices of the bands to change.
+        centres: (N, C) raw values around which contrast is changed; None for the mean of each image and band.
 
     Returns:
         (N, C, H, W).
     """
-    for adjust in (adjust_brightness, adjust_contrast, adjust_gamma):
-        factors = 1 + strength * (2 * torch.rand(len(images), len(bands), generator=generator) - 1)
-        images = adjust(images, factors, bands)
-    return images
+
+    def draw() -> Tensor:
+        common, own = (2 * torch.rand(len(images), count, generator=generator) - 1 for count in (1, len(bands)))
+        return (1 + strength * common) * (1 + band_strength * own)
+
+    brightness = draw()
+    images = adjust_brightness(images, brightness, bands)
+    if centres is not None:
+        centres = (centres[:, bands] * brightness.to(centres)).clamp(0, BRIGHTEST)
+    images = adjust_contrast(images, draw(), bands, centres)
+    return adjust_gamma(images, draw(), bands)
 
 
 def adjust_brightness(images: Tensor, factors: Tensor, bands: list[int]) -> Tensor:
@@ -38,11 +57,18 @@ def adjust_brightness(images: Tensor, factors: Tensor, bands: list[int]) -> Tens
     return _adjust(images, factors, bands, lambda values, factor: values * factor)
 
 
-def adjust_contrast(images: Tensor, factors: Tensor, bands: list[int]) -> Tensor:
-    """Distances of (N, C, H, W) from the mean of their image and band, times factors (N, bands), cut to 0 to 255."""
-    return _adjust(
-        images, factors, bands, lambda values, factor: torch.lerp(values.mean((2, 3), keepdim=True), values, factor)
-    )
+def adjust_contrast(images: Tensor, factors: Tensor, bands: list[int], centres: Tensor | None = None) -> Tensor:
+    """Distances of (N, C, H, W) from a centre for each image and band, times factors (N, bands), cut to 0 to 255.
+
+    Args:
+        centres: (N, bands); None for the mean of each image and band.
+    """
+
+    def change(values: Tensor, factor: Tensor) -> Tensor:
+        middle = values.mean((2, 3), keepdim=True) if centres is None else centres[:, :, None, None]
+        return torch.lerp(middle, values, factor)
+
+    return _adjust(images, factors, bands, change)
 
 
 def adjust_gamma(images: Tensor, factors: Tensor, bands: list[int]) -> Tensor:
@@ -80,33 +106,52 @@ def blur(images: Tensor, sigmas: Tensor, bands: list[int]) -> Tensor:
     return changed
 
 
-def match_histograms(images: Tensor, references: Tensor, bands: list[int]) -> Tensor:
-    """Give each band of an image the distribution of values that another image has in it.
+def value_shares(images: Tensor) -> Tensor:
+    """Share of the pixels of each image and band at or below each value: (N, C, H, W) -> (N, C, 256) float32.
+
+    Values between whole numbers are rounded. The mean over images is that of all their pixels.
+    """
+    values = _rounded(images).flatten(2)
+    rows = torch.arange(values.shape[0] * values.shape[1], device=values.device).view(*values.shape[:2], 1)
+    counts = torch.bincount((rows * LEVELS + values).flatten(), minlength=rows.numel() * LEVELS)
+    return counts.view(*values.shape[:2], LEVELS).cumsum(2) / values.shape[2]
+
+
+def match_histograms(images: Tensor, shares: Tensor, references: Tensor, bands: list[int]) -> Tensor:
+    """Move the values of each band from one distribution to another.
 
     A value goes to the smallest one of the reference whose share of pixels at or below it is no less; so equal pixels
     stay equal, and darker ones never become brighter than others.
 
     Args:
-        images, references: (N, C, H, W) float32.
+        images: (N, C, H, W) float32.
+        shares: (N, C, 256), the distribution of the images, or of what they are a part of, as from `value_shares`.
+        references: (N, C, 256), the distribution that it becomes.
         bands: indices of the bands to change.
 
     Returns:
         (N, C, H, W).
     """
-    values = images[:, bands].flatten(2)
-    at_or_below = torch.searchsorted(values.sort(2).values, values, right=True)
-    matched = references[:, bands].flatten(2).sort(2).values.gather(2, at_or_below - 1)
+    tables = torch.searchsorted(references + SHARE_ERROR, shares).clamp(max=LEVELS - 1)
+    matched = tables.gather(2, _rounded(images).flatten(2)).view_as(images).to(images)
     changed = images.clone()
-    changed[:, bands] = matched.view(len(images), len(bands), *images.shape[2:])
+    changed[:, bands] = matched[:, bands]
     return changed
+
+
+def _rounded(images: Tensor) -> Tensor:
+    return images.round().clamp(0, BRIGHTEST).long()
 
 
 def strong_view(images: Tensor, strength: float, generator: torch.Generator, bands: list[int]) -> Tensor:
     """Other light in 0.8 of the images, and a blur by 0.15 to 1.15 pixels in half of them, as in DACS.
 
+    Brightness, contrast and gamma have one factor for all bands, as in the official code, and a small one a band in the
+    place of hue and saturation.
+
     Args:
         images: (N, C, H, W) float32, raw pixel values.
-        strength: of the change of light, as in `jitter`.
+        strength: of the change of light, as in `jitter`; that of a single band is `BAND_SHARE` of it.
         generator: on the CPU.
         bands: indices of the bands to change.
 
@@ -117,6 +162,6 @@ def strong_view(images: Tensor, strength: float, generator: torch.Generator, ban
     def chosen(probability: float) -> Tensor:
         return (torch.rand(len(images), 1, 1, 1, generator=generator) < probability).to(images.device)
 
-    images = jitter(images, strength, generator, bands).where(chosen(0.8), images)
+    images = jitter(images, strength, BAND_SHARE * strength, generator, bands).where(chosen(0.8), images)
     sigmas = torch.empty(len(images)).uniform_(0.15, 1.15, generator=generator)
     return blur(images, sigmas, bands).where(chosen(0.5), images)

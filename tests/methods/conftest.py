@@ -14,6 +14,7 @@ from torch import nn
 
 from methods.base import IGNORE, Progress, SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
+from methods.parts.origin import Origin
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REFERENCES = REPOSITORY / "docs" / "methods" / "references.json"
@@ -197,6 +198,32 @@ def source() -> SourceBatch:
 def target() -> TargetBatch:
     random = torch.Generator().manual_seed(2)
     return TargetBatch(torch.rand(4, 3, 32, 32, generator=random) * 255, Metadata.unknown(4))
+
+
+@pytest.fixture
+def in_pool() -> Callable[..., Any]:
+    """Makes of a batch one of quarters of whole patches, the upper left ones after a turn by a right angle.
+
+    Args (of the callable):
+        batch: of N patches.
+        patches: (n, C, S, S), the pool.
+        positions: N of them.
+        zones, domains: n indices each; by default all patches have zones of their own, and one domain.
+        pool: its name.
+    """
+
+    def cut(images: torch.Tensor) -> torch.Tensor:
+        half = images.shape[-1] // 2
+        return images[..., :half, :half].rot90(1, (-2, -1))
+
+    def make(batch: Any, patches: Any, positions: Any, zones: Any = None, domains: Any = None, pool: str = "a") -> Any:
+        chosen = torch.tensor(list(positions))
+        zone_of = torch.arange(len(patches)) if zones is None else torch.tensor(zones)
+        domain_of = torch.zeros(len(patches), dtype=torch.int64) if domains is None else torch.tensor(domains)
+        origin = Origin(pool, chosen, zone_of, domain_of, patches.__getitem__, cut)
+        return replace(batch, images=cut(patches[chosen]), origin=origin)
+
+    return make
 
 
 @pytest.fixture

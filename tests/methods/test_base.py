@@ -18,6 +18,7 @@ from methods.base import (
     switch,
     tunable,
 )
+from methods.parts.origin import Origin
 
 
 class Plain(Method):
@@ -34,7 +35,8 @@ class Plain(Method):
 
 
 def test_a_target_batch_has_no_place_for_labels():
-    assert {field.name for field in fields(TargetBatch)} == {"images", "metadata"}
+    assert {field.name for field in fields(TargetBatch)} == {"images", "metadata", "origin"}
+    assert {field.name for field in fields(Origin)} == {"pool", "positions", "zones", "domains", "images", "cut"}
 
 
 def test_sealed_methods_cannot_be_overridden():

@@ -61,7 +61,8 @@ def test_the_changes_are_drawn_apart(network, task, source):
 
 
 def test_an_image_takes_the_histogram_of_another_domain(network, task, source):
-    images = source.images.clone()
+    images = (source.images / 8).floor() * 8
+    images[1] = images[0].flip(-1)  # of one histogram, so that its ties are those of its partner
     images[2:, :2] = images[:2, :2] / 4 + 20  # the other domain: the same places, darker
     changed = _augmented(network, task, replace(source, images=images), matching=1.0).images
     for row in range(4):
@@ -85,3 +86,25 @@ def test_one_image_of_one_domain_of_odd_size(network, task, source):
     )
     changed = _augmented(network, task, one, matching=1.0, jitter=1.0, blur=1.0)
     assert changed.images.shape == (1, 3, 7, 5) and changed.images.isfinite().all()
+
+
+def test_the_histogram_is_that_of_the_whole_patch_unless_the_crop_is_asked_for(network, task, in_pool, source):
+    # A quarter of each whole patch is cut. It is darker than the rest in one domain, and brighter in the other.
+    patches = torch.tensor([20.0, 20.0, 120.0, 120.0]).view(4, 1, 1, 1).expand(4, 3, 16, 16).clone()
+    patches[..., :8, :8] += torch.tensor([-10.0, -10.0, 10.0, 10.0]).view(4, 1, 1, 1)
+    batch = in_pool(source, patches, range(4))
+    for extent, expected in (("patch", [120, 120, 20, 20]), ("crop", [130, 130, 10, 10])):
+        found = _augmented(network, task, batch, matching=1.0, extent=extent).images[:, 0]
+        assert found.flatten(1).unique(dim=1).flatten().tolist() == expected
+
+
+def test_contrast_is_changed_about_the_mean_of_the_whole_patch(network, task, in_pool, source):
+    # Crops of one value: about their own mean nothing changes but brightness and gamma, which are the same for both.
+    patches = torch.full((4, 3, 16, 16), 100.0)
+    patches[..., :8, :8] = 40
+    batch = in_pool(source, patches, range(4))
+    whole, crop, by_hand = (
+        _augmented(network, task, given, jitter=1.0, extent=extent).images[:, :2]
+        for given, extent in ((batch, "patch"), (batch, "crop"), (replace(batch, origin=None), "patch"))
+    )
+    assert torch.equal(crop, by_hand) and ((whole - crop).abs() > 0.1).flatten(1).all()

@@ -45,7 +45,7 @@ def test_seed_and_purpose_each_change_the_stream():
 
 def test_images_and_labels_are_cut_and_turned_alike(store):
     rows = np.arange(8)
-    images, labels, domains, _ = _batches(store, rows).at(3)
+    images, labels, domains, *_ = _batches(store, rows).at(3)
     assert images.shape == (4, 5, 16, 16) and labels.shape == (4, 16, 16) and domains.tolist().count(0) == 2
     for image, label in zip(images.numpy(), labels.numpy(), strict=True):
         assert any(_holds(store, row, image, label) for row in rows)
@@ -89,9 +89,29 @@ def test_making_batches_ahead_changes_nothing(store):
 
 
 def test_each_patch_brings_its_own_metadata(store):
-    images, _, _, metadata = _batches(store, np.arange(8), crop=32, turn=False).at(0)
+    images, _, _, metadata, _ = _batches(store, np.arange(8), crop=32, turn=False).at(0)
     for image, row in zip(images, metadata.x.tolist(), strict=True):
         assert np.array_equal(image, store.read(np.array([int(row)]))[0])
+
+
+@pytest.mark.parametrize("crop", [16, 32])
+def test_the_origin_leads_from_crops_to_whole_patches_and_back(store, crop, monkeypatch):
+    rows, zones = np.array([5, 1, 6, 3]), np.array([0, 1, 1, 2])
+    batches, read = _batches(store, rows, crop=crop, batch_size=8, zones=zones), []
+    read_rows = type(store).read
+
+    def counted(store, rows):
+        read.append(rows)
+        return read_rows(store, rows)
+
+    monkeypatch.setattr(type(store), "read", counted)
+    images, _, domains, metadata, origin = batches.at(2)
+    assert len(read) == 1, "a batch reads its own images, and nothing for its origin"
+    whole = origin.images(origin.positions)
+    assert whole.dtype == torch.float32 and torch.equal(origin.cut(whole), images.float())
+    assert torch.equal(torch.from_numpy(rows)[origin.positions].float(), metadata.x)
+    assert torch.equal(origin.domains[origin.positions], domains)
+    assert origin.zones.tolist() == [0, 1, 1, 2] and origin.pool == "labelled"
 
 
 def test_an_error_while_making_a_batch_is_not_lost(store):

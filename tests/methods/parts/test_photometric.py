@@ -11,6 +11,7 @@ from methods.parts.photometric import (
     jitter,
     match_histograms,
     strong_view,
+    value_shares,
 )
 
 BANDS = [0, 2]  # so that band 1 must stay
@@ -25,13 +26,17 @@ def _random(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def _matched(images, references, bands):
+    return match_histograms(images, value_shares(images), value_shares(references), bands)
+
+
 CHANGES = {
-    "jitter": lambda images: jitter(images, 0.25, _random(), BANDS),
+    "jitter": lambda images: jitter(images, 0.25, 0.05, _random(), BANDS),
     "brightness": lambda images: adjust_brightness(images, torch.full((len(images), 2), 0.5), BANDS),
     "contrast": lambda images: adjust_contrast(images, torch.full((len(images), 2), 0.5), BANDS),
     "gamma": lambda images: adjust_gamma(images, torch.full((len(images), 2), 0.5), BANDS),
     "blur": lambda images: blur(images, torch.full((len(images),), 0.7), BANDS),
-    "histograms": lambda images: match_histograms(images, images.flip(0) / 2, BANDS),
+    "histograms": lambda images: _matched(images, images.flip(0) / 2, BANDS),
 }
 
 
@@ -68,17 +73,36 @@ def test_gamma_keeps_black_and_white(agrees):
     agrees("source-only-augmented", "pixels of other gamma", changed, [0, 127.5, 255], rtol=1e-6)
 
 
-def test_jitter_draws_within_its_strength_for_each_image_and_band():
+def test_contrast_is_about_the_centre_that_is_given(agrees):
+    image = torch.tensor([90.0, 110.0]).view(1, 1, 1, 2)
+    changed = adjust_contrast(image, torch.tensor([[2.0]]), [0], torch.tensor([[80.0]]))
+    agrees("source-only-augmented", "pixels of other contrast about a mean of 80", changed, [100, 140], rtol=1e-6)
+
+
+def test_jitter_draws_within_its_strengths_for_each_image_and_for_each_band():
     # On images of one grey contrast does nothing: grey g becomes 255 (b g / 255) ** e with b and e in 0.75 to 1.25.
     grey = torch.full((200, 2, 2, 2), 100.0)
-    changed = jitter(grey, 0.25, _random(), [0, 1])[:, :, 0, 0] / 255
-    assert (0.75 * 100 / 255) ** 1.25 < changed.min() < 0.24 and 0.54 < changed.max() < (1.25 * 100 / 255) ** 0.75
-    assert len(changed.flatten().unique()) == 400
-    assert torch.equal(jitter(grey, 0.25, _random(), [0, 1]), jitter(grey, 0.25, _random(), [0, 1]))
+    common, own = (
+        jitter(grey, *strengths, _random(), [0, 1])[:, :, 0, 0] / 255 for strengths in ((0.25, 0), (0, 0.25))
+    )
+    for changed, numbers in ((common, 200), (own, 400)):
+        assert (0.75 * 100 / 255) ** 1.25 < changed.min() < 0.24 and 0.54 < changed.max() < (1.25 * 100 / 255) ** 0.75
+        assert len(changed.flatten().unique()) == numbers
+    assert torch.equal(common[:, 0], common[:, 1])
+    assert torch.equal(own, jitter(grey, 0, 0.25, _random(), [0, 1])[:, :, 0, 0] / 255)
+
+
+def test_jitter_moves_the_centre_of_contrast_with_the_brightness():
+    # An image of the centre's own grey keeps to it, however strong the contrast.
+    grey = torch.full((50, 1, 2, 2), 40.0)
+    around, itself = (jitter(grey, 0.5, 0.2, _random(), [0], centres) for centres in (torch.full((50, 1), 40.0), None))
+    torch.testing.assert_close(around, itself)
+    elsewhere = jitter(grey, 0.5, 0.2, _random(), [0], torch.full((50, 1), 90.0))
+    assert ((elsewhere - itself).abs() > 1).flatten(1).any(1).float().mean() > 0.8
 
 
 def test_jitter_without_strength_changes_nothing(images):
-    torch.testing.assert_close(jitter(images, 0.0, _random(), BANDS), images, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(jitter(images, 0.0, 0.0, _random(), BANDS), images, rtol=1e-5, atol=1e-3)
 
 
 def test_an_impulse_becomes_a_gaussian_of_its_image_s_width(agrees):
@@ -106,17 +130,37 @@ def test_blur_is_not_rounded_by_autocast(images):
     assert torch.equal(rounded, CHANGES["blur"](images))
 
 
+def test_shares_are_of_pixels_at_or_below_a_value_and_can_be_averaged():
+    images = torch.tensor([[0.0, 3.0, 3.0, 255.0], [3.0, 7.0, 7.0, 7.0]]).view(2, 1, 2, 2)
+    shares = value_shares(images)[:, 0]
+    assert shares[:, [0, 2, 3, 6, 7, 254, 255]].tolist() == [
+        [0.25, 0.25, 0.75, 0.75, 0.75, 0.75, 1.0],
+        [0.0, 0.0, 0.25, 0.25, 1.0, 1.0, 1.0],
+    ]
+    both = value_shares(images.view(1, 1, 2, 4))
+    torch.testing.assert_close(shares.mean(0), both[0, 0])
+
+
 def test_light_of_another_domain_is_undone(images):
     # The same place with another gain and offset in each band: its histogram is that of the place, moved.
-    other = images * torch.tensor([0.5, 1.0, 0.8])[:, None, None] + torch.tensor([40.0, 0.0, 10.0])[:, None, None]
-    torch.testing.assert_close(match_histograms(other, images, [0, 1, 2]), images)
+    place = (images / 3).round()
+    other = place * torch.tensor([2.0, 1.0, 3.0])[:, None, None] + torch.tensor([40.0, 0.0, 0.0])[:, None, None]
+    torch.testing.assert_close(_matched(other, place, [0, 1, 2]), place)
+
+
+def test_a_crop_is_moved_as_its_scene_is():
+    # The scene's values 10 and 20 become 50 and 80; of a crop that holds the darker one alone, nothing becomes 80.
+    scene, reference = (torch.tensor(values).view(1, 1, 1, 2) for values in ([10.0, 20.0], [50.0, 80.0]))
+    crop = torch.full((1, 1, 2, 2), 10.0)
+    assert (match_histograms(crop, value_shares(scene), value_shares(reference), [0]) == 50).all()
+    assert (match_histograms(crop, value_shares(crop), value_shares(reference), [0]) == 80).all()
 
 
 def test_equal_pixels_stay_equal(agrees):
     # Half of the pixels are at or below 10, and half of the reference is at or below 3; all are below 200.
     image = torch.tensor([10.0, 10.0, 200.0, 200.0]).view(1, 1, 2, 2)
     reference = torch.tensor([4.0, 1.0, 3.0, 9.0]).view(1, 1, 2, 2)
-    matched = match_histograms(image, reference, [0])
+    matched = _matched(image, reference, [0])
     agrees("source-only-augmented", "pixels with another image's histogram", matched, [3, 3, 9, 9], rtol=0)
 
 
