@@ -10,6 +10,7 @@ goes on.
 import argparse
 import csv
 import math
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,8 +54,10 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> tuple[Means, dict[i
     methods = [word for method in METHODS for word in ("--method", method)]
     for steps in options.budgets:
         words = ["run", options.protocol, "--steps", str(steps), "--results", str(options.results), *methods, *more]
-        if main(words):
-            print(f"some runs of {steps:,} steps failed", file=sys.stderr)
+        table.unlink(missing_ok=True)  # that of another budget must not be taken for this one's
+        status = main(words)
+        if not table.is_file():  # refused, or stopped; of runs that failed there is a table all the same
+            raise SystemExit(status)
         with table.open(newline="", encoding="utf-8") as file:
             cells = list(csv.DictReader(file))
         for method in METHODS:
@@ -210,7 +213,7 @@ def study(words: Sequence[str]) -> None:
     options, more = parser.parse_known_args(words)
     means, learned = run(options, more)
     options.output.mkdir(parents=True, exist_ok=True)
-    command = f"python results/scripts/budget.py {' '.join(words)}"
+    command = shlex.join(["python", "results/scripts/budget.py", *words])
     page = as_markdown(means, learned, options.protocol, command)
     (options.output / "budget.md").write_text(page, encoding="utf-8")
     with (options.output / "budget.csv").open("w", newline="", encoding="utf-8") as file:

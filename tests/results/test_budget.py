@@ -58,6 +58,34 @@ def test_a_mean_that_lacks_a_cell_is_none(budget):
     assert budget._mean(cells[:1], "dacs", "target/miou") == 0.5
 
 
+def _write_cells(path, values):
+    rows = [f"{method},2020,0,{value},0.7" for method, value in values.items()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["method,fold,seed,target/miou,selected/source_val_miou", *rows]))
+
+
+def test_every_budget_is_a_run_and_no_other_table_is_taken_for_it(budget, tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def run(words):
+        asked.append(words)
+        steps = int(words[words.index("--steps") + 1])
+        if steps > 500:
+            return 1  # refused: nothing is written
+        _write_cells(tmp_path / "world-leave-times-out-v2" / "cells.csv", dict.fromkeys(budget.METHODS, steps / 1000))
+        return 0
+
+    monkeypatch.setattr(budget, "main", run)
+    monkeypatch.setattr(budget, "draw", lambda *what: None)
+    words = [str(tmp_path / "out"), "--results", str(tmp_path), "--workers", "2", "--budgets"]
+    budget.study([*words, "500,200"])
+    rows = (tmp_path / "out" / "budget.csv").read_text().splitlines()
+    assert rows[1].startswith("source-only,200,0.2,0,0.7,") and rows[2].startswith("source-only,500,0.5,0,0.7,")
+    assert all(one[-2:] == ["--workers", "2"] and one.count("--method") == len(budget.METHODS) for one in asked)
+    with pytest.raises(SystemExit):
+        budget.study([*words, "500,1000"])
+
+
 def test_labels_are_moved_apart_and_keep_their_order(budget):
     placed = budget.spread_out({"a": 0.0, "b": 0.1, "c": 5.0, "d": 0.2}, least=1.0)
     assert placed == pytest.approx({"a": -0.9, "b": 0.1, "d": 1.1, "c": 5.0})
