@@ -28,7 +28,7 @@ class Catalog:
     Attributes:
         name: of the dataset.
         classes: how its masks are coded.
-        bands: names of the image bands, in the order of the files.
+        bands: names of the patches' bands, in order: all of the files, or some of ``file_bands``.
         patch_size: height and width of a patch, in pixels of the rescaled image.
         patches: one row a patch, sorted by id (validated and brought into order on construction):
 
@@ -45,6 +45,7 @@ class Catalog:
         unknown_share: largest tolerated share of mask pixels of a file that are no known class.
         maximum: image value that becomes 255 in a patch. 255 for 8-bit images; for 16-bit ones the largest value
             that matters, for example 10000 for reflectances. Brighter pixels are clipped.
+        file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
 
     Raises:
         DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
@@ -58,6 +59,7 @@ class Catalog:
     scale: float = 1.0
     unknown_share: float = 0.0
     maximum: int = 255
+    file_bands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problem = self._settings_problem() or _table_problem(self.patches)
@@ -96,8 +98,11 @@ class Catalog:
             return "the name of a dataset holds letters, digits, '.', '-' and '_' only, and '.' is not the first"
         if len(self.name) > MOST_LETTERS:
             return f"the name of a dataset has {len(self.name)} characters; at most {MOST_LETTERS} are possible"
-        if not self.bands or len(set(self.bands)) < len(self.bands) or not all(self.bands):
-            return f"band names must be unique and not empty, not {list(self.bands)}"
+        for bands in (self.bands, self.file_bands or self.bands):
+            if not bands or len(set(bands)) < len(bands) or not all(bands):
+                return f"band names must be unique and not empty, not {list(bands)}"
+        if lacking := [band for band in self.bands if self.file_bands and band not in self.file_bands]:
+            return f"the files have no band {lacking[0]!r}, but {', '.join(self.file_bands)}"
         if not 1 <= self.patch_size <= LARGEST_PATCH:
             return f"patch_size must be at least 1 and at most {LARGEST_PATCH}, not {self.patch_size}"
         if not 0 < self.scale <= 1:

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import TEST_1, TEST_2, TRAINING, read_flair
-from benchmark.data.folder import read_folder
+from benchmark.data.folder import DESCRIPTIONS, read_folder
 from benchmark.errors import DataError
-
-_DESCRIPTIONS = Path(__file__).parent / "descriptions"
 
 Opener = Callable[[Path], Catalog]
 """Makes a catalog of the folder that holds a dataset."""
@@ -29,7 +27,7 @@ DATASETS: dict[str, Opener] = {
         for number, test in (("flair1", TEST_1), ("flair2", TEST_2))
         for name, classes in ((number, "flair-13"), (f"{number}-19", "flair-19"))
     },
-    **{file.stem: partial(read_folder, file) for file in sorted(_DESCRIPTIONS.glob("*.toml"))},
+    **{file.stem: partial(read_folder, file) for file in sorted(DESCRIPTIONS.glob("*.toml"))},
 }
 """How each dataset known by name is opened: two codes for three formats, and a description for each further dataset."""
 

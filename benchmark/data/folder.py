@@ -4,6 +4,7 @@
 name = "dubai"
 root = "."                             # relative to this file
 bands = ["red", "green", "blue"]
+use = ["green", "red"]                 # optional: only these of the bands, in this order
 patch_size = 128
 scale = 0.5                            # optional: shrink images and masks when reading them
 maximum = 10000                        # optional, for 16-bit images: the value that becomes 255
@@ -23,6 +24,8 @@ unknown_share = 0.001                  # optional: more other colours (or values
 name = "building"
 color = "#3c1098"                      # with `value = 4` (or a list) masks hold values; without it, these colours
 ```
+
+A description may begin with ``base = "brunei"``, the name of one that landshift has; it then says only what differs.
 """
 
 import csv
@@ -49,6 +52,7 @@ from benchmark.files import DESCRIPTION_BYTES, leads_out, read_text
 from benchmark.texts import unfit
 
 _LOG = logging.getLogger(__name__)
+DESCRIPTIONS = Path(__file__).parent / "descriptions"
 MOST_WINDOWS = 100_000  # of one image
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
 
@@ -80,6 +84,7 @@ _KEYS: dict[str, _Check] = {
     "name": _TEXT,
     "root": _TEXT,
     "bands": ("a list of names", _list_of(_is_text)),
+    "use": ("a list of names of bands", lambda value: value != [] and _list_of(_is_text)(value)),
     "patch_size": ("an integer of at least 1", lambda value: _is_integer(value) and value >= 1),
     "image": ("a path below the root", lambda value: _is_text(value) and not {"/", ".."} & {*Path(value).parts}),
     "scale": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
@@ -88,6 +93,7 @@ _KEYS: dict[str, _Check] = {
     "table_key": _TEXT,
     "exclude": ("a list of patterns", _list_of(_is_text)),
     "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
+    "base": _TEXT,
     "unknown_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
     "classes": ("a list of tables, each [[classes]]", _list_of(lambda value: isinstance(value, dict))),
 }
@@ -116,30 +122,50 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
         DataError: anything is missing, unknown or of the wrong kind in the description, or no file is found; the
             message names the TOML file, the key, what came and what is allowed.
     """
-    try:
-        settings = tomllib.loads(read_text(description, DESCRIPTION_BYTES))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{description}: no readable TOML ({error})") from error
-    except RecursionError:
-        raise DataError(f"{description}: no readable TOML (nested too deeply)") from None
+    settings = read_description(description)
     try:
         _check_keys(settings, _KEYS, _REQUIRED)
         folder = (root or description.parent / settings.get("root", ".")).resolve()
         return Catalog(
             name=settings["name"],
             classes=_class_set(settings),
-            bands=tuple(settings["bands"]),
+            bands=tuple(settings.get("use", settings["bands"])),
             patch_size=settings["patch_size"],
             patches=pd.DataFrame(_rows(settings, folder), columns=list(COLUMNS)),
             scale=float(settings.get("scale", 1)),
             unknown_share=float(settings.get("unknown_share", 0.001)),
             maximum=settings.get("maximum", 255),
+            file_bands=tuple(settings["bands"]) if settings.get("use", settings["bands"]) != settings["bands"] else (),
         )
     except DataError as error:
         raise DataError(f"{description}: {error}") from error
     except (OSError, ValueError, re.error, RecursionError, OverflowError) as error:
         # A template may make a path that no system has, a number none that Python has.
         raise DataError(f"{description}: {type(error).__name__}: {error}") from error
+
+
+def read_description(file: Path) -> dict[str, Any]:
+    """The keys of a description, beside those of its base; nothing is checked but the base's name.
+
+    Raises:
+        DataError: it is no TOML, or its base is none of landshift's own descriptions.
+    """
+    settings = _read_toml(file)
+    if "base" not in settings:
+        return settings
+    bases = {path.stem: path for path in sorted(DESCRIPTIONS.glob("*.toml"))}
+    if not isinstance(settings["base"], str) or settings["base"] not in bases:
+        raise DataError(f"{file}: key 'base' must be one of {', '.join(bases)}, not {settings['base']!r}")
+    return _read_toml(bases[settings["base"]]) | settings
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_text(file, DESCRIPTION_BYTES))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: no readable TOML ({error})") from error
+    except RecursionError:
+        raise DataError(f"{file}: no readable TOML (nested too deeply)") from None
 
 
 def _check_keys(

@@ -272,7 +272,9 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     image_path, mask_path = Path(rows["image"].iloc[0]), rows["mask"].iloc[0]
     if rows["image"].nunique() != 1:
         raise ValueError("the rows of read_patches must be on one image")
-    image = read_image(image_path, len(catalog.bands))
+    image = read_image(image_path, len(catalog.file_bands or catalog.bands))
+    if catalog.file_bands:
+        image = image[[catalog.file_bands.index(band) for band in catalog.bands]]
     original_size = image.shape[1:]
     image = _to_uint8(rescale(image, catalog.scale), catalog.maximum, image_path)
     height, width = image.shape[1:]

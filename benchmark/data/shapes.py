@@ -1,16 +1,15 @@
 """What the patches of a data set look like, known without its files."""
 
-import tomllib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import CLASS_SETS
 from benchmark.data.datasets import DATASETS
 from benchmark.data.flair import BANDS
 from benchmark.data.flair_check import SIZE
+from benchmark.data.folder import read_description
 from benchmark.data.synthetic import World
 
 
@@ -43,5 +42,5 @@ def shape_in(catalog: Catalog) -> Shape:
 def _described(file: Path) -> Shape | None:
     if not file.is_file():
         return None
-    settings: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
-    return Shape(len(settings["bands"]), settings["patch_size"], len(settings["classes"]))
+    settings = read_description(file)
+    return Shape(len(settings.get("use", settings["bands"])), settings["patch_size"], len(settings["classes"]))

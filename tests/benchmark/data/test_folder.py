@@ -10,6 +10,7 @@ import pytest
 from benchmark.data.classes import IGNORE
 from benchmark.data.folder import read_folder
 from benchmark.data.raster import read_patches
+from benchmark.data.store import open_store
 from benchmark.errors import DataError
 
 
@@ -36,6 +37,44 @@ def test_scale_shrinks_the_grid(edit_description) -> None:
     catalog = read_folder(edit_description("patch_size = 8", "patch_size = 8\nscale = 0.5"))
     assert catalog.patches["id"].tolist() == ["Tile 1/p1/r0_c0", "Tile 2/p1/r0_c0"]  # 8 x 6
     assert read_patches(catalog, catalog.patches.iloc[:1]).images.shape == (1, 3, 8, 8)
+
+
+def test_some_of_the_bands_can_be_taken_by_name(edit_description) -> None:
+    whole = read_folder(edit_description("patch_size = 8", "patch_size = 8"))
+    some = read_folder(edit_description("patch_size = 8", 'patch_size = 8\nuse = ["blue", "red"]'))
+    assert (some.bands, some.file_bands) == (("blue", "red"), ("red", "green", "blue"))
+    rows = whole.patches.iloc[:4]
+    assert np.array_equal(read_patches(some, rows).images, read_patches(whole, rows).images[:, [2, 0]])
+    assert np.array_equal(read_patches(some, rows).masks, read_patches(whole, rows).masks)
+
+
+def test_a_choice_of_bands_is_other_data(edit_description, folder: Path, tmp_path: Path) -> None:
+    stores = [open_store(read_folder(folder), tmp_path / "stores")]
+    for use in ('["blue", "red"]', '["red", "blue"]'):
+        chosen = edit_description("patch_size = 8\n", f"patch_size = 8\nuse = {use}\n")
+        stores.append(open_store(read_folder(chosen), tmp_path / "stores"))
+        edit_description(f"use = {use}\n", "")
+    assert len({store.digest for store in stores}) == 3
+    assert [store.read(np.array([0])).shape for store in stores] == [(1, 3, 8, 8), (1, 2, 8, 8), (1, 2, 8, 8)]
+    assert open_store(read_folder(folder), tmp_path / "stores").digest == stores[0].digest
+
+
+def test_all_bands_by_name_are_the_same_data(edit_description) -> None:
+    catalog = read_folder(edit_description("patch_size = 8", 'patch_size = 8\nuse = ["red", "green", "blue"]'))
+    assert (catalog.bands, catalog.file_bands) == (("red", "green", "blue"), ())
+
+
+def test_a_description_builds_on_one_of_landshifts(tmp_path: Path, write_tiff) -> None:
+    for name in ("a_2016_1", "chico_2016_1"):
+        write_tiff(tmp_path / f"images/{name}.tif", np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8))
+        write_tiff(tmp_path / f"masks/{name}.tif", np.ones((8, 8), np.uint8))
+    (tmp_path / "index.csv").write_text("id,place,year,location,x_min,y_max\na_2016_1,a,2016,1,0,0\n")
+    description = tmp_path / "nir.toml"
+    description.write_text('base = "trees"\nname = "nir"\npatch_size = 8\nuse = ["nir", "red"]\n')
+    catalog = read_folder(description)
+    assert (catalog.name, catalog.patch_size, catalog.classes.names) == ("nir", 8, ("background", "tree"))
+    assert catalog.patches["zone"].tolist() == ["a_1"], "what the base leaves out stays out"
+    assert read_patches(catalog, catalog.patches).images[0, :, 0, 0].tolist() == [3 * 64, 0]
 
 
 def test_root_argument_wins(folder: Path, tmp_path: Path) -> None:
@@ -145,6 +184,15 @@ def test_color_that_is_no_class(folder: Path, tmp_path: Path, write_picture, pix
         ("unknown_share = 0.1", "unknown_share = 10", "'unknown_share' must be a number from 0 to 1, not 10"),
         ('["red", "green", "blue"]', "3", "'bands' must be a list of names"),
         ('["red", "green", "blue"]', '["red", "red", "blue"]', "band names must be unique"),
+        ("patch_size = 8", "patch_size = 8\nuse = []", "'use' must be a list of names of bands"),
+        ("patch_size = 8", 'patch_size = 8\nuse = ["nir"]', "the files have no band 'nir', but red, green, blue"),
+        (
+            "patch_size = 8",
+            'patch_size = 8\nuse = ["red", "red"]',
+            r"band names must be unique and not empty, not \['red",
+        ),
+        ('name = "tiny"', 'name = "tiny"\nbase = "tiny"', "'base' must be one of brunei, dubai, trees, not 'tiny'"),
+        ('name = "tiny"', 'name = "tiny"\nbase = ["trees"]', "'base' must be one of brunei"),
         (
             'place = "{tile}"',
             'place = "{town}"',
