@@ -22,6 +22,7 @@ class AdversarialAlignment(Method):
     ``(BCE(D(map(source)), "source") + BCE(D(map(target)), "target")) / 2`` on the same maps. With softmax maps this is
     AdaptSegNet (Tsai et al., CVPR 2018, single level), with weighted self-information maps AdvEnt (Vu et al.,
     CVPR 2019). Departures: one output level, and a constant learning rate of the discriminator (it decays there).
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -24,6 +24,7 @@ class ClassBalancedSelfTraining(Method):
     class that is hardly predicted; the first steps see the source alone, as the first round starts from a source
     model; and the share grows with the steps after them. Without the spatial prior of street scenes, and without the
     search for patches of rare classes.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -44,6 +44,7 @@ class ContinuousDomainAdversary(Method):
     the features over the image. Its layers are normalised over their channels instead of over the batch, since a batch
     of one has no variance; without any normalisation features that only grow would win the game. Its learning rate is
     constant (it halves every 50 epochs there); the other settings of its Adam are the official ones.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -19,6 +19,7 @@ class CoordinateRegression(Method):
     Departures: the features are averaged over the image before the head, where the official one takes the 65,536
     numbers of a 256-pixel crop's bottleneck, and so fits no other size. Layer instead of batch normalisation in the
     head, since a batch of one has no variance. The dynamic class sampling of the paper is not in its code, nor here.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -29,6 +29,7 @@ class DACS(Method):
     Departures: unlabelled source pixels are never pasted (see `draw_classes`). Light is changed for each image by
     itself, without hue and saturation, which only three visible bands have. With rare-class sampling, a patch holds a
     class from its first pixel on, instead of being cropped again and again until 3000 pixels of the class are seen.
+    The mixtures pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -20,6 +20,7 @@ class DACSMasked(DACS):
     the official code of MIC, where DACS has a slower teacher (0.999) and weaker jitter (0.2) than in its own.
 
     Departures: those of the two methods that it joins.
+    Mixtures and masked images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class DANN(Method):
     Departures: D judges each pixel of the features with 1x1 convolutions where the paper's judges an image; of the
     paper's two hidden layers of 1024 both are kept, but without dropout; D learns at the recipe's rate (ten times the
     network's there). Source and target pass the network apart, as in the other methods here.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

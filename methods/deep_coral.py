@@ -18,6 +18,7 @@ class DeepCORAL(FeatureAlignment):
     Departures: the samples are at most 1024 pixels of each domain in a batch, where the paper's are images, and the
     layer is the encoder's last, where the paper's is the last before the softmax. The paper sets the weight such that
     both losses end up alike, which no fixed number does; 1 is that of the libraries.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class EntropyMinimization(Method):
     official code (the test-time methods use nats), so that the weight means the same for any number of classes.
     Departure: one output instead of the official two, since the networks here have no auxiliary head. A weight ten
     times too high drives the prediction to the most frequent class.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -24,6 +24,7 @@ class FourierAdaptation(Method):
     the official code, whatever they are); the second round, on pseudo-labels of three trained networks, is left out.
     The official code restyles whole images, and its images show many classes; that is ``extent=patch``, and a patch of
     land cover may show one. The mean over a zone keeps a forest darker than a field.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -23,6 +23,7 @@ class MaskedImageConsistency(Method):
     Departures: it is used alone, where the paper adds it to another method, to show what masking does by itself;
     `dacs-masked` is the paper's pair with DACS. Light is changed without hue and saturation. In images less than four
     blocks wide, a block is a quarter of the shorter side, or often all would be hidden or nothing.
+    Masked target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

@@ -21,6 +21,7 @@ class MaxSquare(Method):
     none of them). Departures: each image of a batch has its own histogram, while the official code takes one image at
     a time; training starts from ImageNet or random weights and not from a source model; the networks here have no
     auxiliary head for the multi-level variant.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES

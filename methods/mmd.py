@@ -19,6 +19,7 @@ class MMD(FeatureAlignment):
     layer is the encoder's last, where the paper aligns three fully connected ones. The kernels all weigh the same (the
     official code's too; the paper learns their weights). The estimate is the biased one, of which the official code's
     differs by the constant diagonal.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     @dataclass(frozen=True)

@@ -20,6 +20,7 @@ class SHOT(Method):
     The second term asks for classes of equal area in every batch, which is wrong for land cover. The right term, a
     divergence from the class shares of the source, needs to know them, and a source model alone does not tell; so
     there is only ``diversity`` to turn down. At 0 the most frequent class takes over.
+    Target images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.SOURCE_MODEL
