@@ -72,7 +72,10 @@ def test_every_budget_is_a_run_and_no_other_table_is_taken_for_it(budget, tmp_pa
         steps = int(words[words.index("--steps") + 1])
         if steps > 500:
             return 1  # refused: nothing is written
-        _write_cells(tmp_path / "world-leave-times-out-v2" / "cells.csv", dict.fromkeys(budget.METHODS, steps / 1000))
+        _write_cells(
+            tmp_path / budget.load("world-leave-times-out").label / "cells.csv",
+            dict.fromkeys(budget.METHODS, steps / 1000),
+        )
         return 0
 
     monkeypatch.setattr(budget, "main", run)
