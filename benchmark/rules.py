@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.comparison import Cell, Grid
+from benchmark.comparison import SHARES, Cell, Grid
 from benchmark.selection import RULES, Record, rank_correlation, regret, select
 from benchmark.statistics import Spread, spread
 
@@ -62,11 +62,11 @@ def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
                     rule.legitimate,
                     len(within),
                     len(pool),
-                    target=_spread(within, grid, _of_each(_taken, name)),
-                    control=_spread(control, grid, _of_each(_taken, name)),
-                    regret=_spread(within, grid, _of_each(regret, name)),
-                    rank_correlation=_spread(between, grid, _of_all(rank_correlation, name)),
-                    regret_among_all=_spread(between, grid, _of_all(regret, name)),
+                    target=_spread(within, grid, _of_each(_taken, name), SHARES),
+                    control=_spread(control, grid, _of_each(_taken, name), SHARES),
+                    regret=_spread(within, grid, _of_each(regret, name), SHARES),
+                    rank_correlation=_spread(between, grid, _of_all(rank_correlation, name), (-1.0, 1.0)),
+                    regret_among_all=_spread(between, grid, _of_all(regret, name), SHARES),
                 )
             )
     return lines
@@ -88,8 +88,10 @@ def _of_all(measure: Measure, rule: str) -> Callable[[Sequence[Cell]], float]:
     return lambda cells: measure([record for cell in cells for record in cell.pooled], rule)
 
 
-def _spread(cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]], float]) -> Spread:
-    """Of a value of the cells of each fold and seed."""
+def _spread(
+    cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]], float], within: tuple[float, float]
+) -> Spread:
+    """Of a value of the cells of each fold and seed, which cannot be outside of what is given."""
     here: dict[tuple[str, int], list[Cell]] = defaultdict(list)
     for cell in cells:
         here[cell.fold, cell.seed].append(cell)
@@ -98,4 +100,4 @@ def _spread(cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]],
         for column, seed in enumerate(grid.seeds):
             if found := here.get((fold, seed)):
                 values[row, column] = value(found)
-    return spread(values, grid.groups)
+    return spread(values, grid.groups, within)

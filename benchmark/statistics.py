@@ -7,10 +7,10 @@ domains than those held out: their unit is the fold, or the place or time that s
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 Table = NDArray[np.float64]
 """(folds, seeds), NaN where there is no value."""
@@ -181,5 +181,8 @@ def mean_of_known(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if len(known) else NAN
 
 
+@cache
 def _quantile(freedom: int) -> float:
+    from scipy.stats import t as student  # takes a second, which a command that only looks can do without
+
     return float(student.ppf((1 + CONFIDENCE) / 2, freedom)) if freedom else NAN
