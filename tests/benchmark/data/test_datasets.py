@@ -59,7 +59,7 @@ def test_dubai(shared_data) -> None:
     assert table["image"].nunique() == table["zone"].nunique() == 72
     assert (table["mask"] != "").all()
     assert catalog.classes.names == ("building", "land", "road", "vegetation", "water")
-    assert (catalog.patch_size, catalog.scale) == (64, 0.25)
+    assert (catalog.patch_size, catalog.scale) == (128, 0.5)
 
 
 def test_dubai_pixels(shared_data) -> None:

@@ -7,7 +7,7 @@ from benchmark.data.shapes import Shape, shape_in, shape_of
 def test_every_named_data_set_has_a_shape():
     assert {name for name in DATASETS if shape_of(name) is None} == set()
     assert shape_of("flair1") == Shape(5, 512, 12) and shape_of("flair1-19").classes == 15
-    assert shape_of("dubai") == Shape(3, 64, 5)
+    assert shape_of("dubai") == Shape(3, 128, 5)
     assert shape_of("trees") == Shape(3, 256, 2)
 
 

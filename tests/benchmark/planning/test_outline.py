@@ -41,7 +41,7 @@ def test_data_that_are_not_decoded_stay_so(plan, tmp_path):
 
 def test_without_data_the_pinned_sizes_are_taken(absent):
     found = outline(absent, None)
-    assert found.folds["Tile 1"] == (1239, 354, 36, 45) and found.shape.size == 64 and found.few == 8
+    assert found.folds["Tile 1"] == (1239, 354, 36, 45) and found.shape.size == 128 and found.few == 8
     assert not found.identified and "as pinned" in found.words[0]
 
 
