@@ -290,7 +290,9 @@ def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Modul
     inner = getattr(encoder, "model", None)
     if inner is not None and hasattr(inner, "feature_info"):
         modules = dict(inner.named_modules())
-        names = [str(name).replace(".", "_") for name in inner.feature_info.module_name()]
+        # Most of timm's encoders are flattened, which puts underscores into the names; EfficientNets are not.
+        known = [str(name) for name in inner.feature_info.module_name()]
+        names = [name if name in modules else name.replace(".", "_") for name in known]
     else:
         modules = dict(encoder.named_children())
         names = [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]

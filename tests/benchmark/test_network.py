@@ -55,7 +55,15 @@ def test_every_stage_can_be_changed():
 
 
 @pytest.mark.parametrize(
-    ("encoder", "depth", "stages"), [("resnet18", 3, 2), ("resnet18", 5, 4), ("vgg11", 5, 0), ("tu-test_resnet", 3, 3)]
+    ("encoder", "depth", "stages"),
+    [
+        ("resnet18", 3, 2),
+        ("resnet18", 5, 4),
+        ("vgg11", 5, 0),
+        ("tu-test_resnet", 3, 3),
+        ("tu-tf_efficientnet_lite0", 4, 4),
+        ("tu-convnext_atto", 4, 3),
+    ],
 )
 def test_stages_are_those_that_run_or_none(encoder, depth, stages):
     settings = NetworkSettings(encoder=encoder, encoder_depth=depth, decoder_channels=(16,) * depth)
