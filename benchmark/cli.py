@@ -191,7 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_options(before)
     _add_training(before)
 
-    demo = _add(commands, "demo", runs.demo, "five methods and two seeds on the synthetic world")
+    demo = _add(commands, "demo", runs.demo, "five methods on three held-out times of the synthetic world")
     _add_nested(demo)
     _add_table(demo)
     _add_running(demo)
