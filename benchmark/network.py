@@ -132,6 +132,23 @@ def build_network(
         return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)
 
 
+def check_network(settings: NetworkSettings, bands: int, classes: int) -> None:
+    """Build a network and predict one black image, so that what is wrong with the settings fails early.
+
+    Raises:
+        NetworkError: see `build_network`; or its logits are not of the size of the image.
+    """
+    network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0).eval()
+    side = max(2**settings.encoder_depth, 64)
+    with torch.no_grad():
+        shape = tuple(network(torch.zeros(1, bands, side, side)).shape)
+    if shape != (1, classes, side, side):
+        raise NetworkError(
+            f"{settings.architecture} on {settings.encoder} at depth {settings.encoder_depth} gives logits of "
+            f"{shape[-2]} x {shape[-1]} pixels for an image of {side} x {side}"
+        )
+
+
 def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
     import segmentation_models_pytorch as smp  # importing it takes seconds
 
@@ -146,7 +163,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         model = _model(
             smp, settings, weights if weights and not from_file else None, 3 if from_file else bands, classes
         )
-    except (KeyError, ValueError, RuntimeError, TypeError) as error:
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
         raise NetworkError(f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}") from error
     if from_file:
@@ -158,6 +175,8 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
 def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int) -> Any:
     """The encoder with its decoder and head; ``weights`` is a name that the encoder knows."""
     if settings.architecture.lower() == light_fpn.NAME:
+        if len(settings.decoder_channels) > 1:
+            raise ValueError(f"a light FPN has one width, not the channels {settings.decoder_channels}")
         encoder = smp.encoders.get_encoder(
             settings.encoder, in_channels=bands, depth=settings.encoder_depth, weights=weights
         )
@@ -301,10 +320,12 @@ def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Modul
     hooks = [module.register_forward_hook(lambda module, _, out: ran.update({module: out})) for module in candidates]
     training = encoder.training
     with torch.no_grad():
-        deepest = encoder.eval()(torch.zeros(1, bands, multiple, multiple))[-1]
+        side = max(multiple, 64)  # some encoders merge stages, and fail on smaller images
+        deepest = encoder.eval()(torch.zeros(1, bands, side, side))[-1]
     encoder.train(training)
     for hook in hooks:
         hook.remove()
-    if not ran or not torch.equal(list(ran.values())[-1], deepest):
+    last = list(ran.values())[-1] if ran else None
+    if not isinstance(last, Tensor) or not torch.equal(last, deepest):
         return {}
     return {f"stage{index + 1}": module for index, module in enumerate(ran)}

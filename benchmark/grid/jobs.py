@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import benchmark
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import slug
@@ -23,7 +21,7 @@ from benchmark.grid.identity import comparison_of, identity_of
 from benchmark.grid.labels import control_label, parse_label
 from benchmark.grid.listing import Job as Job
 from benchmark.grid.listing import chosen_folds, list_jobs, reason_to_skip, wanted_labels
-from benchmark.network import build_network
+from benchmark.network import check_network
 from benchmark.packaged import PACKAGED, packaged_digest
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
@@ -123,8 +121,7 @@ class Bench:
         """
         if device:
             self._check_device()
-        bands = len(self.catalog.bands)
-        build_network(self.plan.recipe.network, bands, len(self.task.classes), np.zeros(bands), np.ones(bands), 0)
+        check_network(self.plan.recipe.network, len(self.catalog.bands), len(self.task.classes))
 
     def _check_device(self) -> None:
         plan = self.plan

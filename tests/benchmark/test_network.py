@@ -196,3 +196,20 @@ def test_weights_that_are_packed_to_a_bomb_are_refused(tmp_path):
         content.writestr("archive/data/0", b"\0" * 20_000_000)
     with pytest.raises(NetworkError, match="says that it holds 20,000,000 bytes"):
         _build(NetworkSettings(SMALL.architecture, SMALL.encoder, str(tmp_path / "weights.pth"), 2, (8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (NetworkSettings("pspnet", "resnet18", encoder_depth=4), "gives logits of 32 x 32 pixels"),
+        (NetworkSettings("light-fpn", "resnet18", decoder_channels=(8, 8)), "a light FPN has one width"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_fails_before_any_job(settings, message):
+    with pytest.raises(NetworkError, match=message):
+        network_module.check_network(settings, 5, 4)
+
+
+def test_an_encoder_whose_stages_give_lists_has_none():
+    settings = NetworkSettings("light-fpn", "tu-hrnet_w18_small", encoder_depth=3)
+    assert network_module.build_network(settings, 3, 4, np.zeros(3), np.ones(3), 0).stages == {}
