@@ -3,8 +3,9 @@
 Imports make millions of objects that stay. Looking through them every 700 new ones takes a tenth of a short command,
 and taking them apart when it ends a sixth. A training may tie tensors into circles, which should not wait.
 
-A training step allocates its batch anew. The C library of Linux returns blocks of that size to the system, which has to
-clear every page of the next one: kept instead, batches of 10 patches of 5 × 512 × 512 are made 2 to 10 times as fast.
+Each training step allocates memory for its batch. The C library of Linux returns blocks of that size to the system,
+which has to clear every page of the next one: kept instead, batches of 10 patches of 5 × 512 × 512 are made 2 to 10
+times as fast.
 """
 
 import ctypes

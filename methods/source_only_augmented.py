@@ -8,7 +8,7 @@ from torch import Tensor
 from methods.base import Method, Progress, SourceBatch, TargetBatch, choice, tunable
 from methods.parts.partners import other_domain_partners
 from methods.parts.photometric import blur, jitter, match_histograms, value_shares
-from methods.parts.scenes import EXTENTS, SceneStatistics
+from methods.parts.scenes import EXTENTS, SceneStatistics, whole_images
 
 LEAST_SIGMA = 0.15  # pixels, as in DACS
 
@@ -51,18 +51,23 @@ class SourceOnlyAugmented(Method):
     def augment(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> tuple[SourceBatch, TargetBatch]:
         settings, bands = self.hyperparameters, self.task.radiometric_bands
         images = source.images.clone()
-        centres = self._means.of(source)
-        rows = self._chosen("matching", settings.matching, source)
-        if len(rows):
-            partners = other_domain_partners(source.domains.cpu(), self.generator("partner")).to(rows.device)[rows]
-            shares = self._shares.of(source)
-            images[rows] = match_histograms(images[rows], shares[rows], shares[partners], bands)
-            centres[rows] = centres[partners]
-        rows = self._chosen("jitter", settings.jitter, source)
-        strengths = settings.strength, settings.band_strength
-        images[rows] = jitter(images[rows], *strengths, self.generator("strength"), bands, centres[rows])
+        matched = self._chosen("matching", settings.matching, source)
+        jittered = self._chosen("jitter", settings.jitter, source)
+        is_measured = settings.extent == "patch" and (len(matched) or len(jittered))
+        whole = whole_images(source) if is_measured else None
+        scenes = torch.arange(len(images), device=images.device)  # the image in whose light each one is
+        if len(matched):
+            partners = other_domain_partners(source.domains.cpu(), self.generator("partner"))
+            scenes[matched] = partners.to(scenes)[matched]
+            shares = self._shares.of(source, whole)
+            images[matched] = match_histograms(images[matched], shares[matched], shares[scenes[matched]], bands)
+        if len(jittered):
+            centres = self._means.of(source, whole)[scenes[jittered]]
+            strengths = settings.strength, settings.band_strength
+            images[jittered] = jitter(images[jittered], *strengths, self.generator("strength"), bands, centres)
         rows = self._chosen("blur", settings.blur, source)
-        sigmas = torch.empty(len(rows)).uniform_(LEAST_SIGMA, settings.sigma, generator=self.generator("sigma"))
+        least = min(LEAST_SIGMA, settings.sigma)
+        sigmas = torch.empty(len(rows)).uniform_(least, settings.sigma, generator=self.generator("sigma"))
         images[rows] = blur(images[rows], sigmas, bands)
         return replace(source, images=images), target
 

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.data.store import Labels, Store
+from benchmark.data.store import Images, Labels, Store
 from methods.parts.metadata import Metadata
 from methods.parts.origin import Origin
 from methods.parts.randomness import numpy_generator
 
 Batch = tuple[Tensor, Tensor | None, Tensor, Metadata, Origin]
-"""Raw images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata, and whence they come."""
+"""Raw images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata, and where they come from."""
 
 
 class BalancedSampler:
@@ -104,7 +104,8 @@ class Batches:
         purpose: str,
         zones: np.ndarray | None = None,
     ) -> None:
-        self._store, self._rows, self._labels = store, rows, labels
+        self._images, self._size = store.images_of(rows), store.size
+        self._rows, self._labels = rows, labels
         self._metadata = metadata
         self._zone_of = torch.from_numpy(np.arange(len(rows)) if zones is None else zones)
         self._domain_of = torch.from_numpy(domains)
@@ -117,24 +118,22 @@ class Batches:
     def at(self, step: int) -> Batch:
         """The batch of a step."""
         chosen = self._sampler.draw(step * self._batch_size, self._batch_size)
-        rows = self._rows[chosen]
+        count = len(chosen)
         random = numpy_generator(*self._address, "view", step)
-        size = self._store.size
-        tops, lefts = random.integers(0, size - self._crop + 1, (2, len(rows)))
-        symmetries = random.integers(0, 8, len(rows)) if self._turn else np.zeros(len(rows), dtype=np.int64)
+        tops, lefts = random.integers(0, self._size - self._crop + 1, (2, count))
+        symmetries = random.integers(0, 8, count) if self._turn else np.zeros(count, dtype=np.int64)
 
-        images = _view(self._store.read(rows), tops, lefts, self._crop, symmetries)
+        images = _view(self._images.read(chosen), tops, lefts, self._crop, symmetries)
         labels = None
         if self._labels is not None:
-            labels = torch.from_numpy(_view(self._labels.read(rows), tops, lefts, self._crop, symmetries))
+            masks = self._labels.read(self._rows[chosen])
+            labels = torch.from_numpy(_view(masks, tops, lefts, self._crop, symmetries))
         positions = torch.from_numpy(chosen)
         cut = partial(_cut, tops=tops, lefts=lefts, crop=self._crop, symmetries=symmetries)
-        origin = Origin(self._address[1], positions, self._zone_of, self._domain_of, self._whole, cut)
+        # A method gets the origin, which therefore must not refer to these batches: they hold a reader of labels.
+        whole = partial(_whole, self._images)
+        origin = Origin(self._address[1], positions, self._zone_of, self._domain_of, whole, cut)
         return torch.from_numpy(images), labels, self._domain_of[positions], self._metadata.take(positions), origin
-
-    def _whole(self, positions: Tensor) -> Tensor:
-        """Whole patches (k, C, S, S) float32 by their positions (k,) in the pool."""
-        return torch.from_numpy(self._store.read(self._rows[positions.numpy()])).float()
 
 
 def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
@@ -147,6 +146,11 @@ def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
                 yield made.result()
         if coming:
             yield coming.result()
+
+
+def _whole(images: Images, positions: Tensor) -> Tensor:
+    """Whole patches (k, C, S, S) float32 by their positions (k,) in the pool."""
+    return torch.from_numpy(images.read(positions.numpy())).float()
 
 
 def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, symmetries: np.ndarray) -> np.ndarray:

@@ -62,6 +62,12 @@ class Store:
         """Raw images (n, C, S, S) of some rows."""
         return _gather([shard.images for shard in self.shards], self._where, rows)
 
+    def images_of(self, rows: np.ndarray) -> "Images":
+        """A reader of the raw images of these rows, and of nothing else."""
+        where = self._where[rows]
+        needed, numbers = np.unique(where[:, 0], return_inverse=True)
+        return Images([self.shards[shard].images for shard in needed], np.stack([numbers, where[:, 1]], 1))
+
     def labels_of(self, rows: np.ndarray) -> "Labels":
         """A reader of the masks of these rows and of no others."""
         masks = [shard.masks for shard in self.shards]
@@ -93,6 +99,22 @@ class Store:
         if not found:
             raise KeyError(domain)
         return np.sum(found, axis=0)
+
+
+class Images:
+    """The images of some rows. It refers to no store, and so leads to no mask: it may be given to a method."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], where: np.ndarray) -> None:
+        self._arrays = arrays
+        self._where = where
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Raw images (k, C, S, S) by their positions (k,) among the rows.
+
+        Raises:
+            IndexError: there are not so many rows.
+        """
+        return _gather(self._arrays, self._where, positions)
 
 
 class Labels:

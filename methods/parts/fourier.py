@@ -14,7 +14,8 @@ class SceneStyle:
     The low-frequency amplitudes of an image are multiplied by the mean ones of the other scene over the mean ones of
     its own. Where the scene is the image itself, a crop or a whole patch, they so become those of the other image, as
     in FDA. Otherwise an image stays darker or brighter than its scene as far as it was, and only the scene's light
-    changes. But for the extent of a crop, whole patches are restyled and then cut.
+    changes. But for the extent of a crop, whole patches are restyled and then cut. A zone of a single patch is that
+    patch: where all zones are such, the extent of a zone is the same as that of a patch.
 
     Args:
         window: half-width of the frequencies, over the shorter side of what is restyled.
@@ -35,8 +36,9 @@ class SceneStyle:
         """
         is_crop = self._extent == "crop"
         images = (batch.images if is_crop else whole_images(batch)).clone()
-        styles = self._scenes.of(batch), self._scenes.of(references)[partners]
-        images[:, self._bands] = restyle(images[:, self._bands], *styles, self._window)
+        own = self._scenes.of(batch, images)
+        new = own if references is batch else self._scenes.of(references)
+        images[:, self._bands] = restyle(images[:, self._bands], own, new[partners], self._window)
         return images if is_crop else cut_alike(images, batch)
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The pool that a batch was drawn from, and how its patches were cut. It gives images, and no labels.
+    """The pool that a batch was drawn from, and how its patches were cut. It gives images, and no labels: nothing
+    that it refers to leads to any.
 
     Nothing is read before ``images`` is called. All tensors are on the CPU.
 

@@ -44,13 +44,17 @@ class SceneStatistics:
         self._measure, self._extent, self._seed = measure, extent, seed
         self._kept: dict[tuple[str, int], Tensor] = {}
 
-    def of(self, batch: Batch) -> Tensor:
-        """The statistics (N, ...) of the extent that each patch of the batch is a part of."""
+    def of(self, batch: Batch, whole: Tensor | None = None) -> Tensor:
+        """The statistics (N, ...) of the extent that each patch of the batch is a part of.
+
+        Args:
+            whole: the batch's whole patches (N, C, S, S), where they were read before; None to read those needed.
+        """
         origin = batch.origin
         if origin is None or self._extent == "crop":
             return self._measure(batch.images)
         if self._extent == "patch":
-            return self._measure(whole_images(batch))
+            return self._measure(whole_images(batch) if whole is None else whole)
         groups = origin.zones if self._extent == "zone" else origin.domains
         for group in set(groups[origin.positions].tolist()):
             if (origin.pool, group) not in self._kept:

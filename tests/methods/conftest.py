@@ -227,6 +227,22 @@ def in_pool() -> Callable[..., Any]:
 
 
 @pytest.fixture
+def reads() -> Callable[..., Any]:
+    """Makes of a batch in a pool the same one, and a list that gets the positions at each reading of whole patches."""
+
+    def make(batch: Any) -> tuple[Any, list[torch.Tensor]]:
+        read: list[torch.Tensor] = []
+
+        def images(positions: torch.Tensor) -> torch.Tensor:
+            read.append(positions)
+            return batch.origin.images(positions)
+
+        return replace(batch, origin=replace(batch.origin, images=images)), read
+
+    return make
+
+
+@pytest.fixture
 def distances_in_training() -> Callable[..., list[float]]:
     """Trains on the loss "alignment" alone, and gives its value at each of twenty steps."""
 

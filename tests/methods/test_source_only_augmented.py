@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from methods import source_only_augmented as augmented
 from methods.base import Progress
 from methods.source_only_augmented import SourceOnlyAugmented
 
@@ -86,6 +87,38 @@ def test_one_image_of_one_domain_of_odd_size(network, task, source):
     )
     changed = _augmented(network, task, one, matching=1.0, jitter=1.0, blur=1.0)
     assert changed.images.shape == (1, 3, 7, 5) and changed.images.isfinite().all()
+
+
+def test_a_narrower_blur_than_the_least_of_the_default_is_possible(network, task, source):
+    narrow, usual = (_augmented(network, task, source, blur=1.0, sigma=sigma).images for sigma in (0.1, 0.6))
+    # The nearest neighbour's weight is exp(-50), less than a bit of a value.
+    torch.testing.assert_close(narrow, source.images)
+    assert (usual - source.images).abs().max() > 1
+
+
+@pytest.mark.parametrize(("changes", "count"), [({}, 0), ({"matching": 1.0}, 1), ({"jitter": 1.0}, 1)])
+def test_whole_patches_are_read_once_and_only_for_what_needs_them(
+    network, task, in_pool, source, reads, changes, count
+):
+    patches = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 255
+    for extent, expected in (("patch", count), ("zone", 4 * count), ("crop", 0)):
+        batch, read = reads(in_pool(source, patches, range(4)))
+        _augmented(network, task, batch, **changes, extent=extent)
+        assert len(read) == expected
+    batch, read = reads(in_pool(source, patches, range(4)))
+    _augmented(network, task, batch, matching=1.0, jitter=1.0)
+    assert len(read) == 1, "both look at the same patches"
+
+
+def test_contrast_is_changed_about_the_mean_of_the_scene_whose_light_an_image_has(
+    network, task, in_pool, source, monkeypatch
+):
+    patches = torch.tensor([20.0, 20.0, 120.0, 120.0]).view(4, 1, 1, 1).expand(4, 3, 16, 16)
+    batch, centres = in_pool(source, patches, range(4)), []
+    monkeypatch.setattr(augmented, "jitter", lambda images, *others: centres.append(others[-1]) or images)
+    for matching in (0.0, 1.0):
+        _augmented(network, task, batch, matching=matching, jitter=1.0)
+    assert [found[:, 0].tolist() for found in centres] == [[20, 20, 120, 120], [120, 120, 20, 20]]
 
 
 def test_the_histogram_is_that_of_the_whole_patch_unless_the_crop_is_asked_for(network, task, in_pool, source):

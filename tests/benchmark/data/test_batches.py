@@ -1,13 +1,17 @@
 """Batches are functions of seed and step: balanced, whole, and the same for everybody."""
 
+import gc
 from collections import Counter
 from dataclasses import replace
+from types import FunctionType, ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from benchmark.data.batches import BalancedSampler, Batches, WeightedSampler, ahead
+from benchmark.data.shards import Shard
+from benchmark.data.store import Images, Labels, Store
 from methods.parts.metadata import Metadata
 
 
@@ -98,13 +102,13 @@ def test_each_patch_brings_its_own_metadata(store):
 def test_the_origin_leads_from_crops_to_whole_patches_and_back(store, crop, monkeypatch):
     rows, zones = np.array([5, 1, 6, 3]), np.array([0, 1, 1, 2])
     batches, read = _batches(store, rows, crop=crop, batch_size=8, zones=zones), []
-    read_rows = type(store).read
+    read_images = Images.read
 
-    def counted(store, rows):
-        read.append(rows)
-        return read_rows(store, rows)
+    def counted(images, positions):
+        read.append(positions)
+        return read_images(images, positions)
 
-    monkeypatch.setattr(type(store), "read", counted)
+    monkeypatch.setattr(Images, "read", counted)
     images, _, domains, metadata, origin = batches.at(2)
     assert len(read) == 1, "a batch reads its own images, and nothing for its origin"
     whole = origin.images(origin.positions)
@@ -112,6 +116,34 @@ def test_the_origin_leads_from_crops_to_whole_patches_and_back(store, crop, monk
     assert torch.equal(torch.from_numpy(rows)[origin.positions].float(), metadata.x)
     assert torch.equal(origin.domains[origin.positions], domains)
     assert origin.zones.tolist() == [0, 1, 1, 2] and origin.pool == "labelled"
+
+
+def test_nothing_that_a_batch_refers_to_leads_to_labels(store):
+    batches = _batches(store, np.array([5, 1, 6, 3]))
+    masks = [shard.masks for shard in store.shards]
+    for batch in (batches.at(0), next(ahead(batches, [0]))):
+        reached = list(_reachable(batch[0]) + _reachable(batch[2:]))  # all but its own labels
+        assert any(isinstance(thing, Images) for thing in reached), "the search goes through the origin"
+        assert not [thing for thing in reached if isinstance(thing, Store | Shard | Labels | Batches)]
+        arrays = [thing for thing in reached if isinstance(thing, np.ndarray)]
+        assert any(np.shares_memory(array, store.shards[0].images) for array in arrays), "and down to the files"
+        assert not any(np.shares_memory(array, mask) for array in arrays for mask in masks)
+    assert any(isinstance(thing, Labels) for thing in _reachable(batches.at)), "the search goes through methods"
+
+
+def _reachable(root):
+    """All objects that references lead to, but for modules, types and what those and a function's module hold."""
+    found, left = {}, [root]
+    while left:
+        thing = left.pop()
+        if id(thing) in found or isinstance(thing, type | ModuleType):
+            continue
+        found[id(thing)] = thing
+        if isinstance(thing, FunctionType):
+            left += [thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__]
+        else:
+            left += [*gc.get_referents(thing), getattr(thing, "base", None)]  # arrays do not tell theirs
+    return list(found.values())
 
 
 def test_an_error_while_making_a_batch_is_not_lost(store):

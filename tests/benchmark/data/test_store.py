@@ -64,6 +64,14 @@ def test_labels_outside_the_allowed_rows_cannot_be_read(store):
         labels.read(np.array([1, 3]))
 
 
+def test_images_of_some_rows_are_read_by_position_and_no_others(store):
+    last = len(store.ids) - 1
+    images = store.images_of(np.array([7, last, 0]))
+    np.testing.assert_array_equal(images.read(np.array([1, 0, 0, 2])), store.read(np.array([last, 7, 7, 0])))
+    with pytest.raises(IndexError):
+        images.read(np.array([3]))
+
+
 def test_band_statistics_are_those_of_the_pixels(store):
     rows = np.array([0, 3, 5])
     mean, std = store.band_statistics(rows)

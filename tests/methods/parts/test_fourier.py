@@ -70,6 +70,19 @@ def test_a_crop_or_a_batch_made_by_hand_is_restyled_by_itself(source, darker):
     )
 
 
+def test_where_zones_hold_one_patch_a_zone_is_a_patch(source, darker):
+    alone = [replace(batch, origin=replace(batch.origin, zones=torch.arange(8))) for batch in (source, darker)]
+    assert torch.equal(transfer("zone", *alone), transfer("patch", *alone))
+
+
+def test_whole_patches_are_read_once_for_each_batch(source, darker, reads):
+    (source, of_source), (darker, of_darker) = reads(source), reads(darker)
+    transfer("patch", source, darker)
+    assert len(of_source) == len(of_darker) == 1
+    transfer("patch", source, source)
+    assert len(of_source) == 2
+
+
 def test_where_there_was_no_amplitude_it_is_that_of_the_other():
     flat, other = torch.full((1, 1, 8, 8), 50.0), torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = restyle(flat, low_amplitudes(flat, 0.2), low_amplitudes(other, 0.2), 0.2)

@@ -50,6 +50,13 @@ def test_the_extent_says_what_is_measured(batch, extent, expected):
     assert torch.equal(by_hand, brightest(batch.images))
 
 
+def test_whole_patches_that_were_read_before_are_not_read_again(batch, reads):
+    batch, read = reads(batch)
+    whole = whole_images(batch)
+    found = SceneStatistics(brightest, "patch", seed=0).of(batch, whole)
+    assert torch.equal(found, brightest(whole)) and len(read) == 1
+
+
 def test_a_zone_is_measured_once_and_pools_are_told_apart(source, patches, in_pool):
     measured = []
 
