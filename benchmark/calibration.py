@@ -1,9 +1,11 @@
-"""Whether a config is converged for a protocol: the measured curves, as a data file, and what they say of a number of
-steps. Pure functions but for reading and writing the file; no torch is needed.
+"""Whether a config is converged for a protocol: the measured curves in a data file, and the verdict on a number of
+steps. Pure functions but for reading and writing the file.
 
-A config is everything of a recipe but the number of steps and of checkpoints. It is *converged* at a number of steps if
-source-only gains less than two points of mean IoU on source validation by twice as many, in the mean over folds and
-seeds. With a schedule of the learning rate each number of steps is a training of its own.
+A config is everything of a recipe but the number of steps and, where they do not change the training, of checkpoints.
+It is *converged* at a number of steps if two doublings in a row, and every longer one that was measured, each change
+source-only's mean IoU on source validation by less than two points, in the mean over folds and seeds. One doubling
+alone does not show it: a network that has hardly begun to learn also gains little at first. With a schedule of the
+learning rate each number of steps is a training of its own.
 """
 
 import json
@@ -11,7 +13,7 @@ import math
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,13 @@ from benchmark.errors import DataError
 from benchmark.files import DESCRIPTION_BYTES, read_text
 
 THRESHOLD = 0.02  # of mean IoU
+DOUBLINGS = 2  # in a row that must change less than that
 FOLDER = "calibration"  # within a folder of results
-NO_CONFIG = ("steps", "checkpoints")  # the values of a recipe that may differ between a calibration and a comparison
 DIGITS = 6
 HEAD = """\
 # Written by `landshift calibrate`: mean IoU on source validation (a share) of source-only at its chosen checkpoint, for
-# each number of steps, by fold and seed (in the order of `seeds`). Converged: twice as many steps gain less than 0.02.
+# each number of steps, by fold and seed (in the order of `seeds`). Converged: from there on two doublings of the steps,
+# and every longer one that was measured, each change the mean by less than 0.02.
 """
 
 
@@ -75,9 +78,20 @@ class Calibration:
     points: tuple[Point, ...]
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What a new calibration of the same has in common with it."""
-        return self.fingerprint, self.dataset_digest, json.dumps(self.recipe, sort_keys=True)
+    def key(self) -> tuple[Any, ...]:
+        """What a new calibration of the same config, protocol, data, folds and seeds has in common with it."""
+        recipe = json.dumps(with_defaults(self.recipe), sort_keys=True)
+        return self.fingerprint, self.dataset_digest, recipe, tuple(sorted(self.folds)), tuple(sorted(self.seeds))
+
+    @property
+    def folds(self) -> tuple[str, ...]:
+        """Those that were measured."""
+        return tuple(self.points[0].values)
+
+    @property
+    def most(self) -> int:
+        """The greatest number of steps that was measured."""
+        return self.points[-1].steps
 
     @property
     def converged_steps(self) -> int:
@@ -101,11 +115,31 @@ class Verdict:
 def config_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a recipe that a calibration is of, as they are after they were written and read again.
 
+    The number of checkpoints is among them under the schedule ``plateau`` alone, whose rate falls by evaluations.
+
     Args:
         recipe: all values, as runs write them down.
     """
     content: dict[str, Any] = json.loads(json.dumps(recipe))
-    return {name: value for name, value in content.items() if name not in NO_CONFIG}
+    left_out = {"steps"} if content.get("schedule") == "plateau" else {"steps", "checkpoints"}
+    return {name: value for name, value in content.items() if name not in left_out}
+
+
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with every value that a recipe has today: one that was added after it was written has its default."""
+    from benchmark.recipe import Recipe  # which loads torch
+
+    defaults = config_of(asdict(Recipe()))
+    return {**defaults, **config, "network": {**defaults["network"], **config["network"]}}
+
+
+def is_same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two configs are the same, also where one was written before a value was added to recipes."""
+    return one == other or (_names(one) != _names(other) and with_defaults(one) == with_defaults(other))
+
+
+def _names(config: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    return set(config), set(config["network"])
 
 
 def gain_at(points: Sequence[Point], steps: int) -> float:
@@ -121,8 +155,14 @@ def gain_at(points: Sequence[Point], steps: int) -> float:
 
 
 def converged_steps(points: Sequence[Point]) -> int:
-    """The first measured number of steps by whose double less than `THRESHOLD` is gained; 0 if there is none."""
-    return next((one.steps for one, two in pairwise(points) if two.mean - one.mean < THRESHOLD), 0)
+    """The first measured number of steps from which on the curve is flat; 0 if there is none.
+
+    It is flat if every doubling from there on changes the mean by less than `THRESHOLD`, up or down, and at least
+    `DOUBLINGS` of them were measured.
+    """
+    flat = [abs(two.mean - one.mean) < THRESHOLD for one, two in pairwise(points)]
+    places = range(len(flat) - DOUBLINGS + 1)
+    return next((points[place].steps for place in places if all(flat[place:])), 0)
 
 
 def rows(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
@@ -149,14 +189,18 @@ def calibration_of(
     Args:
         recipe: of the comparison, all values; None where it was not written down.
         fingerprint, dataset_digest: of the comparison.
-        known: the calibrations; of several of this config one on the same data counts, on most folds, or the first.
+        known: the calibrations; of several of this config one on the same data counts, then one of most folds, of most
+            seeds, of most steps, or the first.
     """
-    config = config_of(recipe) if recipe is not None else None
-    alike = [one for one in known if (one.fingerprint, one.recipe) == (fingerprint, config)]
-    alike.sort(key=lambda one: (one.dataset_digest != dataset_digest, -len(one.points[0].values)))
-    found = next(iter(alike), None)
-    if recipe is None or found is None:
-        return Verdict(False, "not calibrated: what more steps would gain is not known (see landshift calibrate)")
+    unknown = Verdict(False, "not calibrated: what more steps would gain is not known (see landshift calibrate)")
+    if recipe is None:
+        return unknown
+    config = config_of(recipe)
+    alike = [one for one in known if one.fingerprint == fingerprint and is_same_config(one.recipe, config)]
+    alike.sort(key=lambda one: (one.dataset_digest != dataset_digest, -len(one.folds), -len(one.seeds), -one.most))
+    if not alike:
+        return unknown
+    found = alike[0]
     verdict = _verdict(found, int(recipe["steps"]))
     if found.dataset_digest != dataset_digest:
         return Verdict(False, f"not calibrated on these data; on others under these folds it is {verdict.words}")
@@ -166,32 +210,34 @@ def calibration_of(
 def _verdict(found: Calibration, steps: int) -> Verdict:
     points, enough, of = found.points, found.converged_steps, _extent(found)
     if enough and steps >= enough:
-        here = "" if steps == enough else f" (these are {steps:,})"
-        still = f"source-only would gain {_points(gain_at(points, enough))} with twice as many"
+        longer = steps > enough
+        here, at = (f" (these are {steps:,})", f"at {enough:,} steps ") if longer else ("", "")
+        still = f"{at}source-only would {_change(gain_at(points, enough), 'gain', 'lose')} with twice as many"
         return Verdict(True, f"calibrated: converged at {enough:,} steps{here}; {still}{of}")
     gain = gain_at(points, steps)
     if math.isfinite(gain):
         about = "" if {steps, 2 * steps} <= {point.steps for point in points} else "about "
-        still = f"source-only would gain {about}{_points(gain)} with twice as many"
+        still = f"source-only would {_change(gain, f'gain {about}', f'lose {about}')} with twice as many"
     else:
         one, two = points[:2] if steps < points[0].steps else points[-2:]
-        still = f"source-only still gained {_points(two.mean - one.mean)} from {one.steps:,} to {two.steps:,}"
+        gain = two.mean - one.mean
+        still = f"source-only {_change(gain, 'still gained', 'lost')} from {one.steps:,} to {two.steps:,}"
     if enough:
         return Verdict(False, f"not converged: {steps:,} of the {enough:,} steps that source-only needs; {still}{of}")
-    if steps <= points[-2].steps:
-        needs = f"source-only needs more than {points[-2].steps:,}"
-        return Verdict(False, f"not converged: {steps:,} steps, and {needs}; {still}{of}")
-    return Verdict(False, f"not shown to be converged at {steps:,} steps; {still}{of}")
+    asked = f"; {DOUBLINGS} doublings in a row must change it by less than {100 * THRESHOLD:g} points"
+    why = asked if abs(gain) < THRESHOLD else ""  # or a small number would seem to contradict the verdict
+    return Verdict(False, f"not shown to be converged at {steps:,} steps; {still}{why}{of}")
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:.1f} points of source validation"
+def _change(share: float, up: str, down: str) -> str:
+    """``gain 1.2 points ...``, with the verb for its sign."""
+    tenths = round(1000 * share)
+    return f"{(up if tenths >= 0 else down).strip()} {abs(tenths) / 10:.1f} points of source validation"
 
 
 def _extent(found: Calibration) -> str:
     """Which folds were measured, where they are not all."""
-    folds = list(found.points[0].values)
-    return f" (measured on {', '.join(folds)} alone)" if len(folds) < found.protocol_folds else ""
+    return f" (measured on {', '.join(found.folds)} alone)" if len(found.folds) < found.protocol_folds else ""
 
 
 def checkout() -> Path | None:
@@ -219,14 +265,25 @@ def file_of(results: Path, protocol: str) -> Path:
     return results / FOLDER / f"{protocol}.toml"
 
 
-def add(path: Path, one: Calibration) -> None:
-    """Write a calibration into a file; it replaces that of the same config, folds and data."""
+def add(path: Path, one: Calibration) -> Calibration:
+    """Write a calibration into a file, where it replaces those of the same config, data, folds and seeds.
+
+    One that was given up before it was converged, with fewer steps than the file has, is not written.
+
+    Returns:
+        what the file now holds of this config, data, folds and seeds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent.with_suffix(".lock")):  # beside the folder, whose files are committed
-        kept = [other for other in read(path) if other.key != one.key]
+        known = read(path)
+        longer = [other for other in known if other.key == one.key and other.most > one.most]
+        if longer and not one.converged_steps:
+            return longer[0]
+        kept = [other for other in known if other.key != one.key]
         draft = path.with_suffix(f".{os.getpid()}.new")
         draft.write_text(as_toml([*kept, one]), encoding="utf-8")
         draft.replace(path)
+        return one
 
 
 def read(path: Path) -> list[Calibration]:
@@ -252,6 +309,9 @@ def _entry(entry: Mapping[str, Any]) -> Calibration:
         raise ValueError("a curve has at least two points, with rising steps")
     if not all(math.isfinite(point.mean) for point in points):
         raise ValueError("a point is no number")
+    recipe = dict(entry["recipe"])
+    if not isinstance(recipe["network"], dict):
+        raise TypeError("a recipe has no table of the network")
     return Calibration(
         fingerprint=str(entry["fingerprint"]),
         dataset=str(entry["dataset"]),
@@ -259,7 +319,7 @@ def _entry(entry: Mapping[str, Any]) -> Calibration:
         seeds=tuple(map(int, entry["seeds"])),
         protocol_folds=int(entry["protocol_folds"]),
         version=str(entry["version"]),
-        recipe=dict(entry["recipe"]),
+        recipe=recipe,
         points=points,
     )
 

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import time
 from typing import Any
 
 from benchmark.commands import engines
@@ -11,19 +10,21 @@ from benchmark.commands.settings import open_bench
 from benchmark.errors import SettingsError
 
 EPILOG = """\
-Trains source-only with 250, 500, 1,000 ... steps, until twice as many gain less than two points of mean IoU on source
-validation (mean over folds and seeds). The curve is written into RESULTS/calibration/PROTOCOL.toml and to MLflow, and
-tables of this config then say whether they were trained to the end. The same command goes on after an interruption.
+Trains source-only with 250, 500, 1,000 ... steps, until two doublings in a row each change mean IoU on source
+validation by less than two points (mean over folds and seeds). The curve is written into
+RESULTS/calibration/PROTOCOL.toml and to MLflow, and tables of this config then say whether they were trained to the
+end. The same command goes on after an interruption.
 
 example:
   landshift calibrate world-leave-times-out --preset tiny --start 125 --workers 2
 """
 SECONDS = "time/training_seconds"
-DROPPED = {"--start", "--most", "--seeds", "--folds"}  # options of this command that `landshift run` is not given
+DROPPED = {"--start", "--most", "--seeds", "--folds"}  # options that the command for a comparison leaves out
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this command alone, and those that say where it trains."""
+    parser.allow_abbrev = False  # `_comparing` leaves out options by their names
     parser.add_argument("--start", type=positive, default=250, metavar="N", help="the fewest steps (default: 250)")
     parser.add_argument(
         "--most", type=positive, default=16_000, metavar="N", help="give up with as many steps (default: 16,000)"
@@ -41,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def calibrate(options: argparse.Namespace) -> int:
-    """Double the steps until source-only gains little, then write and print the curve."""
+    """Double the steps until source-only gains little, then write and print the curve; 1 if runs are not finished."""
     if options.most < 2 * options.start:
         raise SettingsError(f"--most must be at least twice --start ({options.start:,}), not {options.most:,}")
     engine = engines.make_engine(options)
@@ -50,10 +51,10 @@ def calibrate(options: argparse.Namespace) -> int:
     from benchmark.terminal import print_rows
 
     file = _file(options)
-    session, points, versions = _measure(options, engine)
-    if len(points) < 2:
-        print("too few lengths are finished; the same command goes on")
+    measured = _measure(options, engine)
+    if measured is None:
         return 1
+    session, points, versions = measured
     bench = session.bench
     found = calibration.Calibration(
         fingerprint=bench.fingerprint,
@@ -65,12 +66,13 @@ def calibrate(options: argparse.Namespace) -> int:
         recipe=calibration.config_of(bench.shared["recipe"]),
         points=tuple(points),
     )
-    calibration.add(file, found)
-    publish(session, found, calibration.read(file), file)
+    kept = calibration.add(file, found)
+    publish(session, kept, calibration.read(file), file)
     print_rows(*calibration.rows(points))
-    steps = found.converged_steps or points[-1].steps
-    print(calibration.calibration_of(bench.shared["recipe"] | {"steps": steps}, *found.key[:2], [found]).words)
-    print(f"written: {file}")
+    recipe = bench.shared["recipe"] | {"steps": found.converged_steps or found.most}
+    print(calibration.calibration_of(recipe, found.fingerprint, found.dataset_digest, [found]).words)
+    stays = f"not written: in {file} is a curve up to {kept.most:,} steps"
+    print(f"written: {file}" if kept is found else stays)
     if found.converged_steps:
         print(f"compare: {_comparing(options, found.converged_steps)}")
     return 0
@@ -88,8 +90,11 @@ def _file(options: argparse.Namespace) -> Any:
     return file_of(results, load(options.protocol, partial=options.partial).name)
 
 
-def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], set[str]]:
-    """The session of the last length, the points of the curve, and the versions of landshift that they are of."""
+def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], set[str]] | None:
+    """The session of the last length, the points of the curve, and the versions of landshift that they are of.
+
+    None where the runs of a length are not all finished: a curve without it is not what the options ask.
+    """
     from benchmark.calibration import converged_steps
     from benchmark.grid.calibrating import BESIDE, finished, point_of
     from benchmark.grid.labels import control_label
@@ -102,38 +107,40 @@ def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], 
     lengths = [options.start]
     while 2 * lengths[-1] <= options.most:
         lengths.append(2 * lengths[-1])
-    for number, options.recipe_steps in enumerate(lengths, 1):
-        bench = open_bench(options)
+    for number, steps in enumerate(lengths, 1):
+        bench = open_bench(argparse.Namespace(**{**vars(options), "recipe_steps": steps}))
         session = Session(bench.plan, bench=bench, beside=BESIDE)
         jobs = bench.jobs([control_label()], options.seeds, options.folds)
-        work, started = session.work(jobs), time.monotonic()
+        work = session.work(jobs)
         if work.left and not options.mixed:
             session.refuse_mixture([*before, *work.done])
         print(
-            f"{bench.protocol.label}, {options.recipe_steps:,} steps (length {number} of at most {len(lengths)}): "
+            f"{bench.protocol.label}, {steps:,} steps (length {number} of at most {len(lengths)}): "
             f"{work.count} runs of source-only, {len(work.done)} done before, {len(work.left)} to do"
         )
         engine.work(session, work)
         runs = finished(session, jobs)
         if len(runs) < len(jobs):
-            print(f"{len(jobs) - len(runs)} runs with {options.recipe_steps:,} steps are not finished")
-            break
+            print(
+                f"{len(jobs) - len(runs)} of {len(jobs)} runs with {steps:,} steps are not finished, so no curve is "
+                "written; the same command goes on"
+            )
+            return None
         before += jobs
         versions |= {run.facts["code_version"] for run in runs}
-        points.append(point_of(options.recipe_steps, runs))
+        points.append(point_of(steps, runs))
         gained = f", {100 * (points[-1].mean - points[-2].mean):+.1f} to half as many" if points[1:] else ""
-        print(f"{options.recipe_steps:,} steps: source validation {100 * points[-1].mean:.1f}{gained}")
+        print(f"{steps:,} steps: source validation {100 * points[-1].mean:.1f}{gained}")
         if converged_steps(points):
             break
         if number < len(lengths):
-            seconds = time.monotonic() - started if work.left else sum(run.metrics[SECONDS] for run in runs)
-            seconds *= 2 * work.count / (len(work.left) or work.count)
-            print(f"{lengths[number]:,} steps follow, which should take about {duration(seconds)}")
+            each = duration(2 * sum(run.metrics[SECONDS] for run in runs) / len(runs))
+            print(f"{2 * steps:,} steps follow: {work.count} runs, each of about {each}")
     return session, points, versions
 
 
 def _comparing(options: argparse.Namespace, steps: int) -> str:
-    """The command that compares methods with this config: this one's, with other words behind it."""
+    """The command that compares methods with this config: this one, without its own options and with the steps."""
     kept, skip = [], False
     for word in shlex.split(options.command_line)[2:]:
         if not skip and word not in ("--publish", "--mixed") and word.partition("=")[0] not in DROPPED:

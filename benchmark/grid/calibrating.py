@@ -63,15 +63,16 @@ def publish(session: Session, one: Calibration, known: Sequence[Calibration], fi
     name = f"{_network(one)} · {hashlib.sha256(repr(one.key).encode()).hexdigest()[:8]}"
     metrics = {"calibration/converged_steps": float(one.converged_steps)}
     session.tracker.summarise(session.experiment, Summary(name, facts, metrics, [file], curve))
-    note = "\n\n".join([describe(session.bench.protocol), ABOUT, *map(_told, known)])
+    note = "\n\n".join([describe(session.bench.protocol), ABOUT, *map(_section, known)])
     session.tracker.describe(session.experiment, note)
 
 
-def _told(one: Calibration) -> str:
+def _section(one: Calibration) -> str:
+    """The verdict on a curve and its table, as Markdown."""
     header, body = rows(one.points)
     lines = [header, ["---", *(["--:"] * (len(header) - 1))], *body]
     table = "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)
-    steps = one.converged_steps or one.points[-1].steps
+    steps = one.converged_steps or one.most
     words = calibration_of({**one.recipe, "steps": steps}, one.fingerprint, one.dataset_digest, [one]).words
     return f"**{markdown(_network(one))}**: {words}.\n\n{table}"
 

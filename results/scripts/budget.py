@@ -2,9 +2,9 @@
 
     python results/scripts/budget.py results/published/budget-world-leave-times-out --budgets 200,500,1000,2000
 
-The last budget should be the converged one (`landshift calibrate`). `landshift run` trains, and takes whatever other
-options are given (`--workers 2`, `--preset`): what is finished is not trained again, and after Ctrl-C the same command
-goes on.
+The last budget should be the converged one (`landshift calibrate`). `landshift run` trains, and takes all other
+options (`--workers 2`, `--preset`): what is finished is not trained again, and after Ctrl-C the same command goes on.
+Only the cells of `--seeds` and `--folds` count, also where others were run into the same folder of results.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import csv
 import math
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -23,6 +23,7 @@ from matplotlib.ticker import NullLocator
 from scipy.stats import kendalltau
 
 from benchmark.cli import main
+from benchmark.commands.arguments import names, seeds
 from protocols.files import load
 
 CONTROL, BOUND = "source-only", "oracle"
@@ -37,7 +38,7 @@ METHODS = (
     "batch-norm-adaptation",
     BOUND,
 )
-# Okabe and Ito's colours, which are told apart with every kind of colour vision, and a marker of its own for each.
+# Okabe and Ito's colours, which differ for every kind of colour vision, and a marker of its own for each.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
 MARKERS = "osD^vPX"
 GREY = "#888888"
@@ -49,6 +50,8 @@ Means = Mapping[str, Mapping[int, float]]
 def run(options: argparse.Namespace, more: Sequence[str]) -> tuple[Means, dict[int, float]]:
     """Train what is left of every budget; the means, and source-only's source validation by steps."""
     table = options.results / load(options.protocol).label / "cells.csv"
+    more = ["--seeds", ",".join(map(str, options.seeds)), *more]
+    more = ["--folds", ",".join(options.folds), *more] if options.folds else more
     means: dict[str, dict[int, float]] = {method: {} for method in METHODS}
     learned = {}
     methods = [word for method in METHODS for word in ("--method", method)]
@@ -59,11 +62,18 @@ def run(options: argparse.Namespace, more: Sequence[str]) -> tuple[Means, dict[i
         if not table.is_file():  # refused, or stopped; of runs that failed there is a table all the same
             raise SystemExit(status)
         with table.open(newline="", encoding="utf-8") as file:
-            cells = list(csv.DictReader(file))
+            cells = cells_of(csv.DictReader(file), options.seeds, options.folds)
         for method in METHODS:
             means[method][steps] = _mean(cells, method, "target/miou")
         learned[steps] = _mean(cells, CONTROL, "selected/source_val_miou")
     return means, learned
+
+
+def cells_of(
+    rows: Iterable[Mapping[str, str]], seeds: Collection[int], folds: Collection[str]
+) -> list[Mapping[str, str]]:
+    """The cells of these seeds and folds (all, if empty): a table also has those of earlier runs with others."""
+    return [row for row in rows if int(row["seed"]) in seeds and (not folds or row["fold"] in folds)]
 
 
 def _mean(cells: Sequence[Mapping[str, str]], method: str, metric: str) -> float:
@@ -209,6 +219,8 @@ def study(words: Sequence[str]) -> None:
     parser.add_argument(
         "--budgets", type=_budgets, required=True, metavar="200,500,N", help="steps; the last converged"
     )
+    parser.add_argument("--seeds", type=seeds, default=(0,), metavar="0,1,2", help="default: 0")
+    parser.add_argument("--folds", type=names, default=(), metavar="A,B", help="default: all")
     parser.add_argument("--results", type=Path, default=Path("results"), help="default: results")
     options, more = parser.parse_known_args(words)
     means, learned = run(options, more)

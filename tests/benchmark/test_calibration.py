@@ -12,6 +12,8 @@ from benchmark import calibration
 from benchmark.calibration import Calibration, Point, add, calibration_of, calibrations, config_of, gain_at, read
 from benchmark.cli import main
 from benchmark.errors import DataError
+from benchmark.grid import calibrating
+from benchmark.grid.calibrating import finished
 from benchmark.recipe import PRESETS, Recipe
 from benchmark.tracking import Tracker
 
@@ -33,7 +35,7 @@ def _curve(**means):
 @pytest.fixture
 def one():
     """Converged at 500 steps."""
-    points = _curve(s125=0.4, s250=0.6, s500=0.7, s1000=0.712345)
+    points = _curve(s125=0.4, s250=0.6, s500=0.7, s1000=0.712345, s2000=0.72)
     return Calibration("folds", "world", "data", (0, 1), 2, "0.1.0+abc", config_of(RECIPE), points)
 
 
@@ -55,13 +57,18 @@ def _words(steps, *known, recipe=RECIPE, fingerprint="folds", data="data"):
 @pytest.mark.parametrize(
     ("means", "steps"),
     [
-        ({"s250": 0.5, "s500": 0.52001}, 0),
-        ({"s250": 0.5, "s500": 0.5199}, 250),
-        ({"s250": 0.5, "s500": 0.6, "s1000": 0.61, "s2000": 0.7}, 500),
-        ({"s250": 0.5, "s500": 0.4}, 250),
+        ({"s250": 0.5, "s500": 0.52001, "s1000": 0.53}, 0),
+        ({"s250": 0.5, "s500": 0.5199, "s1000": 0.5398}, 250),
+        ({"s250": 0.5, "s500": 0.5199, "s1000": 0.54}, 0),
+        ({"s250": 0.5, "s500": 0.51}, 0),  # one doubling shows nothing
+        ({"s250": 0.5, "s500": 0.6, "s1000": 0.61, "s2000": 0.61}, 500),
+        ({"s250": 0.5, "s500": 0.45, "s1000": 0.44, "s2000": 0.43}, 500),  # less is a change, too
+        ({"s250": 0.5, "s500": 0.49, "s1000": 0.46, "s2000": 0.46}, 0),
+        ({"s125": 0.1, "s250": 0.11, "s500": 0.12, "s1000": 0.3, "s2000": 0.31, "s4000": 0.32}, 1000),  # no early one
+        ({"s500": 0.651, "s1000": 0.729, "s2000": 0.79, "s4000": 0.837, "s8000": 0.853}, 0),
     ],
 )
-def test_a_config_converges_where_twice_as_many_steps_gain_less_than_two_points(means, steps):
+def test_a_config_converges_where_two_doublings_and_all_longer_ones_change_less_than_two_points(means, steps):
     assert calibration.converged_steps(_curve(**means)) == steps
 
 
@@ -73,7 +80,7 @@ def test_between_measured_steps_a_gain_is_read_off_the_curve(one):
     assert gain_at(one.points, 250) == pytest.approx(0.1)
     middle = round(250 * 2**0.5)  # half-way between 250 and 500 on a logarithmic axis
     assert gain_at(one.points, middle) == pytest.approx((0.7 + 0.712345) / 2 - 0.65, abs=1e-3)
-    assert all(math.isnan(gain_at(one.points, steps)) for steps in (124, 501))
+    assert all(math.isnan(gain_at(one.points, steps)) for steps in (124, 1001))
 
 
 # --- the verdict
@@ -82,7 +89,9 @@ def test_between_measured_steps_a_gain_is_read_off_the_curve(one):
 def test_what_is_trained_long_enough_is_calibrated(one):
     gains = "source-only would gain 1.2 points of source validation with twice as many"
     assert _words(500, one) == f"calibrated: converged at 500 steps; {gains}"
-    assert _words(3000, one) == f"calibrated: converged at 500 steps (these are 3,000); {gains}"
+    assert _words(3000, one) == f"calibrated: converged at 500 steps (these are 3,000); at 500 steps {gains}"
+    less = replace(one, points=_curve(s500=0.7, s1000=0.695, s2000=0.7))
+    assert "source-only would lose 0.5 points of source validation with" in _words(500, less)
 
 
 def test_what_is_not_says_what_is_still_to_gain(one):
@@ -96,13 +105,26 @@ def test_what_is_not_says_what_is_still_to_gain(one):
 def test_a_curve_that_was_given_up_says_what_it_knows(one):
     short = replace(one, points=one.points[:3])
     tail = "points of source validation"
-    assert _words(250, short) == (
-        "NOT not converged: 250 steps, and source-only needs more than 250; "
-        f"source-only would gain 10.0 {tail} with twice as many"
-    )
+    gains = f"source-only would gain 10.0 {tail} with twice as many"
+    assert _words(250, short) == f"NOT not shown to be converged at 250 steps; {gains}"
     for steps in (400, 500, 4000):
-        told = f"NOT not shown to be converged at {steps:,} steps; source-only still gained 10.0 {tail} from 250 to 500"
-        assert _words(steps, short) == told
+        still = f"source-only still gained 10.0 {tail} from 250 to 500"
+        assert _words(steps, short) == f"NOT not shown to be converged at {steps:,} steps; {still}"
+    fallen = replace(one, points=_curve(s250=0.5, s500=0.45))
+    assert _words(500, fallen).endswith(f"; source-only lost 5.0 {tail} from 250 to 500")
+
+
+def test_one_flat_doubling_alone_is_not_shown_to_be_converged(one):
+    points = _curve(s500=0.651, s1000=0.729, s2000=0.79, s4000=0.837, s8000=0.853)
+    curve = replace(one, points=points)
+    tail = "points of source validation"
+    needs = "; 2 doublings in a row must change it by less than 2 points"
+    for steps, still in (
+        (2000, f"source-only would gain 4.7 {tail} with twice as many"),
+        (4000, f"source-only would gain 1.6 {tail} with twice as many{needs}"),
+        (8000, f"source-only still gained 1.6 {tail} from 4,000 to 8,000{needs}"),
+    ):
+        assert _words(steps, curve) == f"NOT not shown to be converged at {steps:,} steps; {still}"
 
 
 def test_another_config_or_other_folds_are_not_calibrated(one):
@@ -113,6 +135,25 @@ def test_another_config_or_other_folds_are_not_calibrated(one):
     assert _words(500, one, recipe={**RECIPE, "network": {**RECIPE["network"], "encoder_depth": 4}}) == none
     assert "NOT " + calibration_of(None, "folds", "data", [one]).words == none
     assert _words(500, one, recipe={**RECIPE, "checkpoints": 8}).startswith("calibrated")
+
+
+def test_under_plateau_the_checkpoints_belong_to_the_config(one):
+    recipe = {**RECIPE, "schedule": "plateau"}
+    falling = replace(one, recipe=config_of(recipe))
+    assert _words(500, falling, recipe=recipe).startswith("calibrated")
+    assert _words(500, falling, recipe={**recipe, "checkpoints": 8}).startswith("NOT not calibrated")
+
+
+@pytest.mark.parametrize(("name", "default", "other"), [("precision", "32-true", "16-mixed"), ("turn", True, False)])
+def test_a_value_that_recipes_have_gained_since_has_its_default(one, name, default, other):
+    old = replace(one, recipe={key: value for key, value in one.recipe.items() if key != name})
+    assert _words(500, old, recipe={**RECIPE, name: default}).startswith("calibrated")
+    assert _words(500, old, recipe={**RECIPE, name: other}).startswith("NOT not calibrated")
+    assert old.key == one.key
+    network = {key: value for key, value in one.recipe["network"].items() if key != "encoder_weights"}
+    assert _words(500, replace(one, recipe={**one.recipe, "network": network})).startswith("calibrated")
+    newer = replace(one, recipe={**one.recipe, "unheard": 3})  # of a later version of landshift
+    assert _words(500, newer).startswith("NOT not calibrated")
 
 
 def test_other_data_under_the_same_folds_are_told_apart(one):
@@ -126,6 +167,10 @@ def test_some_folds_are_said_and_all_folds_go_first(one):
     part = replace(one, points=tuple(Point(p.steps, {"2019": (p.mean, p.mean)}) for p in one.points[:3]))
     assert _words(250, part).endswith(" (measured on 2019 alone)")
     assert _words(500, part, one).startswith("calibrated")
+    third = replace(one, seeds=(0,), points=_curve(s250=0.1, s500=0.3))
+    assert _words(500, third, one) == _words(500, one)
+    longer = replace(one, points=(*one.points, Point(4000, {"2019": (0.8, 0.8), ODD: (0.8, 0.8)})))
+    assert _words(500, one, longer) == _words(500, longer) != _words(500, one)
 
 
 # --- the file
@@ -137,13 +182,84 @@ def test_a_file_holds_what_was_written(one, tmp_path):
     add(path, one)
     add(path, other)
     assert read(path) == [one, other]
-    again = replace(one, points=one.points[:2], version="0.2.0")
+    again = replace(one, version="0.2.0")
     add(path, again)
     assert read(path) == [other, again]
+    add(path, replace(other, points=other.points[:2]))
     content = tomllib.loads(path.read_text(encoding="utf-8"))["config"]
-    assert [entry["converged_steps"] for entry in content] == [500, 0]
+    assert [entry["converged_steps"] for entry in content] == [500, 500]
     assert "steps" not in content[0]["recipe"] and content[0]["recipe"]["crop"] == 64
     assert [path.name for path in path.parent.iterdir()] == ["p.toml"]
+
+
+def test_a_poorer_curve_does_not_replace_a_better_one(one, tmp_path):
+    path = tmp_path / "p.toml"
+    assert add(path, one) == one
+    assert add(path, replace(one, points=one.points[:4])) == one  # given up before
+    fold = replace(one, points=tuple(Point(p.steps, {"2019": p.values["2019"]}) for p in one.points[:3]))
+    of_seed = tuple(Point(p.steps, {fold: of[:1] for fold, of in p.values.items()}) for p in one.points)
+    seed = replace(one, seeds=(0,), points=of_seed)
+    assert add(path, fold) == fold and add(path, seed) == seed
+    assert read(path) == [one, fold, seed]
+    assert _words(500, *read(path)).startswith("calibrated: converged at 500 steps")
+    sooner = replace(one, points=_curve(s125=0.7, s250=0.71, s500=0.715))
+    longer = replace(one, points=_curve(s125=0.4, s250=0.6, s500=0.7))
+    assert add(path, sooner) == sooner and add(path, longer) == longer
+    assert read(path) == [fold, seed, longer]
+
+
+WRITTEN_BEFORE = """\
+# Written by `landshift calibrate`: mean IoU on source validation (a share) of source-only at its chosen checkpoint, for
+# each number of steps, by fold and seed (in the order of `seeds`). Converged: twice as many steps gain less than 0.02.
+
+[[config]]
+converged_steps = 60
+fingerprint = "folds"
+dataset = "world"
+dataset_digest = "data"
+protocol_folds = 3
+seeds = [0, 1]
+version = "0.1.0+80c0170d"
+
+[config.recipe]
+batch_size = 16
+crop = 32
+turn = true
+optimizer = "adamw"
+learning_rate = 0.01
+weight_decay = 0.01
+momentum = 0.0
+schedule = "one-cycle"
+precision = "32-true"
+
+[config.recipe.network]
+architecture = "light-fpn"
+encoder = "tu-test_resnet"
+encoder_weights = ""
+encoder_depth = 3
+decoder_channels = []
+
+[[config.point]]
+steps = 60
+mean = 0.278054
+values = { "2021" = [0.280302, 0.275806] }
+
+[[config.point]]
+steps = 120
+mean = 0.267623
+values = { "2021" = [0.261786, 0.273461] }
+"""
+
+
+def test_a_file_of_the_first_version_can_be_read(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text(WRITTEN_BEFORE)
+    (found,) = read(path)
+    assert found.seeds == (0, 1) and found.points[1] == Point(120, {"2021": (0.261786, 0.273461)})
+    assert _words(60, found) == (
+        "NOT not shown to be converged at 60 steps; source-only would lose 1.0 points of source validation with twice "
+        "as many; 2 doublings in a row must change it by less than 2 points (measured on 2021 alone)"
+    )
 
 
 def test_a_recipe_that_was_written_down_is_found_again(one, tmp_path):
@@ -160,7 +276,9 @@ def test_another_file_is_refused_in_one_line(text, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize(("old", "new"), [("steps = 250", "steps = 125"), ("0.590000", "nan")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("steps = 250", "steps = 125"), ("0.590000", "nan"), ("[config.recipe.network]", "")]
+)
 def test_a_curve_must_be_one(one, tmp_path, old, new):
     path = tmp_path / "p.toml"
     add(path, one)
@@ -201,7 +319,7 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     assert main(calibrate) == 0
     told = capsys.readouterr().out
     assert "tiny-v1, 2 steps (length 1 of at most 3): 2 runs of source-only, 0 done before, 2 to do" in told
-    assert "8 steps (length 3 of at most 3)" in told and "4 steps follow, which should take about" in told
+    assert "8 steps (length 3 of at most 3)" in told and "4 steps follow: 2 runs, each of about " in told
     assert "not shown to be converged at 8 steps" in told and "compare:" not in told
     (found,) = read(tmp_path / "results" / "calibration" / "tiny.toml")
     assert [point.steps for point in found.points] == [2, 4, 8] and found.protocol_folds == 2
@@ -217,10 +335,20 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     assert curve == [(point.steps, pytest.approx(point.mean)) for point in found.points]
     assert "not shown to be converged at 8" in tracker.tags(experiment)["mlflow.note.content"]
 
+    file = tmp_path / "results" / "calibration" / "tiny.toml"
+    written = file.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(calibrating, "finished", lambda session, jobs: finished(session, jobs)[1:])
+        assert main(calibrate) == 1
+    assert "1 of 2 runs with 2 steps are not finished, so no curve is written" in capsys.readouterr().out
+    assert main([*calibrate[:-1], "4"]) == 0  # --most
+    assert f"not written: in {file} is a curve up to 8 steps" in capsys.readouterr().out
+    assert file.read_bytes() == written
+
     monkeypatch.setattr(calibration, "THRESHOLD", 1.0)
     assert main(calibrate) == 0
     told = capsys.readouterr().out
-    assert told.count("2 done before, 0 to do") == 2 and len(tracker.cells(experiment)) == len(runs)
+    assert told.count("2 done before, 0 to do") == 3 and len(tracker.cells(experiment)) == len(runs)
     assert "calibrated: converged at 2 steps" in told and "(measured on 2020 alone)" in told
     following = told.partition("compare: ")[2].splitlines()[0]
     assert following == shlex.join(["landshift", "run", *common, "--steps", "2"])
@@ -230,12 +358,12 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     assert main(run) == 0
     told = capsys.readouterr().out
     page = (tmp_path / "results" / "tiny-v1" / "comparison.md").read_text(encoding="utf-8")
-    assert "; calibrated: converged at 2 steps; source-only would gain" in page.splitlines()[-1]
-    assert "not c" not in told and "Alarms" not in (tmp_path / "results/tiny-v1/comparison.html").read_text()
+    assert "; calibrated: converged at 2 steps; source-only would " in page.splitlines()[-1]
+    assert "\nnot " not in told and "<li>not " not in (tmp_path / "results/tiny-v1/comparison.html").read_text()
 
     monkeypatch.setattr(calibration, "THRESHOLD", -1.0)
     assert main(["report", *common[:1], *common[5:7]]) == 0
-    verdict = "not converged: 2 steps, and source-only needs more than 2; source-only would gain "
+    verdict = "not shown to be converged at 2 steps; source-only would "
     assert capsys.readouterr().out.startswith(verdict)
     page = (tmp_path / "results" / "tiny-v1" / "comparison.md").read_text(encoding="utf-8")
     assert page.splitlines()[2].startswith(f"**{verdict}")
@@ -265,6 +393,7 @@ def test_what_cannot_be_is_told_in_one_line(common, capsys, words, told):
     assert told in error and error.count("\n") == 1
 
 
-def test_the_number_of_steps_is_no_option(common):
+@pytest.mark.parametrize("words", [["--steps", "4"], ["--star", "4"], ["--seed=3"]])
+def test_the_number_of_steps_is_no_option_and_options_are_written_out(common, words):
     with pytest.raises(SystemExit):
-        main(["calibrate", *common, "--steps", "4"])
+        main(["calibrate", *common, *words])

@@ -58,8 +58,15 @@ def test_a_mean_that_lacks_a_cell_is_none(budget):
     assert budget._mean(cells[:1], "dacs", "target/miou") == 0.5
 
 
+def test_cells_of_other_seeds_and_folds_do_not_count(budget):
+    rows = [{"fold": fold, "seed": seed} for fold in ("2019", "2020") for seed in "012"]
+    assert budget.cells_of(rows, (0, 2), ()) == [rows[0], rows[2], rows[3], rows[5]]
+    assert budget.cells_of(rows, (1,), ("2020",)) == [rows[4]]
+
+
 def _write_cells(path, values):
     rows = [f"{method},2020,0,{value},0.7" for method, value in values.items()]
+    rows += [f"{method},2020,1,,0.1" for method in values]  # of another command
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(["method,fold,seed,target/miou,selected/source_val_miou", *rows]))
 
@@ -85,6 +92,7 @@ def test_every_budget_is_a_run_and_no_other_table_is_taken_for_it(budget, tmp_pa
     rows = (tmp_path / "out" / "budget.csv").read_text().splitlines()
     assert rows[1].startswith("source-only,200,0.2,0,0.7,") and rows[2].startswith("source-only,500,0.5,0,0.7,")
     assert all(one[-2:] == ["--workers", "2"] and one.count("--method") == len(budget.METHODS) for one in asked)
+    assert all(one[one.index("--seeds") + 1] == "0" and "--folds" not in one for one in asked)
     with pytest.raises(SystemExit):
         budget.study([*words, "500,1000"])
 
