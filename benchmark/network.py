@@ -226,7 +226,14 @@ def _require_hub(settings: NetworkSettings) -> None:
         ) from error
 
 
-def _load_encoder(encoder: nn.Module, path: Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's own names of tensors in smp's, timm's or torchvision's naming."""
+    return {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
+
+
+def _load_encoder(
+    encoder: nn.Module, path: Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _without_prefix
+) -> None:
     """Load an encoder's weights from a local file, whose tensors have the encoder's names once they are renamed.
 
     What the file holds beyond the encoder (its stages left out, a classifier) is not used.
@@ -250,11 +257,6 @@ def _load_encoder(encoder: nn.Module, path: Path, rename: Callable[[dict[str, Te
         wanted.load_state_dict(fitting)
     except RuntimeError as error:  # sparse, quantised or complex weights
         raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
-
-
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's own names of tensors in smp's, timm's or torchvision's naming."""
-    return {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:

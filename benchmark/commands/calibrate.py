@@ -10,7 +10,7 @@ from benchmark.commands.settings import open_bench
 from benchmark.errors import SettingsError
 
 EPILOG = """\
-Trains source-only with 250, 500, 1,000 ... steps, until two doublings in a row each change mean IoU on source
+Trains source-only with 250, 500, 1,000 ... steps, until twice as many change mean IoU on source
 validation by less than two points (mean over folds and seeds). The curve is written into
 RESULTS/calibration/PROTOCOL.toml and to MLflow, and tables of this config then say whether they were trained to the
 end. The same command goes on after an interruption.

@@ -80,7 +80,7 @@ def test_a_report_waits_while_another_one_writes(plan, tmp_path, capsys):
         (["--method", "entropy-minimization[wait=1]"], "has no hyperparameter 'wait'; it has weight"),
         (["--folds", "1999"], "has no fold 1999; it has 2019, 2020"),
         (["--preset", "huge"], "there is no preset 'huge'; there are tiny, small, flair-baseline"),
-        (["--encoder", "resnet3", "--method", "source-only", "--folds", "2020"], "cannot build unet on resnet3"),
+        (["--encoder", "resnet3", "--method", "source-only", "--folds", "2020"], "cannot build light-fpn on resnet3"),
     ],
 )
 def test_a_wrong_argument_is_one_line_that_names_what_is_allowed(plan, tmp_path, capsys, more, message):
