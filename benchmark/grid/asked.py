@@ -1,7 +1,6 @@
 """What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
 
 import json
-import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
-PIXELS = "landshift.pixels."  # experiment tag, with the key of the data and the folds behind it
 
 
 @dataclass(frozen=True)
@@ -184,28 +182,6 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         (frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in content.get("blocks") or ()
     ]
     return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")), blocks)
-
-
-def pixel_scores(tracker: Reader, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
-    """Mean IoU by fold of `benchmark.pixel_baseline`, where it was computed: it depends on no training.
-
-    Args:
-        facts: `Bench.shared_facts`.
-    """
-    text = tracker.tags(experiment).get(_pixel_tag(facts), "{}")
-    return {fold: float(value) for fold, value in json.loads(text).items()}
-
-
-def keep_pixel_scores(
-    tracker: Tracker, experiment: str, facts: Mapping[str, object], scores: Mapping[str, float]
-) -> None:
-    """Keep what `pixel_scores` reads, to six digits."""
-    known = {fold: round(value, 6) for fold, value in scores.items() if math.isfinite(value)}
-    tracker.tag(experiment, _pixel_tag(facts), json.dumps(known))
-
-
-def _pixel_tag(facts: Mapping[str, object]) -> str:
-    return PIXELS + "-".join(str(facts.get(name))[:16] for name in ("fingerprint", "dataset_digest", "class_set"))
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:

@@ -189,6 +189,9 @@ def test_the_per_pixel_baseline_is_a_line_and_no_method(cells):
     *_, last = rows(compare(cells, GRID), pixels)
     assert last[:4] == ("per-pixel baseline (no method)", "source labels", "25.0", "–")
     assert fold_table(cells, GRID, pixels).splitlines()[-1] == "| per-pixel baseline (no method) | 30.0 | 20.0 |"
+    pixels = {"north": 0.3, "south": math.nan}
+    assert rows(compare(cells, GRID), pixels)[-1][2] == "–", "a mean over fewer folds is not to be compared"
+    assert fold_table(cells, GRID, pixels).splitlines()[-1] == "| per-pixel baseline (no method) | 30.0 | – |"
 
 
 def test_the_page_names_the_controls_that_are_lacking(cells):
