@@ -228,7 +228,7 @@ def _controls(bench: "Bench", methods: Mapping[str, Mapping[str, Any]]) -> dict[
     from methods.registry import available
 
     controls = {name: method for name, method in available().items() if method.control_for}
-    runnable = {job.label for job in bench.jobs(controls, [0]) if not job.skip}
+    runnable = {job.label for job in bench.jobs(list(controls), [0]) if not job.skip}
     no_adaptation = (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)
     seen = {about["needs"] for about in methods.values()}.difference(no_adaptation)
 

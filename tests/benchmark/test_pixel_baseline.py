@@ -87,4 +87,10 @@ def test_scores_are_kept_by_version_data_and_folds(tmp_path, monkeypatch):
 
 def test_constants_that_change_a_value_are_of_this_version():
     """Raise `pixels.VERSION` with them, or values that were kept before are shown as if they were new."""
-    assert (module.FITTED, module.SCORED, module.OF_A_PATCH, module.ROUNDS, pixels.VERSION) == (20_000, 100_000, 64, 60, 2)
+    assert (module.FITTED, module.SCORED, module.OF_A_PATCH, module.ROUNDS, pixels.VERSION) == (
+        20_000,
+        100_000,
+        64,
+        60,
+        2,
+    )
