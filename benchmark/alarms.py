@@ -19,7 +19,7 @@ def alarms(
     within_noise: Collection[str] = (),
     pixels: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """All alarms of a comparison but those of versions, the gravest first.
+    """All alarms of a comparison but those of versions, the most serious first.
 
     Args:
         majority: mean IoU on each fold of predicting its most frequent class everywhere; a fold may be missing.

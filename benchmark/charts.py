@@ -60,7 +60,7 @@ def draw(
     left.set_yticks(range(len(names)), [line.shown for line in ordered])
     left.set_ylim(-0.6, len(names) - 0.4)
     reference = ""
-    if pixels:
+    if pixels and np.isfinite(list(pixels.values())).all():
         left.axvline(100 * np.mean(list(pixels.values())), color=ORANGE, linewidth=0.8, linestyle="dashed")
         reference = "; dashed: per-pixel baseline"
     left.set_xlabel(f"target mIoU (%): mean, 95 % interval, folds\norange: source validation{reference}")

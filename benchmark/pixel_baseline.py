@@ -1,7 +1,7 @@
 """A baseline that sees single pixels: what a classifier of their values alone reaches on each fold.
 
 It is no method and in no test: a line to read the table by. A network below it has not learned what a pixel's colour
-says. Its labels of ``target_test`` are read for scoring only, after it is fitted.
+says. The test is read for scoring only, after it is fitted.
 """
 
 import numpy as np
@@ -29,28 +29,34 @@ def pixel_baseline(data: FoldData) -> Confusion:
 
     classes = len(data.task.classes)
     matrix = np.zeros((classes + 1, classes), dtype=np.int64)
-    source, test = data.parts["source_train"], data.parts["target_test"]
+    source = data.parts["source_train"]
     domains = np.unique(source.domains)
     samples = [
         _pixels(data, source.take(np.flatnonzero(source.domains == name)), FITTED // len(domains), name)
         for name in domains
     ]
     values, labels = (np.concatenate(arrays) for arrays in zip(*samples, strict=True))
-    seen, truth = _pixels(data, test, SCORED, "test")
-    if not len(labels) or not len(truth):
+    if not len(labels):
         return matrix
-    if len(found := np.unique(labels)) == 1:  # nothing to tell apart
-        predicted = np.full(len(truth), found[0])
-    else:
-        model = HistGradientBoostingClassifier(max_iter=ROUNDS, early_stopping=False, random_state=0)
-        predicted = model.fit(values, labels).predict(seen)
-    np.add.at(matrix, (truth, predicted), 1)
+    one = len(np.unique(labels)) == 1  # a class that needs no model
+    model = HistGradientBoostingClassifier(max_iter=ROUNDS, early_stopping=False, random_state=0)
+    fitted = None if one else model.fit(values, labels)
+    seen, truth = _pixels(data, data.parts["target_test"], SCORED, "test")
+    if len(truth):
+        predicted = np.full(len(truth), labels[0]) if fitted is None else fitted.predict(seen)
+        np.add.at(matrix, (truth, predicted), 1)
     return matrix
 
 
 def pixel_miou(data: FoldData) -> float:
-    """Mean IoU of the per-pixel baseline on a fold's test; NaN where it has no labelled pixel."""
-    return miou(pixel_baseline(data))
+    """Mean IoU of the per-pixel baseline on a fold's test.
+
+    NaN where the test has no labelled pixel, or a class that the sample of its pixels lacks: the mean would be over
+    fewer classes than that of a method, which is scored on all pixels.
+    """
+    matrix = pixel_baseline(data)
+    occurs = data.store.class_counts(data.parts["target_test"].rows)[:, :-1].sum(0) > 0
+    return miou(matrix) if (matrix[:-1].sum(1) > 0)[occurs].all() else float("nan")
 
 
 def _pixels(data: FoldData, part: Part, count: int, purpose: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

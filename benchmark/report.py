@@ -88,7 +88,8 @@ def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> li
     """The table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds.
 
     Args:
-        pixels: mean IoU of the per-pixel baseline on each fold, for a last row.
+        pixels: mean IoU of the per-pixel baseline on each fold, for a last row; its mean is shown where every fold has
+            one.
     """
     ordered = sorted(
         lines, key=lambda line: (line.bound, not line.target.cells, line.partial, -_sortable(line.target.mean))

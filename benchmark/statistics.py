@@ -154,9 +154,9 @@ NO_RATIO = Ratio(NAN, NAN, NAN)
 def gap_closed(gain: Table, oracle_gain: Table, groups: Groups = ()) -> Ratio:
     """(Mean gain of a method over source-only) / (mean gain of the oracle), over the cells that have both.
 
-    The interval is Fieller's (1954): all ratios r for which the mean of gain - r * oracle's gain is not told apart from
-    0. It is an interval just where the oracle's own interval does not contain 0; elsewhere there is no gap to speak of,
-    and no ratio.
+    The interval is Fieller's (1954): all ratios r for which the mean of gain - r * oracle's gain does not differ from 0
+    (t test at 5 %). It is an interval just where the oracle's own interval does not contain 0; elsewhere there is no
+    gap to speak of, and no ratio.
     """
     both = np.isfinite(gain) & np.isfinite(oracle_gain)
     mine, oracle = (fold_means(np.where(both, values, NAN)) for values in (gain, oracle_gain))

@@ -23,26 +23,18 @@ if TYPE_CHECKING:  # a command that only looks can do without torch, which these
 # Where there is no terminal rich assumes 80 columns, too few for the table.
 # Emoji codes stay text: `module:Class` holds colons.
 console = Console(emoji=False, width=None if Console().is_terminal else 140)
-TERMINAL_COLUMNS = (
-    "method",
-    "target mIoU",
-    "95 % interval",
-    "gain",
-    "gap closed",
-    "source val",
-    "worst",
-    "rare",
-    "device-seconds",
+COLUMNS = (  # each with its turn to be left out where the terminal is too narrow; 0 for never
+    ("method", 0),
+    ("target mIoU", 0),
+    ("95 % interval", 4),
+    ("gain", 0),
+    ("gap closed", 6),
+    ("source val", 5),
+    ("worst", 2),
+    ("rare", 1),
+    ("device-seconds", 3),
 )
 TWO_LINES = re.compile("(target |gap |source |device-)")
-GIVEN_UP = (
-    "rare",
-    "worst",
-    "device-seconds",
-    "95 % interval",
-    "source val",
-    "gap closed",
-)  # where it is too narrow, the first first
 
 
 class _Bar:
@@ -152,9 +144,9 @@ def print_comparison(
     """
     from benchmark.report import HEADER, rows
 
-    body, columns = rows(lines, pixels), list(TERMINAL_COLUMNS)
-    for name in ("", *GIVEN_UP):
-        columns = [column for column in columns if column != name]
+    body = rows(lines, pixels)
+    for left_out in range(1 + max(turn for _, turn in COLUMNS)):
+        columns = [name for name, turn in COLUMNS if not 0 < turn <= left_out]
         # Two names in two lines, or they would be wider than their numbers.
         header = [TWO_LINES.sub(r"\1\n", column) for column in columns]
         table = plain_table(header, [[row[HEADER.index(column)] for column in columns] for row in body])
@@ -180,6 +172,11 @@ def _rules(lines: Sequence["Line"]) -> str:
     return f"checkpoints by {'; '.join(told)}" if usual else ""
 
 
+def print_line(line: str) -> None:
+    """Print words, in a terminal broken between them; elsewhere in one line, which a program can read."""
+    console.print(shown(line), markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
 def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:
     """A plain table, the first column to the left, the others to the right, or to the left where they are texts."""
     console.print(plain_table(header, body, texts=texts))
@@ -191,9 +188,8 @@ def plain_table(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: 
     for index, name in enumerate(header):
         # Names come from data: a `Text` is taken as it is, where a plain one would be read as rich's markup.
         shown_name = Text("\n".join(map(shown, name.split("\n"))))
-        table.add_column(
-            shown_name, justify="left" if index == 0 or texts else "right", no_wrap=not texts, overflow="fold"
-        )
+        words = texts or index == 0  # a long name goes on in the next line, so that every number is seen whole
+        table.add_column(shown_name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for row in body:
         table.add_row(*(Text(shown(cell)) for cell in row))
     return table

@@ -69,7 +69,7 @@ def _write(
     from benchmark.grid.standing import standing
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
-    from benchmark.terminal import print_comparison
+    from benchmark.terminal import print_comparison, print_line
     from benchmark.texts import markdown, shown
 
     state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
@@ -108,14 +108,14 @@ def _write(
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
     publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
     if not verdict.converged:
-        print(shown(verdict.words))
+        print_line(verdict.words)
     print_comparison(state.lines, empty_cells(state.cells), shared, state.pixels)
     for alarm in state.alarms:
-        print(f"alarm: {shown(alarm)}")
+        print_line(f"alarm: {alarm}")
     for key, aside in state.others.items():
         told = f"{aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)})"
         print(f"left aside: {told}; landshift report {options.protocol} --comparison {key}")
-    print(f"written: {', '.join(sorted(str(path) for path in folder.iterdir()))}")
+    print_line(f"written into {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
     return 0
 
 

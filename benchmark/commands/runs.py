@@ -96,15 +96,15 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure_pixels(session: Any, folds: list[str]) -> None:
     """Compute the per-pixel baseline of the folds that have none yet, for the report, which has no data."""
-    from benchmark.grid.asked import keep_pixel_scores, pixel_scores
+    from benchmark.grid.pixels import keep_pixel_scores, pixel_scores
     from benchmark.pixel_baseline import pixel_miou
 
     facts = session.bench.shared_facts()
     scores = pixel_scores(session.tracker, session.experiment, facts)
     if missing := [fold for fold in folds if fold not in scores]:
         print(f"fitting the per-pixel baseline of {len(missing)} fold{'s' * (len(missing) > 1)}", flush=True)
-        scores |= {fold: pixel_miou(session.bench.fold_data(fold)) for fold in missing}
-        keep_pixel_scores(session.tracker, session.experiment, facts, scores)
+        found = {fold: pixel_miou(session.bench.fold_data(fold)) for fold in missing}
+        keep_pixel_scores(session.tracker, session.experiment, facts, found)
 
 
 def _tuned(session: Any, key: str) -> Any:

@@ -1,7 +1,6 @@
 """What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
 
 import json
-import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
-PIXELS = "landshift.pixels."  # experiment tag, with the key of the data and the folds behind it
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def remember(
     with FileLock(tracker.results / "asked.lock"):  # another command must not write between reading and writing
         grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs)
         grid |= {"at": time.time(), "command": command or grid.get("command", "")}
-        tracker.tag(experiment, TAG + key_of(bench, tuned), json.dumps(grid))
+        tracker.tag(experiment, TAG + key_of(bench, tuned), json.dumps(grid, separators=(",", ":")))
 
 
 def _added(
@@ -124,12 +122,9 @@ def _added(
     tuned_jobs: Sequence["Job"],
 ) -> dict[str, Any]:
     """What was asked before, and what is asked now."""
-    from methods.registry import available
-
     key = key_of(bench, tuned)
     grid = _read(tracker, experiment, key)
     first = not grid["methods"]
-    grid["controls"] = {name: method.control_for for name, method in available().items() if method.control_for}
     grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
     grid["facts"]["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
     if tuned:
@@ -137,6 +132,7 @@ def _added(
         for row, labels in tuned.labels.items():
             grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
     grid["methods"] |= {job.label: _described(job.label) for job in jobs}
+    grid["controls"] = _controls(bench, grid["methods"])
     for job in (*jobs, *tuned_jobs):
         grid["folds"] = sorted({*grid["folds"], job.fold})
         grid["seeds"] = sorted({*grid["seeds"], job.seed})
@@ -161,19 +157,20 @@ def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:
 
 def _asked(content: Mapping[str, Any]) -> Asked:
     methods = content["methods"]
-    there = {row.partition("[")[0] for row in methods} | {about.get("method", "") for about in methods.values()}
+    tuned = {label for about in methods.values() for label in about.get("labels", {}).values()}
+    there = {label.partition("[")[0] for label in (*methods, *tuned)}
     controls = content.get("controls", {})
 
     def marked(name: str) -> frozenset[str]:
-        return frozenset(row for row, about in methods.items() if about.get(name))  # an older store has fewer marks
+        return frozenset(row for row, about in methods.items() if about.get(name))
 
     grid = Grid(
         methods=tuple(methods),
         folds=tuple(content["folds"]),
         seeds=tuple(content["seeds"]),
         needs={row: about["needs"] for row, about in methods.items()},
-        bounds=frozenset(row for row, about in methods.items() if about["bound"]),
-        control=next((row for row, about in methods.items() if about["control"]), ""),
+        bounds=marked("bound"),
+        control=next((row for row, about in methods.items() if about.get("control")), ""),
         source_free=marked("source_free"),
         target_images=marked("target_images"),
         target_control=next((row for row, about in methods.items() if about.get("target_control")), ""),
@@ -184,28 +181,6 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         (frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in content.get("blocks") or ()
     ]
     return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")), blocks)
-
-
-def pixel_scores(tracker: Reader, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
-    """Mean IoU by fold of `benchmark.pixel_baseline`, where it was computed: it depends on no training.
-
-    Args:
-        facts: `Bench.shared_facts`.
-    """
-    text = tracker.tags(experiment).get(_pixel_tag(facts), "{}")
-    return {fold: float(value) for fold, value in json.loads(text).items()}
-
-
-def keep_pixel_scores(
-    tracker: Tracker, experiment: str, facts: Mapping[str, object], scores: Mapping[str, float]
-) -> None:
-    """Keep what `pixel_scores` reads, to six digits."""
-    known = {fold: round(value, 6) for fold, value in scores.items() if math.isfinite(value)}
-    tracker.tag(experiment, _pixel_tag(facts), json.dumps(known))
-
-
-def _pixel_tag(facts: Mapping[str, object]) -> str:
-    return PIXELS + "-".join(str(facts.get(name))[:16] for name in ("fingerprint", "dataset_digest", "class_set"))
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
@@ -225,17 +200,43 @@ def _within(block: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> b
 
 
 def _described(label: str) -> dict[str, Any]:
-    """What a table must know of a method that may not be installed any more when it is made."""
+    """What a table must know of a method that may not be installed any more when it is made.
+
+    Of the marks only those that are true: MLflow keeps 20,000 characters for the whole comparison.
+    """
     from benchmark.grid.labels import parse_label
     from methods.base import Needs
 
     method = parse_label(label).method
-    return {
-        "method": label.partition("[")[0],
-        "needs": method.needs.value,
+    marks = {
         "bound": method.needs.is_bound,
         "control": method.is_control,
         "source_free": method.needs.starts_from_source,
         "target_images": method.needs is Needs.TARGET_IMAGES,
         "target_control": method.is_target_control,
+    }
+    return {"needs": method.needs.value} | {name: True for name, is_true in marks.items() if is_true}
+
+
+def _controls(bench: "Bench", methods: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What each control shows that can be run on some fold and says something about these methods.
+
+    A control with target images says something about methods with target images, and another one that sees the target
+    without all its labels says something about methods that see it in any way.
+    """
+    from methods.base import Needs
+    from methods.registry import available
+
+    controls = {name: method for name, method in available().items() if method.control_for}
+    runnable = {job.label for job in bench.jobs(list(controls), [0]) if not job.skip}
+    no_adaptation = (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)
+    seen = {about["needs"] for about in methods.values()}.difference(no_adaptation)
+
+    def says_something(needs: Needs) -> bool:
+        return needs in no_adaptation or (needs in seen if needs is Needs.TARGET_IMAGES else bool(seen))
+
+    return {
+        name: method.control_for
+        for name, method in controls.items()
+        if name in runnable and says_something(method.needs)
     }

@@ -10,9 +10,10 @@ import numpy as np
 from benchmark.alarms import alarms
 from benchmark.comparison import Cell, Grid, Line, compare, rarer_half, table
 from benchmark.errors import TrackingError
-from benchmark.grid.asked import Asked, key_of_runs, keys, newest, pixel_scores, read_asked
+from benchmark.grid.asked import Asked, key_of_runs, keys, newest, read_asked
 from benchmark.grid.cells import Place, best_record, cell_of, places_of, runs_of
 from benchmark.grid.labels import digest_at_hand
+from benchmark.grid.pixels import pixel_scores
 from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
@@ -48,7 +49,7 @@ class Standing:
         lines: one a method.
         paired: one a method but the control, against it.
         ranking: of the methods on the folds; None where there are too few.
-        pixels: mean IoU of the per-pixel baseline on each fold, where it is known.
+        pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: what all its runs share.
@@ -121,7 +122,7 @@ def standing(
         else {},
     )
     scores = pixel_scores(tracker, experiment, asked.facts)
-    pixels = {fold: scores[fold] for fold in grid.folds if fold in scores}
+    pixels = {fold: scores.get(fold, np.nan) for fold in grid.folds}
     return Standing(
         grid=grid,
         tuned={
@@ -131,7 +132,7 @@ def standing(
         lines=compare(cells, grid, rare),
         paired=paired,
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}, grid.groups),
-        pixels=pixels,
+        pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
         others=_others({key: read_asked(tracker, experiment, key) for key in known}, comparison, records, best),
         facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]},

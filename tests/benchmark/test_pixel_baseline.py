@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmark import pixel_baseline as module
-from benchmark.grid.asked import keep_pixel_scores, pixel_scores
+from benchmark.evaluation import miou
+from benchmark.grid import pixels
+from benchmark.grid.pixels import keep_pixel_scores, pixel_scores
 from benchmark.pixel_baseline import _pixels, pixel_baseline, pixel_miou
 from benchmark.tracking import Tracker
 
@@ -34,7 +37,29 @@ def test_it_learns_what_a_pixel_says_and_no_labels_of_the_target(data, monkeypat
 
     monkeypatch.setattr(type(data.store), "labels_of", lambda self, rows: Labels(rows))
     matrix = pixel_baseline(data)
-    assert np.diag(matrix).sum() < 0.01 * matrix.sum() and pixel_miou(data) < 0.01
+    assert np.diag(matrix).sum() < 0.01 * matrix.sum()
+
+
+def test_the_test_is_read_after_the_model_is_fitted(data, monkeypatch):
+    read, calls = module._pixels, []
+    monkeypatch.setattr(module, "_pixels", lambda *given: calls.append(given[-1]) or read(*given))
+    fit = HistGradientBoostingClassifier.fit
+    monkeypatch.setattr(
+        HistGradientBoostingClassifier, "fit", lambda self, *given: calls.append("fit") or fit(self, *given)
+    )
+    pixel_baseline(data)
+    assert calls[-2:] == ["fit", "test"] and "test" not in calls[:-1]
+
+
+def test_a_fold_whose_sample_lacks_a_class_of_the_test_has_no_value(data, monkeypatch):
+    """Methods are scored on all pixels, so their mean is over one class more."""
+    matrix = pixel_baseline(data)
+    assert pixel_miou(data) == miou(matrix)
+    some = np.flatnonzero(matrix.sum(1))[-1]
+    missed = matrix.copy()
+    missed[some] = 0
+    monkeypatch.setattr(module, "pixel_baseline", lambda data: missed)
+    assert np.isfinite(miou(missed)) and np.isnan(pixel_miou(data))
 
 
 def test_domains_give_equally_many_pixels_and_large_parts_a_sample(data, monkeypatch):
@@ -46,11 +71,26 @@ def test_domains_give_equally_many_pixels_and_large_parts_a_sample(data, monkeyp
     assert np.isnan(pixel_miou(nothing))
 
 
-def test_scores_are_kept_by_data_and_folds(tmp_path):
+def test_scores_are_kept_by_version_data_and_folds(tmp_path, monkeypatch):
     tracker = Tracker(tmp_path)
     experiment = tracker.experiment("tiny", "", {})
     facts = {"fingerprint": "f" * 64, "dataset_digest": "d" * 64, "class_set": "all"}
     assert pixel_scores(tracker, experiment, facts) == {}
     keep_pixel_scores(tracker, experiment, facts, {"north": 0.25, "south": float("nan")})
-    assert pixel_scores(tracker, experiment, facts) == {"north": pytest.approx(0.25)}
+    keep_pixel_scores(tracker, experiment, facts, {"west": 0.5})
+    known = {"north": 0.25, "south": float("nan"), "west": 0.5}
+    assert pixel_scores(tracker, experiment, facts) == pytest.approx(known, nan_ok=True), "NaN is not fitted again"
     assert pixel_scores(tracker, experiment, facts | {"dataset_digest": "e" * 64}) == {}
+    monkeypatch.setattr(pixels, "VERSION", 0)
+    assert pixel_scores(tracker, experiment, facts) == {}, "another version computes other values"
+
+
+def test_constants_that_change_a_value_are_of_this_version():
+    """Raise `pixels.VERSION` with them, or values that were kept before are shown as if they were new."""
+    assert (module.FITTED, module.SCORED, module.OF_A_PATCH, module.ROUNDS, pixels.VERSION) == (
+        20_000,
+        100_000,
+        64,
+        60,
+        2,
+    )

@@ -28,7 +28,7 @@ from benchmark.report import (
 )
 from benchmark.rules import RuleLine
 from benchmark.statistics import spread
-from benchmark.terminal import _rules, print_comparison
+from benchmark.terminal import _rules, print_comparison, print_line
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -189,6 +189,9 @@ def test_the_per_pixel_baseline_is_a_line_and_no_method(cells):
     *_, last = rows(compare(cells, GRID), pixels)
     assert last[:4] == ("per-pixel baseline (no method)", "source labels", "25.0", "–")
     assert fold_table(cells, GRID, pixels).splitlines()[-1] == "| per-pixel baseline (no method) | 30.0 | 20.0 |"
+    pixels = {"north": 0.3, "south": math.nan}
+    assert rows(compare(cells, GRID), pixels)[-1][2] == "–", "a mean over fewer folds is not to be compared"
+    assert fold_table(cells, GRID, pixels).splitlines()[-1] == "| per-pixel baseline (no method) | 30.0 | – |"
 
 
 def test_the_page_names_the_controls_that_are_lacking(cells):
@@ -239,6 +242,31 @@ def test_a_narrow_terminal_gets_fewer_columns(cells, capsys, monkeypatch):
     assert "…" not in text and label in text and "per-pixel baseline (no method)" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "gain" in text and "closed" in text and "rare" not in text
+
+
+def test_a_name_that_is_too_long_for_the_terminal_goes_on_in_the_next_line(cells, capsys, monkeypatch):
+    """And takes no number's place."""
+    label = f"idea[{','.join(f'option_{number}=0.125' for number in range(6))}]"
+    grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
+    longest = [replace(cell, method=label) for cell in cells if cell.method == "oracle"]
+    monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80))
+    print_comparison(compare([*cells, *longest], grid), "", "shared")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80 and len(label) > 80
+    begin = next(number for number, line in enumerate(lines) if line.startswith("idea[option_0"))
+    name, *numbers = map(str.strip, lines[begin].split("│"))
+    assert numbers == ["60.5", "+20.0"]
+    assert name + lines[begin + 1].split("│")[0].strip() == label
+
+
+def test_a_line_is_broken_between_words_in_a_terminal_and_whole_in_a_file(capsys, monkeypatch):
+    words = " ".join(["alarm:", *["settings"] * 20])
+    for in_terminal in (True, False):
+        monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80, force_terminal=in_terminal))
+        print_line(words)
+        lines = capsys.readouterr().out.splitlines()
+        assert " ".join(map(str.strip, lines)) == words
+        assert len(lines) == (3 if in_terminal else 1)
 
 
 def test_a_name_adds_no_column_no_row_and_no_html(cells):

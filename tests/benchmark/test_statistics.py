@@ -85,6 +85,15 @@ def test_the_interval_of_crossed_folds_covers_at_least_what_it_says(
     assert covered(tables[:300], 0.0) < 0.8
 
 
+@pytest.mark.parametrize(("of_both", "of_folds", "covers"), [(1.0, 0.3, 0.993), (0.5, 1.0, 0.996), (0.0, 1.0, 0.999)])
+def test_the_interval_of_crossed_folds_is_wide(noise, of_both, of_folds, covers):
+    """By how much the documentation says: 4 places at 3 times."""
+    place, time = np.repeat(np.arange(4), 3), np.tile(np.arange(3), 4)
+    effects = noise.normal(size=(TABLES, 4))[:, place] + noise.normal(size=(TABLES, 3))[:, time]
+    tables = (of_both * effects + of_folds * noise.normal(size=(TABLES, 12)))[..., None]
+    assert covered(tables, 0.0, [place, time]) == pytest.approx(covers, abs=0.006)
+
+
 def test_the_interval_of_places_at_few_times_is_over_times(noise):
     """Nine places, each seen at one of three times; times differ. One degree of freedom a time but one."""
     time = np.repeat(np.arange(3), 3)

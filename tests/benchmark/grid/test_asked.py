@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.grid.asked import _with, read_asked
+from benchmark.grid.asked import TAG, _with, read_asked
 from benchmark.grid.session import Session
 
 ONE = [["a", "b"], ["north"], [0]]
@@ -37,9 +37,37 @@ def test_a_table_knows_what_its_methods_see_and_which_controls_it_lacks(bench, t
     session.remember(bench.jobs(["source-only", "dacs", "tent", "oracle"], [0], ["2019"]))
     grid = read_asked(session.tracker, session.experiment, bench.comparison).grid
     assert grid.source_free == {"tent"} and grid.target_images == {"dacs"}
-    lacking = {control.partition(" (")[0] for control in grid.lacking}
+    lacking = _names(grid.lacking)
     assert {"source-only-augmented", "batch-norm-adaptation", "few-target-labels"} <= lacking
-    assert not lacking & {"source-only", "oracle"}
+    assert "source-only-target-statistics" in lacking and not lacking & {"source-only", "oracle"}
     session.remember(bench.jobs(["source-only-augmented[blur=0.1]"], [0], ["2019"]))
     grid = read_asked(session.tracker, session.experiment, bench.comparison).grid
-    assert "source-only-augmented" not in {control.partition(" (")[0] for control in grid.lacking}
+    assert "source-only-augmented" not in _names(grid.lacking)
+
+
+def test_controls_that_say_nothing_about_the_methods_or_cannot_be_run_are_not_named(bench, tmp_path, monkeypatch):
+    def lacking(name, *labels):
+        session = Session(replace(bench.plan, results=tmp_path / name), bench=bench)
+        session.remember(bench.jobs(labels, [0], ["2019"]))
+        return _names(read_asked(session.tracker, session.experiment, bench.comparison).grid.lacking)
+
+    assert lacking("source", "source-only", "style-randomization") == {"source-only-augmented", "oracle"}
+    stream = lacking("stream", "source-only", "tent", "oracle")
+    assert stream == {"source-only-augmented", "batch-norm-adaptation", "few-target-labels"}
+    folds = {name: replace(fold, few=()) for name, fold in bench.folds.items()}
+    monkeypatch.setattr(bench, "folds", folds)
+    assert "few-target-labels" not in lacking("none set aside", "source-only", "dacs")
+
+
+def test_a_comparison_of_a_hundred_settings_can_be_kept(bench, tmp_path):
+    """With hyperparameters, two folds and what else is written; MLflow keeps 20,000 characters."""
+    session = Session(replace(bench.plan, results=tmp_path), bench=bench)
+    labels = [f"dacs[confidence=0.{number},decay=0.{number}]" for number in range(901, 1000)]
+    session.remember(bench.jobs(["source-only", *labels], [0], ["2019", "2020"]))
+    asked = read_asked(session.tracker, session.experiment, bench.comparison)
+    assert len(asked.grid.methods) == 100 and len(asked.grid.target_images) == 99
+    assert len(session.tracker.tags(session.experiment)[TAG + bench.comparison]) < 15_000
+
+
+def _names(controls):
+    return {control.partition(" (")[0] for control in controls}
