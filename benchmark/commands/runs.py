@@ -32,7 +32,7 @@ DEMO = {
         "oracle",
     ],
 }
-DEMO_RECIPE = {"recipe_steps": 600, "recipe_checkpoints": 2}  # enough for each mechanism to show; not converged
+DEMO_RECIPE = {"recipe_steps": 800, "recipe_checkpoints": 2}  # enough for each mechanism to show; not converged
 
 
 def demo(options: argparse.Namespace) -> int:
