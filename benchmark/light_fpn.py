@@ -22,7 +22,7 @@ class LightFPN(nn.Module):
     nothing.
 
     Args:
-        encoder: of segmentation-models-pytorch, which gives a list of features, the first of which is its input.
+        encoder: of segmentation-models-pytorch, which gives a list of features; the first, at full size, is not used.
         classes: number of outputs.
         channels: width of the pyramid.
     """
@@ -55,7 +55,7 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        maps = [features[index] for index in range(len(features)) if features[index].shape[1]]
+        maps = [stage for stage in features if stage.shape[1]]
         merged: Tensor = self.lateral[-1](maps[-1])
         for lateral, finer in zip(reversed(self.lateral[:-1]), reversed(maps[:-1]), strict=True):
             merged = F.interpolate(merged, finer.shape[-2:], mode="nearest") + lateral(finer)

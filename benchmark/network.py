@@ -197,7 +197,7 @@ def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int,
 
 
 def _drop_unused_blocks(encoder: Any) -> None:
-    """Drop the blocks behind the deepest stage that is asked for: timm's EfficientNets compute them, for nothing."""
+    """Drop the blocks behind the deepest stage that is used: timm's EfficientNets compute them, for nothing."""
     inner = getattr(encoder, "model", None)
     blocks = getattr(inner, "blocks", None)
     if inner is None or not isinstance(blocks, nn.Sequential) or not hasattr(inner, "feature_info"):
