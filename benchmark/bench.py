@@ -66,7 +66,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
     part = Part(np.arange(4), np.array(["a"] * 4), np.array(["a"] * 4), Metadata.unknown(4))
     task = Task(tuple(map(str, range(12))), ("red", "green", "blue", "nir", "height"))
     data = FoldData(store, {"source_train": part}, task)
-    fabric = make_fabric("cpu", 1, "32-true")
+    fabric = make_fabric("cpu", "32-true")
     images = torch.from_numpy(store.read(np.arange(recipe.batch_size) % 4)[..., : recipe.crop, : recipe.crop]).float()
     labels = store.labels_of(part.rows).read(np.arange(recipe.batch_size) % 4)[..., : recipe.crop, : recipe.crop]
     batch = SourceBatch(

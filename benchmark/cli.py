@@ -361,7 +361,11 @@ def _add_stores(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser, without: str = "") -> None:
     parser.set_defaults(resumes=True)
     parser.add_argument(
-        "--workers", type=positive, default=None, metavar="N", help="processes (default: one a core, on a GPU one)"
+        "--workers",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="runs at once, each a process (default: one a core, on a GPU one)",
     )
     _add_training(parser, without)
 
@@ -381,7 +385,6 @@ def _add_training(parser: argparse.ArgumentParser, without: str = "") -> None:
         help="network, optimiser and budget: tiny (default), small, flair-baseline; see landshift presets",
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--devices", type=positive, default=1, metavar="N", help="devices for each run (default: 1)")
     _add_stores(parser)
     _add_results(parser)
     changes = parser.add_argument_group("changes to the preset (equal for every method of the comparison)")

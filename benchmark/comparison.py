@@ -56,7 +56,7 @@ class Line:
         gain: over the control on the same folds and seeds.
         gap_closed: its mean gain over the oracle's; NaN where the oracle's is not clear of 0.
         rare: mean IoU of the rare classes, mean over folds of the mean over seeds; NaN where they are not known.
-        seconds: median device-seconds of a training: its time, on each of its devices.
+        seconds: median device-seconds of a training.
         cost: median ratio of its time to the control's on the same fold and seed.
         images: median number of images it was trained on, source and target; of the test stream those it learned from.
         rule: what chose the checkpoints.
@@ -190,7 +190,7 @@ def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]]
 
 
 def _device_seconds(cells: Sequence[Cell], grid: Grid, method: str) -> Table:
-    """Of each training, on all its devices; runs that do not say it were on one."""
+    """Of each training: its seconds, or what a run of an earlier version says that several devices took."""
     alone = table(cells, grid, method, "time/training_seconds")
     said = table(cells, grid, method, "time/device_seconds")
     return np.where(np.isfinite(said), said, alone)

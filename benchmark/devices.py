@@ -1,26 +1,26 @@
 """The device that a run trains on, through Lightning Fabric."""
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def make_fabric(accelerator: str, devices: int, precision: str) -> "Fabric":
-    """Lightning Fabric on one device, or on several by processes of its own, one a device.
+def make_fabric(accelerator: str, precision: str) -> "Fabric":
+    """Lightning Fabric on one device, whatever Slurm's variables say of the task that this process is in.
 
-    Whatever Slurm's variables say: a task of a job array is one process, which starts those of its devices itself.
+    Args:
+        accelerator: cpu, cuda, mps, or auto for what there is.
+        precision: Fabric's name, for example ``32-true``.
     """
     from lightning_fabric import Fabric  # takes a second, which a command that only looks can do without
     from lightning_fabric.plugins.environments import LightningEnvironment
 
-    from benchmark.processes import Processes, be_quiet
-
-    be_quiet()
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # that it does what was asked is no news
     return Fabric(
         accelerator=accelerator,
-        devices=devices,
-        strategy=Processes() if devices > 1 else "auto",
+        devices=1,
         precision=precision,  # type: ignore[arg-type]
         plugins=[LightningEnvironment()],
     )

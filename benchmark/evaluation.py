@@ -53,20 +53,18 @@ def evaluate(
 ) -> Scores:
     """Predict a labelled part and count, on the device; one transfer at the end.
 
-    With several processes each takes every n-th patch, none is padded or seen twice, and the counts are summed.
-
     Args:
         keep: rows of the store whose predicted classes are kept.
     """
     reader = _Reader(fabric, data, part)
     counts = _Counts(fabric.device, reader.zones, data, keep)
-    mine = np.arange(fabric.global_rank, len(reader.part.rows), fabric.world_size)
-    for start in range(0, len(mine), batch_size):
-        chosen = mine[start : start + batch_size]
+    order = np.arange(len(reader.part.rows))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
         batch, truth = reader.read(chosen)
         with torch.inference_mode(), fabric.autocast():
             counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
-    return counts.scores(fabric if fabric.world_size > 1 else None)
+    return counts.scores()
 
 
 def evaluate_stream(
@@ -87,7 +85,7 @@ def evaluate_stream(
 
     Returns:
         the scores of what was predicted before the method had learned from the patch, which is what counts, and of the
-        same patches predicted once more right after. (With several processes each sees the whole stream.)
+        same patches predicted once more right after.
     """
     reader = _Reader(fabric, data, part)
     before, after = (_Counts(fabric.device, reader.zones, data, keep) for _ in range(2))
@@ -103,7 +101,7 @@ def evaluate_stream(
                     counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
                 if counts is before:
                     adapt(batch)
-    return before.scores(None), after.scores(None)
+    return before.scores(), after.scores()
 
 
 @contextmanager
@@ -148,7 +146,7 @@ class _Counts:
 
     def __init__(self, device: torch.device, zones: NDArray[np.str_], data: FoldData, keep: Sequence[int]) -> None:
         classes = len(data.task.classes)
-        self._zones, self._classes, self._keep, self._side = zones, classes, set(keep), data.store.size
+        self._zones, self._classes, self._keep = zones, classes, set(keep)
         self._cells = torch.zeros(len(zones) * (classes + 1) * classes, dtype=torch.int64, device=device)
         self._loss = torch.zeros(2, dtype=torch.float64, device=device)
         self._kept: dict[int, NDArray[np.uint8]] = {}
@@ -165,23 +163,11 @@ class _Counts:
         for place in [place for place, row in enumerate(rows.tolist()) if row in self._keep]:
             self._kept[int(rows[place])] = predicted[place].to(torch.uint8).cpu().numpy()
 
-    def scores(self, fabric: "Fabric | None") -> Scores:
-        """Of all processes of a fabric, or of this one alone."""
-        cells, loss = self._cells, self._loss
-        if fabric is not None:
-            cells = fabric.all_reduce(cells, reduce_op="sum")  # type: ignore[assignment]
-            loss = fabric.all_reduce(loss, reduce_op="sum")  # type: ignore[assignment]
-            self._collect(fabric)
-        matrices = cells.view(len(self._zones), self._classes + 1, self._classes).cpu().numpy()
-        total, pixels = loss.tolist()
+    def scores(self) -> Scores:
+        """Of all that was added."""
+        matrices = self._cells.view(len(self._zones), self._classes + 1, self._classes).cpu().numpy()
+        total, pixels = self._loss.tolist()
         return Scores(dict(zip(self._zones.tolist(), matrices, strict=True)), total / max(pixels, 1), self._kept)
-
-    def _collect(self, fabric: "Fabric") -> None:
-        """Have in every process what one of them kept of a patch; the others add nothing to it."""
-        nothing = np.zeros((self._side, self._side), np.uint8)
-        for row in sorted(self._keep):
-            mine = torch.from_numpy(self._kept.get(row, nothing)).to(self._cells)
-            self._kept[row] = fabric.all_reduce(mine, reduce_op="sum").byte().cpu().numpy()  # type: ignore[union-attr]
 
 
 # ---------------------------------------------------------------- metrics: (C + 1, C) -> number, NaN where undefined

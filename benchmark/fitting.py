@@ -55,9 +55,7 @@ def fitted(
         TrainingError: a loss is not finite; the message names it and the step.
     """
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
-        shared = Path(stepper.fabric.broadcast(folder))  # of several processes, the first one's
-        yield _train(stepper, report, savepoints or Savepoints(shared, {}, math.inf))
-        stepper.fabric.barrier()  # another process may still be reading
+        yield _train(stepper, report, savepoints or Savepoints(Path(folder), {}, math.inf))
 
 
 def _train(stepper: Stepper, report: Callable[[float], None], savepoints: Savepoints) -> Trained:
@@ -79,7 +77,7 @@ def _train(stepper: Stepper, report: Callable[[float], None], savepoints: Savepo
             seconds += time.perf_counter() - started
             checkpoints.append(stepper.checkpoint(step + 1, savepoints.folder))
             started = time.perf_counter()
-        if savepoints.due and stepper.fabric.is_global_zero:
+        if savepoints.due:
             seconds += time.perf_counter() - started
             stepper.losses.flush()
             savepoints.save(step + 1, _content(stepper, step + 1, checkpoints, seconds))
@@ -115,11 +113,9 @@ def _content(stepper: Stepper, step: int, checkpoints: Sequence[Checkpoint], sec
 def _resumed(stepper: Stepper, savepoints: Savepoints) -> tuple[int, list[Checkpoint], float]:
     """Steps, checkpoints and seconds of the newest savepoint, whose state the stepper has from here on."""
     content = savepoints.newest()
-    stepper.fabric.barrier()  # no process writes a newer one while another still looks
     if content is None:
         return 0, [], 0.0
-    if stepper.fabric.is_global_zero:
-        logger.warning("%s goes on after step %d of %d", savepoints.name, content["step"], stepper.recipe.steps)
+    logger.warning("%s goes on after step %d of %d", savepoints.name, content["step"], stepper.recipe.steps)
     stepper.load(content["state"])
     for step, metrics in content["curves"]:
         stepper.log(metrics, step)

@@ -13,14 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
-from benchmark import light_fpn, sharing
+from benchmark import light_fpn
 from benchmark.errors import DataError, NetworkError
 from benchmark.files import read_tensors
 from benchmark.packaged import PACKAGED, packaged_file, timm_names
-from benchmark.whole_batch import WholeBatch
 
 MOST_TIMES = 4  # bytes in memory to bytes on disk
 HUB = ("huggingface.co", 443)
@@ -72,30 +70,13 @@ class SegmentationNetwork(nn.Module):
         self.perturbation: Callable[[str, Tensor], Tensor] | None = None
         for name, stage in self.stages.items():
             stage.register_forward_hook(partial(self._perturb, name))
-        self._hooks = _count_hooks(self.model)
         self._multiple = 2**settings.encoder_depth
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (N, classes, H, W) of raw images (N, bands, H, W) float32; and, where asked for, the encoder's deepest
-        features (N, D, h, w).
-
-        While several processes share a training step, each computes some images, and all have the result (see
-        `benchmark.sharing`); but where somebody hooks into the modules, who expects whole batches there.
-        """
-        share = sharing.share_of(len(images))
-        if share is None or _count_hooks(self.model) != self._hooks:
-            logits, deepest = self._run(self.model, images)
-            return (logits, deepest) if return_features else logits
-        model = partial(functional_call, self.model, share.weights_of(self.model))
-        with share.in_network(), WholeBatch():
-            logits, deepest = self._run(model, share.take(images))
-        logits = share.gather(logits)
-        return (logits, share.gather(deepest)) if return_features else logits
-
-    def _run(self, model: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and deepest features."""
+        features (N, D, h, w)."""
         height, width = images.shape[-2:]
         below, right = -height % self._multiple, -width % self._multiple
         normalized = (images - self.mean) / self.std
@@ -103,9 +84,9 @@ class SegmentationNetwork(nn.Module):
             normalized = F.pad(normalized, (0, right, 0, below), mode="replicate")
         deepest: list[Tensor] = []
         hook = self.model.encoder.register_forward_hook(lambda encoder, inputs, features: deepest.append(features[-1]))
-        logits = model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
+        logits: Tensor = self.model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
         hook.remove()
-        return logits, deepest[0]
+        return (logits, deepest[0]) if return_features else logits
 
     def features(self, images: Tensor) -> Tensor:
         """The encoder's deepest features, averaged over each image: (N, D) of raw images (N, bands, H, W) float32."""
@@ -113,10 +94,7 @@ class SegmentationNetwork(nn.Module):
         return deepest.mean((2, 3))
 
     def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
-        if self.perturbation is None:
-            return None
-        change, share = partial(self.perturbation, name), sharing.at_work()
-        return change(features) if share is None else share.with_all(change, features)
+        return None if self.perturbation is None else self.perturbation(name, features)
 
 
 def build_network(
@@ -297,10 +275,6 @@ def _widen(encoder: nn.Module, bands: int) -> None:
 
     patch_first_conv(encoder, bands, pretrained=True)
     encoder._out_channels = [bands, *list(encoder.out_channels)[1:]]  # type: ignore[assignment,arg-type]
-
-
-def _count_hooks(module: nn.Module) -> int:
-    return sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in module.modules())
 
 
 def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Module]:

@@ -90,7 +90,7 @@ class FoldData:
 def batches_of(
     fabric: "Fabric", method: Method, data: FoldData, recipe: Recipe, seed: int, first: int = 0
 ) -> Iterator[tuple[SourceBatch | None, TargetBatch | None]]:
-    """The batches of every step from ``first`` on, whole on each device. What has no reader cannot be read."""
+    """The batches of every step from ``first`` on, on the device. What has no reader cannot be read."""
     needs, steps = method.needs, range(first, recipe.steps)
     sources = _labelled(method, data, recipe, seed) if needs.trains_on_labels else None
     target = data.parts["target_adapt"]

@@ -38,10 +38,10 @@ no source data, the last). Rows with missing cells come after the others. *Targe
 interval is Student's t over held-out domains, and a single one has none. *± seeds*: standard deviation over seeds.
 *Drop*: source validation minus target. *Gain*: over source-only on the same folds and seeds. *Gap closed*: mean gain
 over the oracle's mean gain, with Fieller's 95 % interval; none where the oracle's gain is not clear of 0. *Worst*: the
-lowest fold. *Rare*: mean IoU of the rarer half of the classes in a fold's test. *Device-seconds*: of a training, on all
-its devices, median, without the source model it starts from, and how often source-only's. *Images*: that it was trained
-on, median. A bound is trained on target labels and is no result. The *per-pixel baseline* is gradient boosting on the
-values of single pixels, fitted once a fold: no method, and in no test.
+lowest fold. *Rare*: mean IoU of the rarer half of the classes in a fold's test. *Device-seconds*: of a training,
+median, without the source model it starts from, and how often source-only's. *Images*: that it was trained on, median.
+A bound is trained on target labels and is no result. The *per-pixel baseline* is gradient boosting on the values of
+single pixels, fitted once a fold: no method, and in no test.
 
 What sees *the test stream* gets the target in batches, by date and zone, is scored on each batch before it learns from
 it, and starts from the source model in each run; its seconds and images are those of predictions and updates."""

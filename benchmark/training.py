@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,10 @@ from torch import Tensor, nn
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.garbage import while_training
-from benchmark.network import SegmentationNetwork, build_network
+from benchmark.network import build_network
 from benchmark.pools import FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.savepoints import write
-from benchmark.sharing import agree, sharing
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.randomness import address, numpy_generator
 
@@ -159,19 +157,16 @@ class Stepper:
         method, adversary = self.method, self.method.discriminator
         if adversary is not None:
             adversary.requires_grad_(False)
-        with self._sharing():
-            with self.fabric.autocast():
-                losses = method.step_losses(source, target, progress)
-            self._descend(self._optimizer, losses)
+        with self.fabric.autocast():
+            losses = method.step_losses(source, target, progress)
+        self._descend(self._optimizer, losses)
         if adversary is not None:
             adversary.requires_grad_(True)
-            with self._sharing():
-                with self.fabric.autocast():
-                    adversary_losses = method.adversary_step_losses(progress)
-                self._descend(self._adversary_optimizer, adversary_losses)
+            with self.fabric.autocast():
+                adversary_losses = method.adversary_step_losses(progress)
+            self._descend(self._adversary_optimizer, adversary_losses)
             losses = losses | adversary_losses
-        with self._sharing():
-            method.after_step(progress)
+        method.after_step(progress)
         self.losses.add(losses, progress.step)
         if self.recipe.schedule != "plateau" and self._scheduler:
             self._scheduler.step()
@@ -194,31 +189,17 @@ class Stepper:
             return
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
-        if self.fabric.world_size > 1:
-            agree(self._computed_by_all())
         optimizer.step()
-
-    def _sharing(self) -> AbstractContextManager[None]:
-        """Within, several devices share out what passes the network, with the weights as they are now."""
-        return sharing(self.fabric.global_rank, self.fabric.world_size)
-
-    def _computed_by_all(self) -> list[nn.Parameter]:
-        """The weights that are not shared out: heads, adversaries and the like, which are small."""
-        networks = [module for module in self.method.modules() if isinstance(module, SegmentationNetwork)]
-        shared = {weight for network in networks for weight in network.parameters()}
-        return [weight for weight in self.method.parameters() if weight not in shared]
 
     def checkpoint(self, step: int, folder: Path) -> Checkpoint:
         """Score what the method predicts now on source validation, and keep all it holds."""
         method = self.method
         # Before anything is predicted, which might leave traces.
-        first = self.fabric.is_global_zero
-        file: Path = self.fabric.broadcast(write(folder, f"weights-{step:09d}", state_of(method)) if first else folder)
+        file = write(folder, f"weights-{step:09d}", state_of(method))
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
         self.log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
         if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
             self._scheduler.step(self._bound_loss() if method.needs.is_bound else scores.loss)
-        self.fabric.barrier()
         return Checkpoint(step, scores, file)
 
     def validate(self, progress: Progress) -> None:

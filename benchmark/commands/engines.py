@@ -48,7 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--runs-per-device",
         type=positive,
         metavar="K",
-        help="runs side by side on each GPU, where one alone does not fill it; with slurm also in each task of CPUs",
+        help="K runs side by side on each GPU: N GPUs train N x K runs at once, and one run never spans two. 1 uses "
+        "every GPU; more is for runs that do not fill one. Without it one GPU is used. With slurm: K runs in each task",
     )
 
 
@@ -59,8 +60,6 @@ def make_engine(options: argparse.Namespace) -> "Local | Slurm":
         SettingsError: options that do not go together, a wrong profile, or no Slurm.
     """
     several = options.runs_per_device
-    if several and several > 1 and options.devices > 1:
-        raise SettingsError("--runs-per-device shares a device among runs, --devices spreads a run over several")
     if several and options.workers:
         raise SettingsError("--workers is a number of processes, --runs-per-device one for each device: take one")
     if options.engine == "slurm":
@@ -122,11 +121,9 @@ class Slurm:
         profile = read_profile(options.profile) if options.profile else Profile()
         if options.runs_per_device:
             profile = replace(profile, runs_per_device=options.runs_per_device)
-        gpus = int(str(profile.gpus).rpartition(":")[2])
-        if gpus not in (0, options.devices) or (options.devices > 1 and profile.runs_per_device > 1):
+        if int(str(profile.gpus).rpartition(":")[2]) > 1:
             raise SettingsError(
-                f"a task has gpus = {profile.gpus} and runs_per_device = {profile.runs_per_device}, a run has "
-                f"--devices {options.devices}: both must be the same, and only runs on one device can share it"
+                f"a task has gpus = {profile.gpus}, but a run trains on one; give 1: other tasks use the other GPUs"
             )
         self._profile, self._detach = profile, options.detach
 

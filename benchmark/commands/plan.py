@@ -153,7 +153,7 @@ def _known(options: argparse.Namespace, found: Any, recipe: Any, reader: Any) ->
         if name == found.label or name.startswith(f"{found.label} (tun")
         for record in reader.cells(experiment)
     ]
-    measured, device, mine = measured_paces(records, found, recipe, options.devices)
+    measured, device, mine = measured_paces(records, found, recipe)
     base = measured.get(control_label())
     if options.seconds_per_step:
         measured, base = {}, assumed_base(options.seconds_per_step, options.seconds_per_patch, recipe, found.shape)
@@ -263,8 +263,7 @@ def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) 
         print(f"with {options.runs_per_device} runs at once on a device, taken not to slow each other: measure that")
     print("a device: a GPU, or a CPU core with one run on it")
     for fleet in dict.fromkeys((*FLEETS, options.fleet)):
-        slots = max(fleet * options.runs_per_device // options.devices, 1)
-        wall = sum(timing.wall_clock(stage, slots) for stage in stages)
+        wall = sum(timing.wall_clock(stage, fleet * options.runs_per_device) for stage in stages)
         print(f"wall-clock on {_many(fleet, 'device')}: {_span(wall)}")
 
 
@@ -313,8 +312,8 @@ def _print_more(
 
 
 def _share(options: argparse.Namespace) -> float:
-    """Devices of a run: several, or a part of one."""
-    return float(options.devices / options.runs_per_device)
+    """The part of a device that a run has."""
+    return float(1 / options.runs_per_device)
 
 
 def _many(count: int, what: str) -> str:

@@ -43,7 +43,6 @@ def make_plan(options: argparse.Namespace) -> Any:
         options.stores,
         recipe,
         options.accelerator,
-        options.devices,
         options.partial,
         options.save_every,
     )

@@ -35,8 +35,6 @@ def tune(options: argparse.Namespace) -> int:
 
     tuning = Tuning(options.rule, options.trials, options.fold, options.seed, options.prune)
     check_rule(tuning)
-    if options.prune and options.devices > 1:
-        raise SettingsError("--prune needs --devices 1: several devices tell their scores at the end")
     labels = _methods(options.method, tuning)
     bench = open_bench(options)
     session = TuningSession(bench, Tracker(options.results), tuning, labels)

@@ -154,7 +154,7 @@ def predicts_each_patch_by_itself(subject: Subject) -> None:
 
 
 def mixed_precision(subject: Subject) -> None:
-    fabric = make_fabric("cpu", 1, "bf16-mixed")
+    fabric = make_fabric("cpu", "bf16-mixed")
     _require_finite(subject.trained(fabric=fabric))
 
 

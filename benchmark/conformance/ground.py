@@ -42,7 +42,7 @@ class Ground:
         self._folder, self._worlds = folder, dict[str, FoldData]()
         self._patch_size = patch_size
         self.control, self.recipe = control, recipe
-        self.fabric = make_fabric("cpu", 1, "32-true")
+        self.fabric = make_fabric("cpu", "32-true")
 
     @property
     def data(self) -> FoldData:

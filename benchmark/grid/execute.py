@@ -1,14 +1,11 @@
 """Running one job: train, score every checkpoint, choose, and log it all."""
 
-import contextlib
 import csv
 import json
-import pickle
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +62,6 @@ class Outcome:
         seconds: of training, without evaluation; of a method that learns from the test stream, of prediction with it.
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
-        curves: (step, metrics), where they were not logged on the way.
     """
 
     steps: list[int]
@@ -82,7 +78,6 @@ class Outcome:
     seconds: float
     images_per_second: float
     gpu_memory: int
-    curves: list[tuple[int, dict[str, float]]]
 
 
 def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: Callable[[float], None]) -> float:
@@ -108,8 +103,7 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         if twin:
             take_over(tracker, run, twin)
             return twin.metrics["target/miou"]
-        devices = bench.plan.devices
-        fabric = make_fabric(bench.plan.accelerator, devices, recipe.precision)
+        fabric = make_fabric(bench.plan.accelerator, recipe.precision)
         run.tag("device", device_name(fabric))
         circumstances = {"code": code_version(), "device": device_name(fabric), **environment()}
         savepoints = Savepoints(
@@ -118,30 +112,28 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             bench.plan.save_every,
             name,
         )
-        # Spawned processes cannot reach this run: their curves come back with the outcome.
-        log: Log | None = run.log if devices == 1 else None
-        if log and job.trial and job.trial.study:
+        log: Log = run.log
+        if job.trial and job.trial.study:
             from benchmark.studies.pruning import watched  # Optuna takes a second, which a comparison can do without
 
             log = watched(log, bench.plan.results, job.trial)
-        work = partial(
-            train_and_score,
-            method=setting.method,
-            hyperparameters=setting.hyperparameters,
-            data=data,
-            recipe=recipe,
-            seed=job.seed,
-            log=log,
-            report=report if devices == 1 else None,
-            weights=weights,
-            savepoints=savepoints,
-        )
         try:
-            outcome = _launch(fabric, work) if devices > 1 else work(fabric)
-        except Exception as error:
-            raise _told(error, setting.method) from error
-        for step, curve in outcome.curves:
-            run.log(curve, step)
+            outcome = train_and_score(
+                fabric,
+                setting.method,
+                setting.hyperparameters,
+                data,
+                recipe,
+                job.seed,
+                log,
+                report,
+                weights,
+                savepoints,
+            )
+        except (LandshiftError, MethodError):
+            raise
+        except Exception as error:  # most often a mistake in the method, deep in a library
+            raise TrainingError(blamed(error, setting.method)) from error
         for record in outcome.records:
             run.log({f"selection_score/{name}": value for name, value in record.scores.items()}, record.step)
         metrics = run_metrics(bench, outcome)
@@ -171,42 +163,6 @@ def _source_weights(tracker: Tracker, experiment: str, job: Job) -> dict[str, Te
     return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
 
 
-def _told(error: Exception, method: type[Method]) -> Exception:
-    """An error as the run tells it: most often it is a mistake in the method, deep in a library."""
-    return error if isinstance(error, (LandshiftError, MethodError)) else TrainingError(blamed(error, method))
-
-
-def _launch(fabric: Fabric, work: "partial[Outcome]") -> Outcome:
-    """Work in one process a device. The outcome comes back in a file: what Lightning returns goes through a pipe that
-    nobody empties before the process has ended, and tensors in it end with the process."""
-    # A pickle as between any two processes: the folder is this user's alone, and gone after this.
-    with tempfile.TemporaryDirectory(prefix="landshift-") as name:
-        folder = Path(name)
-        try:
-            fabric.launch(partial(_work_into, folder=folder, work=work))
-        except Exception as error:
-            if (folder / "error").exists():
-                raise TrainingError((folder / "error").read_text(encoding="utf-8")) from error
-            raise
-        outcome: Outcome = pickle.loads((folder / "outcome").read_bytes())
-    return outcome
-
-
-def _work_into(fabric: Fabric, folder: Path, work: "partial[Outcome]") -> None:
-    """Work in one of the processes. When one fails the others are ended, wherever they wait for it."""
-    torch.set_num_threads(1)  # as in a run on one device
-    threadpool_limits(1)
-    try:
-        outcome = work(fabric)
-    except Exception as error:
-        # The first to fail tells why: what the others tell is that they lost it.
-        with contextlib.suppress(FileExistsError), (folder / "error").open("x", encoding="utf-8") as file:
-            file.write(str(_told(error, work.keywords["method"])))
-        raise
-    if fabric.is_global_zero:
-        (folder / "outcome").write_bytes(pickle.dumps(outcome))
-
-
 def train_and_score(
     fabric: Fabric,
     method: type[Method],
@@ -214,25 +170,20 @@ def train_and_score(
     data: FoldData,
     recipe: Recipe,
     seed: int,
-    log: Log | None,
-    report: Callable[[float], None] | None,
+    log: Log,
+    report: Callable[[float], None],
     weights: Mapping[str, Tensor] | None = None,
     savepoints: Savepoints | None = None,
 ) -> Outcome:
     """Train on a fold, from the weights of a source model or anew; then open the test's labels and score every
     checkpoint."""
-    curves: list[tuple[int, dict[str, float]]] = []
-
-    def collect(metrics: Mapping[str, float], step: int) -> None:
-        curves.append((step, dict(metrics)))
-
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
-    stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log or collect, weights)
+    stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log, weights)
     test_rows = data.parts["target_test"].rows
     panel_rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
     keep = panel_rows.tolist()
-    with fitted(stepper, report or (lambda fraction: None), savepoints) as trained:
+    with fitted(stepper, report, savepoints) as trained:
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
         target, after_update, seconds, images = [], None, trained.seconds, trained.images
         looks: list[Look] = []
@@ -272,7 +223,6 @@ def train_and_score(
             seconds=seconds,
             images_per_second=images / seconds,
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
-            curves=curves,
         )
 
 
@@ -289,7 +239,6 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     if outcome.after_update:
         metrics |= named_metrics("target_after_update", outcome.after_update.total())
     metrics["time/training_seconds"] = outcome.seconds
-    metrics["time/device_seconds"] = outcome.seconds * bench.plan.devices
     metrics["time/scoring_seconds"] = outcome.scoring_seconds
     metrics["time/images_per_second"] = outcome.images_per_second
     if outcome.gpu_memory:

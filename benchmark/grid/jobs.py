@@ -46,7 +46,6 @@ class Plan:
         stores: folder of the decoded patches.
         recipe: the training that all methods share.
         accelerator: Lightning Fabric's; no part of a job's identity.
-        devices: of each run, no part of its identity either: several share out what one would compute.
         partial: whether the data may lack what the protocol names.
         save_every: seconds between two savepoints of a training, from which it goes on where it is interrupted.
     """
@@ -57,7 +56,6 @@ class Plan:
     stores: Path
     recipe: Recipe
     accelerator: str = "auto"
-    devices: int = 1
     partial: bool = False
     save_every: float = 60.0
 
@@ -126,9 +124,9 @@ class Bench:
     def _check_device(self) -> None:
         plan = self.plan
         try:
-            make_fabric(plan.accelerator, plan.devices, plan.recipe.precision)
+            make_fabric(plan.accelerator, plan.recipe.precision)
         except Exception as error:  # Lightning raises several kinds, one of which is its own
-            wanted = f"--accelerator {plan.accelerator} --devices {plan.devices} --precision {plan.recipe.precision}"
+            wanted = f"--accelerator {plan.accelerator} --precision {plan.recipe.precision}"
             raise SettingsError(f"cannot train with {wanted}: {str(error).strip()}") from error
 
     def fold_data(self, name: str) -> FoldData:
@@ -215,7 +213,6 @@ class Bench:
             "encoder_weights": network["encoder_weights"] or "random",
             "encoder_depth": network["encoder_depth"],
             **recipe,
-            "devices": self.plan.devices,
             "protocol": self.protocol.name,
             "protocol_version": self.protocol.version,
             "protocol_folds": len(self.folds),

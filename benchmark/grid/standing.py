@@ -20,7 +20,8 @@ from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
 from benchmark.tracking import Files, RunRecord, Tracker
 
-UNTOLD = ("comparison", "code_version", "recipe")  # of what two comparisons may differ in
+# Of what two comparisons may differ in. "devices" stands in those of earlier versions alone.
+UNTOLD = ("comparison", "code_version", "recipe", "devices")
 HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
 NESTED = "landshift.nested"  # experiment tag, with the id of the one that holds runs inside the folds
 

@@ -17,7 +17,7 @@ from benchmark.training import VALIDATION_PATCHES
 from methods.base import Method, Needs
 
 # What the time of a step and of a patch depends on, of what a run knows of itself.
-RECIPE_FACTS = ("network", "encoder_depth", "batch_size", "crop", "precision", "devices", "fingerprint")
+RECIPE_FACTS = ("network", "encoder_depth", "batch_size", "crop", "precision", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,11 @@ class Paces:
 
 
 def measured_paces(
-    records: Sequence[RunRecord], outline: Outline, recipe: Recipe, devices: int = 1
+    records: Sequence[RunRecord], outline: Outline, recipe: Recipe
 ) -> tuple[dict[str, Pace], str, list[RunRecord]]:
     """Of the finished runs with this recipe, by label and by the method's name; the device they ran on; and the runs.
 
     Of several kinds of devices those runs count that were made on the one used last.
-
-    Args:
-        devices: of each run; those on more or fewer have another pace.
     """
     wanted = {
         "network": f"{recipe.network.architecture} {recipe.network.encoder}",
@@ -119,7 +116,6 @@ def measured_paces(
         "batch_size": str(recipe.batch_size),
         "crop": str(recipe.crop),
         "precision": recipe.precision,
-        "devices": str(devices),
         "fingerprint": str(outline.shared["protocol"]),
     }
     mine = [
@@ -130,6 +126,7 @@ def measured_paces(
         and record.facts["fold"] in outline.folds
         and digest_at_hand(record.facts["method"])  # of a method that is not installed any more nothing can be told
         and all(record.facts.get(name) == wanted[name] for name in RECIPE_FACTS)
+        and record.facts.get("devices", "1") == "1"  # earlier versions could train one run on several
     ]
     device = mine[-1].tags.get("device", "an unknown device") if mine else ""
     steps, patches = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)

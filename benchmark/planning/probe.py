@@ -72,7 +72,7 @@ class _Subject:
     def __init__(self, recipe: Recipe, shape: Shape, accelerator: str) -> None:
         torch.set_num_threads(1)
         while_training()
-        self.fabric = make_fabric(accelerator, 1, recipe.precision)
+        self.fabric = make_fabric(accelerator, recipe.precision)
         self.module, self._shape = _network(recipe, shape), shape
         optimizer = torch.optim.SGD(self.module.parameters(), recipe.learning_rate)
         self._network, self._optimizer = self.fabric.setup(self.module, optimizer)

@@ -45,7 +45,7 @@ def circumstances(run: Stored, bench: Bench) -> list[Row]:
         *_environment(run.settings),
         _row("data", facts["dataset_digest"], bench.store.digest),
         _row("protocol", facts["fingerprint"], bench.fingerprint),
-        _row("device", run.device, _device_here(bench.plan.accelerator)),
+        _row("device", _recorded_device(run), device_name(make_fabric(bench.plan.accelerator, "32-true"))),
     ]
     # Other folds are not named alike, and what depends on them cannot be asked for.
     return rows if deciding(rows) else [*rows, *_rest(run, bench)]
@@ -103,5 +103,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _device_here(accelerator: str) -> str:
-    return device_name(make_fabric(accelerator, 1, "32-true"))
+def _recorded_device(run: Stored) -> str:
+    """What a run was trained on; earlier versions could train one run on several devices, with other rounding."""
+    count = run.record.facts.get("devices", "1")
+    return run.device if count == "1" else f"{count} x {run.device}"

@@ -93,7 +93,6 @@ def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, 
         stores=stores,
         recipe=recipe_of(run.settings.get("recipe")),
         accelerator=accelerator_of(run.device),
-        devices=int(facts.get("devices", 1)),
         partial=partial,
     )
 

@@ -23,7 +23,6 @@ def slurm(monkeypatch):
     [
         (["--detach"], "--detach is for --engine slurm"),
         (["--profile", "x.toml"], "--profile is for --engine slurm"),
-        (["--runs-per-device", "2", "--devices", "2"], "--runs-per-device shares a device"),
         (["--runs-per-device", "2", "--workers", "2"], "--runs-per-device one for each device"),
         (["--engine", "slurm", "--workers", "2"], "--workers is for --engine local"),
         (["--engine", "slurm", "--profile", "none.toml"], "none.toml cannot be read"),
@@ -34,13 +33,12 @@ def test_what_does_not_go_together_is_told(slurm, options, message):
         _made(*options)
 
 
-def test_the_gpus_of_a_task_are_the_devices_of_a_run(slurm, tmp_path):
+def test_a_task_has_one_gpu(slurm, tmp_path):
     profile = tmp_path / "cluster.toml"
     profile.write_text('gpus = "a100:2"')
-    with pytest.raises(SettingsError, match="gpus = a100:2 and runs_per_device = 1, a run has --devices 1"):
+    with pytest.raises(SettingsError, match="gpus = a100:2, but a run trains on one"):
         _made("--engine", "slurm", "--profile", str(profile))
-    assert _made("--engine", "slurm", "--profile", str(profile), "--devices", "2")
-    profile.write_text("runs_per_device = 2")
+    profile.write_text('gpus = "a100:1"\nruns_per_device = 2')
     assert _made("--engine", "slurm", "--profile", str(profile))._profile.runs_per_device == 2
     assert _made("--engine", "slurm", "--runs-per-device", "3")._profile.runs_per_device == 3
 

@@ -89,7 +89,9 @@ def test_a_cost_is_that_over_source_only_in_the_same_cell(cells):
     assert by_name["idea[weight=2] (3 of 4 cells)"] == "200 (2.0 ×)", "of 200, 200 and 20 seconds"
     spent = [replace(cell, metrics=cell.metrics | {"time/device_seconds": 110.0}) for cell in cells if cell.metrics]
     two = {line.method: line for line in compare(spent, GRID)}
-    assert (two["source-only"].seconds, two["source-only"].cost) == (110, 1), "of all devices of each run"
+    assert (two["source-only"].seconds, two["source-only"].cost) == (110, 1), (
+        "a run of an earlier version, on two devices"
+    )
 
 
 def test_images_are_those_of_a_training(cells):

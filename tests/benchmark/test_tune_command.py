@@ -35,7 +35,6 @@ def test_the_command_that_it_prints_compares_what_it_found(common, capsys):
         (["--method", "tent"], "tent cannot be tuned by source-validation: it has no checkpoints"),
         (["--rule", "last-step"], "last-step cannot choose among trials"),
         (["--rule", "nuclear-norm", "--prune"], "which nuclear-norm may not look at"),
-        (["--prune", "--devices", "2"], "--prune needs --devices 1"),
         (["--method", "source-only", "--fold", "1999"], "has no fold 1999"),
         (["--method", "source-only[recipe.learning_rate=1]"], "has nothing to tune"),
     ],

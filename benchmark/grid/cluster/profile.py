@@ -22,7 +22,7 @@ class Profile:
     Attributes:
         partition: or several with commas between.
         account: that is charged.
-        gpus: of a task, or a kind and a number: "a100:1".
+        gpus: of a task, 1 or, with a kind, "a100:1"; a run trains on one.
         cpus: of a task.
         memory: of a task, as Slurm writes it: "16G".
         time: after which a task is interrupted, and goes on from there; as Slurm writes it.

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import pytest
 
 from benchmark.grid.session import Session
@@ -27,62 +26,6 @@ def test_workers_give_the_numbers_that_one_process_gives(session, plan, tmp_path
     several = _run(session, jobs, 2)
     alone = _run(Session(replace(plan, results=tmp_path)), jobs, 1)
     assert len(several) == 8 and all(several[k].miou == alone[k].miou and not several[k].error for k in several)
-
-
-@pytest.mark.parametrize("method", ["dacs", "tent"])
-def test_a_run_on_two_devices_is_the_run_on_one(method, plan, tmp_path):
-    found = []
-    plan = replace(plan, recipe=replace(plan.recipe, optimizer="sgd"))  # Adam would make rounding a whole step
-    for devices in (1, 2):
-        session = Session(replace(plan, results=tmp_path / str(devices), devices=devices))
-        jobs = session.bench.jobs([method], [0], ["2020"])
-        ends = _run(session, jobs, 1)
-        assert not any(end.error for end in ends.values())
-        found.append(session.tracker.finished(session.experiment)[jobs[-1].identity])
-    one, two = found
-    assert one.identity == two.identity and (one.facts["devices"], two.facts["devices"]) == ("1", "2")
-    # A class of which nothing is predicted and nothing is there has no IoU, and a single pixel decides on that.
-    odd = one.metrics.keys() ^ two.metrics.keys()
-    assert all(name.startswith("target/iou/") for name in odd)
-    for name, value in one.metrics.items():
-        if name.startswith(("target/", "selected/", "train/loss")) and name not in odd:
-            assert two.metrics[name] == pytest.approx(value, rel=0.02, abs=0.01), name
-    assert two.metrics["time/device_seconds"] == 2 * two.metrics["time/training_seconds"]
-    matrices = [np.load(record.artifacts / "confusions.npz") for record in found]
-    assert matrices[0].files == matrices[1].files
-    assert all(matrices[0][name].sum() == matrices[1][name].sum() for name in matrices[0].files), "each pixel once"
-    if method != "tent":
-        history = session.tracker._client.get_metric_history(two.id, "train/loss/segmentation")
-        assert sorted(point.step for point in history) == [0, 1, 2, 3]
-
-
-FAILING = """
-import torch
-from methods.base import Method
-
-
-class Failing(Method):
-    def losses(self, source, target, progress):
-        loss = self.segmentation_loss(source)
-        if torch.distributed.get_rank() == 1 and progress.step == 2:
-            raise RuntimeError("the second process has had enough")
-        return {"segmentation": loss}
-
-
-class Infinite(Method):
-    def losses(self, source, target, progress):
-        return {"segmentation": self.segmentation_loss(source) / (progress.step < 2)}
-"""
-
-
-def test_what_one_of_two_processes_fails_by_is_told_and_ends_both(plan, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "failing.py").write_text(FAILING)
-    session = Session(replace(plan, results=tmp_path, devices=2))
-    jobs = session.bench.jobs(["failing:Failing", "failing:Infinite"], [0], ["2020"])
-    errors = [end.error for end in _run(session, jobs, 1).values()]
-    assert errors[0] == "RuntimeError: the second process has had enough (failing.py:10)"
-    assert errors[1] == "the segmentation loss is inf at step 2; a lower learning rate may help"
 
 
 WARM = """

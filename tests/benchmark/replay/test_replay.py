@@ -84,6 +84,15 @@ def test_every_other_circumstance_has_a_row(trained, run):
     assert differing["torch"] == "1.0" and differing["method code"] == "0" * 12
 
 
+def test_a_run_of_an_earlier_version_on_two_devices_is_trained_again_on_one_and_told(trained, run):
+    facts = {count: {**run.record.facts, "devices": count} for count in ("1", "2")}
+    older = {count: replace(run, record=replace(run.record, facts=told)) for count, told in facts.items()}
+    rows = {count: circumstances(one, trained.session.bench) for count, one in older.items()}
+    assert [row.what for row in rows["1"] if row.same is False] == []
+    assert [row.cells for row in rows["2"] if row.same is False] == [("device", "2 x cpu", "cpu", "NO")]
+    assert plan_of(older["2"], trained.plan.results, trained.plan.stores).accelerator == "cpu"
+
+
 def test_what_an_older_run_did_not_write_down_is_not_known(trained, run):
     settings = {name: run.settings[name] for name in ("facts", "recipe", "classes")}
     rows = circumstances(replace(run, settings=settings), trained.session.bench)
