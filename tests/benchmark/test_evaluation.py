@@ -1,5 +1,7 @@
 """Confusion matrices and what is computed from them, against scikit-learn and by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,8 @@ from benchmark.evaluation import (
     miou_flair_main,
     overall_accuracy,
 )
+from benchmark.pools import Part
+from methods.parts.metadata import Metadata
 
 
 @pytest.fixture
@@ -97,6 +101,24 @@ def test_a_stream_comes_once_in_the_order_of_date_and_zone(data):
     days = [getattr(part.metadata, name).numpy()[order] for name in ("year", "month", "day")]
     arrived = list(zip(*days, part.zones[order], strict=True))
     assert arrived == sorted(arrived) and sorted(order) == list(range(len(part.rows)))
+
+
+def test_a_day_comes_after_all_earlier_days_whatever_its_number_in_its_month():
+    """By day before month, 1 March would come before 2 January; by month before year, 1 January before 31 December."""
+    dates = ["2020-02-29", "2020-01-02", "", "2019-12-31", "2020-03-01", "2020-01-31", "2021-01-01", "2020-01-02"]
+    zones = ["b", "b", "b", "z", "a", "b", "a", "a"]
+    parts = np.array([date.split("-") if date else [np.nan] * 3 for date in dates], dtype=np.float32)
+    day = {name: torch.from_numpy(parts[:, column]) for column, name in enumerate(("year", "month", "day"))}
+    part = Part(np.arange(8), np.array(["a"] * 8), np.array(zones), replace(Metadata.unknown(8), **day))
+    order = arrival(part)
+    assert [(dates[place], zones[place]) for place in order] == sorted(zip(dates, zones, strict=True))
+    backwards = part.take(np.arange(8)[::-1].copy())
+    assert backwards.rows[arrival(backwards)].tolist() == order.tolist(), "whatever the order of the part"
+
+
+def test_patches_of_one_day_and_zone_come_in_the_order_of_the_store():
+    rows = np.array([5, 1, 3])
+    assert arrival(Part(rows, np.full(3, "a"), np.full(3, "z"), Metadata.unknown(3))).tolist() == [1, 2, 0]
 
 
 def test_what_is_predicted_before_and_after_learning_is_not_confused(data):

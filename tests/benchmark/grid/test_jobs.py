@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from benchmark import packaged
+from benchmark.data.catalog import COLUMNS
 from benchmark.data.datasets import open_catalog
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.jobs import Bench, recipe_content
 from methods.base import Needs
+
+PLACES_OF_PIXELS = ("image", "mask", "row", "column")
 
 
 def _identity(bench, label="source-only", fold="2019", seed=0):
@@ -37,6 +40,24 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
     monkeypatch.setattr("benchmark.grid.jobs.code_digest", lambda method: "other code")
     identities.add(_identity(bench))
     assert len(identities) == 9
+
+
+@pytest.mark.parametrize("column", [column for column in COLUMNS if column not in PLACES_OF_PIXELS])
+def test_a_changed_column_of_the_catalog_changes_the_identity_though_the_pixels_are_the_same(plan, bench, column):
+    """Dates order the test stream, and methods learn from places, altitudes and cameras."""
+    changed = Bench(plan)
+    columns = changed.catalog.patches
+    value = columns[column].iloc[0]
+    columns.loc[0, column] = f"{value}1" if isinstance(value, str) else value + 1
+    assert changed.store.digest == bench.store.digest and changed.fingerprint == bench.fingerprint
+    assert _identity(changed) != _identity(bench) and changed.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_where_the_files_are_does_not_change_the_identity(plan, bench, column):
+    moved = Bench(plan)
+    moved.catalog.patches[column] = "/elsewhere" + moved.catalog.patches[column]
+    assert _identity(moved) == _identity(bench) and moved.comparison == bench.comparison
 
 
 def test_devices_and_folders_do_not_change_the_identity(bench, plan, tmp_path):
