@@ -20,7 +20,7 @@ from benchmark.pools import FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.savepoints import write
 from benchmark.sharing import agree, sharing
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
+from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.randomness import address, numpy_generator
 
 if TYPE_CHECKING:
@@ -64,6 +64,33 @@ def load_state(method: Method, state: Mapping[str, Tensor]) -> None:
 
 def _own_tensors(method: Method) -> dict[str, Tensor]:
     return dict(method.named_parameters(recurse=False)) | dict(method.named_buffers(recurse=False))
+
+
+def held_by(method: Method) -> dict[str, Any]:
+    """All that a method holds but its adversary, as `benchmark.savepoints.write` takes it.
+
+    Raises:
+        MethodError: ``state()`` gives what no file can hold.
+    """
+    extras = method.state()
+    _require_plain(extras, f"{type(method).__name__}.state()")
+    return {"tensors": state_of(method), "extras": extras}
+
+
+def put_back(method: Method, held: Mapping[str, Any]) -> None:
+    """Put back what `held_by` gave."""
+    load_state(method, held["tensors"])
+    method.load_state(held["extras"])
+
+
+def _require_plain(value: Any, where: str) -> None:
+    if type(value) in (list, tuple, dict):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _require_plain(inner, f"{where}[{key!r}]")
+    elif not (isinstance(value, Tensor) or type(value) in (bool, int, float, str, type(None))):
+        raise MethodError(
+            f"{where} is a {type(value).__name__}; give numbers, texts and tensors, in lists, tuples or dictionaries"
+        )
 
 
 def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
@@ -213,7 +240,7 @@ class Stepper:
         method = self.method
         # Before anything is predicted, which might leave traces.
         first = self.fabric.is_global_zero
-        file: Path = self.fabric.broadcast(write(folder, f"weights-{step:09d}", state_of(method)) if first else folder)
+        file: Path = self.fabric.broadcast(write(folder, f"weights-{step:09d}", held_by(method)) if first else folder)
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
         self.log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
         if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
@@ -251,7 +278,7 @@ class Stepper:
         adversary = self.method.discriminator
         return {
             "precision": self.fabric.strategy.precision.state_dict(),  # of 16-mixed, the scale of its gradients
-            "method": state_of(self.method),
+            "method": held_by(self.method),
             "adversary": adversary.state_dict() if adversary is not None else {},
             "optimizers": [optimizer.state_dict() if optimizer else {} for optimizer in optimizers],
         }
@@ -260,7 +287,7 @@ class Stepper:
         """Go on from a state; ``state`` is not changed by what follows."""
         state = copy.deepcopy(state)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        load_state(self.method, state["method"])
+        put_back(self.method, state["method"])
         if self.method.discriminator is not None:
             self.method.discriminator.load_state_dict(state["adversary"])
         optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
