@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.garbage import while_training
-from benchmark.network import SegmentationNetwork, build_network
+from benchmark.network import SegmentationNetwork, build_network, structure_of
 from benchmark.pools import FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.savepoints import write
@@ -108,6 +108,7 @@ class Stepper:
         method: whose trained modules are wrapped for the device.
         losses: those not logged yet.
         curves: (step, metrics), all that was logged.
+        changed_network: what is trained where that is not the network that the recipe names, in words; "" where it is.
 
     Args:
         log: takes metrics and their step.
@@ -138,9 +139,12 @@ class Stepper:
                 f"{method_class.__name__} changes features between the stages of the encoder, and those of "
                 f"{recipe.network.encoder} cannot be told; take a ResNet, or another one of timm's (tu-...)"
             )
+        built, size = structure_of(network), _count(network.parameters())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(address(seed, "method"))
             self.method = method_class(network, data.task_of(method_class.needs), hyperparameters, seed)
+        number = _changed(self.method, built)
+        self.changed_network = f"{number:,} parameters; the config's has {size:,}" if number else ""
         if changes_features:
             network.perturbation = self.method.change_features
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
@@ -294,6 +298,25 @@ class Stepper:
         for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
             if optimizer:
                 optimizer.load_state_dict(values)
+
+
+def _changed(method: Method, built: Any) -> int:
+    """How many parameters the network of a method has, with what else of the method's own is trained and may take part
+    in a prediction; 0 where that is the network that was built.
+
+    Args:
+        built: `structure_of` of that.
+    """
+    kind, network = type(method), set(method.network.parameters())
+    adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
+    own = {weights for weights in method.parameters() if weights.requires_grad} - network - adversary
+    if (kind.predict, kind.fuse) == (Method.predict, Method.fuse):
+        own = set()
+    return _count(network | own) if own or structure_of(method.network) != built else 0
+
+
+def _count(weights: Iterable[nn.Parameter]) -> int:
+    return sum(each.numel() for each in weights)
 
 
 class _LossBuffer:

@@ -31,7 +31,7 @@ from benchmark.fitting import fitted
 from benchmark.grid.jobs import Bench, Job, code_version, selection_rule
 from benchmark.grid.labels import parse_label
 from benchmark.grid.leftovers import savepoints_of
-from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
+from benchmark.grid.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.grid.reuse import take_over, twin_of
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
@@ -66,6 +66,7 @@ class Outcome:
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
         curves: (step, metrics), where they were not logged on the way.
+        changed_network: see `Stepper`.
     """
 
     steps: list[int]
@@ -83,6 +84,7 @@ class Outcome:
     images_per_second: float
     gpu_memory: int
     curves: list[tuple[int, dict[str, float]]]
+    changed_network: str
 
 
 def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: Callable[[float], None]) -> float:
@@ -140,6 +142,8 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             outcome = _launch(fabric, work) if devices > 1 else work(fabric)
         except Exception as error:
             raise _told(error, setting.method) from error
+        if outcome.changed_network:
+            run.tag(CHANGED_NETWORK, outcome.changed_network)
         for step, curve in outcome.curves:
             run.log(curve, step)
         for record in outcome.records:
@@ -273,6 +277,7 @@ def train_and_score(
             images_per_second=images / seconds,
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
             curves=curves,
+            changed_network=stepper.changed_network,
         )
 
 
