@@ -45,7 +45,13 @@ class Scores:
 Predict = Callable[[TargetBatch], Tensor]
 """Logits (N, classes, H, W) of raw images, on the device."""
 
-AT_ONCE = 32  # patches of a batch that is only predicted
+PIXELS_AT_ONCE = 2**22  # of a batch that is only predicted: 16 patches of 512 x 512, some 2 GiB of a U-Net
+AT_ONCE = 32  # patches of it, at most
+
+
+def most_at_once(side: int) -> int:
+    """How many squares of so many pixels' side are predicted in one batch, at most."""
+    return max(1, PIXELS_AT_ONCE // side**2)
 
 
 def evaluate(
@@ -54,8 +60,10 @@ def evaluate(
     """Predict a labelled part and count, on the device; one transfer at the end.
 
     Args:
+        batch_size: patches of a batch, fewer where they are large (`most_at_once`).
         keep: rows of the store whose predicted classes are kept.
     """
+    batch_size = min(batch_size, most_at_once(data.store.size))
     reader = _Reader(fabric, data, part)
     counts = _Counts(fabric.device, reader.zones, data, keep)
     order = np.arange(len(reader.part.rows))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from benchmark import validators
 from benchmark.data.classes import IGNORE
-from benchmark.evaluation import Predict, evaluate, miou
+from benchmark.evaluation import Predict, evaluate, miou, most_at_once
 from benchmark.network import SegmentationNetwork
 from benchmark.pools import FEW, FoldData
 from benchmark.validators import Sample
@@ -183,23 +183,36 @@ def _sampled(
     corners = random.integers(data.store.size - side + 1, size=(len(patches), 2))
     pixels = torch.from_numpy(random.integers(side**2, size=(len(patches), PIXELS)))
 
-    def cut(whole: NDArray[np.uint8]) -> Tensor:
-        places = zip(whole, corners.tolist(), strict=True)
-        return torch.from_numpy(np.stack([patch[..., y : y + side, x : x + side] for patch, (y, x) in places]))
+    def seen(chosen: slice) -> _Pixels:
+        """The sampled pixels of some of the patches."""
+        rows, places = part.rows[patches[chosen]], pixels[chosen]
 
-    rows = part.rows[patches]
-    images = cut(data.store.read(rows)).to(fabric.device).float()
-    metadata = part.metadata.take(torch.from_numpy(patches)).to(fabric.device)
-    with torch.inference_mode(), fabric.autocast(), _watched(encoders) as seen:
-        logits = predict(TargetBatch(images, metadata))
-    labels = np.full(pixels.numel(), IGNORE, dtype=np.int64)
-    if with_labels:
-        truth = cut(data.store.labels_of(rows).read(rows)).flatten(1).long()
-        labels = truth.gather(1, pixels).flatten().numpy()
-    features = None
-    if seen and len(seen[0].deepest) == len(images):
-        features = _values_at(seen[0].deepest, seen[0].cells_of(pixels, side))
-    return _Pixels(_values_at(logits, pixels), labels, np.repeat(patches, PIXELS), features)
+        def cut(whole: NDArray[np.uint8]) -> Tensor:
+            windows = zip(whole, corners[chosen].tolist(), strict=True)
+            return torch.from_numpy(np.stack([patch[..., y : y + side, x : x + side] for patch, (y, x) in windows]))
+
+        images = cut(data.store.read(rows)).to(fabric.device).float()
+        metadata = part.metadata.take(torch.from_numpy(patches[chosen])).to(fabric.device)
+        with torch.inference_mode(), fabric.autocast(), _watched(encoders) as calls:
+            logits = predict(TargetBatch(images, metadata))
+        labels = np.full(places.numel(), IGNORE, dtype=np.int64)
+        if with_labels:
+            truth = cut(data.store.labels_of(rows).read(rows)).flatten(1).long()
+            labels = truth.gather(1, places).flatten().numpy()
+        features = None
+        if calls and len(calls[0].deepest) == len(images):
+            features = _values_at(calls[0].deepest, calls[0].cells_of(places, side))
+        return _Pixels(_values_at(logits, places), labels, np.repeat(patches[chosen], PIXELS), features)
+
+    size = most_at_once(side)
+    found = [seen(slice(start, start + size)) for start in range(0, len(patches), size)]
+    features = [each.features for each in found if each.features is not None]
+    return _Pixels(
+        np.concatenate([each.logits for each in found]),
+        np.concatenate([each.labels for each in found]),
+        np.concatenate([each.patches for each in found]),
+        np.concatenate(features) if len(features) == len(found) else None,
+    )
 
 
 def _values_at(maps: Tensor, places: Tensor) -> NDArray[np.float32]:

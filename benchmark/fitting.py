@@ -15,7 +15,7 @@ import torch
 from benchmark.evaluation import Scores
 from benchmark.pools import batches_of
 from benchmark.savepoints import Savepoints, read
-from benchmark.training import LOG_EVERY, Checkpoint, Stepper, load_state
+from benchmark.training import LOG_EVERY, Checkpoint, Stepper, put_back
 from methods.base import Method, Needs, Progress
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Trained:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Put back what the method held at a checkpoint."""
-        load_state(self.method, read(checkpoint.file))
+        put_back(self.method, read(checkpoint.file))
 
 
 @contextmanager

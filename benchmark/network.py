@@ -97,6 +97,14 @@ class SegmentationNetwork(nn.Module):
         return None if self.perturbation is None else self.perturbation(name, features)
 
 
+def structure_of(network: nn.Module) -> list[tuple[str, type, list[tuple[int, ...]]]]:
+    """Name, class and shapes of the weights of every module: the same for two networks that differ in values alone."""
+    return [
+        (name, type(module), [tuple(weights.shape) for weights in module.parameters(recurse=False)])
+        for name, module in network.named_modules()
+    ]
+
+
 def build_network(
     settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray, seed: int
 ) -> SegmentationNetwork:

@@ -266,14 +266,15 @@ def shared_line(facts: Mapping[str, str], grid: Grid) -> str:
     """What all runs of the comparison have in common, in one line.
 
     Args:
-        facts: `Bench.shared_facts`; of those of an older store, some may be missing.
+        facts: `Standing.facts`; of those of an older store, some may be missing.
     """
     training = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in TRAINING if name in facts)
     number, of = len(grid.folds), int(facts.get("protocol_folds", len(grid.folds)))
     tuned = f"; {facts['tuned']}" if "tuned" in facts else ""
     folds = f"{number} of {of} folds" if number < of else f"{number} fold{'s' if number > 1 else ''}"
+    networks = f" ({facts['networks']})" if "networks" in facts else ""
     return (
-        f"{facts['network']}, {facts['steps']} steps of {facts['batch_size']} patches ({training}), "
+        f"{facts['network']}{networks}, {facts['steps']} steps of {facts['batch_size']} patches ({training}), "
         f"{folds}, seeds {', '.join(map(str, grid.seeds))}{tuned}; "
         f"dataset {facts['dataset']} {facts['dataset_digest'][:12]}, folds {facts['fingerprint'][:12]}, "
         f"comparison {facts['comparison']}, code {facts['code_version']}"

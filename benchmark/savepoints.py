@@ -1,10 +1,13 @@
 """What an interrupted training goes on from: files that are written whole, and read only where they are.
 
 A savepoint holds all that the next step depends on. The name of a file carries the digest of its bytes, so that one
-that was cut short or changed on the disk is known for it, and the savepoint before it is taken.
+that was cut short or changed on the disk is known for it, and the savepoint before it is taken. The name of a savepoint
+also carries the digest of what it was computed with: trainings of one job by different code share a folder, and no
+more than that.
 """
 
 import hashlib
+import json
 import logging
 import os
 import pickle
@@ -59,8 +62,9 @@ class Savepoints:
     """The savepoints of one training.
 
     Attributes:
-        folder: of this training alone; it may be deleted at any time, and then the training starts anew.
-        key: what the training is of, and computed with; savepoints of another key are not gone on from.
+        folder: of one job; it may be deleted at any time, and then the training starts anew.
+        key: what the training is of, and computed with, as JSON has it. Savepoints of another key are neither gone on
+            from nor replaced: their training can go on where its code or its kind of device comes back.
         every: seconds between two of them, more where writing one takes long.
         name: of the training, for what is told.
     """
@@ -78,34 +82,38 @@ class Savepoints:
         return time.monotonic() - self._last >= max(self.every, self._pause)
 
     def save(self, step: int, content: Mapping[str, Any]) -> None:
-        """Write a savepoint after so many steps, and remove those before the last two.
+        """Write a savepoint after so many steps, and remove all of this training but the last two up to this step.
+
+        One of a later step is damaged, or the training would have gone on from it.
 
         Where the disk is full the training goes on, and the next one is tried when it is due.
         """
         started = time.monotonic()
         try:
-            write(self.folder, f"step-{step:09d}", {"key": dict(self.key), "content": dict(content)})
+            write(self.folder, f"step-{step:09d}-{self._mark}", dict(content))
         except OSError as error:
             logger.warning("%s goes on, but cannot be saved in %s: %s", self.name, self.folder, error)
-        for old in self._files()[KEPT:]:
+        files = self._files()
+        kept = [file for file in files if file.name < f"step-{step + 1:09d}"][:KEPT]
+        for old in set(files) - set(kept):
             old.unlink(missing_ok=True)
         self._last = time.monotonic()
         self._pause = (self._last - started) / SHARE
 
     def newest(self) -> dict[str, Any] | None:
         """The content of the newest savepoint that is whole, with the files it names; None where there is none."""
-        for path in self._files():
+        files = self._files()
+        for path in files:
             try:
-                found = read(path)
-                if found["key"] != dict(self.key):
-                    logger.warning("%s is of other code, packages or another device; %s starts anew", path, self.name)
-                    return None
-                for name in found["content"].get("files", ()):
+                content: dict[str, Any] = read(path)
+                for name in content.get("files", ()):
                     read(self.folder / name)
             except DataError as error:
                 logger.warning("%s; the savepoint before it is taken", error)
             else:
-                return dict(found["content"])
+                return content
+        if others := sorted(set(self.folder.glob("step-*.pt")) - set(files)):
+            logger.warning("%s is of other code, packages or another device; %s starts anew", others[-1], self.name)
         return None
 
     def remove(self) -> None:
@@ -113,7 +121,12 @@ class Savepoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.pt"), reverse=True)
+        """Of this key, the latest step first."""
+        return sorted(self.folder.glob(f"step-*-{self._mark}-*.pt"), reverse=True)
+
+    @property
+    def _mark(self) -> str:
+        return hashlib.sha256(json.dumps(dict(self.key), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _digest(path: Path) -> str:

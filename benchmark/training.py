@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.garbage import while_training
-from benchmark.network import build_network
+from benchmark.network import build_network, structure_of
 from benchmark.pools import FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.savepoints import write
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
+from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.randomness import address, numpy_generator
 
 if TYPE_CHECKING:
@@ -64,6 +64,33 @@ def _own_tensors(method: Method) -> dict[str, Tensor]:
     return dict(method.named_parameters(recurse=False)) | dict(method.named_buffers(recurse=False))
 
 
+def held_by(method: Method) -> dict[str, Any]:
+    """All that a method holds but its adversary, as `benchmark.savepoints.write` takes it.
+
+    Raises:
+        MethodError: ``state()`` gives what no file can hold.
+    """
+    extras = method.state()
+    _require_plain(extras, f"{type(method).__name__}.state()")
+    return {"tensors": state_of(method), "extras": extras}
+
+
+def put_back(method: Method, held: Mapping[str, Any]) -> None:
+    """Put back what `held_by` gave."""
+    load_state(method, held["tensors"])
+    method.load_state(held["extras"])
+
+
+def _require_plain(value: Any, where: str) -> None:
+    if type(value) in (list, tuple, dict):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _require_plain(inner, f"{where}[{key!r}]")
+    elif not (isinstance(value, Tensor) or type(value) in (bool, int, float, str, type(None))):
+        raise MethodError(
+            f"{where} is a {type(value).__name__}; give numbers, texts and tensors, in lists, tuples or dictionaries"
+        )
+
+
 def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
     """Score the method's prediction on one labelled part of the fold."""
     method.eval()
@@ -79,6 +106,7 @@ class Stepper:
         method: whose trained modules are wrapped for the device.
         losses: those not logged yet.
         curves: (step, metrics), all that was logged.
+        changed_network: what is trained where that is not the network that the recipe names, in words; "" where it is.
 
     Args:
         log: takes metrics and their step.
@@ -109,9 +137,12 @@ class Stepper:
                 f"{method_class.__name__} changes features between the stages of the encoder, and those of "
                 f"{recipe.network.encoder} cannot be told; take a ResNet, or another one of timm's (tu-...)"
             )
+        built, size = structure_of(network), _count(network.parameters())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(address(seed, "method"))
             self.method = method_class(network, data.task_of(method_class.needs), hyperparameters, seed)
+        number = _changed(self.method, built)
+        self.changed_network = f"{number:,} parameters; the config's has {size:,}" if number else ""
         if changes_features:
             network.perturbation = self.method.change_features
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
@@ -195,7 +226,7 @@ class Stepper:
         """Score what the method predicts now on source validation, and keep all it holds."""
         method = self.method
         # Before anything is predicted, which might leave traces.
-        file = write(folder, f"weights-{step:09d}", state_of(method))
+        file = write(folder, f"weights-{step:09d}", held_by(method))
         scores = evaluate_part(self.fabric, method, self.data, "source_val")
         self.log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
         if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
@@ -232,7 +263,7 @@ class Stepper:
         adversary = self.method.discriminator
         return {
             "precision": self.fabric.strategy.precision.state_dict(),  # of 16-mixed, the scale of its gradients
-            "method": state_of(self.method),
+            "method": held_by(self.method),
             "adversary": adversary.state_dict() if adversary is not None else {},
             "optimizers": [optimizer.state_dict() if optimizer else {} for optimizer in optimizers],
         }
@@ -241,13 +272,32 @@ class Stepper:
         """Go on from a state; ``state`` is not changed by what follows."""
         state = copy.deepcopy(state)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        load_state(self.method, state["method"])
+        put_back(self.method, state["method"])
         if self.method.discriminator is not None:
             self.method.discriminator.load_state_dict(state["adversary"])
         optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
         for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
             if optimizer:
                 optimizer.load_state_dict(values)
+
+
+def _changed(method: Method, built: Any) -> int:
+    """How many parameters the network of a method has, with what else of the method's own is trained and may take part
+    in a prediction; 0 where that is the network that was built.
+
+    Args:
+        built: `structure_of` of that.
+    """
+    kind, network = type(method), set(method.network.parameters())
+    adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
+    own = {weights for weights in method.parameters() if weights.requires_grad} - network - adversary
+    if (kind.predict, kind.fuse) == (Method.predict, Method.fuse):
+        own = set()
+    return _count(network | own) if own or structure_of(method.network) != built else 0
+
+
+def _count(weights: Iterable[nn.Parameter]) -> int:
+    return sum(each.numel() for each in weights)
 
 
 class _LossBuffer:

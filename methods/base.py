@@ -20,6 +20,8 @@ The hooks (each does nothing unless overridden):
 ``validate``              look at losses on source validation, ``validations`` times in a training
 ``predict``               logits at test time
 ``adapt``                 learn from a batch of the test stream, after it was predicted
+``state`` and             save, and put back, what a later step depends on and is no module, parameter or buffer
+``load_state``            (a count, a queue), for a training that is interrupted
 ========================  =================================================================================
 
 A method is a ``torch.nn.Module``: what it holds as module, parameter or buffer is saved, restored and moved with it.
@@ -284,6 +286,17 @@ class Method(nn.Module):
 
         The stream comes once, in the order of date and zone; gradients are on, and everything is in eval mode.
         """
+
+    def state(self) -> dict[str, Any]:
+        """What a later step depends on besides modules, parameters and buffers; for a training that is interrupted.
+
+        Returns:
+            numbers, texts and tensors, and lists, tuples and dictionaries of these.
+        """
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Put back what `state` gave, after the modules, parameters and buffers; tensors come on the CPU."""
 
     # ------------------------------------------------------------------ sealed
 

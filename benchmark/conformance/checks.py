@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.conformance.attributes import differing_attributes
 from benchmark.conformance.cost import cost_of
 from benchmark.conformance.ground import STEPS, train
 from benchmark.conformance.subject import Subject, first_batches, predict_of, work
 from benchmark.conformance.world import CLASSES
 from benchmark.devices import make_fabric
-from benchmark.pools import batches_of
 from benchmark.training import Stepper, load_state, state_of
-from methods.base import IGNORE, Method, Needs, Progress, SourceBatch, TargetBatch
+from methods.base import IGNORE, Method, Needs, SourceBatch, TargetBatch
 
 
 class Failed(Exception):  # noqa: N818 - the outcome of a check, as the table words it
@@ -56,19 +56,23 @@ def resumes_to_the_bit(subject: Subject) -> None:
     if subject.method.needs is Needs.TEST_STREAM:
         raise NotApplicable("it is not trained; the stream comes once")
     _require_reproducible(subject)
-    middle = subject.stepper()
-    batches = batches_of(middle.fabric, middle.method, middle.data, middle.recipe, 0)
-    for step in range(STEPS // 2):
-        middle.step(*next(batches), Progress(step, STEPS))
-        middle.validate(Progress(step + 1, STEPS))
-    again = subject.stepper()
-    again.load(middle.state())
-    train(again, first=STEPS // 2)
-    if names := _different(_state(subject.reference), _state(again)):
-        hint = (
-            "what a later step depends on belongs in modules, parameters or buffers (register_buffer), not attributes"
+    unbroken, again, middle = subject.stepper(), subject.stepper(), STEPS // 2
+    train(unbroken, end=middle)
+    again.load(subject.ground.through_a_file(unbroken.state()))
+    lost = set(differing_attributes(unbroken.method, again.method))
+    for stepper in (unbroken, again):
+        train(stepper, middle, middle + 1)
+    # What a step makes for its own use is there again after one.
+    lost &= set(differing_attributes(unbroken.method, again.method))
+    train(again, middle + 1)
+    names = _different(_state(subject.reference), _state(again))
+    if names or lost:
+        found = f"differs from the unbroken one in {names}" if names else "has the same weights here"
+        forgotten = f"{'' if names else ', but'} not put back: {', '.join(sorted(lost))}" if lost else ""
+        raise Failed(
+            f"a training resumed in the middle {found}{';' if names and lost else ''}{forgotten}; what a later step "
+            "depends on belongs in modules, parameters or buffers (register_buffer), or in state() and load_state()"
         )
-        raise Failed(f"a training resumed in the middle differs from the unbroken one in {names}; {hint}")
 
 
 def target_labels_change_nothing(subject: Subject) -> None:

@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from benchmark.devices import make_fabric
 from benchmark.network import NetworkSettings
 from benchmark.pools import FEW, FoldData, batches_of
 from benchmark.recipe import Recipe
+from benchmark.savepoints import read, write
 from benchmark.training import Stepper, state_of
 from methods.base import Method, Needs, Progress
 
@@ -43,6 +46,10 @@ class Ground:
         self._patch_size = patch_size
         self.control, self.recipe = control, recipe
         self.fabric = make_fabric("cpu", "32-true")
+
+    def through_a_file(self, content: Any) -> Any:
+        """What a savepoint with this content gives back."""
+        return read(write(self._folder / "savepoints", "check", content))
 
     @property
     def data(self) -> FoldData:
@@ -79,14 +86,19 @@ class Ground:
         return torch.from_numpy(self.data.store.read(self.data.parts["target_test"].rows[:4])).float()
 
 
-def train(stepper: Stepper, first: int = 0) -> Stepper:
-    """The method after a training, or after the test stream where that is what it learns from."""
+def train(stepper: Stepper, first: int = 0, end: int | None = None) -> Stepper:
+    """The method after a training, or after the test stream where that is what it learns from.
+
+    Args:
+        first, end: only the steps from ``first`` to before ``end``; None for the last.
+    """
     method = stepper.method
     if method.needs is Needs.TEST_STREAM:
         stepper.stream(batch_size=4)
         return stepper
     batches = batches_of(stepper.fabric, method, stepper.data, stepper.recipe, 0, first)
-    for step, (source, target) in enumerate(batches, first):
+    method.train()
+    for step, (source, target) in enumerate(islice(batches, None if end is None else end - first), first):
         stepper.step(source, target, Progress(step, stepper.recipe.steps))
         stepper.validate(Progress(step + 1, stepper.recipe.steps))
     stepper.losses.flush()

@@ -28,7 +28,7 @@ from benchmark.fitting import fitted
 from benchmark.grid.jobs import Bench, Job, code_version, selection_rule
 from benchmark.grid.labels import parse_label
 from benchmark.grid.leftovers import savepoints_of
-from benchmark.grid.records import CONFUSIONS, PANEL, SETTINGS, write_records
+from benchmark.grid.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.grid.reuse import take_over, twin_of
 from benchmark.pools import FoldData
 from benchmark.recipe import Recipe
@@ -62,6 +62,7 @@ class Outcome:
         seconds: of training, without evaluation; of a method that learns from the test stream, of prediction with it.
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
+        changed_network: see `Stepper`.
     """
 
     steps: list[int]
@@ -78,6 +79,7 @@ class Outcome:
     seconds: float
     images_per_second: float
     gpu_memory: int
+    changed_network: str
 
 
 def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: Callable[[float], None]) -> float:
@@ -134,6 +136,8 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
             raise
         except Exception as error:  # most often a mistake in the method, deep in a library
             raise TrainingError(blamed(error, setting.method)) from error
+        if outcome.changed_network:
+            run.tag(CHANGED_NETWORK, outcome.changed_network)
         for record in outcome.records:
             run.log({f"selection_score/{name}": value for name, value in record.scores.items()}, record.step)
         metrics = run_metrics(bench, outcome)
@@ -223,6 +227,7 @@ def train_and_score(
             seconds=seconds,
             images_per_second=images / seconds,
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
+            changed_network=stepper.changed_network,
         )
 
 

@@ -26,6 +26,7 @@ CONFUSIONS = "confusions.npz"
 SETTINGS = "settings.json"
 PANEL = "panel.png"
 SAMPLE = "sample.npz"
+CHANGED_NETWORK = "network_changed"  # tag of a run whose method trains another network than the config names
 LEFT_OUT = "leave-one-source-domain-out"  # the rule that needs trainings of its own
 Key = tuple[str, str, int]
 """Method, fold and seed of a cell."""

@@ -5,10 +5,11 @@ the same to the last setting is copied there instead of trained.
 """
 
 from benchmark.grid.jobs import Job, code_version
+from benchmark.grid.records import CHANGED_NETWORK
 from benchmark.tracking import Run, RunRecord, Tracker, sizes_of
 
 COPIED = "landshift.copy_of"  # tag of a run, with the id of the one that was trained
-KEPT = ("device",)  # tags that tell how it was trained
+KEPT = ("device", CHANGED_NETWORK)  # tags that tell how it was trained
 
 
 def twin_of(tracker: Tracker, experiment: str, job: Job) -> RunRecord | None:
@@ -28,5 +29,6 @@ def take_over(tracker: Tracker, run: Run, twin: RunRecord) -> None:
     for name in sorted(sizes_of(twin.artifacts)):
         run.artifact(twin.artifacts / name, name.rpartition("/")[0])
     for name in KEPT:
-        run.tag(name, twin.tags.get(name, ""))
+        if name in twin.tags:
+            run.tag(name, twin.tags[name])
     run.tag(COPIED, twin.id)

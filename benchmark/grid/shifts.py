@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from benchmark import shift
+from benchmark.evaluation import most_at_once
 from benchmark.grid.jobs import Bench
 from benchmark.network import NetworkSettings, build_network
 from methods.parts.randomness import numpy_generator
 
 SOURCE, TARGET = ("source_train", "source_val"), ("target_adapt", "target_test")
 COLUMNS = 64  # of the reduced features, at most; a quarter of the rows where there are fewer
-BATCH = 16
+BATCH = 16  # patches of which features are computed at once, at most
 
 MEASURES = {
     "prior_js": "Jensen-Shannon divergence of the class shares, bits (0 to 1)",
@@ -133,8 +134,9 @@ class _Features:
         """(n, D) float32."""
         wanted = self._store.rows(list(rows.index))
         missing = np.array([row for row in wanted.tolist() if row not in self._known], dtype=np.int64)
-        for start in range(0, len(missing), BATCH):
-            batch = missing[start : start + BATCH]
+        size = min(BATCH, most_at_once(self._store.size))
+        for start in range(0, len(missing), size):
+            batch = missing[start : start + size]
             found = self._network.features(torch.from_numpy(self._store.read(batch)).float()).numpy()
             self._known |= dict(zip(batch.tolist(), found, strict=True))
         return np.stack([self._known[row] for row in wanted.tolist()])

@@ -14,7 +14,7 @@ from benchmark.grid.asked import Asked, key_of_runs, keys, newest, read_asked
 from benchmark.grid.cells import Place, best_record, cell_of, places_of, runs_of
 from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.pixels import pixel_scores
-from benchmark.grid.records import class_pixels, majorities, patch_noises, with_nested, with_records
+from benchmark.grid.records import CHANGED_NETWORK, class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
@@ -53,7 +53,7 @@ class Standing:
         pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
-        facts: what all its runs share.
+        facts: what all its runs share; and, as ``networks``, whose network is another one.
         folders: of the artifacts of each cell that has a run, by method, fold and seed.
         runs: the same runs as the store knows them.
         command: that asked for it.
@@ -136,7 +136,7 @@ def standing(
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
         others=_others({key: read_asked(tracker, experiment, key) for key in known}, comparison, records, best),
-        facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]},
+        facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]} | _networks(best),
         folders=folders,
         runs=best,
         command=asked.command,
@@ -188,6 +188,13 @@ def _code(best: Mapping[Any, RunRecord]) -> str:
     """The versions of landshift that the finished runs are of, each with its number where there are several."""
     count = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
     return ", ".join(f"{name} ({runs} runs)" if len(count) > 1 else name for name, runs in count.items())
+
+
+def _networks(best: Mapping[Any, RunRecord]) -> dict[str, str]:
+    """Of the methods that train another network than the config names: which, as a fact; none where there are none."""
+    words = {run.facts["method"]: run.tags[CHANGED_NETWORK] for run in best.values() if CHANGED_NETWORK in run.tags}
+    told = [f"the network of {label} is changed by the method ({text})" for label, text in words.items()]
+    return {"networks": "; ".join(told)} if told else {}
 
 
 def _tuned(facts: Mapping[str, str]) -> list[str]:

@@ -4,6 +4,7 @@ Light and style are those of a scene. A small crop often shows a single field, a
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +44,10 @@ class SceneStatistics:
     def __init__(self, measure: Callable[[Tensor], Tensor], extent: str, seed: int) -> None:
         self._measure, self._extent, self._seed = measure, extent, seed
         self._kept: dict[tuple[str, int], Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a copy, which measures by itself: what was measured is found again, and no state of a training."""
+        return vars(self) | {"_kept": {}}
 
     def of(self, batch: Batch, whole: Tensor | None = None) -> Tensor:
         """The statistics (N, ...) of the extent that each patch of the batch is a part of.

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
+from benchmark import evaluation
 from benchmark.evaluation import (
     arrival,
     evaluate,
@@ -68,6 +69,21 @@ def _by_brightness(batch):
     classes = 12
     choice = (batch.images[:, 0].long() % classes).unsqueeze(1)
     return torch.zeros(len(batch.images), classes, *batch.images.shape[-2:]).scatter_(1, choice, 5.0)
+
+
+def test_large_patches_are_predicted_in_smaller_batches(data, monkeypatch):
+    sizes, fabric, part = [], Fabric(accelerator="cpu", devices=1), data.parts["source_train"]
+    data = replace(data, parts={"five": part.take(np.arange(5) % len(part.rows))})
+
+    def predict(batch):
+        sizes.append(len(batch.images))
+        return _by_brightness(batch)
+
+    whole = evaluate(fabric, predict, data, "five")
+    monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", 2 * data.store.size**2)
+    again = evaluate(fabric, predict, data, "five")
+    assert sizes == [5, 2, 2, 1]
+    assert all(np.array_equal(again.confusions[zone], whole.confusions[zone]) for zone in whole.confusions)
 
 
 def test_evaluation_counts_every_pixel_once_by_zone(data):

@@ -11,6 +11,7 @@ from scipy.special import expit
 from torch import nn
 from torch.nn import functional as F
 
+from benchmark import evaluation
 from benchmark import evidence as module
 from benchmark.data.classes import IGNORE
 from benchmark.evidence import Evidence, Look, agreement, gather, look, principal_components, scores_of, scores_of_all
@@ -191,6 +192,32 @@ def test_features_are_those_of_the_cell_that_a_pixel_lies_in(fabric, data, monke
         assert len(np.unique(sample.features[:, 0])) > 10
     assert np.bincount(found.features[1].patches).max() == module.PIXELS
     assert not encoder._forward_hooks, "nothing is left behind"
+
+
+@pytest.mark.parametrize("side", [0, 16])
+def test_batches_are_bounded_in_pixels_and_the_sample_is_the_same_in_any(fabric, data, monkeypatch, side):
+    """Sixty-four patches of 512 pixels in one batch would take 7 GiB of a U-Net."""
+    encoder, classes, parts, sizes = _Mosaic(), len(data.task.classes), data.parts, []
+    nine = {name: parts[name].take(np.arange(9) % len(parts[name].rows)) for name in ("target_adapt", "source_val")}
+    data, area = replace(data, parts=parts | nine), (side or data.store.size) ** 2
+
+    def predict(batch):
+        sizes.append(len(batch.images))
+        encoder(batch.images)
+        return first_band(classes)(batch)
+
+    found = []
+    for most in (64, 4, 1):
+        monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", most * area + area // 2)
+        found.append(gather(fabric, predict, data, side, [encoder]))
+    assert sizes == [9, 9, 4, 4, 1, 4, 4, 1] + [1] * 18
+    whole, *others = found
+    assert len(np.unique(whole.target)) > 100 and len(whole.features[1].features) == len(whole.target)
+    for other in others:
+        for name in ("target", "source", "labels"):
+            assert np.array_equal(getattr(other, name), getattr(whole, name))
+        for mine, theirs in zip(other.features, whole.features, strict=True):
+            assert np.array_equal(mine.features, theirs.features) and np.array_equal(mine.patches, theirs.patches)
 
 
 def test_the_features_are_of_the_network_that_predicts(fabric, data, recipe):

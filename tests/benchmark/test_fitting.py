@@ -1,6 +1,7 @@
 """A training that is interrupted and goes on is the unbroken one, to the bit."""
 
 import math
+from collections import deque
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from benchmark.fitting import fitted
 from benchmark.savepoints import Savepoints
 from benchmark.training import Stepper, state_of
 from methods import registry
-from methods.base import Method, Needs
+from methods.base import Method, MethodError, Needs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = registry.available()
@@ -85,3 +86,59 @@ def test_nothing_is_saved_before_it_is_due(data, recipe, weights, tmp_path):
     points = Savepoints(tmp_path / "cut", {}, every=math.inf)
     _fit(ALL["source-only"], data, recipe, points, weights)
     assert not list(points.folder.glob("step-*"))
+
+
+class Remembering(Method):
+    """Weights a step by the mean of the last losses, and predicts with how many steps it has made."""
+
+    def setup(self):
+        self.recent, self.steps = deque([1.0], maxlen=3), 0
+
+    def losses(self, source, target, progress):
+        loss = self.segmentation_loss(source)
+        self.recent.append(loss.item())
+        return {"segmentation": loss * sum(self.recent) / len(self.recent)}
+
+    def after_step(self, progress):
+        self.steps += 1
+
+    def predict(self, batch):
+        return super().predict(batch) + torch.arange(len(self.task.classes)).view(-1, 1, 1) * self.steps
+
+    def state(self):
+        return {"recent": list(self.recent), "steps": self.steps}
+
+    def load_state(self, state):
+        self.recent, self.steps = deque(state["recent"], maxlen=3), state["steps"]
+
+
+def test_what_a_method_holds_besides_tensors_is_gone_on_from_and_each_checkpoint_is_scored_with_its_own(
+    data, recipe, weights, tmp_path
+):
+    whole = _fit(Remembering, data, recipe, Savepoints(tmp_path / "whole", {}, math.inf), weights)
+    points = Savepoints(tmp_path / "cut", {}, every=0)
+    for dies_after in (1, 3):
+        with pytest.raises(Killed):
+            _fit(Remembering, data, recipe, points, weights, dies_after)
+    curves, scores, _, last, _ = _fit(Remembering, data, recipe, points, weights)
+    assert (curves, scores) == whole[:2]
+    assert all(torch.equal(last[key], whole[3][key]) for key in last)
+    stepper = Stepper(
+        Fabric(accelerator="cpu", devices=1), Remembering, None, data, recipe, 0, lambda losses, step: None
+    )
+    with fitted(stepper) as trained:
+        for checkpoint in trained.checkpoints:
+            trained.load(checkpoint)
+            assert trained.method.steps == checkpoint.step
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [(deque(), r"state\(\)\['a'\] is a deque"), ([{"b": {1}}], r"state\(\)\['a'\]\[0\]\['b'\] is a set")],
+)
+def test_what_no_file_can_hold_is_refused_before_it_is_lost(value, where, data, recipe, weights, tmp_path):
+    """A savepoint with it could be written, but not read."""
+    method = type("Strange", (Remembering,), {"state": lambda self: {"a": value}})
+    with pytest.raises(MethodError, match=rf"Strange\.{where}"):
+        _fit(method, data, recipe, Savepoints(tmp_path, {}, every=0), weights)
+    assert not list(tmp_path.glob("step-*"))

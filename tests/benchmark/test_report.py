@@ -164,6 +164,8 @@ FACTS = {
 def test_the_footer_tells_the_training_and_the_folds_that_were_left_out():
     whole = shared_line(FACTS, GRID)
     assert "100 steps of 8 patches (crop 32, turn False), 2 folds, seeds 0, 1; dataset world dddddddddddd" in whole
+    networks = {"networks": "the network of ibn is changed by the method (3 parameters; the config's has 2)"}
+    assert f"unet resnet34 ({networks['networks']}), 100" in shared_line(FACTS | networks, GRID)
     assert "2 of 8 folds" in shared_line(FACTS | {"protocol_folds": "8"}, GRID)
     assert " 1 fold, " in shared_line(FACTS, replace(GRID, folds=("north",)))
 

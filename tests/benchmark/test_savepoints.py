@@ -112,6 +112,33 @@ def test_of_another_key_nothing_is_taken(points, caplog):
     assert Savepoints(points.folder, {"identity": "b"}, 0).newest() is None and "starts anew" in caplog.text
 
 
+def test_those_of_another_key_do_not_count_as_the_newest_though_they_came_further(points):
+    """Of older code, or of another kind of device: each training goes on from its own."""
+    for step in (900, 1000):
+        points.save(step, {"step": step, "files": [write(points.folder, "weights-000000500", torch.ones(3)).name]})
+    other = Savepoints(points.folder, {"identity": "b"}, 0)
+    assert other.newest() is None
+    for step in (100, 200, 300):
+        other.save(step, {"step": step, "files": [write(points.folder, "weights-000000500", torch.zeros(3)).name]})
+        assert other.newest()["step"] == step
+    assert torch.equal(read(points.folder / other.newest()["files"][0]), torch.zeros(3))
+    assert torch.equal(read(points.folder / points.newest()["files"][0]), torch.ones(3))
+    assert points.newest()["step"] == 1000
+    assert len(list(points.folder.glob("step-*"))) == 4, "two of each"
+
+
+def test_damaged_ones_of_later_steps_do_not_count_as_the_newest(points):
+    for step in (900, 1000):
+        points.save(step, {"step": step})
+    for path in points.folder.iterdir():
+        _flip(path)
+    assert points.newest() is None
+    for step in (100, 200, 300):
+        points.save(step, {"step": step})
+        assert points.newest()["step"] == step
+    assert len(list(points.folder.iterdir())) == 2
+
+
 def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     points = Savepoints(tmp_path, {}, every=0)
     clock = iter([0.0, 0.5, 1.0, 20.0, 30.0])

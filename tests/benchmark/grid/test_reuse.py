@@ -9,12 +9,18 @@ from benchmark.grid.reuse import COPIED
 from benchmark.grid.session import Session
 
 pytestmark = pytest.mark.usefixtures("one_thread", "networks_once")
+LABELS = ["tent", "source-only", "instance-batch-norm"]  # the first is copied without the run that it starts from
 
 
 @pytest.fixture(scope="module")
 def session(plan, fresh_store, tmp_path_factory):
     session = Session(replace(plan, results=tmp_path_factory.mktemp("results")))
-    session.run(session.bench.jobs(["source-only", "tent"], [0], ["2020"]), 1, lambda *_: None, lambda _: None)
+    session.run(
+        session.bench.jobs(LABELS, [0], ["2020"]),
+        1,
+        lambda *_: None,
+        lambda _: None,
+    )
     return session
 
 
@@ -30,11 +36,13 @@ def _files(record):
     return {str(path.relative_to(record.artifacts)): path.read_bytes() for path in record.artifacts.rglob("*.*")}
 
 
-@pytest.mark.parametrize("label", ["tent", "source-only"])  # the first without the run that it starts from
+@pytest.mark.parametrize("label", LABELS)
 def test_it_has_every_number_point_and_file_of_the_run_and_says_whose(session, label, monkeypatch):
     monkeypatch.setattr(module, "train_and_score", lambda *_, **__: pytest.fail("it is trained again"))
     miou, first, copy = _execute(session, label)
     assert copy.id != first.id and copy.tags[COPIED] == first.id and copy.tags["device"] == first.tags["device"]
+    assert copy.tags.get("network_changed") == first.tags.get("network_changed")
+    assert ("network_changed" in copy.tags) == (label == "instance-batch-norm")
     assert copy.status == "FINISHED" and copy.metrics == first.metrics and miou == first.metrics["target/miou"]
     for name in first.metrics:
         assert session.tracker.history(copy.id, name) == session.tracker.history(first.id, name)

@@ -19,7 +19,7 @@ from benchmark.grid.asked import TunedRows, keys, newest
 from benchmark.grid.cells import best_record
 from benchmark.grid.publishing import publish
 from benchmark.grid.session import Session
-from benchmark.grid.standing import Aside, _code, _remarks, standing
+from benchmark.grid.standing import Aside, _code, _networks, _remarks, standing
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
@@ -331,3 +331,18 @@ def test_a_table_tells_the_version_of_its_runs_not_of_who_wrote_it(session, ende
     facts = best[0].facts | {"code_version": "of yesterday"}
     assert _code(best) == session.bench.shared_facts()["code_version"]
     assert "of yesterday (1 runs)" in _code(best | {0: replace(best[0], facts=facts)})
+
+
+def test_a_network_that_the_method_changed_is_named_beside_the_config_s(session, ended):
+    jobs = session.bench.jobs(["instance-batch-norm"], [6], ["2020"])
+    session.run(jobs, 1, lambda job, share: None, lambda end: None)
+    finished = session.tracker.finished(session.experiment)
+    changed, plain = (finished[job.identity] for job in (jobs[0], ended[0][0]))
+    assert changed.tags["network_changed"] == "33,596 parameters; the config's has 33,596"
+    assert "network_changed" not in plain.tags
+    words = f"the network of instance-batch-norm is changed by the method ({changed.tags['network_changed']})"
+    assert _networks({0: changed, 1: changed, 2: plain}) == {"networks": words}
+    assert _networks({2: plain}) == {}
+    session.remember(jobs, TunedRows("changed", "by hand", {}))
+    state = standing(session.tracker, session.experiment, f"{session.bench.comparison}-changed")
+    assert state.facts["networks"] == words

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from benchmark import evaluation
 from benchmark.data.classes import slug
 from benchmark.grid.jobs import Bench, Plan
 from benchmark.grid.shifts import MEASURES, measure_shifts
-from benchmark.network import NetworkSettings
+from benchmark.network import NetworkSettings, SegmentationNetwork
 from benchmark.recipe import Recipe
 from methods.parts.randomness import numpy_generator
 
@@ -69,3 +70,16 @@ def test_patches_are_drawn_the_same_each_time(measured):
     assert calls == [(0, 2), (1, 2), (2, 2)]
     assert [str(shift.values) for shift in again] == [str(shift.values) for shift in shifts]
     assert numpy_generator(0, "shift", "a", 3).random() != numpy_generator(0, "shift", "b", 3).random()
+
+
+def test_features_of_large_patches_are_computed_one_by_one(measured, monkeypatch):
+    bench, shifts = measured["place"]
+    sizes, features = [], SegmentationNetwork.features
+    monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr(
+        SegmentationNetwork, "features", lambda self, images: sizes.append(len(images)) or features(self, images)
+    )
+    again = measure_shifts(bench, SETTINGS, 6)
+    assert set(sizes) == {1}
+    for one, other in zip(again, shifts, strict=True):
+        assert one.values == pytest.approx(other.values, rel=1e-4, nan_ok=True)
