@@ -37,6 +37,7 @@ from benchmark.commands import (
 from benchmark.commands.arguments import folder, names, positive, seeds, truth
 from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
+from benchmark.locations import add_folder
 from benchmark.selection import DEFAULT_RULE, RULES
 from benchmark.texts import OneLine, shown
 
@@ -63,8 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or failed runs, 2 for wrong arguments, 130 for Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - as Python itself spells it
-        sys.path.append(here)  # so that my_idea:MyIdea is found in the current folder, by worker processes too
+    add_folder(os.getcwd())  # noqa: PTH109 - as Python spells it; my_idea:MyIdea is found there, by workers too
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("landshift: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)

@@ -28,7 +28,7 @@ FLOORS = (
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
     {"whole_batch", "light_fpn"},
     {"sharing", "processes", "files", "texts", "locks", "packaged"},
-    {"errors", "costs", "garbage"},
+    {"errors", "costs", "garbage", "locations"},
 )
 
 
