@@ -71,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
     work = session.work(work_of)
     if work.left and not options.mixed:
         session.refuse_mixture(work.done)
-    session.remember(jobs, tuned, tuned_jobs, options.command_line)
+    engine.check(session.bench, work)
+    session.remember(jobs, tuned, tuned_jobs, options.command_line)  # not before all is accepted
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
@@ -84,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
         inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
         inside = inner.work(jobs)
+        engine.check(inner.bench, inside)
         print(f"with one source domain held out: {inside.count} runs, {len(inside.left)} to do")
         failed += engine.work(inner, inside)
     if options.detach:

@@ -143,12 +143,15 @@ def _experiment(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
 
 
 def _experiments(reader: Any) -> int:
+    from benchmark.grid.asked import keys
     from benchmark.grid.status import count_runs
     from benchmark.terminal import print_rows
 
     body = []
     for name, experiment in reader.experiments().items():
         records = reader.cells(experiment)
+        if not records and not keys(reader, experiment):
+            continue  # the command that opened it was refused
         counts = count_runs(records)
         last = max((record.ended or record.started for record in records), default=None)
         when = "–" if last is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(last))

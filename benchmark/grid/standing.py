@@ -74,6 +74,11 @@ class Standing:
     command: str
     alarms: list[str]
 
+    @property
+    def has_results(self) -> bool:
+        """Whether any of its runs is finished."""
+        return any(cell.status == "done" for cell in self.cells)
+
 
 def standing(
     tracker: Tracker, experiment: str, comparison: str = "", *, rule: str = "", mixed: bool = False
