@@ -3,7 +3,7 @@
 import argparse
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -78,7 +78,9 @@ def _write(
         key = state.facts["comparison"]
         written = f"not written: no run of the comparison {key} is finished, and {folder} holds one with results"
     else:
-        _write_files(artist, protocol, tracker, experiment, state, folder, verdict, shared, options.command_line)
+        rule = f" --rule {options.rule}" if options.rule else ""  # of the table; a tuning has one of its own
+        commands = [f"{command}{rule * command.startswith('landshift run')}" for command in state.commands]
+        _write_files(artist, protocol, tracker, experiment, state, folder, verdict, shared, commands)
         written = f"written into {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
     if not verdict.converged:
         print_line(verdict.words)
@@ -101,7 +103,7 @@ def _write_files(
     folder: Path,
     verdict: Any,
     shared: str,
-    command: str,
+    commands: Sequence[str],
 ) -> None:
     """Write the report's files into a folder, and its tables into MLflow."""
     from benchmark.grid.publishing import describe, publish
@@ -135,7 +137,7 @@ def _write_files(
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     alarms = [*([] if verdict.converged else [verdict.words]), *state.alarms]
     (folder / "comparison.html").write_text(
-        _html(protocol, state, alarms, shared, folder, figures, gallery, state.command or command),
+        _html(protocol, state, alarms, shared, folder, figures, gallery, commands),
         encoding="utf-8",
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
@@ -184,7 +186,7 @@ def _html(
     folder: Path,
     figures: list[str],
     gallery: list[Any],
-    command: str,
+    commands: Sequence[str],
 ) -> str:
     from benchmark import report as tables
     from benchmark.page import Figure, Section, html_page
@@ -227,7 +229,7 @@ def _html(
         protocol.label,
         protocol.description,
         protocol.confounds,
-        command,
+        commands,
         state.grid.control,
         alarms,
         sections,

@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
     if work.left and not options.mixed:
         session.refuse_mixture(work.done)
     engine.check(session.bench, work)
-    session.remember(jobs, tuned, tuned_jobs, options.command_line)  # not before all is accepted
+    # Not before all is accepted.
+    session.remember(jobs, tuned, tuned_jobs, nested=options.leave_one_source_domain_out)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
@@ -112,11 +113,13 @@ def _measure_pixels(session: Any, folds: list[str]) -> None:
 def _tuned(session: Any, key: str) -> Any:
     """The rows that a tuning gives."""
     from benchmark.grid.asked import TunedRows
+    from benchmark.grid.invocation import tuning_arguments
     from benchmark.tuning.results import chosen_settings, row_name
 
     tuning, settings = chosen_settings(session.tracker, session.bench, key)
     print(f"hyperparameters: {tuning.words}")
-    return TunedRows(key, tuning.words, {row_name(method, tuning): of for method, of in settings.items()})
+    rows = {row_name(method, tuning): of for method, of in settings.items()}
+    return TunedRows(key, tuning.words, rows, tuning_arguments(tuning, list(settings)))
 
 
 def _tuned_jobs(bench: Any, tuned: Any, options: argparse.Namespace) -> list[Any]:

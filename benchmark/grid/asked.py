@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from benchmark.comparison import Grid
 from benchmark.errors import TrackingError
+from benchmark.grid.invocation import Block, commands_of, is_within, shared_arguments
 from benchmark.tracking import Reader, Tracker
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ class TunedRows:
         key: of the tuning.
         words: how they were tuned.
         labels: of each row, the label that stands behind it on each fold.
+        search: what ``landshift tune`` was given for them (`benchmark.grid.invocation.tuning_arguments`).
     """
 
     key: str
     words: str
     labels: Mapping[str, Mapping[str, str]]
+    search: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Asked:
         labels: of a row whose setting is another on each fold, the label behind it.
         skipped: why a method cannot be run, by label and fold.
         facts: what all its runs share.
-        command: that asked for it; "" where that was not written down.
+        commands: that make its runs in an empty results folder; none where they are not known.
         blocks: rows, folds and seeds that were asked for together; none where that was not written down.
     """
 
@@ -50,8 +53,8 @@ class Asked:
     labels: Mapping[str, Mapping[str, str]]
     skipped: Mapping[str, Mapping[str, str]]
     facts: dict[str, str]
-    command: str = ""
-    blocks: Sequence[tuple[Collection[str], Collection[str], Collection[int]]] = ()
+    commands: Sequence[str] = ()
+    blocks: Sequence[Block] = ()
 
     def wants(self, row: str, fold: str, seed: int) -> bool:
         """Whether some command asked for this place of the grid, which spans what several commands asked for."""
@@ -97,7 +100,8 @@ def remember(
     jobs: Sequence["Job"],
     tuned: TunedRows | None = None,
     tuned_jobs: Sequence["Job"] = (),
-    command: str = "",
+    *,
+    nested: bool = False,
 ) -> None:
     """Add to what was asked of a comparison.
 
@@ -105,11 +109,11 @@ def remember(
         jobs: one a cell of the rows that are named by their labels.
         tuned: further rows.
         tuned_jobs: those of these rows.
-        command: that asked for it.
+        nested: whether the folds inside the folds are trained, too.
     """
     with FileLock(tracker.results / "asked.lock"):  # another command must not write between reading and writing
-        grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs)
-        grid |= {"at": time.time(), "command": command or grid.get("command", "")}
+        grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs, nested)
+        grid["at"] = time.time()
         tracker.tag(experiment, TAG + key_of(bench, tuned), json.dumps(grid, separators=(",", ":")))
 
 
@@ -120,6 +124,7 @@ def _added(
     jobs: Sequence["Job"],
     tuned: TunedRows | None,
     tuned_jobs: Sequence["Job"],
+    nested: bool,
 ) -> dict[str, Any]:
     """What was asked before, and what is asked now."""
     key = key_of(bench, tuned)
@@ -127,7 +132,9 @@ def _added(
     first = not grid["methods"]
     grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
     grid["facts"]["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
+    grid["call"] = {"shared": shared_arguments(bench.plan)}
     if tuned:
+        grid["call"] |= {"tuned": tuned.key, "search": tuned.search}
         grid["facts"] |= {"tuned": tuned.words, "comparison": key}
         for row, labels in tuned.labels.items():
             grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
@@ -144,6 +151,8 @@ def _added(
         sorted({job.seed for job in (*jobs, *tuned_jobs)}),
     ]
     grid["blocks"] = _with(grid.get("blocks", [] if first else None), block)
+    if nested:
+        grid["nested"] = _with(grid.get("nested", []), block)
     return grid
 
 
@@ -177,10 +186,15 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         lacking=tuple(f"{name} ({words})" for name, words in controls.items() if name not in there),
     )
     labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
-    blocks = [
-        (frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in content.get("blocks") or ()
-    ]
-    return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")), blocks)
+    blocks, nested = (_blocks(content.get(name) or ()) for name in ("blocks", "nested"))
+    facts = content["facts"]
+    all_folds = int(facts.get("protocol_folds", len(grid.folds)))
+    commands = commands_of(content.get("call", {}), grid, labels, all_folds, blocks, nested)
+    return Asked(grid, labels, content["skipped"], facts, commands, blocks)
+
+
+def _blocks(lists: Sequence[Sequence[Any]]) -> list[Block]:
+    return [(frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in lists]
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
@@ -190,13 +204,9 @@ def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
 
 def _with(blocks: list[list[list[Any]]] | None, block: list[list[Any]]) -> list[list[list[Any]]] | None:
     """The blocks and one more, without those that lie within another; None where earlier ones are not known."""
-    if blocks is None or any(_within(block, other) for other in blocks):
+    if blocks is None or any(is_within(block, other) for other in blocks):
         return blocks
-    return [*(other for other in blocks if not _within(other, block)), block]
-
-
-def _within(block: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> bool:
-    return all(set(mine) <= set(theirs) for mine, theirs in zip(block, other, strict=True))
+    return [*(other for other in blocks if not is_within(other, block)), block]
 
 
 def _described(label: str) -> dict[str, Any]:

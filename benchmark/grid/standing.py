@@ -55,7 +55,7 @@ class Standing:
         facts: what all its runs share.
         folders: of the artifacts of each cell that has a run, by method, fold and seed.
         runs: the same runs as the store knows them.
-        command: that asked for it.
+        commands: that make its runs in an empty results folder; none where they are not known.
         alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
@@ -71,7 +71,7 @@ class Standing:
     facts: dict[str, str]
     folders: Mapping[Place, Files]
     runs: Mapping[Place, RunRecord]
-    command: str
+    commands: Sequence[str]
     alarms: list[str]
 
     @property
@@ -143,7 +143,7 @@ def standing(
         facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]},
         folders=folders,
         runs=best,
-        command=asked.command,
+        commands=asked.commands,
         alarms=[
             *_tuned(asked.facts),
             *_headline(rule),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +47,9 @@ def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, ca
     assert "4 done before, 0 skipped, 0 to do" in capsys.readouterr().out
     assert main(["report", plan.protocol, "--results", str(tmp_path), "--output", str(tmp_path / "elsewhere")]) == 0
     assert "| source-only |" in (tmp_path / "elsewhere" / "comparison.md").read_text()
+    page = unescape((tmp_path / "tiny-v1" / "comparison.html").read_text())
+    command = f"<code>landshift run {plan.protocol} --data {plan.data} --preset tiny --steps 2 --batch-size 2 "
+    assert f"{command}--checkpoints 1 --method source-only --method oracle --folds 2020 --seeds 0,1</code>" in page
 
     monkeypatch.setattr("benchmark.replay.table.as_json", _full)
     assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 1
