@@ -107,8 +107,9 @@ def standing(
     folders = {place: record.artifacts for place, record in best.items()}
     cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
     if inner := tracker.tags(experiment).get(NESTED):
-        runs = best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
-        cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"])
+        runs = best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == mine])
+        finished = [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"]
+        cells = with_nested(cells, finished, asked.label)
     if rule:
         from benchmark.grid.headline import by_rule  # needs torch, which a report can do without
 
