@@ -1,6 +1,8 @@
 """What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
 
+import base64
 import json
+import lzma
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
+LONGEST_TAG = 20_000  # characters that MLflow keeps
+PACKED = "xz;"  # before the base64 of a compressed text
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def key_of_runs(comparison: str) -> str:
 def keys(tracker: Reader, experiment: str) -> list[str]:
     """The comparisons that were asked for; the one that was asked for last is last."""
     texts = {tag.removeprefix(TAG): text for tag, text in tracker.tags(experiment).items() if tag.startswith(TAG)}
-    return sorted(texts, key=lambda key: json.loads(texts[key]).get("at", 0.0))
+    return sorted(texts, key=lambda key: _content_of(texts[key]).get("at", 0.0))
 
 
 def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
@@ -114,7 +118,7 @@ def remember(
     with FileLock(tracker.results / "asked.lock"):  # another command must not write between reading and writing
         grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs, nested)
         grid["at"] = time.time()
-        tracker.tag(experiment, TAG + key_of(bench, tuned), json.dumps(grid, separators=(",", ":")))
+        tracker.tag(experiment, TAG + key_of(bench, tuned), _text_of(grid))
 
 
 def _added(
@@ -199,7 +203,25 @@ def _blocks(lists: Sequence[Sequence[Any]]) -> list[Block]:
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
     text = tracker.tags(experiment).get(TAG + comparison)
-    return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
+    return _content_of(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
+
+
+def _text_of(content: Mapping[str, Any]) -> str:
+    """JSON; compressed where it is longer than MLflow keeps, as with hundreds of folds, whose names come often."""
+    text = json.dumps(content, separators=(",", ":"))
+    if len(text) <= LONGEST_TAG:
+        return text
+    return PACKED + base64.b64encode(lzma.compress(text.encode())).decode()
+
+
+def _content_of(text: str) -> dict[str, Any]:
+    """What `_text_of` was given; of what it does not write, a ValueError."""
+    try:
+        packed = lzma.decompress(base64.b64decode(text.removeprefix(PACKED))) if text.startswith(PACKED) else text
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from error
+    content: dict[str, Any] = json.loads(packed)
+    return content
 
 
 def _with(blocks: list[list[list[Any]]] | None, block: list[list[Any]]) -> list[list[list[Any]]] | None:
