@@ -4,7 +4,7 @@ import base64
 import json
 import lzma
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from benchmark.tracking import Reader, Tracker
 
 if TYPE_CHECKING:
     from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
+    from methods.base import Needs
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
 LONGEST_TAG = 20_000  # characters that MLflow keeps
+ADAPTS, IMAGES = "adapts", "target_images"  # marks of a method
 PACKED = "xz;"  # before the base64 of a compressed text
 
 
@@ -143,7 +145,7 @@ def _added(
         for row, labels in tuned.labels.items():
             grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
     grid["methods"] |= {job.label: _described(job.label) for job in jobs}
-    grid["controls"] = _controls(bench, grid["methods"])
+    grid["controls"] = _controls(bench)
     for job in (*jobs, *tuned_jobs):
         grid["folds"] = sorted({*grid["folds"], job.fold})
         grid["seeds"] = sorted({*grid["seeds"], job.seed})
@@ -160,6 +162,26 @@ def _added(
     return grid
 
 
+def drop_rows(tracker: Tracker, experiment: str, comparison: str, rows: Collection[str]) -> None:
+    """Take rows out of what was asked of a comparison; with its last row the comparison goes, too."""
+    with FileLock(tracker.results / "asked.lock"):
+        content = _read(tracker, experiment, comparison)
+        methods = {row: about for row, about in content["methods"].items() if row not in rows}
+        if not methods:
+            tracker.untag(experiment, TAG + comparison)
+            return
+        labels = {label for row, about in methods.items() for label in (row, *about.get("labels", {}).values())}
+        content["methods"] = methods
+        content["skipped"] = {label: of for label, of in content["skipped"].items() if label in labels}
+        for name in ("blocks", "nested"):
+            if content.get(name) is not None:
+                content[name] = _without(content[name], rows)
+        if content.get("blocks"):
+            for axis, name in ((1, "folds"), (2, "seeds")):
+                content[name] = sorted({value for block in content["blocks"] for value in block[axis]})
+        tracker.tag(experiment, TAG + comparison, _text_of(content))
+
+
 def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:
     """What was asked of a comparison."""
     try:
@@ -172,7 +194,7 @@ def _asked(content: Mapping[str, Any]) -> Asked:
     methods = content["methods"]
     tuned = {label for about in methods.values() for label in about.get("labels", {}).values()}
     there = {label.partition("[")[0] for label in (*methods, *tuned)}
-    controls = content.get("controls", {})
+    controls = _said_by(content.get("controls", {}), {mark for about in methods.values() for mark in about})
 
     def marked(name: str) -> frozenset[str]:
         return frozenset(row for row, about in methods.items() if about.get(name))
@@ -185,7 +207,7 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         bounds=marked("bound"),
         control=next((row for row, about in methods.items() if about.get("control")), ""),
         source_free=marked("source_free"),
-        target_images=marked("target_images"),
+        target_images=marked(IMAGES),
         target_control=next((row for row, about in methods.items() if about.get("target_control")), ""),
         lacking=tuple(f"{name} ({words})" for name, words in controls.items() if name not in there),
     )
@@ -195,6 +217,12 @@ def _asked(content: Mapping[str, Any]) -> Asked:
     all_folds = int(facts.get("protocol_folds", len(grid.folds)))
     commands = commands_of(content.get("call", {}), grid, labels, all_folds, blocks, nested)
     return Asked(grid, labels, content["skipped"], facts, commands, blocks)
+
+
+def _said_by(controls: Mapping[str, Any], marks: Collection[str]) -> dict[str, str]:
+    """The controls that say something about methods with these marks; older stores hold only those, without a mark."""
+    pairs = {name: ("", entry) if isinstance(entry, str) else entry for name, entry in controls.items()}
+    return {name: words for name, (mark, words) in pairs.items() if not mark or mark in marks}
 
 
 def _blocks(lists: Sequence[Sequence[Any]]) -> list[Block]:
@@ -224,6 +252,15 @@ def _content_of(text: str) -> dict[str, Any]:
     return content
 
 
+def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[list[list[Any]]]:
+    """The blocks without some rows; none of them within another."""
+    found: list[list[list[Any]]] | None = []
+    for asked, folds, seeds in blocks:
+        if left := [row for row in asked if row not in rows]:
+            found = _with(found, [left, list(folds), list(seeds)])
+    return found or []
+
+
 def _with(blocks: list[list[list[Any]]] | None, block: list[list[Any]]) -> list[list[list[Any]]] | None:
     """The blocks and one more, without those that lie within another; None where earlier ones are not known."""
     if blocks is None or any(is_within(block, other) for other in blocks):
@@ -244,14 +281,16 @@ def _described(label: str) -> dict[str, Any]:
         "bound": method.needs.is_bound,
         "control": method.is_control,
         "source_free": method.needs.starts_from_source,
-        "target_images": method.needs is Needs.TARGET_IMAGES,
+        ADAPTS: _adapts(method.needs),
+        IMAGES: method.needs is Needs.TARGET_IMAGES,
         "target_control": method.is_target_control,
     }
     return {"needs": method.needs.value} | {name: True for name, is_true in marks.items() if is_true}
 
 
-def _controls(bench: "Bench", methods: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What each control shows that can be run on some fold and says something about these methods.
+def _controls(bench: "Bench") -> dict[str, tuple[str, str]]:
+    """Of each control that can be run on some fold: the mark that a method has about which it says something, "" if
+    about all, and what it shows.
 
     A control with target images says something about methods with target images, and another one that sees the target
     without all its labels says something about methods that see it in any way.
@@ -261,14 +300,15 @@ def _controls(bench: "Bench", methods: Mapping[str, Mapping[str, Any]]) -> dict[
 
     controls = {name: method for name, method in available().items() if method.control_for}
     runnable = {job.label for job in bench.jobs(list(controls), [0]) if not job.skip}
-    no_adaptation = (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)
-    seen = {about["needs"] for about in methods.values()}.difference(no_adaptation)
 
-    def says_something(needs: Needs) -> bool:
-        return needs in no_adaptation or (needs in seen if needs is Needs.TARGET_IMAGES else bool(seen))
+    def mark(needs: Needs) -> str:
+        return IMAGES if needs is Needs.TARGET_IMAGES else ADAPTS if _adapts(needs) else ""
 
-    return {
-        name: method.control_for
-        for name, method in controls.items()
-        if name in runnable and says_something(method.needs)
-    }
+    return {name: (mark(method.needs), method.control_for) for name, method in controls.items() if name in runnable}
+
+
+def _adapts(needs: "Needs") -> bool:
+    """Whether a method sees the target in some way, but not all its labels."""
+    from methods.base import Needs
+
+    return needs not in (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)

@@ -115,6 +115,17 @@ class Tracker(Reader):
         with told("the experiment cannot be tagged"):
             self._client.set_experiment_tag(experiment, key, text)
 
+    def untag(self, experiment: str, key: str) -> None:
+        """Remove a tag of an experiment."""
+        with told("the experiment cannot be tagged"):
+            self._client.delete_experiment_tag(experiment, key)
+
+    def discard(self, records: Sequence[RunRecord]) -> None:
+        """Delete runs with their files."""
+        with told("the runs cannot be deleted"):
+            for record in records:
+                self._store.discard(record)
+
     def start(
         self,
         experiment: str,
