@@ -55,7 +55,7 @@ examples:
   landshift tune world-leave-times-out --method source-only --method max-square --trials 10
   landshift run my-protocol.toml --data my-data.toml       your own images
   landshift run flair1-official --engine slurm --profile cluster.toml    a task of Slurm for each run
-  landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
+  landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, LaTeX, CSV, figures
   landshift forget world-leave-times-out --steps 40        what was only a try: its runs and its table
   landshift ui                                             the comparison in the MLflow UI
   landshift connect http://127.0.0.1:5000 --results shared    runs of several machines in one table
@@ -205,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_results(state)
 
     comparison = _add(
-        commands, "report", report.report, "write the comparison: an HTML page, Markdown, CSV and figures"
+        commands, "report", report.report, "write the comparison: an HTML page, Markdown, LaTeX, CSV and figures"
     )
     _add_protocol(comparison)
     comparison.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")

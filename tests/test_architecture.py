@@ -14,7 +14,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
+    {"latex", "terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
     {"tuning"},
     {"grid", "conformance"},
     {"fitting"},

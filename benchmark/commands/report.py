@@ -1,4 +1,4 @@
-"""``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
+"""``landshift report``: the comparison in the terminal, as an HTML page, Markdown, LaTeX and CSV, and in MLflow."""
 
 import argparse
 import json
@@ -108,6 +108,7 @@ def _write_files(
     """Write the report's files into a folder, and its tables into MLflow."""
     from benchmark.grid.publishing import describe, publish
     from benchmark.grid.records import class_shares
+    from benchmark.latex import latex_table
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, markdown_page
     from benchmark.texts import markdown
@@ -139,6 +140,9 @@ def _write_files(
     (folder / "comparison.html").write_text(
         _html(protocol, state, alarms, shared, folder, figures, gallery, commands),
         encoding="utf-8",
+    )
+    (folder / "comparison.tex").write_text(
+        latex_table(state.lines, state.cells, state.grid, state.pixels, shared, alarms), encoding="utf-8"
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")

@@ -41,7 +41,7 @@ def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, ca
     assert "4 runs, 0 done before, 0 skipped, 4 to do" in first and "[4/4] oracle, 2020, seed 1: target mIoU" in first
     assert "oracle (bound)" in first
     written = {path.name for path in (tmp_path / "tiny-v1").iterdir()}
-    comparison = {f"comparison.{kind}" for kind in ("html", "json", "md", "png")}
+    comparison = {f"comparison.{kind}" for kind in ("html", "json", "md", "png", "tex")}
     assert written == {"cells.csv", "classes.png", "costs.png"} | comparison
     assert _run(plan, tmp_path, *arguments) == 0
     assert "4 done before, 0 skipped, 0 to do" in capsys.readouterr().out
