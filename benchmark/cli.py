@@ -20,6 +20,7 @@ from benchmark.commands import (
     connect,
     data,
     engines,
+    forget,
     methods,
     new,
     plan,
@@ -37,6 +38,7 @@ from benchmark.commands import (
 from benchmark.commands.arguments import folder, names, positive, seeds, truth
 from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import LandshiftError
+from benchmark.locations import add_folder
 from benchmark.selection import DEFAULT_RULE, RULES
 from benchmark.texts import OneLine, shown
 
@@ -53,7 +55,8 @@ examples:
   landshift tune world-leave-times-out --method source-only --method max-square --trials 10
   landshift run my-protocol.toml --data my-data.toml       your own images
   landshift run flair1-official --engine slurm --profile cluster.toml    a task of Slurm for each run
-  landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, CSV and figures
+  landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, LaTeX, CSV, figures
+  landshift forget world-leave-times-out --steps 40        what was only a try: its runs and its table
   landshift ui                                             the comparison in the MLflow UI
   landshift connect http://127.0.0.1:5000 --results shared    runs of several machines in one table
 """
@@ -63,8 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or failed runs, 2 for wrong arguments, 130 for Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 - as Python itself spells it
-        sys.path.append(here)  # so that my_idea:MyIdea is found in the current folder, by worker processes too
+    add_folder(os.getcwd())  # noqa: PTH109 - as Python spells it; my_idea:MyIdea is found there, by workers too
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("landshift: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
@@ -203,13 +205,17 @@ def _parser() -> argparse.ArgumentParser:
     _add_results(state)
 
     comparison = _add(
-        commands, "report", report.report, "write the comparison: an HTML page, Markdown, CSV and figures"
+        commands, "report", report.report, "write the comparison: an HTML page, Markdown, LaTeX, CSV and figures"
     )
     _add_protocol(comparison)
     comparison.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
     comparison.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
     _add_table(comparison)
     _add_results(comparison)
+
+    removal = _add(commands, "forget", forget.forget, "remove runs that failed or were a trial, and rows of tables")
+    forget.add_options(removal)
+    _add_results(removal)
 
     again = _add(commands, "replay", replay.replay, "train one run again from its record, and compare to the bit")
     again.add_argument("run", metavar="RUN_ID", help="the id that MLflow shows, or its first characters")
@@ -242,18 +248,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(protocol)
 
     look = _add(commands, "data", data.data, "look through a data set: check a copy of FLAIR, or show statistics")
-    look.add_argument(
-        "verb", choices=list(data.VERBS), help="; ".join(f"{k}: {text}" for k, text in data.VERBS.items())
-    )
-    look.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
-    look.add_argument(
-        "--dataset",
-        default="flair1",
-        metavar="NAME",
-        help="flair1 (default) or flair2; for stats also world, or a .toml",
-    )
-    look.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
-    look.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
+    data.add_options(look)
     _add_stores(look)
 
     far = _add(commands, "shift", shift.shift, "measure how far the target of each fold lies from its source")

@@ -57,7 +57,7 @@ def html_page(
     title: str,
     description: str,
     confounds: str,
-    command: str,
+    commands: Sequence[str],
     control: str,
     alarms: Sequence[str],
     sections: Sequence[Section],
@@ -66,7 +66,7 @@ def html_page(
     """The page. All texts are escaped: names come from data.
 
     Args:
-        command: that made what is shown.
+        commands: that make what is shown; none where they are not known.
         control: the method whose row is set off.
         shared: what all runs have in common.
     """
@@ -76,7 +76,7 @@ def html_page(
         title=title,
         description=" ".join(description.split()),
         confounds=" ".join(confounds.split()),
-        command=command,
+        commands=commands,
         control=control,
         alarms=alarms,
         sections=sections,

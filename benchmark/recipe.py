@@ -112,6 +112,20 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
     return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
 
 
+def preset_and_changes(recipe: Recipe) -> tuple[str, dict[str, Any]] | None:
+    """The preset with the fewest changes that make a recipe of it (`make_recipe`); None if no preset and changes do."""
+    found = []
+    for preset, known in PRESETS.items():
+        changes = {name: value for name in option_types() if (value := _value(recipe, name)) != _value(known, name)}
+        if make_recipe(preset, changes) == recipe:
+            found.append((preset, changes))
+    return min(found, key=lambda one: len(one[1]), default=None)
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    return getattr(recipe, name) if hasattr(recipe, name) else getattr(recipe.network, name)
+
+
 def recipe_of(values: Any) -> Recipe:
     """A recipe from what a run wrote down of it; what this version of landshift added since has its default.
 

@@ -14,7 +14,7 @@ FLOORS = (
     {"__main__"},
     {"cli"},
     {"commands"},
-    {"terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
+    {"latex", "terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
     {"tuning"},
     {"grid", "conformance"},
     {"fitting"},
@@ -28,7 +28,7 @@ FLOORS = (
     {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
     {"light_fpn"},
     {"files", "texts", "locks", "packaged"},
-    {"errors", "costs", "garbage"},
+    {"errors", "costs", "garbage", "locations"},
 )
 
 

@@ -118,6 +118,7 @@ def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], 
             f"{bench.protocol.label}, {steps:,} steps (length {number} of at most {len(lengths)}): "
             f"{work.count} runs of source-only, {len(work.done)} done before, {len(work.left)} to do"
         )
+        engine.check(bench, work)
         engine.work(session, work)
         runs = finished(session, jobs)
         if len(runs) < len(jobs):

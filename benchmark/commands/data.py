@@ -14,6 +14,20 @@ VERBS = {
 QUANTILES = (0.02, 0.5, 0.98)
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only this command has."""
+    parser.add_argument("verb", choices=list(VERBS), help="; ".join(f"{k}: {text}" for k, text in VERBS.items()))
+    parser.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
+    parser.add_argument(
+        "--dataset",
+        default="flair1",
+        metavar="NAME",
+        help="flair1 (default) or flair2; for stats also world, or a .toml",
+    )
+    parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
+
+
 def data(options: argparse.Namespace) -> int:
     """One of the verbs."""
     return {"check": _check, "stats": _stats}[options.verb](options)

@@ -84,6 +84,11 @@ class Local:
     def __init__(self, workers: int, gpus: Sequence[str], *, wait: bool) -> None:
         self._workers, self._gpus, self._wait = workers, gpus, wait
 
+    def check(self, bench: Any, work: Any) -> None:
+        """Refuse what no training could begin with (`Bench.check_settings`), where there is one to begin."""
+        if work.left:
+            bench.check_settings()
+
     def work(self, session: Any, work: Any) -> int:
         """Run what is to be done under a bar; the number of jobs that failed."""
         from benchmark.grid.together import run_together
@@ -92,8 +97,6 @@ class Local:
         jobs = len(work.left) + len(work.running)
         if not jobs:
             return 0
-        if work.left:
-            session.bench.check_settings()
         then = "waiting for them; Ctrl-C ends that" if self._wait else "landshift report shows the table of all"
         with RunBar(jobs) as bar:
 
@@ -127,6 +130,11 @@ class Slurm:
             )
         self._profile, self._detach = profile, options.detach
 
+    def check(self, bench: Any, work: Any) -> None:
+        """Refuse what no training could begin with; devices are those of other machines."""
+        if work.left or work.running:
+            bench.check_settings(device=False)
+
     def work(self, session: Any, work: Any) -> int:
         """Submit jobs and follow them, and those at work, under a bar; the number of those that failed."""
         from benchmark.grid.cluster import slurm
@@ -136,7 +144,6 @@ class Slurm:
         jobs = [*work.left, *work.running]
         if not jobs:
             return 0
-        session.bench.check_settings(device=False)
         folder = slurm.folder_of(session.plan.results)
         queue = slurm.Slurm(session.plan.results, session.experiment, self._profile)
         with RunBar(len(jobs)) as bar:

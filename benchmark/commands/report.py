@@ -1,9 +1,9 @@
-"""``landshift report``: the comparison in the terminal, as an HTML page, Markdown and CSV, and in MLflow."""
+"""``landshift report``: the comparison in the terminal, as an HTML page, Markdown, LaTeX and CSV, and in MLflow."""
 
 import argparse
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -64,19 +64,56 @@ def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
 def _write(
     options: argparse.Namespace, artist: ProcessPoolExecutor, protocol: Any, tracker: Any, experiment: str
 ) -> int:
-    from benchmark.grid.publishing import describe, publish
-    from benchmark.grid.records import class_shares
     from benchmark.grid.standing import standing
-    from benchmark.replay.table import TABLE, as_json
-    from benchmark.report import cells_csv, empty_cells, markdown_page, shared_line
+    from benchmark.replay.table import has_results
+    from benchmark.report import empty_cells, shared_line
     from benchmark.terminal import print_comparison, print_line
-    from benchmark.texts import markdown, shown
+    from benchmark.texts import shown
 
     state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
     verdict = _verdict(options.results, protocol.name, state.facts)
-    first = "" if verdict.converged else f"**{markdown(verdict.words)}**\n\n"
     shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
     folder: Path = options.output or options.results / protocol.label
+    if has_results(folder) and not state.has_results:
+        key = state.facts["comparison"]
+        written = f"not written: no run of the comparison {key} is finished, and {folder} holds one with results"
+    else:
+        rule = f" --rule {options.rule}" if options.rule else ""  # of the table; a tuning has one of its own
+        commands = [f"{command}{rule * command.startswith('landshift run')}" for command in state.commands]
+        _write_files(artist, protocol, tracker, experiment, state, folder, verdict, shared, commands)
+        written = f"written into {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
+    if not verdict.converged:
+        print_line(verdict.words)
+    print_comparison(state.lines, empty_cells(state.cells), shared, state.pixels)
+    for alarm in state.alarms:
+        print_line(f"alarm: {alarm}")
+    for key, aside in state.others.items():
+        runs = f"{aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)})"
+        print(f"left aside: {runs}; landshift report {options.protocol} --comparison {key}")
+    print_line(written)
+    return 0
+
+
+def _write_files(
+    artist: ProcessPoolExecutor,
+    protocol: Any,
+    tracker: Any,
+    experiment: str,
+    state: Any,
+    folder: Path,
+    verdict: Any,
+    shared: str,
+    commands: Sequence[str],
+) -> None:
+    """Write the report's files into a folder, and its tables into MLflow."""
+    from benchmark.grid.publishing import describe, publish
+    from benchmark.grid.records import class_shares
+    from benchmark.latex import latex_table
+    from benchmark.replay.table import TABLE, as_json
+    from benchmark.report import cells_csv, markdown_page
+    from benchmark.texts import markdown
+
+    first = "" if verdict.converged else f"**{markdown(verdict.words)}**\n\n"
     folder.mkdir(parents=True, exist_ok=True)
     # Drawing takes as long as the gallery, and each has a process.
     cells = [replace(cell, records=(), pooled=()) for cell in state.cells]
@@ -101,22 +138,16 @@ def _write(
     (folder / "comparison.md").write_text(page, encoding="utf-8")
     alarms = [*([] if verdict.converged else [verdict.words]), *state.alarms]
     (folder / "comparison.html").write_text(
-        _html(protocol, state, alarms, shared, folder, figures, gallery, state.command or options.command_line),
+        _html(protocol, state, alarms, shared, folder, figures, gallery, commands),
         encoding="utf-8",
+    )
+    (folder / "comparison.tex").write_text(
+        latex_table(state.lines, state.cells, state.grid, state.pixels, shared, alarms), encoding="utf-8"
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
-    publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
-    if not verdict.converged:
-        print_line(verdict.words)
-    print_comparison(state.lines, empty_cells(state.cells), shared, state.pixels)
-    for alarm in state.alarms:
-        print_line(f"alarm: {alarm}")
-    for key, aside in state.others.items():
-        told = f"{aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)})"
-        print(f"left aside: {told}; landshift report {options.protocol} --comparison {key}")
-    print_line(f"written into {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-    return 0
+    if state.has_results or not tracker.summaries(experiment):
+        publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
 
 
 def _draw(
@@ -159,7 +190,7 @@ def _html(
     folder: Path,
     figures: list[str],
     gallery: list[Any],
-    command: str,
+    commands: Sequence[str],
 ) -> str:
     from benchmark import report as tables
     from benchmark.page import Figure, Section, html_page
@@ -202,7 +233,7 @@ def _html(
         protocol.label,
         protocol.description,
         protocol.confounds,
-        command,
+        commands,
         state.grid.control,
         alarms,
         sections,

@@ -71,7 +71,9 @@ def run(options: argparse.Namespace) -> int:
     work = session.work(work_of)
     if work.left and not options.mixed:
         session.refuse_mixture(work.done)
-    session.remember(jobs, tuned, tuned_jobs, options.command_line)
+    engine.check(session.bench, work)
+    # Not before all is accepted.
+    session.remember(jobs, tuned, tuned_jobs, nested=options.leave_one_source_domain_out)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
@@ -84,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
         inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
         inside = inner.work(jobs)
+        engine.check(inner.bench, inside)
         print(f"with one source domain held out: {inside.count} runs, {len(inside.left)} to do")
         failed += engine.work(inner, inside)
     if options.detach:
@@ -110,11 +113,13 @@ def _measure_pixels(session: Any, folds: list[str]) -> None:
 def _tuned(session: Any, key: str) -> Any:
     """The rows that a tuning gives."""
     from benchmark.grid.asked import TunedRows
+    from benchmark.grid.invocation import tuning_arguments
     from benchmark.tuning.results import chosen_settings, row_name
 
     tuning, settings = chosen_settings(session.tracker, session.bench, key)
     print(f"hyperparameters: {tuning.words}")
-    return TunedRows(key, tuning.words, {row_name(method, tuning): of for method, of in settings.items()})
+    rows = {row_name(method, tuning): of for method, of in settings.items()}
+    return TunedRows(key, tuning.words, rows, tuning_arguments(tuning, list(settings)))
 
 
 def _tuned_jobs(bench: Any, tuned: Any, options: argparse.Namespace) -> list[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 def shift(options: argparse.Namespace) -> int:
     """Measure, print, write and log; several protocols of one data set share a table."""
-    from benchmark.data.classes import slug
+    from benchmark.data.classes import short_slug
     from benchmark.grid.jobs import Bench, Plan
     from benchmark.grid.publishing import SHIFT
     from benchmark.grid.session import open_experiment
@@ -49,11 +49,13 @@ def shift(options: argparse.Namespace) -> int:
         ]
         rows += mine
         facts = {"protocol": bench.protocol.name, "fingerprint": bench.fingerprint, "encoder": options.encoder}
-        metrics = {f"shift/{slug(found.fold)}/{key}": value for found in shifts for key, value in found.values.items()}
+        metrics = {
+            f"shift/{short_slug(found.fold)}/{key}": value for found in shifts for key, value in found.values.items()
+        }
         for found in shifts:
             for band, (mean, std) in found.bands.items():
                 metrics |= {
-                    f"shift/{slug(found.fold)}/{kind}/{slug(band)}": gap
+                    f"shift/{short_slug(found.fold)}/{kind}/{short_slug(band)}": gap
                     for kind, gap in (("mean_gap", mean), ("std_gap", std))
                 }
         logged.append((experiment, facts, metrics))

@@ -75,7 +75,7 @@ def status(options: argparse.Namespace) -> int:
         if options.watch or options.comparison:
             raise SettingsError("--watch and --comparison need a protocol: landshift status PROTOCOL")
         return _experiments(reader)
-    name, experiment = _experiment(reader, options)
+    name, experiment = experiment_of(reader, options)
 
     def look() -> tuple["Status", "RenderableType"]:
         found = status_of(reader, experiment, options.comparison)
@@ -112,7 +112,7 @@ def _wait_for(options: argparse.Namespace) -> None:
     def begun() -> bool:
         reader = Reader(options.results) if is_store(options.results) else None
         with contextlib.suppress(SettingsError):
-            _, experiment = _experiment(reader, options)
+            _, experiment = experiment_of(reader, options)
             return bool(reader and keys(reader, experiment))
         return False
 
@@ -123,7 +123,7 @@ def _wait_for(options: argparse.Namespace) -> None:
         time.sleep(options.watch)
 
 
-def _experiment(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
+def experiment_of(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
     """The name and the id of the experiment of a protocol, or of one that is named itself."""
     from benchmark.errors import SettingsError
 
@@ -143,12 +143,15 @@ def _experiment(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
 
 
 def _experiments(reader: Any) -> int:
+    from benchmark.grid.asked import keys
     from benchmark.grid.status import count_runs
     from benchmark.terminal import print_rows
 
     body = []
     for name, experiment in reader.experiments().items():
         records = reader.cells(experiment)
+        if not records and not keys(reader, experiment):
+            continue  # the command that opened it was refused
         counts = count_runs(records)
         last = max((record.ended or record.started for record in records), default=None)
         when = "–" if last is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(last))

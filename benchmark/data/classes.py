@@ -4,6 +4,7 @@ A mask on disk holds the dataset's own values (FLAIR: 1..19) or colours. Everyth
 0..num_classes-1 for the classes that are evaluated and ``IGNORE`` for everything else, in loss and metrics alike.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections import Counter
@@ -34,6 +35,12 @@ def slug(name: str) -> str:
     letters = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
     ascii_name = letters.encode("ascii", "backslashreplace").decode("ascii").lower()
     return re.sub(r"[^a-z0-9_-]+", "_", ascii_name).strip("_")
+
+
+def short_slug(name: str) -> str:
+    """The `slug` of a name of any length, as that of a fold; one of more than 60 letters ends with a digest."""
+    key = slug(name)
+    return key if len(key) <= 60 else f"{key[:51]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def color_value(color: str) -> int:

@@ -1,6 +1,8 @@
 """What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
 
+import base64
 import json
+import lzma
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +12,17 @@ from filelock import FileLock
 
 from benchmark.comparison import Grid
 from benchmark.errors import TrackingError
+from benchmark.grid.invocation import Block, commands_of, is_within, shared_arguments
 from benchmark.tracking import Reader, Tracker
 
 if TYPE_CHECKING:
     from benchmark.grid.jobs import Bench, Job  # needs torch, which who only reads can do without
+    from methods.base import Needs
 
 TAG = "landshift.grid."  # experiment tag, with the comparison's key behind it
+LONGEST_TAG = 20_000  # characters that MLflow keeps
+ADAPTS, IMAGES = "adapts", "target_images"  # marks of a method
+PACKED = "xz;"  # before the base64 of a compressed text
 
 
 @dataclass(frozen=True)
@@ -26,11 +33,13 @@ class TunedRows:
         key: of the tuning.
         words: how they were tuned.
         labels: of each row, the label that stands behind it on each fold.
+        search: what ``landshift tune`` was given for them (`benchmark.grid.invocation.tuning_arguments`).
     """
 
     key: str
     words: str
     labels: Mapping[str, Mapping[str, str]]
+    search: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Asked:
         labels: of a row whose setting is another on each fold, the label behind it.
         skipped: why a method cannot be run, by label and fold.
         facts: what all its runs share.
-        command: that asked for it; "" where that was not written down.
+        commands: that make its runs in an empty results folder; none where they are not known.
         blocks: rows, folds and seeds that were asked for together; none where that was not written down.
     """
 
@@ -50,8 +59,8 @@ class Asked:
     labels: Mapping[str, Mapping[str, str]]
     skipped: Mapping[str, Mapping[str, str]]
     facts: dict[str, str]
-    command: str = ""
-    blocks: Sequence[tuple[Collection[str], Collection[str], Collection[int]]] = ()
+    commands: Sequence[str] = ()
+    blocks: Sequence[Block] = ()
 
     def wants(self, row: str, fold: str, seed: int) -> bool:
         """Whether some command asked for this place of the grid, which spans what several commands asked for."""
@@ -76,7 +85,7 @@ def key_of_runs(comparison: str) -> str:
 def keys(tracker: Reader, experiment: str) -> list[str]:
     """The comparisons that were asked for; the one that was asked for last is last."""
     texts = {tag.removeprefix(TAG): text for tag, text in tracker.tags(experiment).items() if tag.startswith(TAG)}
-    return sorted(texts, key=lambda key: json.loads(texts[key]).get("at", 0.0))
+    return sorted(texts, key=lambda key: _content_of(texts[key]).get("at", 0.0))
 
 
 def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
@@ -97,7 +106,8 @@ def remember(
     jobs: Sequence["Job"],
     tuned: TunedRows | None = None,
     tuned_jobs: Sequence["Job"] = (),
-    command: str = "",
+    *,
+    nested: bool = False,
 ) -> None:
     """Add to what was asked of a comparison.
 
@@ -105,12 +115,12 @@ def remember(
         jobs: one a cell of the rows that are named by their labels.
         tuned: further rows.
         tuned_jobs: those of these rows.
-        command: that asked for it.
+        nested: whether the folds inside the folds are trained, too.
     """
     with FileLock(tracker.results / "asked.lock"):  # another command must not write between reading and writing
-        grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs)
-        grid |= {"at": time.time(), "command": command or grid.get("command", "")}
-        tracker.tag(experiment, TAG + key_of(bench, tuned), json.dumps(grid, separators=(",", ":")))
+        grid = _added(tracker, experiment, bench, jobs, tuned, tuned_jobs, nested)
+        grid["at"] = time.time()
+        tracker.tag(experiment, TAG + key_of(bench, tuned), _text_of(grid))
 
 
 def _added(
@@ -120,6 +130,7 @@ def _added(
     jobs: Sequence["Job"],
     tuned: TunedRows | None,
     tuned_jobs: Sequence["Job"],
+    nested: bool,
 ) -> dict[str, Any]:
     """What was asked before, and what is asked now."""
     key = key_of(bench, tuned)
@@ -127,12 +138,14 @@ def _added(
     first = not grid["methods"]
     grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
     grid["facts"]["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
+    grid["call"] = {"shared": shared_arguments(bench.plan)}
     if tuned:
+        grid["call"] |= {"tuned": tuned.key, "search": tuned.search}
         grid["facts"] |= {"tuned": tuned.words, "comparison": key}
         for row, labels in tuned.labels.items():
             grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
     grid["methods"] |= {job.label: _described(job.label) for job in jobs}
-    grid["controls"] = _controls(bench, grid["methods"])
+    grid["controls"] = _controls(bench)
     for job in (*jobs, *tuned_jobs):
         grid["folds"] = sorted({*grid["folds"], job.fold})
         grid["seeds"] = sorted({*grid["seeds"], job.seed})
@@ -144,7 +157,29 @@ def _added(
         sorted({job.seed for job in (*jobs, *tuned_jobs)}),
     ]
     grid["blocks"] = _with(grid.get("blocks", [] if first else None), block)
+    if nested:
+        grid["nested"] = _with(grid.get("nested", []), block)
     return grid
+
+
+def drop_rows(tracker: Tracker, experiment: str, comparison: str, rows: Collection[str]) -> None:
+    """Take rows out of what was asked of a comparison; with its last row the comparison goes, too."""
+    with FileLock(tracker.results / "asked.lock"):
+        content = _read(tracker, experiment, comparison)
+        methods = {row: about for row, about in content["methods"].items() if row not in rows}
+        if not methods:
+            tracker.untag(experiment, TAG + comparison)
+            return
+        labels = {label for row, about in methods.items() for label in (row, *about.get("labels", {}).values())}
+        content["methods"] = methods
+        content["skipped"] = {label: of for label, of in content["skipped"].items() if label in labels}
+        for name in ("blocks", "nested"):
+            if content.get(name) is not None:
+                content[name] = _without(content[name], rows)
+        if content.get("blocks"):
+            for axis, name in ((1, "folds"), (2, "seeds")):
+                content[name] = sorted({value for block in content["blocks"] for value in block[axis]})
+        tracker.tag(experiment, TAG + comparison, _text_of(content))
 
 
 def read_asked(tracker: Reader, experiment: str, comparison: str) -> Asked:
@@ -159,7 +194,7 @@ def _asked(content: Mapping[str, Any]) -> Asked:
     methods = content["methods"]
     tuned = {label for about in methods.values() for label in about.get("labels", {}).values()}
     there = {label.partition("[")[0] for label in (*methods, *tuned)}
-    controls = content.get("controls", {})
+    controls = _said_by(content.get("controls", {}), {mark for about in methods.values() for mark in about})
 
     def marked(name: str) -> frozenset[str]:
         return frozenset(row for row, about in methods.items() if about.get(name))
@@ -172,31 +207,65 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         bounds=marked("bound"),
         control=next((row for row, about in methods.items() if about.get("control")), ""),
         source_free=marked("source_free"),
-        target_images=marked("target_images"),
+        target_images=marked(IMAGES),
         target_control=next((row for row, about in methods.items() if about.get("target_control")), ""),
         lacking=tuple(f"{name} ({words})" for name, words in controls.items() if name not in there),
     )
     labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
-    blocks = [
-        (frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in content.get("blocks") or ()
-    ]
-    return Asked(grid, labels, content["skipped"], content["facts"], str(content.get("command", "")), blocks)
+    blocks, nested = (_blocks(content.get(name) or ()) for name in ("blocks", "nested"))
+    facts = content["facts"]
+    all_folds = int(facts.get("protocol_folds", len(grid.folds)))
+    commands = commands_of(content.get("call", {}), grid, labels, all_folds, blocks, nested)
+    return Asked(grid, labels, content["skipped"], facts, commands, blocks)
+
+
+def _said_by(controls: Mapping[str, Any], marks: Collection[str]) -> dict[str, str]:
+    """The controls that say something about methods with these marks; older stores hold only those, without a mark."""
+    pairs = {name: ("", entry) if isinstance(entry, str) else entry for name, entry in controls.items()}
+    return {name: words for name, (mark, words) in pairs.items() if not mark or mark in marks}
+
+
+def _blocks(lists: Sequence[Sequence[Any]]) -> list[Block]:
+    return [(frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in lists]
 
 
 def _read(tracker: Reader, experiment: str, comparison: str) -> dict[str, Any]:
     text = tracker.tags(experiment).get(TAG + comparison)
-    return json.loads(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
+    return _content_of(text) if text else {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}}
+
+
+def _text_of(content: Mapping[str, Any]) -> str:
+    """JSON; compressed where it is longer than MLflow keeps, as with hundreds of folds, whose names come often."""
+    text = json.dumps(content, separators=(",", ":"))
+    if len(text) <= LONGEST_TAG:
+        return text
+    return PACKED + base64.b64encode(lzma.compress(text.encode())).decode()
+
+
+def _content_of(text: str) -> dict[str, Any]:
+    """What `_text_of` was given; of what it does not write, a ValueError."""
+    try:
+        packed = lzma.decompress(base64.b64decode(text.removeprefix(PACKED))) if text.startswith(PACKED) else text
+    except lzma.LZMAError as error:
+        raise ValueError(str(error)) from error
+    content: dict[str, Any] = json.loads(packed)
+    return content
+
+
+def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[list[list[Any]]]:
+    """The blocks without some rows; none of them within another."""
+    found: list[list[list[Any]]] | None = []
+    for asked, folds, seeds in blocks:
+        if left := [row for row in asked if row not in rows]:
+            found = _with(found, [left, list(folds), list(seeds)])
+    return found or []
 
 
 def _with(blocks: list[list[list[Any]]] | None, block: list[list[Any]]) -> list[list[list[Any]]] | None:
     """The blocks and one more, without those that lie within another; None where earlier ones are not known."""
-    if blocks is None or any(_within(block, other) for other in blocks):
+    if blocks is None or any(is_within(block, other) for other in blocks):
         return blocks
-    return [*(other for other in blocks if not _within(other, block)), block]
-
-
-def _within(block: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> bool:
-    return all(set(mine) <= set(theirs) for mine, theirs in zip(block, other, strict=True))
+    return [*(other for other in blocks if not is_within(other, block)), block]
 
 
 def _described(label: str) -> dict[str, Any]:
@@ -212,14 +281,16 @@ def _described(label: str) -> dict[str, Any]:
         "bound": method.needs.is_bound,
         "control": method.is_control,
         "source_free": method.needs.starts_from_source,
-        "target_images": method.needs is Needs.TARGET_IMAGES,
+        ADAPTS: _adapts(method.needs),
+        IMAGES: method.needs is Needs.TARGET_IMAGES,
         "target_control": method.is_target_control,
     }
     return {"needs": method.needs.value} | {name: True for name, is_true in marks.items() if is_true}
 
 
-def _controls(bench: "Bench", methods: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """What each control shows that can be run on some fold and says something about these methods.
+def _controls(bench: "Bench") -> dict[str, tuple[str, str]]:
+    """Of each control that can be run on some fold: the mark that a method has about which it says something, "" if
+    about all, and what it shows.
 
     A control with target images says something about methods with target images, and another one that sees the target
     without all its labels says something about methods that see it in any way.
@@ -229,14 +300,15 @@ def _controls(bench: "Bench", methods: Mapping[str, Mapping[str, Any]]) -> dict[
 
     controls = {name: method for name, method in available().items() if method.control_for}
     runnable = {job.label for job in bench.jobs(list(controls), [0]) if not job.skip}
-    no_adaptation = (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)
-    seen = {about["needs"] for about in methods.values()}.difference(no_adaptation)
 
-    def says_something(needs: Needs) -> bool:
-        return needs in no_adaptation or (needs in seen if needs is Needs.TARGET_IMAGES else bool(seen))
+    def mark(needs: Needs) -> str:
+        return IMAGES if needs is Needs.TARGET_IMAGES else ADAPTS if _adapts(needs) else ""
 
-    return {
-        name: method.control_for
-        for name, method in controls.items()
-        if name in runnable and says_something(method.needs)
-    }
+    return {name: (mark(method.needs), method.control_for) for name, method in controls.items() if name in runnable}
+
+
+def _adapts(needs: "Needs") -> bool:
+    """Whether a method sees the target in some way, but not all its labels."""
+    from methods.base import Needs
+
+    return needs not in (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)

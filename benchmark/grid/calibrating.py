@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.calibration import DIGITS, Calibration, Point, calibration_of, rows
-from benchmark.data.classes import slug
+from benchmark.data.classes import short_slug
 from benchmark.errors import TrackingError
 from benchmark.grid.jobs import Job
 from benchmark.grid.publishing import describe
@@ -57,7 +57,7 @@ def publish(session: Session, one: Calibration, known: Sequence[Calibration], fi
     facts |= {"fingerprint": one.fingerprint, "dataset": one.dataset, "seeds": ", ".join(map(str, one.seeds))}
     curve = {
         point.steps: {CURVE: point.mean}
-        | {f"{CURVE}/{slug(fold)}": sum(found) / len(found) for fold, found in point.values.items()}
+        | {f"{CURVE}/{short_slug(fold)}": sum(found) / len(found) for fold, found in point.values.items()}
         for point in one.points
     }
     name = f"{_network(one)} · {hashlib.sha256(repr(one.key).encode()).hexdigest()[:8]}"

@@ -26,13 +26,15 @@ from benchmark.packaged import PACKAGED, packaged_digest
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
-from benchmark.tracking import DatasetFact
+from benchmark.tracking import DatasetFact, Fact
 from methods.base import Method, Needs, Task
 from methods.sources import code_digest
 from protocols.base import Fold, Protocol, fingerprint
 from protocols.cutting import cut
 from protocols.files import load
 from protocols.nested import nested_folds
+
+LONGEST_HELD_OUT = 500  # characters of a fact; MLflow shows it in one line, and keeps 6,000
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,11 @@ class Bench:
             "code_version": code_version(),
         }
 
-    def facts(self, job: Job) -> dict[str, str | int | float]:
-        """What a run is labelled with, for the charts and the search of the MLflow UI."""
+    def facts(self, job: Job) -> dict[str, Fact]:
+        """What a run is labelled with, for the charts and the search of the MLflow UI.
+
+        Of a fold that holds out many places, they are a tuple.
+        """
         setting = parse_label(job.label)
         method = setting.method
         trial: dict[str, str | int] = {"study": job.trial.method, "trial": job.trial.setting} if job.trial else {}
@@ -234,7 +239,7 @@ class Bench:
             "method": job.label,
             "needs": method.needs.value,
             "fold": job.fold,
-            **{f"held_out_{column}": value for column, value in held_out.items()},
+            **{f"held_out_{column}": _names(value) for column, value in held_out.items()},
             "seed": job.seed,
             "method_digest": code_digest(method),
             "identity": job.identity,
@@ -250,6 +255,11 @@ class Bench:
         if name in self.folds:
             return {}
         return next({"inside": fold, "inside_of": len(all_)} for fold, all_ in self.nested.items() if name in all_)
+
+
+def _names(held_out: str) -> str | tuple[str, ...]:
+    """Held-out values as a fold joins them; apart where the text is too long for a table."""
+    return held_out if len(held_out) <= LONGEST_HELD_OUT else tuple(held_out.split("+"))
 
 
 def selection_rule(method: type[Method]) -> str:

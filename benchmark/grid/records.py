@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,14 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
     return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
 
 
-def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Files]]) -> list[Cell]:
+def with_nested(
+    cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Files]], label: Callable[[str, str], str]
+) -> list[Cell]:
     """The cells with a score for what the same training gives where a source domain is held out.
 
     Args:
         runs: facts and artifacts of the finished runs inside the folds.
+        label: of a row and a fold, what was trained there; of tuned rows it is another than the row.
     """
     found: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     count: dict[tuple[str, ...], int] = {}
@@ -76,7 +79,7 @@ def with_nested(cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], F
             found[key][record.step].append(record.target_miou)
 
     def scored(cell: Cell, records: Sequence[Record]) -> list[Record]:
-        key = cell.method, cell.fold, str(cell.seed)
+        key = label(cell.method, cell.fold), cell.fold, str(cell.seed)
         return [
             replace(record, scores={**record.scores, LEFT_OUT: float(np.mean(values))})
             if len(values := found[key][record.step]) == count.get(key)

@@ -100,10 +100,15 @@ class Session:
         run_all(self.plan, self.experiment, waiting, workers, self.bench, on_progress, end, gpus)
 
     def remember(
-        self, jobs: Sequence[Job], tuned: TunedRows | None = None, tuned_jobs: Sequence[Job] = (), command: str = ""
+        self,
+        jobs: Sequence[Job],
+        tuned: TunedRows | None = None,
+        tuned_jobs: Sequence[Job] = (),
+        *,
+        nested: bool = False,
     ) -> None:
         """Write what is asked for into the experiment (`benchmark.grid.asked.remember`)."""
-        remember(self.tracker, self.experiment, self.bench, jobs, tuned, tuned_jobs, command)
+        remember(self.tracker, self.experiment, self.bench, jobs, tuned, tuned_jobs, nested=nested)
 
 
 def open_experiment(tracker: Tracker, bench: Bench, beside: str = "") -> str:

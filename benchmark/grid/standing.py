@@ -56,7 +56,7 @@ class Standing:
         facts: what all its runs share; and, as ``networks``, whose network is another one.
         folders: of the artifacts of each cell that has a run, by method, fold and seed.
         runs: the same runs as the store knows them.
-        command: that asked for it.
+        commands: that make its runs in an empty results folder; none where they are not known.
         alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
@@ -72,8 +72,13 @@ class Standing:
     facts: dict[str, str]
     folders: Mapping[Place, Files]
     runs: Mapping[Place, RunRecord]
-    command: str
+    commands: Sequence[str]
     alarms: list[str]
+
+    @property
+    def has_results(self) -> bool:
+        """Whether any of its runs is finished."""
+        return any(cell.status == "done" for cell in self.cells)
 
 
 def standing(
@@ -103,8 +108,9 @@ def standing(
     folders = {place: record.artifacts for place, record in best.items()}
     cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
     if inner := tracker.tags(experiment).get(NESTED):
-        runs = best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == comparison])
-        cells = with_nested(cells, [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"])
+        runs = best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == mine])
+        finished = [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"]
+        cells = with_nested(cells, finished, asked.label)
     if rule:
         from benchmark.grid.headline import by_rule  # needs torch, which a report can do without
 
@@ -139,7 +145,7 @@ def standing(
         facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]} | _networks(best),
         folders=folders,
         runs=best,
-        command=asked.command,
+        commands=asked.commands,
         alarms=[
             *_tuned(asked.facts),
             *_headline(rule),

@@ -4,6 +4,8 @@ import multiprocessing
 import signal
 from multiprocessing import forkserver, resource_tracker
 
+from benchmark.locations import hidden_working_folder
+
 
 def warm_up() -> None:
     """Start the server; it imports what workers need while the caller goes on. A second call does nothing."""
@@ -13,6 +15,7 @@ def warm_up() -> None:
     resource_tracker.ensure_running()  # the server would start it, and that lifts the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with hidden_working_folder():  # a folder called methods must not be what it imports
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -13,6 +13,7 @@ from benchmark.grid.standing import Standing
 from protocols.base import PARTIAL
 
 TABLE = "comparison.json"
+FILES = (TABLE, "comparison.md")  # by which a report is known
 FACTS = ("protocol", "protocol_version", "fingerprint", "dataset", "dataset_digest", "comparison")
 ENVIRONMENT = ("packages", "python", "platform")
 
@@ -125,6 +126,16 @@ def read_table(folder: Path) -> Table:
         raise DataError(f"{path} is no record of a comparison: {type(error).__name__}: {error}") from error
 
 
+def has_results(folder: Path) -> bool:
+    """Whether a folder holds a report of some run with a result; one without a record of its cells counts as such."""
+    if not any((folder / name).exists() for name in FILES):
+        return False
+    try:
+        return bool(read_table(folder).cells)
+    except DataError:
+        return True
+
+
 def _cell(values: Mapping[str, Any]) -> TableCell:
     """Raises TypeError where a value is of another kind than its field; NaN and whole numbers are numbers, too."""
     kinds = {item.name: (int, float) if item.type is float else item.type for item in fields(TableCell)}
@@ -139,4 +150,4 @@ def _of_kind(kind: Any, value: Any) -> Any:
 
 def table_folders(folder: Path) -> list[Path]:
     """The folders at or below a folder that hold a published comparison, with a record of it or without."""
-    return sorted({path.parent for name in (TABLE, "comparison.md") for path in folder.rglob(name)})
+    return sorted({path.parent for name in FILES for path in folder.rglob(name)})

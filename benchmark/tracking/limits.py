@@ -1,13 +1,14 @@
 """What MLflow accepts; it cuts long values silently and words its refusals badly, so we check before it does."""
 
+import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from benchmark.errors import TrackingError
 
-Fact = str | int | float | bool
-"""A value that is written as an MLflow param and as a tag, both of them text."""
+Fact = str | int | float | bool | tuple[str, ...]
+"""A value that is written as an MLflow param and as a tag, both of them text. Of names it says how many there are."""
 
 # Source: mlflow/utils/validation.py (3.17); longer values are cut with no more than a warning in a log.
 KEY_LENGTH = 250
@@ -17,6 +18,7 @@ EXPERIMENT_TAG_LENGTH = 20_000
 DIGEST_LENGTH = 36
 BATCH_FACTS = 100
 BATCH_METRICS = 1000
+FIRST_LENGTH = 80  # of the one name that stands for many
 
 _KEY = re.compile(r"[\w.\- :]+(/[\w.\- :]+)*")
 
@@ -43,10 +45,20 @@ def checked_text(key: str, value: Fact, limit: int) -> str:
     Raises:
         TrackingError: if the text is longer than `limit` characters; MLflow would cut it.
     """
-    text = str(value)
+    text = summary_of(value) if isinstance(value, tuple) else str(value)
     if len(text) > limit:
         raise TrackingError(f"the value of {key!r} has {len(text)} characters; MLflow keeps {limit}")
     return text
+
+
+def summary_of(names: Sequence[str]) -> str:
+    """A text for names that are too many to be written: how many, the first, and a digest by which they are compared.
+
+    The digest is of the names joined by ``+``.
+    """
+    first = names[0] if len(names[0]) <= FIRST_LENGTH else f"{names[0][:FIRST_LENGTH]}…"
+    digest = hashlib.sha256("+".join(names).encode()).hexdigest()[:8]
+    return f"{len(names)} names, first {first}, sha256 {digest}"
 
 
 def checked_facts(facts: Mapping[str, Fact]) -> dict[str, str]:

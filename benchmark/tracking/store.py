@@ -115,6 +115,17 @@ class Tracker(Reader):
         with told("the experiment cannot be tagged"):
             self._client.set_experiment_tag(experiment, key, text)
 
+    def untag(self, experiment: str, key: str) -> None:
+        """Remove a tag of an experiment."""
+        with told("the experiment cannot be tagged"):
+            self._client.delete_experiment_tag(experiment, key)
+
+    def discard(self, records: Sequence[RunRecord]) -> None:
+        """Delete runs with their files."""
+        with told("the runs cannot be deleted"):
+            for record in records:
+                self._store.discard(record)
+
     def start(
         self,
         experiment: str,
@@ -306,12 +317,17 @@ class Tracker(Reader):
             with told("the colours of the methods cannot be chosen"), locked(self.results):
                 before = self._methods(experiment)
                 known = list(dict.fromkeys([*before, *named]))
-                if known != before:
-                    self._client.set_experiment_tag(experiment, view.METHODS_TAG, json.dumps(known))
+                text = json.dumps(known)
+                if len(text) > EXPERIMENT_TAG_LENGTH:
+                    known = before
+                elif known != before:
+                    self._client.set_experiment_tag(experiment, view.METHODS_TAG, text)
             self._seen[experiment] = known  # to read it again for every run would take as long as to start one
         tags = {"mlflow.source.name": "landshift", "mlflow.source.type": "LOCAL"}
-        colors = {method: view.PALETTE[index % len(view.PALETTE)] for index, method in enumerate(known)}
-        return [tags if method is None else {**tags, "mlflow.runColor": colors[str(method)]} for method in methods]
+        return [
+            tags if method is None else {**tags, "mlflow.runColor": view.color(str(method), known)}
+            for method in methods
+        ]
 
     def _methods(self, experiment: str) -> list[str]:
         """The methods seen in an experiment, in the order of their colours."""

@@ -8,6 +8,7 @@ zlib-compressed JSON of the page's state). A UI that does not understand them sh
 import base64
 import json
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 METHODS_TAG = "landshift.methods"
@@ -34,6 +35,16 @@ def tags() -> dict[str, str]:
         _TAG + _CELLS: _encoded("landshift: all runs by method", _cells()),
         _TAG + _TABLE: _encoded("landshift: table of all runs", _table()),
     }
+
+
+def color(method: str, known: Sequence[str]) -> str:
+    """The colour of a method.
+
+    Args:
+        known: methods in the order of their colours; of more than fit into a tag, a method's own name decides.
+    """
+    index = known.index(method) if method in known else zlib.crc32(method.encode())
+    return PALETTE[index % len(PALETTE)]
 
 
 def comparison_link(experiment: str) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmark.data.classes import slug
+from benchmark.data.classes import short_slug
 from benchmark.errors import SettingsError
 from benchmark.grid.labels import parse_label
 from benchmark.selection import RULES
@@ -32,7 +32,7 @@ class Tuning:
     @property
     def key(self) -> str:
         """Its name: what ``landshift run --tuned`` takes."""
-        parts = [self.rule, str(self.trials), slug(self.fold) if self.fold else EACH]
+        parts = [self.rule, str(self.trials), short_slug(self.fold) if self.fold else EACH]
         return "-".join(parts + [f"seed{self.seed}"] * (self.seed > 0) + ["pruned"] * self.prune)
 
     @property

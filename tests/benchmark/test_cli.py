@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,9 @@ from filelock import FileLock, Timeout
 
 from benchmark.cli import _parser, _unraisable, main
 from benchmark.commands.world import prepare
+from benchmark.grid.asked import keys
+from benchmark.tracking import Reader
+from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 
@@ -37,12 +41,15 @@ def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, ca
     assert "4 runs, 0 done before, 0 skipped, 4 to do" in first and "[4/4] oracle, 2020, seed 1: target mIoU" in first
     assert "oracle (bound)" in first
     written = {path.name for path in (tmp_path / "tiny-v1").iterdir()}
-    comparison = {f"comparison.{kind}" for kind in ("html", "json", "md", "png")}
+    comparison = {f"comparison.{kind}" for kind in ("html", "json", "md", "png", "tex")}
     assert written == {"cells.csv", "classes.png", "costs.png"} | comparison
     assert _run(plan, tmp_path, *arguments) == 0
     assert "4 done before, 0 skipped, 0 to do" in capsys.readouterr().out
     assert main(["report", plan.protocol, "--results", str(tmp_path), "--output", str(tmp_path / "elsewhere")]) == 0
     assert "| source-only |" in (tmp_path / "elsewhere" / "comparison.md").read_text()
+    page = unescape((tmp_path / "tiny-v1" / "comparison.html").read_text())
+    command = f"<code>landshift run {plan.protocol} --data {plan.data} --preset tiny --steps 2 --batch-size 2 "
+    assert f"{command}--checkpoints 1 --method source-only --method oracle --folds 2020 --seeds 0,1</code>" in page
 
     monkeypatch.setattr("benchmark.replay.table.as_json", _full)
     assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 1
@@ -87,6 +94,48 @@ def test_a_wrong_argument_is_one_line_that_names_what_is_allowed(plan, tmp_path,
     assert _run(plan, tmp_path, *more) == 1
     printed = capsys.readouterr()
     assert message in printed.err + printed.out and "Traceback" not in printed.err
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--encoder", "resnet3"], ["--accelerator", "abacus"], ["--folds", "1999"], ["--tuned", "never-tuned"]]
+)
+def test_a_comparison_that_is_refused_leaves_no_trace(plan, tmp_path, wrong, capsys):
+    assert _run(plan, tmp_path, "--method", "source-only", *wrong) == 1
+    capsys.readouterr()
+    assert not any(keys(Reader(tmp_path), known) for known in Reader(tmp_path).experiments().values())
+    assert main(["status", "--results", str(tmp_path)]) == 0
+    assert "tiny-v1" not in capsys.readouterr().out
+    assert main(["status", plan.protocol, "--results", str(tmp_path)]) == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_a_report_without_a_finished_run_keeps_the_table_that_is_there(plan, tmp_path, capsys):
+    """A method that fails on every fold, after a good table; first there is none, and the failures are written."""
+    failing = ["--method", "source-only", "--folds", "2020", "--steps", "3"]
+    report = ["report", plan.protocol, "--results", str(tmp_path)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Method, "segmentation_loss", _fails)
+        assert _run(plan, tmp_path, *failing) == 1
+    page = tmp_path / "tiny-v1" / "comparison.md"
+    assert "RuntimeError: no idea" in page.read_text()
+    assert _run(plan, tmp_path, "--method", "source-only", "--folds", "2020") == 0
+    (good,) = (key for key in keys(Reader(tmp_path), "1") if key in page.read_text())
+    (bad,) = (key for key in keys(Reader(tmp_path), "1") if key != good)
+    before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
+    note = Reader(tmp_path).tags("1")["mlflow.note.content"]
+    capsys.readouterr()
+    assert main([*report, "--comparison", bad]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"not written: no run of the comparison {bad} is finished" in told and "RuntimeError: no idea" in told
+    assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
+    assert Reader(tmp_path).tags("1")["mlflow.note.content"] == note
+    assert main([*report, "--comparison", bad, "--output", str(tmp_path / "other")]) == 0
+    assert (tmp_path / "other" / "comparison.md").is_file()
+    assert Reader(tmp_path).tags("1")["mlflow.note.content"] == note
+
+
+def _fails(self, *args):
+    raise RuntimeError("no idea")
 
 
 @pytest.mark.parametrize(

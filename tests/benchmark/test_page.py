@@ -29,7 +29,7 @@ def page(**changes):
         "title": "tiny-v1",
         "description": "One fold\n a time.",
         "confounds": "Nothing.",
-        "command": "landshift run tiny",
+        "commands": ["landshift tune tiny", "landshift run tiny"],
         "control": "source-only",
         "alarms": [],
         "sections": [Section("Numbers", ("method", "mIoU"), rows, [picture])],

@@ -1,13 +1,13 @@
 """Recipes: presets, changes, and values that are not allowed."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from benchmark.commands.settings import RECIPE_OPTIONS
 from benchmark.errors import SettingsError
-from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types, recipe_of
+from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types, preset_and_changes, recipe_of
 
 
 def test_changes_reach_the_recipe_and_its_network():
@@ -32,6 +32,15 @@ def test_what_is_not_allowed_is_told_with_what_is(preset, changes, message):
 
 def test_the_command_line_offers_what_can_be_changed():
     assert option_types() == {name: kind for name, (kind, _) in RECIPE_OPTIONS.items()}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_recipe_is_told_as_a_preset_with_changes(preset):
+    changes = {"steps": 700, "turn": not PRESETS[preset].turn, "encoder_weights": "w.pt", "weight_decay": 1e-7}
+    assert preset_and_changes(make_recipe(preset, changes)) == (preset, changes)
+    assert preset_and_changes(PRESETS[preset]) == (preset, {})
+    network = replace(PRESETS[preset].network, decoder_channels=(1, 2, 3, 4, 5))
+    assert preset_and_changes(replace(PRESETS[preset], network=network)) is None
 
 
 def test_the_baseline_is_the_published_one():

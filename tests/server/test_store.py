@@ -271,3 +271,13 @@ def test_no_server_no_artifacts_and_wrong_addresses_are_told(server: Server, tmp
     with pytest.raises(TrackingError, match="no MLflow tracking server"):
         connect(tmp_path, f"{server.address}/elsewhere")
     assert not (tmp_path / "server.toml").exists()
+
+
+def test_what_is_forgotten_is_gone_for_all(tracker: Tracker, experiment: str) -> None:
+    with tracker.start(experiment, "advent · north", FACTS, "abc") as run:
+        run.log({"target/miou": 0.5})
+    tracker.tag(experiment, "landshift.grid.key", "{}")
+    other = Reader(tracker.results)
+    tracker.discard(other.cells(experiment))
+    tracker.untag(experiment, "landshift.grid.key")
+    assert other.cells(experiment) == [] and "landshift.grid.key" not in other.tags(experiment)

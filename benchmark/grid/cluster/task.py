@@ -14,6 +14,7 @@ from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.grid.pool import Ended, run_all
 from benchmark.grid.waiting import Waiting
 from benchmark.grid.warm import warm_up
+from benchmark.locations import add_folder
 from benchmark.tracking import RunRecord, Tracker, is_store, this_task
 
 DECISION = 600  # seconds that a stopped task waits for Slurm to end it
@@ -51,8 +52,7 @@ class Task:
 
     def _work(self, signals: "_Signals") -> None:
         os.chdir(self.working_folder)
-        if str(self.working_folder) not in sys.path:
-            sys.path.append(str(self.working_folder))  # for methods that are named module:Class
+        add_folder(str(self.working_folder))  # for methods that are named module:Class
         if not is_store(self.plan.results):
             raise TrackingError(f"this node does not see the results folder {self.plan.results}; it must be shared")
         tracker = Tracker(self.plan.results)

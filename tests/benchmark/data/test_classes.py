@@ -5,7 +5,17 @@ import re
 import numpy as np
 import pytest
 
-from benchmark.data.classes import CLASS_SETS, FLAIR_13, FLAIR_19, IGNORE, ClassSet, LandClass, color_value, slug
+from benchmark.data.classes import (
+    CLASS_SETS,
+    FLAIR_13,
+    FLAIR_19,
+    IGNORE,
+    ClassSet,
+    LandClass,
+    color_value,
+    short_slug,
+    slug,
+)
 from benchmark.errors import DataError
 
 COLORED = ClassSet(
@@ -72,6 +82,13 @@ def test_palette_ends_with_the_color_of_ignored_pixels() -> None:
 def test_slugs_hold_only_what_mlflow_allows(name: str, key: str) -> None:
     assert slug(name) == key
     assert re.fullmatch(r"[A-Za-z0-9_-]+", slug(name))
+
+
+def test_the_key_of_a_long_name_is_short_and_its_own() -> None:
+    long = [f"{'Saint-Exemple ' * 30}{end}" for end in "ab"]
+    first, second = map(short_slug, long)
+    assert first != second and len(first) == 60 and first.startswith("saint-exemple_")
+    assert short_slug("D012@2019") == slug("D012@2019")
 
 
 def _two(**second: object) -> ClassSet:

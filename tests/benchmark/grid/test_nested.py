@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.synthetic import World, generate
+from benchmark.grid.asked import TunedRows, key_of
 from benchmark.grid.jobs import Bench
 from benchmark.grid.session import Session
 from benchmark.grid.standing import standing
@@ -70,6 +71,14 @@ def test_the_rule_takes_the_mean_over_the_source_domains(three_times, bench):
         assert len(left_out) == 2
         assert [record.scores[RULE] for record in cell.records] == pytest.approx(np.mean(left_out, axis=0))
     assert RULE in {line.rule for line in state.rules}
+    rows = {f"{label} (tuned)": dict.fromkeys(bench.folds, label) for label in LABELS[:2]}
+    tuned = TunedRows("by-hand", "tuned by hand", rows)
+    outer.remember([], tuned, jobs)
+    shared = standing(outer.tracker, outer.experiment, key_of(bench, tuned))
+    scores = {cell.method: [record.scores[RULE] for record in cell.records] for cell in state.cells}
+    for cell in shared.cells:
+        assert [record.scores[RULE] for record in cell.records] == scores[cell.method.removesuffix(" (tuned)")]
+    assert RULE in {line.rule for line in shared.rules}
 
 
 def test_a_source_of_one_domain_has_no_folds_inside(session):
