@@ -1,6 +1,6 @@
 """Jobs: their identity says all that a result depends on, and nothing else."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,31 @@ from benchmark.data.catalog import COLUMNS
 from benchmark.data.datasets import open_catalog
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.jobs import Bench, recipe_content
+from benchmark.network import NetworkSettings
+from benchmark.recipe import Recipe
 from methods.base import Needs
 
 PLACES_OF_PIXELS = ("image", "mask", "row", "column")
+OTHER_RECIPES = {
+    "steps": 5,
+    "batch_size": 3,
+    "crop": 16,
+    "turn": False,
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "weight_decay": 0.5,
+    "momentum": 0.5,
+    "schedule": "constant",
+    "checkpoints": 1,
+    "precision": "bf16-mixed",
+}
+OTHER_NETWORKS = {
+    "architecture": "fpn",
+    "encoder": "resnet34",
+    "encoder_weights": "imagenet",
+    "encoder_depth": 3,
+    "decoder_channels": (16, 8),
+}
 
 
 def _identity(bench, label="source-only", fold="2019", seed=0):
@@ -40,6 +62,19 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
     monkeypatch.setattr("benchmark.grid.jobs.code_digest", lambda method: "other code")
     identities.add(_identity(bench))
     assert len(identities) == 9
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe) if field.name != "network"])
+def test_each_value_of_the_recipe_changes_the_identity(plan, bench, name):
+    other = Bench(replace(plan, recipe=replace(plan.recipe, **{name: OTHER_RECIPES[name]})))
+    assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(NetworkSettings)])
+def test_each_setting_of_the_network_changes_the_identity(plan, bench, name):
+    network = replace(plan.recipe.network, **{name: OTHER_NETWORKS[name]})
+    other = Bench(replace(plan, recipe=replace(plan.recipe, network=network)))
+    assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
 
 
 @pytest.mark.parametrize("column", [column for column in COLUMNS if column not in PLACES_OF_PIXELS])
