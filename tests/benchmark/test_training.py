@@ -347,6 +347,14 @@ def _rates(method, data, recipe):
         return rates
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_the_optimizer_has_the_values_of_the_recipe(name, data, recipe):
+    changed = replace(recipe, optimizer=name, weight_decay=0.3, momentum=0.7, schedule="constant")
+    (group,) = _stepper(ALL["source-only"], data, changed)._optimizer.param_groups
+    assert group["weight_decay"] == 0.3 and group["lr"] == recipe.learning_rate
+    assert group.get("momentum", 0.7) == 0.7
+
+
 def test_one_cycle_rises_to_the_learning_rate_and_falls(data, recipe):
     rates = _rates(ALL["source-only"], data, replace(recipe, schedule="one-cycle", steps=40))
     highest = int(np.argmax(rates))
