@@ -88,6 +88,23 @@ def test_a_changed_column_of_the_catalog_changes_the_identity_though_the_pixels_
     assert _identity(changed) != _identity(bench) and changed.comparison != bench.comparison
 
 
+def test_other_classes_bands_pixels_or_folds_change_the_identity(plan, bench):
+    catalog = bench.catalog
+    first, *others = catalog.classes.classes
+    classes = replace(catalog.classes, classes=(replace(first, name="another"), *others))
+    identities = [_identity(bench)]
+    for name, value in (
+        ("catalog", replace(catalog, classes=classes)),
+        ("catalog", replace(catalog, bands=catalog.bands[::-1])),
+        ("store", replace(bench.store, digest="of other pixels")),
+        ("fingerprint", "of other folds"),
+    ):
+        other = Bench(plan)
+        setattr(other, name, value)
+        identities.append(_identity(other))
+    assert len(set(identities)) == 5
+
+
 @pytest.mark.parametrize("column", ["image", "mask"])
 def test_where_the_files_are_does_not_change_the_identity(plan, bench, column):
     moved = Bench(plan)
