@@ -47,6 +47,13 @@ def test_the_sample_is_of_the_pixels_it_says(fabric, data, monkeypatch):
     assert np.array_equal(found.target, again.target) and np.array_equal(found.labels, again.labels)
 
 
+def test_the_expected_class_shares_are_those_of_the_sources_training_patches(fabric, data):
+    classes, rows = len(data.task.classes), data.parts["source_train"].rows
+    masks = data.store.labels_of(rows).read(rows)
+    pixels = 1 + np.bincount(masks[masks != IGNORE], minlength=classes)
+    assert gather(fabric, first_band(classes), data).prior == pytest.approx(pixels / pixels.sum())
+
+
 def _noting(read, rows_read):
     def reading(store, rows):
         rows_read.append(rows)

@@ -121,6 +121,41 @@ def test_the_same_seed_gives_the_same_bits(name, data, recipe, source_model):
         assert not _equal(first, _train(ALL[name], data, recipe, seed=1))
 
 
+class Drawing(Method):
+    """Notes what it starts from, what it sees and what it draws in its first step."""
+
+    def setup(self):
+        self.noted = {}
+        self.head = nn.Linear(2, 2)
+        self.noted["network"] = next(self.network.parameters()).detach().clone()
+        self.noted["own module"] = self.head.weight.detach().clone()
+
+    def losses(self, source, target, progress):
+        own = torch.rand((), generator=self.generator("own"))
+        here = {"images": source.images, "own draw": own, "global draw": torch.rand(())}
+        self.noted = here | self.noted
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+def test_another_seed_has_other_weights_batches_and_draws(data, recipe):
+    """Else the spread over seeds would leave out what they share."""
+    noted = []
+    for seed in (0, 0, 1):
+        with fitted(_stepper(Drawing, data, recipe, seed)) as trained:
+            noted.append(trained.method.noted)
+    first, again, other = noted
+    assert {name for name in first if not torch.equal(first[name], again[name])} == set()
+    assert {name for name in first if torch.equal(first[name], other[name])} == set() and len(first) == 5
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if not ALL[name].needs.starts_from_source])
+def test_images_are_normalised_by_what_the_source_is_like(name, data, recipe):
+    images = data.store.read(data.parts["source_train"].rows).astype(np.float64)
+    network = _stepper(ALL[name], data, recipe).method.network
+    assert network.mean.flatten().tolist() == pytest.approx(images.mean((0, 2, 3)), rel=1e-5)
+    assert network.std.flatten().tolist() == pytest.approx(images.std((0, 2, 3)), rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "name", [name for name, method in ALL.items() if method.needs in (Needs.SOURCE_LABELS, Needs.TARGET_IMAGES)]
 )
@@ -312,6 +347,14 @@ def _rates(method, data, recipe):
         return rates
 
 
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_the_optimizer_has_the_values_of_the_recipe(name, data, recipe):
+    changed = replace(recipe, optimizer=name, weight_decay=0.3, momentum=0.7, schedule="constant")
+    (group,) = _stepper(ALL["source-only"], data, changed)._optimizer.param_groups
+    assert group["weight_decay"] == 0.3 and group["lr"] == recipe.learning_rate
+    assert group.get("momentum", 0.7) == 0.7
+
+
 def test_one_cycle_rises_to_the_learning_rate_and_falls(data, recipe):
     rates = _rates(ALL["source-only"], data, replace(recipe, schedule="one-cycle", steps=40))
     highest = int(np.argmax(rates))
@@ -347,6 +390,23 @@ def test_validations_are_spread_evenly_and_look_at_a_sample(data, recipe, monkey
     monkeypatch.setattr("benchmark.training.VALIDATION_PATCHES", 1)
     with fitted(_stepper(Looking, data, replace(recipe, steps=6))) as trained:
         assert trained.method.seen == [(2, 1), (4, 1), (6, 1)]
+
+
+class Peeking(Method):
+    """Looks once, at the end."""
+
+    validations = 1
+
+    def validate(self, loss_of, progress):
+        self.loss = loss_of(self.predict)
+
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+def test_what_a_method_looks_at_is_its_prediction_of_source_validation(data, recipe):
+    with fitted(_stepper(Peeking, data, recipe)) as trained:
+        assert trained.method.loss == trained.checkpoints[-1].source_val.loss
 
 
 def test_on_a_plateau_a_bound_follows_zones_that_it_is_not_trained_on(data, recipe, monkeypatch):

@@ -47,6 +47,20 @@ def test_seed_and_purpose_each_change_the_stream():
     assert not np.array_equal(streams[0], streams[1]) and not np.array_equal(streams[0], streams[2])
 
 
+@pytest.mark.parametrize("weights", [None, np.ones(8)], ids=["balanced", "weighted"])
+def test_seed_and_purpose_each_change_which_patches_come_and_how_they_are_seen(store, weights):
+    def comes(seed, purpose):
+        batches = _batches(store, np.arange(8), weights=weights, batch_size=8, seed=seed, purpose=purpose)
+        return batches.at(0)[4].positions.tolist()
+
+    def seen(seed, purpose):
+        return _batches(store, np.arange(1), batch_size=8, seed=seed, purpose=purpose).at(0)[0].numpy().tobytes()
+
+    for stream in (comes, seen):
+        assert stream(0, "labelled") == stream(0, "labelled")
+        assert len({str(stream(*address)) for address in ((0, "labelled"), (1, "labelled"), (0, "unlabelled"))}) == 3
+
+
 def test_images_and_labels_are_cut_and_turned_alike(store):
     rows = np.arange(8)
     images, labels, domains, *_ = _batches(store, rows).at(3)

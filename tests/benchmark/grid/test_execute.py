@@ -5,6 +5,7 @@ The method here has the truth, and is right in a share of every patch that depen
 
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ import torch
 from lightning_fabric import Fabric
 
 from benchmark.data.classes import IGNORE
+from benchmark.errors import TrainingError
 from benchmark.evaluation import METRICS
-from benchmark.grid.execute import Outcome, run_metrics, train_and_score
+from benchmark.grid.execute import Outcome, execute, run_metrics, train_and_score
+from benchmark.grid.jobs import Bench
 from methods.base import Method, Needs
+from methods.entropy_minimization import EntropyMinimization
 
 pytestmark = pytest.mark.usefixtures("networks_once", "one_thread")
 RIGHT = {2: {"source": 0.9, "target": 0.1}, 4: {"source": 0.5, "target": 0.9}, 6: {"source": 0.1, "target": 0.5}}
@@ -67,7 +71,7 @@ def outcome(known, data, recipe, request) -> Outcome:
 
 
 @pytest.fixture
-def bench(data):
+def named(data):
     """What the metrics need of one."""
     return SimpleNamespace(task=data.task, plan=SimpleNamespace(devices=1))
 
@@ -89,11 +93,11 @@ def test_every_checkpoint_is_scored_with_its_own_weights(outcome):
 
 
 @fair
-def test_each_rule_takes_its_own_checkpoint_and_source_validation_makes_the_headline(outcome, bench):
+def test_each_rule_takes_its_own_checkpoint_and_source_validation_makes_the_headline(outcome, named):
     taken = {name: outcome.selected[name] for name in ("source-validation", "oracle-rule", "last-step")}
     assert taken == {"source-validation": 0, "oracle-rule": 1, "last-step": 2} and outcome.chosen == 0
     assert outcome.weights["done"] == 2, "the weights that are kept are those of the headline"
-    metrics, miou = run_metrics(bench, outcome), METRICS["miou"]
+    metrics, miou = run_metrics(named, outcome), METRICS["miou"]
     assert metrics["selected/step"] == 2
     assert metrics["target/miou"] == miou(outcome.target[0].total())
     assert metrics["selected/source_val_miou"] == miou(outcome.source_val[0].total())
@@ -103,6 +107,28 @@ def test_each_rule_takes_its_own_checkpoint_and_source_validation_makes_the_head
 
 
 @pytest.mark.parametrize("outcome", [Needs.TARGET_LABELS, Needs.SOURCE_MODEL], indirect=True)
-def test_what_source_validation_says_nothing_of_is_taken_at_the_last_step(outcome, bench):
+def test_what_source_validation_says_nothing_of_is_taken_at_the_last_step(outcome, named):
     assert outcome.chosen == 2 and outcome.weights["done"] == 6
-    assert run_metrics(bench, outcome)["target/miou"] == METRICS["miou"](outcome.target[2].total())
+    assert run_metrics(named, outcome)["target/miou"] == METRICS["miou"](outcome.target[2].total())
+
+
+def test_a_job_is_trained_with_what_it_names(plan, monkeypatch):
+    """A label's learning rate and hyperparameters, the fold, the seed and the precision reach the training."""
+    reached = {}
+
+    def train(fabric, **given):
+        reached.update(given, precision=fabric.strategy.precision.precision)
+        raise TrainingError("enough")
+
+    monkeypatch.setattr("benchmark.grid.execute.train_and_score", train)
+    bench = Bench(replace(plan, recipe=replace(plan.recipe, precision="bf16-mixed")))
+    (job,) = bench.jobs(["entropy-minimization[weight=0.01,recipe.learning_rate=0.5]"], [3], ["2020"])
+    tracker = MagicMock()
+    tracker.start.return_value.__exit__.return_value = False
+    with pytest.raises(TrainingError, match="enough"):
+        execute(bench, job, tracker, "experiment", lambda share: None)
+    assert reached["method"] is EntropyMinimization and reached["hyperparameters"].weight == 0.01
+    assert reached["recipe"] == replace(bench.plan.recipe, learning_rate=0.5) and reached["precision"] == "bf16-mixed"
+    assert reached["seed"] == 3 and reached["weights"] is None
+    for name, part in bench.fold_data("2020").parts.items():
+        assert np.array_equal(reached["data"].parts[name].rows, part.rows)

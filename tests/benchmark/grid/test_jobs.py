@@ -1,6 +1,6 @@
 """Jobs: their identity says all that a result depends on, and nothing else."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,31 @@ from benchmark.data.catalog import COLUMNS
 from benchmark.data.datasets import open_catalog
 from benchmark.errors import DataError, SettingsError
 from benchmark.grid.jobs import Bench, recipe_content
+from benchmark.network import NetworkSettings
+from benchmark.recipe import Recipe
 from methods.base import Needs
 
 PLACES_OF_PIXELS = ("image", "mask", "row", "column")
+OTHER_RECIPES = {
+    "steps": 5,
+    "batch_size": 3,
+    "crop": 16,
+    "turn": False,
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "weight_decay": 0.5,
+    "momentum": 0.5,
+    "schedule": "constant",
+    "checkpoints": 1,
+    "precision": "bf16-mixed",
+}
+OTHER_NETWORKS = {
+    "architecture": "fpn",
+    "encoder": "resnet34",
+    "encoder_weights": "imagenet",
+    "encoder_depth": 3,
+    "decoder_channels": (16, 8),
+}
 
 
 def _identity(bench, label="source-only", fold="2019", seed=0):
@@ -42,6 +64,19 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
     assert len(identities) == 9
 
 
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe) if field.name != "network"])
+def test_each_value_of_the_recipe_changes_the_identity(plan, bench, name):
+    other = Bench(replace(plan, recipe=replace(plan.recipe, **{name: OTHER_RECIPES[name]})))
+    assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(NetworkSettings)])
+def test_each_setting_of_the_network_changes_the_identity(plan, bench, name):
+    network = replace(plan.recipe.network, **{name: OTHER_NETWORKS[name]})
+    other = Bench(replace(plan, recipe=replace(plan.recipe, network=network)))
+    assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
+
+
 @pytest.mark.parametrize("column", [column for column in COLUMNS if column not in PLACES_OF_PIXELS])
 def test_a_changed_column_of_the_catalog_changes_the_identity_though_the_pixels_are_the_same(plan, bench, column):
     """Dates order the test stream, and methods learn from places, altitudes and cameras."""
@@ -51,6 +86,23 @@ def test_a_changed_column_of_the_catalog_changes_the_identity_though_the_pixels_
     columns.loc[0, column] = f"{value}1" if isinstance(value, str) else value + 1
     assert changed.store.digest == bench.store.digest and changed.fingerprint == bench.fingerprint
     assert _identity(changed) != _identity(bench) and changed.comparison != bench.comparison
+
+
+def test_other_classes_bands_pixels_or_folds_change_the_identity(plan, bench):
+    catalog = bench.catalog
+    first, *others = catalog.classes.classes
+    classes = replace(catalog.classes, classes=(replace(first, name="another"), *others))
+    identities = [_identity(bench)]
+    for name, value in (
+        ("catalog", replace(catalog, classes=classes)),
+        ("catalog", replace(catalog, bands=catalog.bands[::-1])),
+        ("store", replace(bench.store, digest="of other pixels")),
+        ("fingerprint", "of other folds"),
+    ):
+        other = Bench(plan)
+        setattr(other, name, value)
+        identities.append(_identity(other))
+    assert len(set(identities)) == 5
 
 
 @pytest.mark.parametrize("column", ["image", "mask"])

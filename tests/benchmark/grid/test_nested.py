@@ -41,6 +41,17 @@ def test_there_is_a_job_for_each_source_domain_but_none_for_a_bound(bench):
     assert "inside" not in bench.facts(bench.jobs(LABELS, [0])[0])
 
 
+def test_other_patches_inside_a_fold_are_another_job(three_times, bench):
+    """The fingerprint of the protocol says nothing of how its folds are cut once more."""
+    other, name = Bench(three_times), "2020 without 2019"
+    fold = other.fold(name)
+    fewer = {**fold.parts, "source_train": fold.parts["source_train"][1:]}
+    other.nested["2020"][name] = replace(fold, parts=fewer)
+    jobs = [each.jobs(["source-only"], [0], ["2020"], nested=True) for each in (bench, other)]
+    changed = [mine.fold for mine, theirs in zip(*jobs, strict=True) if mine.identity != theirs.identity]
+    assert changed == [name]
+
+
 def test_the_target_of_the_fold_is_seen_by_none_of_them(bench):
     hidden = {
         bench.store.rows([patch])[0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.comparison import Cell, Grid
-from benchmark.grid.records import patch_noises, with_records, write_records
+from benchmark.grid.records import LEFT_OUT, patch_noises, with_nested, with_records, write_records
 from benchmark.selection import Record
 
 GRID = Grid(("a", "b", "oracle"), ("north",), (0,), {}, frozenset({"oracle"}), "a")
@@ -49,6 +49,26 @@ def test_a_run_without_a_sample_keeps_its_scores(store, tmp_path):
     first, second, _ = with_records(_cells(), GRID, {("a", "north", 0): folder, ("b", "north", 0): tmp_path / "none"})
     assert list(first.records) == list(first.pooled) == [Record(1, 0.5, 0.4)]
     assert not second.records and not second.pooled
+
+
+def test_what_is_held_out_inside_a_fold_scores_the_same_method_fold_seed_and_step(tmp_path):
+    """Each run inside a fold says another number; of the last cell one of two inner runs is missing."""
+    cells, runs, expected = [], [], {}
+    keys = [(method, fold, seed) for method in "ab" for fold in ("north", "south") for seed in (0, 1)]
+    for number, (method, fold, seed) in enumerate(keys):
+        records = [Record(step, 0.5, 0.4, {"nuclear-norm": 1.0}) for step in (10, 20)]
+        cells.append(Cell(method, fold, seed, "done", metrics={}, records=records, pooled=records))
+        for part in (0.0, 0.01) if number < 7 else (0.0,):
+            folder = tmp_path / f"{number} {part}"
+            folder.mkdir()
+            write_records(folder, [Record(step, 0.9, number / 10 + part + step / 1000) for step in (10, 20)], [])
+            runs.append(({"method": method, "inside": fold, "seed": str(seed), "inside_of": "2"}, folder))
+        expected[method, fold, seed] = [number / 10 + 0.005 + step / 1000 for step in (10, 20)] if number < 7 else []
+    for cell in with_nested(cells, runs):
+        for records in (cell.records, cell.pooled):
+            found = [record.scores[LEFT_OUT] for record in records if LEFT_OUT in record.scores]
+            assert found == pytest.approx(expected[cell.method, cell.fold, cell.seed])
+            assert all(record.scores["nuclear-norm"] == 1 for record in records), "other scores stay"
 
 
 def test_patch_noise_is_found_where_method_and_control_chose_other_checkpoints(tmp_path):
