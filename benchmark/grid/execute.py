@@ -122,15 +122,15 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
         try:
             outcome = train_and_score(
                 fabric,
-                setting.method,
-                setting.hyperparameters,
-                data,
-                recipe,
-                job.seed,
-                log,
-                report,
-                weights,
-                savepoints,
+                method=setting.method,
+                hyperparameters=setting.hyperparameters,
+                data=data,
+                recipe=recipe,
+                seed=job.seed,
+                log=log,
+                report=report,
+                weights=weights,
+                savepoints=savepoints,
             )
         except (LandshiftError, MethodError):
             raise

@@ -67,13 +67,15 @@ def _method(known, needs):
 def outcome(known, data, recipe, request) -> Outcome:
     """Of six steps with a checkpoint after every second."""
     fabric, recipe = Fabric(accelerator="cpu", devices=1), replace(recipe, steps=6, checkpoints=3)
-    return train_and_score(fabric, _method(known, request.param), None, data, recipe, 0, None, None)
+    return train_and_score(
+        fabric, _method(known, request.param), None, data, recipe, 0, lambda metrics, step: None, lambda share: None
+    )
 
 
 @pytest.fixture
 def named(data):
     """What the metrics need of one."""
-    return SimpleNamespace(task=data.task, plan=SimpleNamespace(devices=1))
+    return SimpleNamespace(task=data.task)
 
 
 fair = pytest.mark.parametrize("outcome", [Needs.SOURCE_LABELS], indirect=True)
