@@ -60,6 +60,7 @@ examples:
   landshift ui                                             the comparison in the MLflow UI
   landshift connect http://127.0.0.1:5000 --results shared    runs of several machines in one table
 """
+MIXED = "one {} of runs of several versions of landshift, packages or kinds of machine"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--prune", action="store_true", help="give up trials whose source validation is below the median of the others"
     )
+    search.add_argument("--mixed", action="store_true", help=MIXED.format("search"))
     _add_running(search)
 
     steps = _add(commands, "calibrate", calibrate.calibrate, "double the steps until source-only has learned enough")
@@ -344,7 +346,7 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
         help=f"which chooses the checkpoints of the headline table (default: {DEFAULT_RULE}): {legitimate}; "
         "oracle-rule shows what no legitimate rule can do",
     )
-    parser.add_argument("--mixed", action="store_true", help="one table of runs of several versions of landshift")
+    parser.add_argument("--mixed", action="store_true", help=MIXED.format("table"))
 
 
 def _add_stores(parser: argparse.ArgumentParser) -> None:

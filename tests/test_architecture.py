@@ -25,7 +25,7 @@ FLOORS = (
     {"recipe"},
     {"studies"},
     {"figures", "page", "data"},
-    {"network", "selection", "validators", "statistics", "shift", "tracking", "environment", "savepoints", "devices"},
+    {"network", "selection", "validators", "statistics", "shift", "tracking", "provenance", "savepoints", "devices"},
     {"light_fpn"},
     {"files", "texts", "locks", "packaged"},
     {"errors", "costs", "garbage", "locations"},

@@ -36,7 +36,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write the file into results/calibration of the repository that landshift runs from",
     )
-    parser.add_argument("--mixed", action="store_true", help="one curve of runs of several versions of landshift")
+    parser.add_argument(
+        "--mixed",
+        action="store_true",
+        help="one curve of runs of several versions of landshift, packages or kinds of machine",
+    )
     engines.add_options(parser)
     parser.epilog = EPILOG
 
@@ -112,13 +116,13 @@ def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], 
         session = Session(bench.plan, bench=bench, beside=BESIDE)
         jobs = bench.jobs([control_label()], options.seeds, options.folds)
         work = session.work(jobs)
-        if work.left and not options.mixed:
-            session.refuse_mixture([*before, *work.done])
         print(
             f"{bench.protocol.label}, {steps:,} steps (length {number} of at most {len(lengths)}): "
             f"{work.count} runs of source-only, {len(work.done)} done before, {len(work.left)} to do"
         )
         engine.check(bench, work)
+        if work.left and not options.mixed:
+            session.refuse_mixture([*before, *work.done], engine.provenance(bench))
         engine.work(session, work)
         runs = finished(session, jobs)
         if len(runs) < len(jobs):

@@ -89,6 +89,13 @@ class Local:
         if work.left:
             bench.check_settings()
 
+    def provenance(self, bench: Any) -> Any:
+        """Return that of the trainings to come."""
+        from benchmark.devices import device_name, make_fabric
+        from benchmark.provenance import Provenance
+
+        return Provenance.here(device_name(make_fabric(bench.plan.accelerator, bench.plan.recipe.precision)))
+
     def work(self, session: Any, work: Any) -> int:
         """Run what is to be done under a bar; the number of jobs that failed."""
         from benchmark.grid.together import run_together
@@ -134,6 +141,13 @@ class Slurm:
         """Refuse what no training could begin with; devices are those of other machines."""
         if work.left or work.running:
             bench.check_settings(device=False)
+
+    def provenance(self, bench: Any) -> Any:
+        """Return what is known of the trainings to come: code and packages, but not processor and device."""
+        from benchmark.provenance import Provenance
+
+        here = Provenance.here()
+        return Provenance(here.code, here.packages)
 
     def work(self, session: Any, work: Any) -> int:
         """Submit jobs and follow them, and those at work, under a bar; the number of those that failed."""

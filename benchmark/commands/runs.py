@@ -65,13 +65,13 @@ def run(options: argparse.Namespace) -> int:
     opened = open_bench(options)
     session = Session(opened.plan, bench=opened)
     jobs = session.bench.jobs(labels, options.seeds, options.folds)
-    tuned = _tuned(session, options.tuned) if options.tuned else None
+    tuned = _tuned(session, options.tuned, options.mixed) if options.tuned else None
     tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []
     work_of = [*jobs, *tuned_jobs]
     work = session.work(work_of)
-    if work.left and not options.mixed:
-        session.refuse_mixture(work.done)
     engine.check(session.bench, work)
+    if work.left and not options.mixed:
+        session.refuse_mixture(work.done, engine.provenance(session.bench))
     # Not before all is accepted.
     session.remember(jobs, tuned, tuned_jobs, nested=options.leave_one_source_domain_out)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
@@ -87,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
         inside = inner.work(jobs)
         engine.check(inner.bench, inside)
+        if inside.left and not options.mixed:
+            inner.refuse_mixture(inside.done, engine.provenance(inner.bench))
         print(f"with one source domain held out: {inside.count} runs, {len(inside.left)} to do")
         failed += engine.work(inner, inside)
     if options.detach:
@@ -110,13 +112,13 @@ def _measure_pixels(session: Any, folds: list[str]) -> None:
         keep_pixel_scores(session.tracker, session.experiment, facts, found)
 
 
-def _tuned(session: Any, key: str) -> Any:
+def _tuned(session: Any, key: str, mixed: bool) -> Any:
     """The rows that a tuning gives."""
     from benchmark.grid.asked import TunedRows
     from benchmark.grid.invocation import tuning_arguments
     from benchmark.tuning.results import chosen_settings, row_name
 
-    tuning, settings = chosen_settings(session.tracker, session.bench, key)
+    tuning, settings = chosen_settings(session.tracker, session.bench, key, mixed=mixed)
     print(f"hyperparameters: {tuning.words}")
     rows = {row_name(method, tuning): of for method, of in settings.items()}
     return TunedRows(key, tuning.words, rows, tuning_arguments(tuning, list(settings)))

@@ -26,7 +26,9 @@ HEADER = ("method", "tuned on", "done / pruned / failed", "score of defaults", "
 def tune(options: argparse.Namespace) -> int:
     """Run the trials that are left, then tell what the rule takes."""
     workers = number_of_workers(options)  # they import beside what is imported here
+    from benchmark.devices import device_name, make_fabric
     from benchmark.grid.labels import control_label
+    from benchmark.provenance import Provenance
     from benchmark.terminal import print_rows
     from benchmark.tracking import Tracker
     from benchmark.tuning.plan import Tuning, check_rule
@@ -42,6 +44,9 @@ def tune(options: argparse.Namespace) -> int:
     print(f"{bench.protocol.label}: {tuning.words}; {count} studies, {trials} trials, {session.left} not begun")
     if control_label() not in labels:
         print(f"{control_label()} is not tuned; without it there is nothing to compare tuned methods with")
+    if session.left and not options.mixed:
+        fabric = make_fabric(options.accelerator, bench.plan.recipe.precision)
+        session.refuse_mixture(Provenance.here(device_name(fabric)))
     _work(session, workers)
     found = results(session)
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:

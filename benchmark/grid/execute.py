@@ -19,18 +19,18 @@ from torch import Tensor
 
 from benchmark.data.classes import slug
 from benchmark.devices import device_name, make_fabric
-from benchmark.environment import environment
 from benchmark.errors import AlreadyTaken, LandshiftError, TrainingError
 from benchmark.evaluation import METRICS, Scores, by_domain, named_metrics, target_metrics
 from benchmark.evidence import Look, look, scores_of_all
 from benchmark.figures import prediction_panel
 from benchmark.fitting import fitted
-from benchmark.grid.jobs import Bench, Job, code_version, selection_rule
+from benchmark.grid.jobs import Bench, Job, selection_rule
 from benchmark.grid.labels import parse_label
 from benchmark.grid.leftovers import savepoints_of
 from benchmark.grid.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, write_records
 from benchmark.grid.reuse import take_over, twin_of
 from benchmark.pools import FoldData
+from benchmark.provenance import Provenance, environment
 from benchmark.recipe import Recipe
 from benchmark.savepoints import Savepoints
 from benchmark.selection import RULES, Record, select
@@ -99,18 +99,18 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
     setting = parse_label(job.label)
     recipe, data = setting.recipe(bench.plan.recipe), bench.fold_data(job.fold)
     name = f"{job.label} · {job.fold} · seed {job.seed}"
-    twin = twin_of(tracker, experiment, job)
+    fabric = make_fabric(bench.plan.accelerator, recipe.precision)
+    provenance = Provenance.here(device_name(fabric))
+    twin = twin_of(tracker, experiment, job, provenance)
     weights = _source_weights(tracker, experiment, job) if job.parent and not twin else None
     with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
         if twin:
             take_over(tracker, run, twin)
             return twin.metrics["target/miou"]
-        fabric = make_fabric(bench.plan.accelerator, recipe.precision)
-        run.tag("device", device_name(fabric))
-        circumstances = {"code": code_version(), "device": device_name(fabric), **environment()}
+        run.tag("device", provenance.device)
         savepoints = Savepoints(
             savepoints_of(bench.plan.results, job.identity),
-            {"identity": job.identity, **circumstances},
+            {"identity": job.identity, **provenance.key},
             bench.plan.save_every,
             name,
         )

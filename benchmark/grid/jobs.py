@@ -4,12 +4,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import benchmark
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
@@ -24,6 +22,7 @@ from benchmark.grid.listing import chosen_folds, list_jobs, reason_to_skip, want
 from benchmark.network import check_network
 from benchmark.packaged import PACKAGED, packaged_digest
 from benchmark.pools import FEW, FoldData, Part
+from benchmark.provenance import Provenance, code_version
 from benchmark.recipe import Recipe
 from benchmark.selection import DEFAULT_RULE
 from benchmark.tracking import DatasetFact, Fact
@@ -245,6 +244,7 @@ class Bench:
             "identity": job.identity,
             "rule": selection_rule(method),
             **self.shared_facts(),
+            **Provenance.here().facts,
             "learning_rate": setting.recipe(self.plan.recipe).learning_rate,
             **self._inside(job.fold),
             **trial,
@@ -269,14 +269,6 @@ def selection_rule(method: type[Method]) -> str:
     method that starts from the source model, since it has no source data to validate on.
     """
     return "last-step" if method.needs.is_bound or method.needs.starts_from_source else DEFAULT_RULE
-
-
-@cache
-def code_version() -> str:
-    """The version of landshift and a digest of the engine's own source."""
-    files = sorted(Path(next(iter(benchmark.__path__))).rglob("*.py"))
-    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
-    return f"{version('landshift')}+{digest[:8]}"
 
 
 def recipe_content(recipe: Recipe) -> dict[str, Any]:

@@ -4,19 +4,20 @@ Each experiment has runs of its own, so that the one can be read, published or d
 the same to the last setting is copied there instead of trained.
 """
 
-from benchmark.grid.jobs import Job, code_version
+from benchmark.grid.jobs import Job
 from benchmark.grid.records import CHANGED_NETWORK
+from benchmark.provenance import Provenance
 from benchmark.tracking import Run, RunRecord, Tracker, sizes_of
 
 COPIED = "landshift.copy_of"  # tag of a run, with the id of the one that was trained
 KEPT = ("device", CHANGED_NETWORK)  # tags that tell how it was trained
 
 
-def twin_of(tracker: Tracker, experiment: str, job: Job) -> RunRecord | None:
-    """A finished run of the same identity, by the same version of landshift, in another experiment of the store."""
+def twin_of(tracker: Tracker, experiment: str, job: Job, here: Provenance) -> RunRecord | None:
+    """Return a finished run of the same identity and provenance in another experiment of the store."""
     for other in tracker.experiments().values():
         for record in tracker.cells(other, job.identity) if other != experiment else ():
-            if record.status == "FINISHED" and record.facts.get("code_version") == code_version():
+            if record.status == "FINISHED" and here.matches(Provenance.of(record.facts, record.tags)):
                 return record
     return None
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from benchmark.errors import TrackingError
 from benchmark.grid.asked import TunedRows, remember
-from benchmark.grid.jobs import Bench, Job, Plan, code_version
+from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.grid.leftovers import sweep
 from benchmark.grid.pool import Ended, run_all
 from benchmark.grid.publishing import describe
 from benchmark.grid.standing import NESTED
 from benchmark.grid.waiting import Waiting
 from benchmark.grid.work import Work, sort_out
+from benchmark.provenance import Provenance, refuse_mixture
 from benchmark.tracking import Tracker
 
 INNER = " (source domains held out)"  # the name of the experiment with runs inside the folds of another
@@ -51,22 +51,17 @@ class Session:
         sweep(self.plan.results, {job.identity for job in found.done})
         return found
 
-    def refuse_mixture(self, done: Sequence[Job]) -> None:
+    def refuse_mixture(self, done: Sequence[Job], here: Provenance) -> None:
         """Before anything is trained: what is to be trained would share a table with these.
 
+        Args:
+            here: of the trainings to come.
+
         Raises:
-            TrackingError: they were run by another version of landshift.
+            TrackingError: they were run with another provenance.
         """
-        mine, wanted = code_version(), {job.identity for job in done}
-        runs = [
-            run for run in self.tracker.cells(self.experiment) if run.identity in wanted and run.status == "FINISHED"
-        ]
-        if others := sorted({run.facts["code_version"] for run in runs} - {mine}):
-            raise TrackingError(
-                f"{len(done)} of these runs are done, by version {', '.join(others)} of landshift, and this is {mine}: "
-                "a difference may be one of versions. --results with another folder begins a table of one version; "
-                "--mixed takes both into one"
-            )
+        wanted = {job.identity for job in done}
+        refuse_mixture([run for run in self.tracker.cells(self.experiment) if run.identity in wanted], here)
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs that are neither finished, nor skipped, nor running in another process."""

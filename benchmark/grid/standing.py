@@ -16,6 +16,7 @@ from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.pixels import pixel_scores
 from benchmark.grid.records import CHANGED_NETWORK, class_pixels, majorities, patch_noises, with_nested, with_records
 from benchmark.paired import Paired, Ranking, compare_with_control, rank
+from benchmark.provenance import code_version, differences, provenance_of
 from benchmark.rules import RuleLine, compare_rules
 from benchmark.selection import RULES
 from benchmark.tracking import Files, RunRecord, Tracker
@@ -88,10 +89,10 @@ def standing(
 
     Args:
         rule: which chooses the checkpoints; "" for the one that each run went by.
-        mixed: take runs of several versions of landshift into one table.
+        mixed: take runs of different provenance (`benchmark.provenance`) into one table.
 
     Raises:
-        TrackingError: there is no run yet, or the runs are of several versions.
+        TrackingError: there is no run yet, or the runs differ in their provenance.
     """
     records = tracker.cells(experiment)
     started = [record.facts["comparison"] for record in records if record.status == "FINISHED"]
@@ -107,10 +108,11 @@ def standing(
     grid = replace(asked.grid, held_out=_held_out(best))
     folders = {place: record.artifacts for place, record in best.items()}
     cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
+    inside: list[RunRecord] = []
     if inner := tracker.tags(experiment).get(NESTED):
         runs = best_record([run for run in tracker.cells(inner) if run.facts.get("comparison") == mine])
-        finished = [(run.facts, run.artifacts) for run in runs.values() if run.status == "FINISHED"]
-        cells = with_nested(cells, finished, asked.label)
+        inside = [run for run in runs.values() if run.status == "FINISHED"]
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in inside], asked.label)
     if rule:
         from benchmark.grid.headline import by_rule  # needs torch, which a report can do without
 
@@ -149,7 +151,7 @@ def standing(
         alarms=[
             *_tuned(asked.facts),
             *_headline(rule),
-            *_versions(best, mixed),
+            *_provenance([*best.values(), *inside], mixed),
             *_remarks(best),
             *alarms(
                 cells,
@@ -212,16 +214,17 @@ def _headline(rule: str) -> list[str]:
     return [f"{rule} chose the checkpoints: it looks at the target's labels, no legitimate result"] if looks else []
 
 
-def _versions(best: Mapping[Any, RunRecord], mixed: bool) -> list[str]:
-    """Budgets and folds are the same by construction; versions of landshift's own code may not be."""
-    versions = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
-    if len(versions) < 2:
-        return []
-    counts = ", ".join(f"{count} of {name}" for name, count in versions.items())
-    told = f"runs of several versions of landshift: {counts}"
-    if not mixed:
-        raise TrackingError(f"{told}; a difference may be one of versions. --mixed takes them into one table")
-    return [told]
+def _provenance(runs: Sequence[RunRecord], mixed: bool) -> list[str]:
+    """In what the runs of a table differ besides their jobs, and whether landshift has changed since they were run."""
+    found = [provenance_of(run) for run in runs if run.status == "FINISHED"]
+    if words := differences(found):
+        told = f"runs of several versions of landshift, packages or machines: {words}"
+        if not mixed:
+            raise TrackingError(f"{told}. A difference may be one of these. --mixed takes them into one table")
+        return [told]
+    here = code_version()
+    codes = {one.code for one in found if one.code} - {here}
+    return [f"the runs are of another version of landshift ({code}) than this ({here})" for code in codes]
 
 
 def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:

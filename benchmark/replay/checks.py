@@ -16,8 +16,9 @@ from benchmark.errors import DataError, SettingsError
 from benchmark.files import read_text
 from benchmark.grid.asked import key_of_runs
 from benchmark.grid.identity import comparison_of, identity_of
-from benchmark.grid.jobs import code_version, job_content
+from benchmark.grid.jobs import job_content
 from benchmark.grid.labels import is_foreign
+from benchmark.provenance import code_version
 from benchmark.recipe import recipe_of
 from benchmark.replay.table import Table, TableCell
 from benchmark.texts import markdown

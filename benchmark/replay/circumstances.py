@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.devices import device_name, make_fabric
-from benchmark.environment import environment
-from benchmark.grid.jobs import Bench, code_version
+from benchmark.grid.jobs import Bench
 from benchmark.grid.labels import parse_label
+from benchmark.provenance import code_version, environment
 from benchmark.replay.stored import Stored
 from methods.sources import code_digest
 

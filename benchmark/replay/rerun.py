@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.environment import environment
 from benchmark.errors import SettingsError
 from benchmark.grid.jobs import Bench, Job, Plan
 from benchmark.packaged import PACKAGED
+from benchmark.provenance import environment
 from benchmark.recipe import recipe_of
 from benchmark.replay.again import jobs_of
 from benchmark.replay.checks import Check

@@ -12,6 +12,7 @@ from benchmark.errors import SettingsError
 from benchmark.grid.jobs import Bench
 from benchmark.grid.labels import digest_at_hand
 from benchmark.grid.records import pooled, read_records
+from benchmark.provenance import Provenance, refuse_mixture
 from benchmark.selection import RULES, Record
 from benchmark.studies.queue import ENDED
 from benchmark.tracking import Fact, RunRecord, Summary, Tracker
@@ -101,6 +102,7 @@ def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
         "method_digest": digest_at_hand(search.label, imports=True) or "",
         "protocol": session.bench.protocol.name,
         "fingerprint": session.bench.fingerprint,
+        **Provenance.here().facts,
     }
     numbers = asdict(tuned.chosen) | {"done": tuned.done, "pruned": tuned.pruned, "failed": tuned.failed}
     metrics = {f"tuning/{name}": float(value) for name, value in numbers.items()}
@@ -145,14 +147,18 @@ def row_name(method: str, tuning: Tuning) -> str:
     return f"{method} (tuned{'' if RULES[tuning.rule].legitimate else ' on target labels'})"
 
 
-def chosen_settings(tracker: Tracker, bench: Bench, key: str) -> tuple[Tuning, dict[str, dict[str, str]]]:
+def chosen_settings(
+    tracker: Tracker, bench: Bench, key: str, *, mixed: bool = False
+) -> tuple[Tuning, dict[str, dict[str, str]]]:
     """What a tuning has found for a comparison: how it was tuned, and of each method the setting of each fold.
 
     Raises:
         SettingsError: there is none of this name, with this data, recipe and code; or some folds are missing.
+        TrackingError: it was tuned with another provenance, and `mixed` is false.
     """
     experiment = tracker.experiment(bench.protocol.label + EXPERIMENT)
-    found = [run.facts for run in tracker.summaries(experiment)]
+    summaries = tracker.summaries(experiment)
+    found = [run.facts for run in summaries]
     mine = [facts for facts in found if facts["comparison"] == bench.comparison]
     # Only what was asked for is imported; of others that name modules it is not known whether the code is the same.
     mine = [
@@ -167,6 +173,8 @@ def chosen_settings(tracker: Tracker, bench: Bench, key: str) -> tuple[Tuning, d
             f"there is no finished tuning {key!r} for this protocol, data, training and code; there is {known} (a "
             "tuning of other --steps, --checkpoints, --preset and the like is found with the same options)"
         )
+    if not mixed:
+        refuse_mixture([run for run in summaries if run.facts in taken], Provenance.here())
     first = taken[0]
     fold = "" if first["tuned_on"] == EACH else first["tuned_on"]
     tuning = Tuning(first["rule"], int(first["trials"]), fold, int(first["seed"]), first["prune"] == "True")

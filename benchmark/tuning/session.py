@@ -10,6 +10,7 @@ from benchmark.grid.jobs import Bench, Job
 from benchmark.grid.labels import control_label
 from benchmark.grid.pool import Ended
 from benchmark.grid.records import read_records
+from benchmark.provenance import Provenance, refuse_mixture
 from benchmark.studies.queue import Claim, Study
 from benchmark.studies.trial import Trial
 from benchmark.tracking import RunRecord, Tracker
@@ -69,6 +70,16 @@ class TuningSession:
         folds = [tuning.fold] if tuning.fold else list(bench.folds)
         self.searches = [self._search(label, fold) for label in labels for fold in folds]
         self._claimed: dict[Job, tuple[Search, Claim]] = {}
+
+    def refuse_mixture(self, here: Provenance) -> None:
+        """Before a trial is run: it would be chosen among finished ones, of other calls too.
+
+        Raises:
+            TrackingError: some of these have another provenance.
+        """
+        wanted = {job.identity for search in self.searches for job in search.jobs}
+        finished = self.tracker.finished(self.experiment)
+        refuse_mixture([run for identity, run in finished.items() if identity in wanted], here)
 
     def parents(self) -> list[Job]:
         """The source-only runs, not yet there, that some of the trials start from."""

@@ -52,7 +52,7 @@ def test_it_has_every_number_point_and_file_of_the_run_and_says_whose(session, l
 
 
 def test_one_of_another_version_is_trained(session, monkeypatch):
-    monkeypatch.setattr("benchmark.grid.reuse.code_version", lambda: "another")
+    monkeypatch.setattr("benchmark.provenance.code_version", lambda: "another")
     trained = []
     monkeypatch.setattr(module, "train_and_score", lambda *_, **__: trained.append(1) or 1 / 0)
     (job,) = session.bench.jobs(["source-only"], [0], ["2020"])

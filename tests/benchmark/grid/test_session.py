@@ -20,6 +20,7 @@ from benchmark.grid.cells import best_record
 from benchmark.grid.publishing import publish
 from benchmark.grid.session import Session
 from benchmark.grid.standing import Aside, _code, _networks, _remarks, standing
+from benchmark.provenance import Provenance
 from benchmark.selection import RULES
 from benchmark.tracking.reading import records
 from methods.base import Method
@@ -184,10 +185,29 @@ def test_runs_of_several_versions_share_a_table_only_when_asked_for(session, end
     other = replace(first, facts=first.facts | {"code_version": "0.9"})
     mixed = [other if record is first else record for record in cells]
     monkeypatch.setattr(session.tracker, "cells", lambda experiment: mixed)
-    with pytest.raises(TrackingError, match=r"1 of 0\.9.*--mixed"):
+    with pytest.raises(TrackingError, match=r"code .*0\.9 \(1\).*--mixed"):
         standing(session.tracker, session.experiment)
     state = standing(session.tracker, session.experiment, mixed=True)
-    assert state.alarms[0].startswith("runs of several versions of landshift") and "1 of 0.9" in state.alarms[0]
+    assert state.alarms[0].startswith("runs of several versions of landshift") and "0.9 (1)" in state.alarms[0]
+
+
+@pytest.mark.parametrize("name", ["code_version", "packages", "processor", "device"])
+def test_runs_of_another_provenance_share_a_table_only_when_asked_for(session, ended, monkeypatch, name):
+    cells = session.tracker.cells(session.experiment)
+    first = next(record for record in cells if record.status == "FINISHED")
+    where = "tags" if name == "device" else "facts"
+    other = replace(first, **{where: {**getattr(first, where), name: "other"}})
+    monkeypatch.setattr(
+        session.tracker, "cells", lambda experiment: [other if record is first else record for record in cells]
+    )
+    with pytest.raises(TrackingError, match=r"other \(1\).*--mixed"):
+        standing(session.tracker, session.experiment)
+
+
+def test_a_table_of_a_changed_engine_says_so_also_when_nothing_is_left_to_do(session, ended, monkeypatch):
+    monkeypatch.setattr("benchmark.grid.standing.code_version", lambda: "of tomorrow")
+    alarms = standing(session.tracker, session.experiment).alarms
+    assert any("another version of landshift" in alarm and "of tomorrow" in alarm for alarm in alarms)
 
 
 def test_results_of_other_code_of_a_method_are_marked(session, ended):
@@ -319,11 +339,12 @@ def test_the_newest_comparison_is_that_of_the_newest_run_and_of_several_the_one_
 
 def test_runs_of_another_version_stop_a_run_before_it_trains(session, ended, monkeypatch):
     done = [job for job in ended[0] if job.label == "source-only"]
-    session.refuse_mixture(done)
-    monkeypatch.setattr("benchmark.grid.session.code_version", lambda: "of tomorrow")
-    with pytest.raises(TrackingError, match=r"2 of these runs are done.* this is of tomorrow.*--results"):
-        session.refuse_mixture(done)
-    session.refuse_mixture([])
+    here = Provenance.here("cpu")
+    session.refuse_mixture(done, here)
+    for name in here.key:
+        with pytest.raises(TrackingError, match=rf"2 of these runs are done.*{name} .*here of tomorrow.*--results"):
+            session.refuse_mixture(done, replace(here, **{name: "of tomorrow"}))
+    session.refuse_mixture([], replace(here, code="of tomorrow"))
 
 
 def test_a_table_tells_the_version_of_its_runs_not_of_who_wrote_it(session, ended):

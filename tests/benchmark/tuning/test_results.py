@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.errors import SettingsError, TrackingError
+from benchmark.provenance import code_version
 from benchmark.tuning.plan import EACH
 from benchmark.tuning.results import chosen_settings
 from methods.entropy_minimization import EntropyMinimization
@@ -13,14 +14,17 @@ from methods.sources import code_digest
 BENCH = SimpleNamespace(protocol=SimpleNamespace(label="tiny"), comparison="this", folds={"north": None, "south": None})
 
 
-def _chosen(*found):
+def _chosen(*found, code="", mixed=False):
     """By summaries of (fold, tuned on, setting, comparison)."""
     facts = {"method": "entropy-minimization", "method_digest": code_digest(EntropyMinimization), "tuning": "key"}
-    facts |= {"rule": "source-validation", "trials": "4", "seed": "0", "prune": "True"}
+    facts |= {"rule": "source-validation", "trials": "4", "seed": "0", "prune": "True", "code_version": code}
     names = ("fold", "tuned_on", "setting", "comparison")
-    runs = [SimpleNamespace(facts=facts | dict(zip(names, values, strict=True))) for values in found]
+    runs = [
+        SimpleNamespace(facts=facts | dict(zip(names, values, strict=True)), status="FINISHED", tags={})
+        for values in found
+    ]
     tracker = SimpleNamespace(experiment=lambda name: name, summaries=lambda experiment: runs)
-    return chosen_settings(tracker, BENCH, "key")[1]["entropy-minimization"]
+    return chosen_settings(tracker, BENCH, "key", mixed=mixed)[1]["entropy-minimization"]
 
 
 def test_each_fold_has_the_setting_that_was_found_on_it():
@@ -35,3 +39,10 @@ def test_what_was_tuned_on_one_fold_is_for_all():
 def test_what_was_tuned_in_another_comparison_is_not_taken():
     with pytest.raises(SettingsError, match="is not yet tuned on south"):
         _chosen(("north", EACH, "n", "this"), ("south", EACH, "s", "another"))
+
+
+def test_what_was_tuned_with_other_code_is_taken_only_when_asked_for():
+    found = ("north", "north", "n", "this")
+    with pytest.raises(TrackingError, match=r"code of yesterday \(1\), here .*--mixed"):
+        _chosen(found, code="of yesterday")
+    assert _chosen(found, code="of yesterday", mixed=True) == _chosen(found, code=code_version())

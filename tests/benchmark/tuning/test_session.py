@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.errors import SettingsError, TrackingError
 from benchmark.grid.asked import TunedRows, key_of
 from benchmark.grid.jobs import Bench
 from benchmark.grid.pool import run_all
 from benchmark.grid.session import Session
 from benchmark.grid.standing import standing
+from benchmark.provenance import Provenance
 from benchmark.tracking import Tracker
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.results import chosen_settings, publish, results, row_name
@@ -90,6 +91,13 @@ def test_the_same_command_again_has_nothing_to_do(finished, bench, tracker):
     again = TuningSession(bench, tracker, BY_SOURCE, LABELS)
     assert again.left == 0 and again.parents() == []
     assert [t.chosen for t in results(again)] == [t.chosen for t in results(finished)]
+
+
+def test_trials_of_another_provenance_stop_a_search_before_it_goes_on(finished):
+    here = Provenance.here("cpu")
+    finished.refuse_mixture(here)
+    with pytest.raises(TrackingError, match=r"4 of these runs are done.*processor .* \(4\), here AVX-1024"):
+        finished.refuse_mixture(replace(here, processor="AVX-1024"))
 
 
 def test_another_rule_chooses_among_the_same_runs_without_training(finished, bench, tracker):
