@@ -27,7 +27,7 @@ def untrained(monkeypatch):
     monkeypatch.setattr("benchmark.commands.engines.Local.work", lambda self, session, work: 0)
     monkeypatch.setattr("benchmark.commands.runs._measure_pixels", lambda session, folds: None)
     monkeypatch.setattr("benchmark.commands.runs.report", lambda options: 0)
-    monkeypatch.setattr("benchmark.tuning.results.chosen_settings", lambda *which: (TUNING, TUNED))
+    monkeypatch.setattr("benchmark.tuning.results.chosen_settings", lambda *which, mixed: (TUNING, TUNED))
 
 
 def _comparison(results: Path):
