@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,16 @@ def execute(bench: Bench, job: Job, tracker: Tracker, experiment: str, report: C
     setting = parse_label(job.label)
     recipe, data = setting.recipe(bench.plan.recipe), bench.fold_data(job.fold)
     name = f"{job.label} · {job.fold} · seed {job.seed}"
-    fabric = make_fabric(bench.plan.accelerator, recipe.precision)
+    start = partial(tracker.start, experiment, name, bench.facts(job), job.identity, bench.dataset_fact())
+    try:
+        fabric = make_fabric(bench.plan.accelerator, recipe.precision)
+    except Exception:  # on a node of a cluster, whose devices the command could not check
+        with start():
+            raise
     provenance = Provenance.here(device_name(fabric))
     twin = twin_of(tracker, experiment, job, provenance)
     weights = _source_weights(tracker, experiment, job) if job.parent and not twin else None
-    with tracker.start(experiment, name, bench.facts(job), job.identity, bench.dataset_fact()) as run:
+    with start() as run:
         if twin:
             take_over(tracker, run, twin)
             return twin.metrics["target/miou"]

@@ -51,6 +51,16 @@ def test_it_has_every_number_point_and_file_of_the_run_and_says_whose(session, l
     assert any(name.startswith("confusion/") for name in _files(copy))
 
 
+def test_a_run_without_its_device_is_recorded_as_failed(session, monkeypatch):
+    """Devices of a cluster's nodes cannot be checked before."""
+    monkeypatch.setattr(module, "make_fabric", lambda *_: (_ for _ in ()).throw(RuntimeError("no such device")))
+    (job,) = session.bench.jobs(["source-only"], [9], ["2020"])
+    with pytest.raises(RuntimeError, match="no such device"):
+        module.execute(session.bench, job, session.tracker, session.experiment, lambda share: None)
+    (record,) = session.tracker.cells(session.experiment, job.identity)
+    assert record.status == "FAILED" and "no such device" in record.error
+
+
 def test_one_of_another_version_is_trained(session, monkeypatch):
     monkeypatch.setattr("benchmark.provenance.code_version", lambda: "another")
     trained = []
