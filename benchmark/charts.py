@@ -7,7 +7,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from benchmark.comparison import Cell, Grid, Line, table
@@ -96,6 +95,7 @@ def _write(axes: Any, column: int, row: int, text: str, color: str) -> None:
 
 def draw_ranks(ranking: Ranking, path: Path) -> None:
     """Critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not tell apart."""
+    import pandas as pd
     from scikit_posthocs import critical_difference_diagram  # takes seconds to import
 
     names = list(ranking.ranks)

@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 from benchmark.commands import (
     calibrate,
     check,
-    connect,
     data,
     engines,
     forget,
+    merge,
     methods,
     new,
     plan,
@@ -33,6 +33,7 @@ from benchmark.commands import (
     status,
     tune,
     verify,
+    worker,
     world,
 )
 from benchmark.commands.arguments import folder, names, positive, seeds, truth
@@ -58,7 +59,7 @@ examples:
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, LaTeX, CSV, figures
   landshift forget world-leave-times-out --steps 40        what was only a try: its runs and its table
   landshift ui                                             the comparison in the MLflow UI
-  landshift connect http://127.0.0.1:5000 --results shared    runs of several machines in one table
+  landshift worker --results shared                        train what other commands have queued, on this machine
 """
 MIXED = "one {} of runs of several versions of landshift, packages or kinds of machine"
 
@@ -219,6 +220,9 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_options(removal)
     _add_results(removal)
 
+    union = _add(commands, "merge", merge.merge, "take the runs of another results folder into one")
+    merge.add_options(union)
+    _add_results(union)
     again = _add(commands, "replay", replay.replay, "train one run again from its record, and compare to the bit")
     again.add_argument("run", metavar="RUN_ID", help="the id that MLflow shows, or its first characters")
     _add_places(again)
@@ -274,9 +278,9 @@ def _parser() -> argparse.ArgumentParser:
     interface.add_argument("--no-browser", action="store_true", help="only print the address")
     _add_results(interface)
 
-    server = _add(commands, "connect", connect.connect, "keep runs on an MLflow server that several machines share")
-    connect.add_options(server)
-    _add_results(server)
+    helper = _add(commands, "worker", worker.worker, "train jobs that other commands have queued, on any machine")
+    worker.add_options(helper)
+    _add_results(helper)
 
     bench = _add(commands, "bench", runs.bench, "measure the engine against bare PyTorch, and the store against files")
     bench.add_argument("--output", type=Path, metavar="FILE", help="also write the table there (Markdown)")

@@ -18,7 +18,7 @@ from benchmark.data.classes import IGNORE
 from benchmark.evaluation import Predict, evaluate, miou, most_at_once
 from benchmark.network import SegmentationNetwork
 from benchmark.pools import FEW, FoldData
-from benchmark.validators import Sample
+from benchmark.validators import AGREEMENT, Sample
 from methods.base import Method, Needs, TargetBatch
 from methods.parts.randomness import numpy_generator
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 PATCHES = 64  # of a part
 PIXELS = 16  # of a patch; neighbours are nearly alike
-AGREEMENT = "ensemble-agreement"  # the rule that hangs on what else there is to choose from
 REPEATS = 5  # of the density ratio, which is noisy
 DIMENSIONS = 8  # of the features, at most: with 16 to 64 the mean weight, which should be 1, was up to 250
 

@@ -1,15 +1,18 @@
 """Pictures of patches in the classes' colours: predictions beside the truth, and domains beside each other."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
-from benchmark.data.raster import read_patches
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.data.catalog import Catalog  # needs pandas, which a report can do without
 
 SIDE = 192  # pixels of a patch in the picture
 GAP = 6
@@ -78,7 +81,7 @@ def _legend_height(classes: ClassSet, size: int) -> int:
     return -(-classes.num_classes // 3) * (size + 6)
 
 
-def domain_sheet(catalog: Catalog) -> Image.Image:
+def domain_sheet(catalog: "Catalog") -> Image.Image:
     """One row a place, one column a time: the same ground in each, and its classes on the right; their names below.
 
     For each place the zone with the most classes is shown, its patches put together by their coordinates.
@@ -106,15 +109,19 @@ def domain_sheet(catalog: Catalog) -> Image.Image:
     return canvas
 
 
-def _variety(catalog: Catalog, patches: pd.DataFrame, zone: str, time: str) -> int:
+def _variety(catalog: "Catalog", patches: "pd.DataFrame", zone: str, time: str) -> int:
+    from benchmark.data.raster import read_patches  # needs pandas and rasterio
+
     rows = patches[(patches["zone"] == zone) & (patches["time"] == time)]
     return len(
         {value for _, row in rows.iterrows() for value in np.unique(read_patches(catalog, row.to_frame().T).masks)}
     )
 
 
-def _scene(catalog: Catalog, rows: pd.DataFrame) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _scene(catalog: "Catalog", rows: "pd.DataFrame") -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The patches of a zone at one time as one picture, and their classes as another."""
+    from benchmark.data.raster import read_patches
+
     across, down = (np.unique(values, return_inverse=True)[1] for values in (rows["x"], -rows["y"]))
     size = catalog.patch_size
     shape = (size * (int(down.max()) + 1), size * (int(across.max()) + 1), 3)

@@ -3,10 +3,11 @@
 import errno
 import json
 import zipfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.lib.format import read_array
 from numpy.typing import NDArray
 
 from benchmark.errors import DataError
@@ -80,8 +81,11 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return content
 
 
-def read_arrays(path: Path, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file whose names begin so; never anything that is pickled.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """The arrays of an ``.npz`` file, by name; never anything that is pickled.
+
+    Args:
+        names: only of these, those that there are; None for all.
 
     Raises:
         DataError: the file is damaged, is no such file, or says that it holds more than `ARRAY_BYTES`.
@@ -89,11 +93,15 @@ def read_arrays(path: Path, prefix: str = "") -> dict[str, NDArray[Any]]:
     """
     try:
         with zipfile.ZipFile(path) as content:
+            members = {member.filename.removesuffix(".npy"): member for member in content.infolist()}
             declared = sum(member.file_size for member in content.infolist())
-        if declared > ARRAY_BYTES:
-            raise DataError(f"{path}: says that it holds {declared:,} bytes; at most {ARRAY_BYTES:,} are read")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if name.startswith(prefix)}
+            if declared > ARRAY_BYTES:
+                raise DataError(f"{path}: says that it holds {declared:,} bytes; at most {ARRAY_BYTES:,} are read")
+            arrays = {}
+            for name in members if names is None else members.keys() & set(names):
+                with content.open(members[name]) as file:
+                    arrays[name] = read_array(file, allow_pickle=False)
+            return arrays
     except DataError:
         raise
     except Exception as error:  # of zipfile, zlib, numpy's headers and memory: all say the same

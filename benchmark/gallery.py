@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -66,8 +65,10 @@ def _disagreement(pictures: NDArray[np.uint8]) -> float:
     """From pictures (methods, S, S, 3) in the classes' colours."""
     red, green, blue = np.moveaxis(pictures.astype(np.int32), -1, 0)
     codes = (red << 16 | green << 8 | blue).reshape(len(pictures), -1)
-    numbers, colors = pd.factorize(codes.ravel())  # by hashing; NumPy's unique would sort a million pixels
-    flat, pixels = numbers.reshape(codes.shape), codes.shape[1]
+    seen = np.zeros(1 << 24, bool)
+    seen[codes] = True
+    colors, pixels = np.flatnonzero(seen), codes.shape[1]  # NumPy's unique would sort a million pixels
+    flat = np.searchsorted(colors, codes)
     votes = np.bincount((flat * pixels + np.arange(pixels)).ravel(), minlength=len(colors) * pixels)
     return float(1 - votes.reshape(-1, pixels).max(0).mean() / len(codes))
 

@@ -5,7 +5,6 @@ import socket
 import warnings
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,31 +17,11 @@ from torch.nn import functional as F
 from benchmark import light_fpn
 from benchmark.errors import DataError, NetworkError
 from benchmark.files import read_tensors
+from benchmark.network_settings import NetworkSettings
 from benchmark.packaged import PACKAGED, packaged_file, timm_names
 
 MOST_TIMES = 4  # bytes in memory to bytes on disk
 HUB = ("huggingface.co", 443)
-
-
-@dataclass(frozen=True)
-class NetworkSettings:
-    """What network is trained.
-
-    Attributes:
-        architecture: a name smp knows, for example ``unet``; or ``light-fpn`` (see `benchmark.light_fpn`).
-        encoder: an smp encoder (``resnet34``) or a timm one (``tu-convnext_tiny``).
-        encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), the path of a local file
-            (.pth, .pt, .safetensors), or ``packaged`` (see `benchmark.packaged`).
-        encoder_depth: stages of the encoder.
-        decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default. The
-            light FPN has one width.
-    """
-
-    architecture: str = "unet"
-    encoder: str = "resnet34"
-    encoder_weights: str = ""
-    encoder_depth: int = 5
-    decoder_channels: tuple[int, ...] = ()
 
 
 class SegmentationNetwork(nn.Module):

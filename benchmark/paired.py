@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import friedmanchisquare, rankdata, studentized_range, wilcoxon
 
-from benchmark.statistics import NAN, Groups, Spread, Table, fold_means, seed_error, spread
+from benchmark.statistics import NAN, Groups, Spread, Table, average_ranks, fold_means, seed_error, spread
 from methods.parts.randomness import numpy_generator
 
 LEVEL = 0.05
@@ -141,6 +140,8 @@ def _silence(domains: int, comparisons: int, groups: Groups) -> str:
 
 def signed_rank_p(differences: NDArray[np.float64]) -> float:
     """Two-sided p of Wilcoxon's signed-rank test (1945); 1 where all differences are 0."""
+    from scipy.stats import wilcoxon  # takes a second to import, which a table of few folds can do without
+
     return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
@@ -156,7 +157,7 @@ def holm(p: Sequence[float], comparisons: int) -> list[float]:
 
 def rank_biserial(differences: NDArray[np.float64]) -> float:
     """(ranks won - ranks lost) / all ranks, by size of the difference; 0 where all are 0."""
-    ranks = rankdata(np.abs(differences[differences != 0]))
+    ranks = average_ranks(np.abs(differences[differences != 0]))
     signs = np.sign(differences[differences != 0])
     return float((ranks * signs).sum() / ranks.sum()) if len(ranks) else 0.0
 
@@ -211,9 +212,10 @@ def rank(values: Mapping[str, NDArray[np.float64]], groups: Groups = ()) -> Rank
     if len(whole) < 3 or len(table) < MIN_RANKED:
         return None
     from scikit_posthocs import posthoc_nemenyi_friedman  # takes seconds to import
+    from scipy.stats import friedmanchisquare, studentized_range
 
     domains, methods = table.shape
-    ranks = rankdata(-table, axis=1).mean(0)
+    ranks = np.mean([average_ranks(-row) for row in table], axis=0)
     quantile = studentized_range.ppf(1 - LEVEL, methods, np.inf) / math.sqrt(2)
     return Ranking(
         dict(zip(whole, ranks.tolist(), strict=True)),

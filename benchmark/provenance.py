@@ -31,7 +31,7 @@ PACKAGES = (
 
 ROOTS = ("benchmark.fitting", "benchmark.evidence", "benchmark.selection", "benchmark.devices")
 """A result depends on these modules and on all of the package that they import."""
-ENTRIES = ("benchmark.grid.execute", "benchmark.grid.jobs")
+ENTRIES = ("benchmark.experiments.run_job", "benchmark.experiments.jobs")
 """It depends on these, too, but not on all that they import: they also log and look up runs."""
 
 

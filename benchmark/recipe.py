@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from benchmark.errors import SettingsError
-from benchmark.network import NetworkSettings
+from benchmark.network_settings import NetworkSettings
 from benchmark.packaged import PACKAGED
 
 

@@ -84,6 +84,17 @@ between its score and the target mIoU over all checkpoints of a fold and seed, m
 chooses the method, too. The oracle rule has seen the answer."""
 
 
+def rules_line(lines: Sequence[Line]) -> str:
+    """What chose the checkpoints; the most common rule needs no list of its methods."""
+    methods: dict[str, list[str]] = {}
+    for line in lines:
+        if line.rule:
+            methods.setdefault(line.rule, []).append(line.method)
+    usual, *others = sorted(methods, key=lambda rule: -len(methods[rule])) or [""]
+    told = [usual, *(f"{rule} of {', '.join(methods[rule])}" for rule in others)]
+    return f"checkpoints by {'; '.join(told)}" if usual else ""
+
+
 def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> list[tuple[str, ...]]:
     """The table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds.
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.comparison import SHARES, Cell, Grid
-from benchmark.selection import RULES, Record, rank_correlation, regret, select
-from benchmark.statistics import Spread, spread
+from benchmark.selection import RULES, Record, regret, select
+from benchmark.statistics import Spread, average_ranks, spread
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,15 @@ def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
                 )
             )
     return lines
+
+
+def rank_correlation(records: Sequence[Record], rule: str) -> float:
+    """Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three, or if all are equal."""
+    pairs = [(RULES[rule].score(record), record.target_miou) for record in records]
+    known = np.array([pair for pair in pairs if all(map(math.isfinite, pair))])
+    if len(known) < 3 or (known == known[0]).all(0).any():
+        return math.nan
+    return float(np.corrcoef([average_ranks(values) for values in known.T])[0, 1])
 
 
 Measure = Callable[[Sequence[Record], str], float]

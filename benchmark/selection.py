@@ -86,14 +86,3 @@ def regret(records: Sequence[Record], rule: str) -> float:
     if chosen is None:
         return math.nan
     return max(record.target_miou for record in records) - records[chosen].target_miou
-
-
-def rank_correlation(records: Sequence[Record], rule: str) -> float:
-    """Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three, or if all are equal."""
-    from scipy.stats import spearmanr  # takes a second, which a command that only asks for the names can do without
-
-    pairs = [(RULES[rule].score(record), record.target_miou) for record in records]
-    known = [pair for pair in pairs if all(map(math.isfinite, pair))]
-    if len(known) < 3 or min(len(set(values)) for values in zip(*known, strict=True)) == 1:
-        return math.nan
-    return float(spearmanr(known).statistic)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -15,10 +15,9 @@ from rich.text import Text
 from benchmark.texts import shown
 
 if TYPE_CHECKING:  # a command that only looks can do without torch, which these need
-    from benchmark.comparison import Line
     from benchmark.data.synthetic import World
-    from benchmark.grid.jobs import Job
-    from benchmark.grid.pool import Ended
+    from benchmark.experiments.jobs import Job
+    from benchmark.experiments.session import Ended
 
 # Where there is no terminal rich assumes 80 columns, too few for the table.
 # Emoji codes stay text: `module:Class` holds colons.
@@ -102,8 +101,8 @@ class RunBar(_Bar):
         self._shares.pop(ended.job.identity, None)
         self._ended += 1
         what = shown(f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}")
-        if ended.taken:
-            console.print(f"{what}: another call has done it", markup=False, highlight=False)
+        if ended.elsewhere and not ended.error:
+            console.print(f"{what}: trained by another command", markup=False, highlight=False)
         elif ended.pruned:
             console.print(f"{what}: {ended.error}", markup=False, highlight=False)
         elif ended.error:
@@ -134,17 +133,17 @@ def generate_with_bar(world: "World", folder: Path) -> None:
         generate(world, folder, bar.show)
 
 
-def print_comparison(
-    lines: Sequence["Line"], empty: str, shared: str, pixels: Mapping[str, float] | None = None
-) -> None:
+def print_comparison(body: Sequence[Sequence[str]], rules: str, empty: str, shared: str) -> None:
     """The comparison as a table, with as many columns as the terminal is wide.
 
     Args:
-        pixels: mean IoU of the per-pixel baseline on each fold.
+        body: of `benchmark.report.rows`.
+        rules: which rules chose the checkpoints; "" where that is not known.
+        empty: cells without a result, a line each.
+        shared: what all runs share.
     """
-    from benchmark.report import HEADER, rows
+    from benchmark.report import HEADER
 
-    body = rows(lines, pixels)
     for left_out in range(1 + max(turn for _, turn in COLUMNS)):
         columns = [name for name, turn in COLUMNS if not 0 < turn <= left_out]
         # Two names in two lines, or they would be wider than their numbers.
@@ -153,23 +152,12 @@ def print_comparison(
         if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
             break
     console.print(table)
-    if told := _rules(lines):
-        console.print(told, style="dim", markup=False, highlight=False)
+    if rules:
+        console.print(rules, style="dim", markup=False, highlight=False)
     if empty:
         console.print("cells without a result:", highlight=False)
         console.print("\n".join(map(shown, empty.splitlines())), markup=False, highlight=False, soft_wrap=True)
     console.print(shown(shared), style="dim", markup=False, highlight=False)
-
-
-def _rules(lines: Sequence["Line"]) -> str:
-    """What chose the checkpoints; the most common rule needs no list of its methods."""
-    methods: dict[str, list[str]] = {}
-    for line in lines:
-        if line.rule:
-            methods.setdefault(line.rule, []).append(line.method)
-    usual, *others = sorted(methods, key=lambda rule: -len(methods[rule])) or [""]
-    told = [usual, *(f"{rule} of {', '.join(methods[rule])}" for rule in others)]
-    return f"checkpoints by {'; '.join(told)}" if usual else ""
 
 
 def print_line(line: str) -> None:

@@ -30,6 +30,11 @@ def shown(text: str) -> str:
     return _UNFIT.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
+def without_passwords(text: str) -> str:
+    """Return a text with the passwords of its URLs replaced by ``***``."""
+    return re.sub(r"(password=)[^&\s]+", r"\1***", re.sub(r"(://[^/:@\s]*):\S*@", r"\1:***@", text))
+
+
 def markdown(text: str) -> str:
     """A text as one cell of a Markdown table, or as one line: no new column, no raw HTML, no link or picture."""
     text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "&#96;")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import entr, rel_entr, softmax
 
 Array = NDArray[np.floating]
+AGREEMENT = "ensemble-agreement"  # the rule that hangs on what else there is to choose from
 Spread = tuple[float, float]
 """Mean and standard deviation."""
 

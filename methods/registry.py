@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import pkgutil
-import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -50,14 +49,6 @@ def find(name: str) -> type[Method]:
     if name not in found:
         raise MethodError(f"there is no method {name!r}; {_hint(name, found)}")
     return found[name]
-
-
-def is_imported(name: str) -> bool:
-    """Whether `find` would run no code that has not run yet: a name, or a class of a module that is imported already.
-
-    What stands in a file or a store and not on the command line is asked first: a module is code of whoever wrote it.
-    """
-    return ":" not in name or name.partition(":")[0] in sys.modules
 
 
 def name_of(method: type[Method]) -> str | None:

@@ -5,20 +5,23 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
 import traceback
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from methods.base import Method
+if TYPE_CHECKING:
+    from methods.base import Method
 
+PACKAGE = "methods"
 OURS = {"methods", "benchmark", "protocols"}
 INSTALLED = {"site-packages", "dist-packages"}
 
 
-def blamed(error: BaseException, method: type[Method] | None = None) -> str:
+def blamed(error: BaseException, method: "type[Method] | None" = None) -> str:
     """An error in one line, with the deepest line of the method's own files that it came through, or of any."""
-    files = {inspect.getfile(base) for base in _bases(method) if base is not Method} if method else set()
+    files = {inspect.getfile(base) for base in _bases(method)[:-1]} if method else set()  # not of `Method` itself
     every = list(traceback.extract_tb(error.__traceback__))
     frames = [frame for frame in every if frame.filename in files] or every
     # An error of syntax names its line itself, and its frames are those of the import.
@@ -27,26 +30,59 @@ def blamed(error: BaseException, method: type[Method] | None = None) -> str:
     return f"{type(error).__name__}: {error}{place}".replace("\n", " ")
 
 
-def code_digest(method: type[Method]) -> str:
-    """Digest of the source a method is made of: its module, those of its base classes, and the parts they import.
+def code_digest(method: "type[Method]") -> str:
+    """Return the digest of the source a method is made of: its module, those of its base classes, and the modules of
+    this package that they import.
 
     Of a method from elsewhere also the modules they import that lie in its package, or beside its file.
 
     Two runs with the same digest trained by the same method code.
     """
+    return _digest_of(tuple(_bases(method)))
+
+
+@cache  # the code that is imported does not change, and a comparison has thousands of runs
+def _digest_of(bases: "tuple[type[Method], ...]") -> str:
+    return _digest([base.__module__ for base in bases], _root(bases[0]))
+
+
+def file_digest(name: str) -> str | None:
+    """Return what `code_digest` gives for a method that comes with landshift, from its files, without importing it.
+
+    Args:
+        name: the method's, for example ``some-idea``.
+
+    Returns:
+        None where no file of this package has this name.
+    """
+    module = f"{PACKAGE}.{name.replace('-', '_')}"
+    return None if "." in name or _file(module) is None else _digest([module], None)
+
+
+def is_imported(name: str) -> bool:
+    """Return whether `methods.registry.find` would run no code that has not run yet: a name, or a class of a module
+    that is imported already.
+
+    What stands in a file or a store and not on the command line is asked first: a module is code of whoever wrote it.
+    """
+    return ":" not in name or name.partition(":")[0] in sys.modules
+
+
+def _digest(modules: list[str], root: Path | None) -> str:
+    """Digest of the sources of modules, and of the parts that they import."""
     sources: dict[str, str] = {}
-    waiting = [base.__module__ for base in _bases(method)]
-    root = _root(method)
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name not in sources and (module := _module(name)) is not None:
-            sources[name] = inspect.getsource(module)
-            package = name if hasattr(module, "__path__") else name.rpartition(".")[0]
-            waiting += [found for found in _imported(package, sources[name]) if _is_part(found, root)]
+        if name not in sources and (found := _source(name)) is not None:
+            sources[name], package = found
+            waiting += [part for part in _imported(package, sources[name]) if _is_part(part, root)]
     return hashlib.sha256("\0".join(sources[name] for name in sorted(sources)).encode()).hexdigest()[:12]
 
 
-def _bases(method: type[Method]) -> list[type[Method]]:
+def _bases(method: "type[Method]") -> "list[type[Method]]":
+    from methods.base import Method  # imports torch, which who only compares digests can do without
+
     return [base for base in method.__mro__ if issubclass(base, Method)]
 
 
@@ -63,7 +99,7 @@ def _imported(package: str, source: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _root(method: type[Method]) -> Path | None:
+def _root(method: "type[Method]") -> Path | None:
     """The folder that holds a method's own code, its package's or its file's; None for what comes with landshift."""
     top = method.__module__.partition(".")[0]
     place = _place(top)
@@ -71,10 +107,10 @@ def _root(method: type[Method]) -> Path | None:
 
 
 def _is_part(name: str, root: Path | None) -> bool:
-    """Whether a module belongs to a method's code: a shared part, or one that lies where the method does."""
+    """Whether a module belongs to a method's code: one of this package, or one that lies where the method does."""
     top = name.partition(".")[0]
     if root is None or top in OURS:
-        return name.startswith("methods.parts.")
+        return name.startswith(f"{PACKAGE}.")
     place = _place(top)
     if place is None or not place.is_relative_to(root):
         return False
@@ -90,9 +126,19 @@ def _place(top: str) -> Path | None:
     return Path(next(iter(spec.submodule_search_locations or [spec.origin or ""])))
 
 
-def _module(name: str) -> ModuleType | None:
-    """The module of this name; None if the name is that of something inside a module."""
+def _source(name: str) -> tuple[str, str] | None:
+    """The source of a module, and the package that it is in; None for the name of something inside a module."""
+    if name.partition(".")[0] == PACKAGE:
+        file = _file(name)
+        return None if file is None else (file.read_text(encoding="utf-8"), name.rpartition(".")[0])
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError:
         return None
+    return inspect.getsource(module), name if hasattr(module, "__path__") else name.rpartition(".")[0]
+
+
+def _file(name: str) -> Path | None:
+    """The file of a module of this package; None if there is none."""
+    file = Path(__file__).parent.joinpath(*name.split(".")[1:]).with_suffix(".py")
+    return file if file.is_file() else None

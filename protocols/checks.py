@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from protocols.base import PARTS, Fold, Protocol, ProtocolError, fingerprint
 from protocols.columns import missing_patches
@@ -70,6 +69,8 @@ _SIDES = (("source_train", "source_val"), ("target_adapt", "target_test"))
 
 
 def _distance(source: pd.DataFrame, target: pd.DataFrame) -> float:
+    from scipy.spatial import cKDTree  # takes a second to import
+
     distances, _ = cKDTree(target[["x", "y"]].to_numpy()).query(source[["x", "y"]].to_numpy())
     return float(np.min(distances))
 

@@ -6,10 +6,12 @@ columns become columns of every patch: the region of a department, the season of
 
 import csv
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from protocols.base import NamedFold, Protocol, ProtocolError, Selector
+
+if TYPE_CHECKING:
+    import pandas as pd  # half a second, which who only reads a protocol's text can do without
 
 MOST_BYTES = 64 << 20
 PLAIN = ("place", "time", "camera")  # what a catalog itself offers
@@ -21,7 +23,7 @@ def known_columns(tables: tuple[Path, ...]) -> tuple[str, ...]:
     return PLAIN + DATED + tuple(column for table in tables for column in read_table(table)[0][1:])
 
 
-def add_columns(protocol: Protocol, patches: pd.DataFrame) -> pd.DataFrame:
+def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
     """The patches with a column ``month`` (where they have dates) and those of the protocol's tables; "" is unknown.
 
     Raises:
@@ -47,7 +49,7 @@ def add_columns(protocol: Protocol, patches: pd.DataFrame) -> pd.DataFrame:
     return patches
 
 
-def missing_patches(protocol: Protocol, patches: pd.DataFrame) -> list[str]:
+def missing_patches(protocol: Protocol, patches: "pd.DataFrame") -> list[str]:
     """What the protocol names and the catalog does not hold, as "place D004: 12 of 1800 patches".
 
     It names the values that its folds select by, and the first column of each table with a column ``patches``: how many

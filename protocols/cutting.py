@@ -4,7 +4,6 @@ import hashlib
 
 import numpy as np
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from protocols.base import Fold, NamedFold, Protocol, ProtocolError, Selector
 from protocols.checks import check_folds
@@ -111,6 +110,8 @@ def _rank(salt: str, name: str) -> bytes:
 
 def _zones_within(source: pd.DataFrame, target: pd.DataFrame, gap: float) -> set[str]:
     """Source zones with a patch whose centre is closer than the gap to a target patch's centre."""
+    from scipy.spatial import cKDTree  # takes a second to import, which a protocol without a gap can do without
+
     for part in (source, target):
         if part[["x", "y"]].isna().any(axis=None):
             raise ProtocolError("a protocol with a gap needs the coordinates of every patch, and some have none")

@@ -16,18 +16,17 @@ FLOORS = (
     {"commands"},
     {"latex", "terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
     {"tuning"},
-    {"grid", "conformance"},
+    {"experiments", "conformance"},
     {"fitting"},
     {"training", "evidence", "pixel_baseline", "report", "charts", "gallery", "shift_report"},
     {"rules", "alarms", "calibration"},
     {"comparison", "evaluation", "paired"},
     {"pools"},
     {"recipe"},
-    {"studies"},
     {"figures", "page", "data"},
     {"network", "selection", "validators", "statistics", "shift", "tracking", "provenance", "savepoints", "devices"},
-    {"light_fpn"},
-    {"files", "texts", "locks", "packaged"},
+    {"light_fpn", "network_settings"},
+    {"files", "texts", "packaged"},
     {"errors", "costs", "garbage", "locations"},
 )
 
@@ -66,10 +65,24 @@ def test_arrows_go_down(path):
                 assert within or _floor(name) > mine, f"{'.'.join(parts)} imports {name}"
 
 
-@pytest.mark.parametrize(("library", "room"), [("mlflow", "tracking")])
+def _users(library: str) -> set[str]:
+    """The modules of the project that import a library, anywhere in their text."""
+    return {
+        ".".join(path.relative_to(REPOSITORY).with_suffix("").parts[1:])
+        for path in SOURCES
+        if any(name.split(".")[0] == library for name in _imports(path))
+    }
+
+
+@pytest.mark.parametrize(("library", "room"), [("mlflow", "tracking"), ("optuna", "tuning")])
 def test_a_library_is_known_to_one_room(library, room):
-    users = {path for path in SOURCES if any(name.split(".")[0] == library for name in _imports(path))}
-    assert users and all(path.relative_to(REPOSITORY).parts[1] == room for path in users)
+    users = _users(library)
+    assert users and {module.split(".")[0] for module in users} == {room}
+
+
+def test_only_the_queue_and_its_tables_know_the_database():
+    tables = {f"experiments.{module}" for module in ("database", "queue", "publications")}
+    assert _users("sqlalchemy") == tables | {"tracking.client"}  # which names the class of MLflow's errors
 
 
 def _calls(path: Path) -> list[tuple[str, dict[str, object]]]:
@@ -83,7 +96,8 @@ def _calls(path: Path) -> list[tuple[str, dict[str, object]]]:
 
 
 def test_nothing_that_is_read_can_be_a_pickle():
-    guards = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
+    unpickled = ("allow_pickle", False)
+    guards = {"torch.load": ("weights_only", True), "np.load": unpickled, "read_array": unpickled}
     seen = set()
     for path in SOURCES:
         for name, keywords in _calls(path):
@@ -114,9 +128,10 @@ def test_the_server_of_workers_is_started_before_the_heavy_imports():
         ["tune", "p", "--trials", "1", "--workers", "2"],
     ):
         code = "import os, sys\nos.sched_getaffinity = lambda process: {0, 1}\n"
-        code += "import benchmark.grid.warm as w\nw.warm_up = lambda: sys.exit('warm')\nimport benchmark.cli as c\n"
+        code += "import benchmark.experiments.fork_server as s\ns.start_server = lambda: sys.exit('server')\n"
+        code += "import benchmark.cli as c\n"
         code += f"try: c.main({command})\nexcept SystemExit as e: print(e)"
-        assert _and_the_heavy_imports(code) == "warm\n[]\n"
+        assert _and_the_heavy_imports(code) == "server\n[]\n"
 
 
 def _and_the_heavy_imports(code: str) -> str:

@@ -2,12 +2,13 @@
 
 import argparse
 import shlex
+import sys
 from typing import Any
 
 from benchmark.commands import engines
 from benchmark.commands.arguments import names, positive, seeds
 from benchmark.commands.settings import open_bench
-from benchmark.errors import SettingsError
+from benchmark.errors import SettingsError, TrackingError
 
 EPILOG = """\
 Trains source-only with 250, 500, 1,000 ... steps, until twice as many change mean IoU on source
@@ -51,7 +52,7 @@ def calibrate(options: argparse.Namespace) -> int:
         raise SettingsError(f"--most must be at least twice --start ({options.start:,}), not {options.most:,}")
     engine = engines.make_engine(options)
     from benchmark import calibration
-    from benchmark.grid.calibrating import publish
+    from benchmark.experiments.calibrating import publish
     from benchmark.terminal import print_rows
 
     file = _file(options)
@@ -71,7 +72,10 @@ def calibrate(options: argparse.Namespace) -> int:
         points=tuple(points),
     )
     kept = calibration.add(file, found)
-    publish(session, kept, calibration.read(file), file)
+    try:
+        publish(session, kept, calibration.read(file), file)
+    except TrackingError as error:
+        print(f"the curve is not in MLflow yet: {error}. The same command publishes it", file=sys.stderr)
     print_rows(*calibration.rows(points))
     recipe = bench.shared["recipe"] | {"steps": found.converged_steps or found.most}
     print(calibration.calibration_of(recipe, found.fingerprint, found.dataset_digest, [found]).words)
@@ -100,9 +104,9 @@ def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], 
     None where the runs of a length are not all finished: a curve without it is not what the options ask.
     """
     from benchmark.calibration import converged_steps
-    from benchmark.grid.calibrating import BESIDE, finished, point_of
-    from benchmark.grid.labels import control_label
-    from benchmark.grid.session import Session
+    from benchmark.experiments.calibrating import BESIDE, finished, point_of
+    from benchmark.experiments.labels import control_label
+    from benchmark.experiments.session import Session
     from benchmark.terminal import duration
 
     points: list[Any] = []
@@ -123,7 +127,10 @@ def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], 
         engine.check(bench, work)
         if work.left and not options.mixed:
             session.refuse_mixture([*before, *work.done], engine.provenance(bench))
+        session.add(work.done)
         engine.work(session, work)
+        if undelivered := session.deliver(jobs):
+            print(undelivered, file=sys.stderr)
         runs = finished(session, jobs)
         if len(runs) < len(jobs):
             print(

@@ -10,7 +10,7 @@ def check(options: argparse.Namespace) -> int:
     import torch
 
     from benchmark.conformance import Ground, check_method
-    from benchmark.grid.labels import control_label, parse_label
+    from benchmark.experiments.labels import control_label, parse_label
     from benchmark.terminal import FileBar, print_rows
     from methods.registry import available, broken, find
 

@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,14 @@ Ctrl-C leaves the tasks in the queue; the same command takes them up again, subm
 table. What was pre-empted, ran out of time or was killed goes on by itself. docs/cluster.md has a profile to start
 from.
 """
+
+
+Describe = Callable[[Any], str]
+
+
+def no_words(ended: Any) -> str:
+    """Return "": the bar shows the target mIoU."""
+    return ""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -96,30 +104,88 @@ class Local:
 
         return Provenance.here(device_name(make_fabric(bench.plan.accelerator, bench.plan.recipe.precision)))
 
-    def work(self, session: Any, work: Any) -> int:
-        """Run what is to be done under a bar; the number of jobs that failed."""
-        from benchmark.grid.together import run_together
+    def work(self, session: Any, work: Any, describe: Describe = no_words) -> int:
+        """Train what is left under a bar, and wait for what workers of other commands have; the number that failed.
+
+        Args:
+            describe: result of an ended job in the place of its target mIoU; "" for that.
+        """
+        from benchmark.experiments.launchers import LocalWorkers, follow
+        from benchmark.experiments.session import ends
+        from benchmark.experiments.worker import Worker
         from benchmark.terminal import RunBar
 
-        jobs = len(work.left) + len(work.running)
+        jobs = [*work.left, *work.running]
         if not jobs:
             return 0
-        then = "waiting for them; Ctrl-C ends that" if self._wait else "landshift report shows the table of all"
-        with RunBar(jobs) as bar:
-
-            def tell(runs: int) -> None:
-                bar.tell(f"{runs} runs are at work in other calls, or wait for one that is; {then}")
-
-            run_together(session, work, self._workers, bar.advance, bar.end, tell, self._gpus, wait=self._wait)
+        session.add(jobs, again=True)
+        by_key = {job.identity: job for job in jobs}
+        with RunBar(len(jobs)) as bar:
+            if work.running:
+                bar.tell(f"{len(work.running)} of these runs are being trained by other commands")
+            if min(self._workers, len(jobs)) == 1 and not self._gpus:
+                watch = _Inline(session.results, by_key, bar, describe)
+                Worker(
+                    session.results, list(by_key), session.bench, name=watch.name, on_progress=watch, on_wait=watch.look
+                ).run(wait=self._wait)
+                watch.look()
+            else:
+                workers = LocalWorkers(
+                    session.plan.results, list(by_key), min(self._workers, len(jobs)), self._gpus, wait=self._wait
+                )
+                try:
+                    follow(
+                        session.results,
+                        jobs,
+                        workers,
+                        bar.advance,
+                        lambda ended: bar.end(ended, describe(ended)),
+                        workers.family,
+                    )
+                    workers.wait()
+                finally:
+                    workers.stop()
+            open_jobs = len(jobs) - len(ends(session.results, jobs))
+            if open_jobs:
+                bar.tell(f"{open_jobs} runs are left to other commands; landshift report shows the table of all")
         return bar.failed
+
+
+class _Inline:
+    """The bar of a command whose only worker is its own process: it is called with the progress of each job.
+
+    Attributes:
+        name: of the worker.
+    """
+
+    def __init__(self, results: Any, jobs: Any, bar: Any, describe: Describe) -> None:
+        from benchmark.experiments.worker import new_name
+
+        self._results, self._jobs, self._bar, self._describe = results, dict(jobs), bar, describe
+        self._current, self.name = "", new_name()
+
+    def __call__(self, key: str, share: float) -> None:
+        if key != self._current:
+            self._current = key
+            self.look()
+        if key in self._jobs:
+            self._bar.advance(self._jobs[key], share)
+
+    def look(self) -> None:
+        """Show the jobs that have ended since the last look."""
+        from benchmark.experiments.session import ends
+
+        for ended in ends(self._results, self._jobs.values(), self.name.rpartition("/")[0]):
+            del self._jobs[ended.job.identity]
+            self._bar.end(ended, self._describe(ended))
 
 
 class Slurm:
     """Tasks of Slurm; what is wrong with the options is told before any data are read."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from benchmark.grid.cluster.profile import Profile, read_profile
-        from benchmark.grid.cluster.slurm import check_installed
+        from benchmark.experiments.slurm import check_installed
+        from benchmark.experiments.slurm_profile import Profile, read_profile
 
         if options.no_wait:
             raise SettingsError("--no-wait is for --engine local; with Slurm, --detach submits and returns")
@@ -149,29 +215,33 @@ class Slurm:
         here = Provenance.here()
         return Provenance(here.code, here.packages)
 
-    def work(self, session: Any, work: Any) -> int:
-        """Submit jobs and follow them, and those at work, under a bar; the number of those that failed."""
-        from benchmark.grid.cluster import slurm
-        from benchmark.grid.cluster.follow import Following
+    def work(self, session: Any, work: Any, describe: Describe = no_words) -> int:
+        """Submit tasks and watch the queue under a bar; the number of runs that failed.
+
+        Args:
+            describe: see `Local.work`.
+        """
+        from benchmark.experiments.launchers import follow
+        from benchmark.experiments.slurm import SlurmWorkers, folder_of
         from benchmark.terminal import RunBar
 
         jobs = [*work.left, *work.running]
         if not jobs:
             return 0
-        folder = slurm.folder_of(session.plan.results)
-        queue = slurm.Slurm(session.plan.results, session.experiment, self._profile)
+        session.add(jobs, again=True)
+        keys = [job.identity for job in (*work.done, *jobs)]
         with RunBar(len(jobs)) as bar:
-            following = Following(session, queue, self._profile, folder, bar.tell)
-            begun = following.begin(jobs, bar.end)
-            arrays = " ".join(dict.fromkeys(task.partition("_")[0] for task in begun.tasks))
-            bar.tell(f"Slurm: {begun.submitted} runs submitted, {begun.attached} there before; logs in {folder}")
+            workers = SlurmWorkers(session.results, keys, self._profile, bar.tell)
+            logs = folder_of(session.plan.results)
+            bar.tell(f"Slurm: {workers.submitted} tasks submitted, {workers.attached} there before; logs in {logs}")
+            stop = f"scancel {' '.join(workers.arrays)}"
             if self._detach:
-                bar.tell(f"the same command without --detach looks again; to stop: scancel {arrays}")
+                bar.tell(f"the same command without --detach looks again; to stop: {stop}")
                 return 0
             try:
-                following.follow(bar.advance, bar.end)
+                follow(session.results, jobs, workers, bar.advance, lambda ended: bar.end(ended, describe(ended)))
             except KeyboardInterrupt:
-                bar.tell(f"the runs stay in Slurm's queue; to stop them: scancel {arrays}")
+                bar.tell(f"the runs stay in Slurm's queue; to stop them: {stop}")
                 raise
         return bar.failed
 

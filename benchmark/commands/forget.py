@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.commands.arguments import positive
 
 if TYPE_CHECKING:
-    from benchmark.grid.forgetting import Doomed
+    from benchmark.experiments.forgetting import Doomed
 
 EPILOG = """\
 What several options name must fit them all. Of whole rows (--method, --comparison, --steps) the runs are deleted, and
@@ -50,19 +50,19 @@ def forget(options: argparse.Namespace) -> int:
     """
     from benchmark.commands.status import experiment_of
     from benchmark.errors import SettingsError
-    from benchmark.grid import forgetting
+    from benchmark.experiments import forgetting
+    from benchmark.experiments.results import Results, has_results
     from benchmark.terminal import print_line
-    from benchmark.tracking import Tracker, is_store
 
     selection = forgetting.Selection(options.method, options.status, options.comparison, options.steps, options.run)
     if selection == forgetting.Selection(methods=[], runs=[]):
         raise SettingsError("name what is to be forgotten: --method, --status, --comparison, --steps or --run")
-    if not is_store(options.results):
+    if not has_results(options.results):
         raise SettingsError(f"there is no store in {options.results} (see --results)")
-    tracker = Tracker(options.results)
-    _, experiment = experiment_of(tracker, options)
-    tracker.close_stale(experiment)
-    doomed = forgetting.find(tracker, experiment, selection)
+    results = Results(options.results)
+    experiment = experiment_of(results, options)
+    results.close_expired()
+    doomed = forgetting.find(results, experiment, selection)
     for line in _lines(doomed):
         print_line(line)
     if options.dry_run:
@@ -71,17 +71,18 @@ def forget(options: argparse.Namespace) -> int:
     if not (options.yes or _agreed()):
         print("nothing is removed")
         return 1
-    forgetting.forget(tracker, experiment, doomed)
+    forgetting.forget(results, experiment, doomed)
     print_line(f"removed. The table without them: landshift report {options.protocol}")
     return 0
 
 
 def _lines(doomed: "Doomed") -> list[str]:
     """What is to be removed: runs counted by what they share, then rows and tables."""
-    from benchmark.grid.cells import STATUS
+    from benchmark.experiments.cells import STATUS
 
     counts = Counter(_shared(run, STATUS[run.status]) for run in doomed.runs)
     lines = [f"{count} run{'s' * (count > 1)}: {shared}" for shared, count in counts.items()]
+    lines += [f"{len(doomed.waiting)} queued jobs that were not begun"] * bool(doomed.waiting)
     of_tables = set(doomed.comparisons)
     lines += [f"row {row} of the comparison {key}" for key, row in doomed.rows if key not in of_tables]
     lines += [f"the whole comparison {key}" for key in doomed.comparisons]

@@ -11,11 +11,11 @@ from benchmark.commands.settings import make_plan
 from benchmark.selection import DEFAULT_RULE, RULES
 
 EPILOG = """\
-It counts trainings as `landshift run` and `landshift tune` would start them: each identity once, and not at all what is
-finished in the store. It trains nothing and writes nothing; the data need not be there where the sizes of the folds are
-pinned or published.
+It counts trainings as `landshift run` and `landshift tune` would start them: each job once, and finished ones not at
+all. It trains nothing and writes nothing; the data need not be there where the sizes of the folds are pinned or
+published.
 
-Times are those of finished runs of the same method and training in this store; where there are none, those of
+Times are those of finished runs of the same method and training in this results folder; where there are none, those of
 source-only times what a step of the method costs beside it (`landshift bench --methods`); where there is no source-only
 run either, a few steps are measured on this machine (--no-measure leaves that out). Every number says which it is.
 --seconds-per-step takes the place of all of them, to plan for a device that is not at hand.
@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of a patch that is only predicted (default: a third of what it costs in a step)",
     )
-    parser.add_argument("--no-measure", action="store_true", help="no short measurement where the store knows nothing")
+    parser.add_argument("--no-measure", action="store_true", help="no short measurement where no run is finished")
     parser.add_argument(
         "--simulate",
         default="",
@@ -82,19 +82,19 @@ def plan(options: argparse.Namespace) -> int:
         SettingsError, MethodError, ProtocolError, DataError: what would stop a run as well, or nothing is known of the
             folds.
     """
-    from benchmark.grid.listing import chosen_folds, wanted_labels
+    from benchmark.experiments.listing import chosen_folds, wanted_labels
+    from benchmark.experiments.results import Results, has_results
     from benchmark.planning.outline import outline, read_simulated
-    from benchmark.tracking import Reader, is_store
     from methods.registry import available
 
     settings = make_plan(options)
-    reader = Reader(options.results) if is_store(options.results) else None
-    found = outline(settings, reader, read_simulated(options.simulate) if options.simulate else None)
+    results = Results(options.results) if has_results(options.results) else None
+    found = outline(settings, results, read_simulated(options.simulate) if options.simulate else None)
     labels = wanted_labels(options.method or available(), settings.recipe)
     folds = chosen_folds(found.label, list(found.folds), options.folds)
-    stages = _stages(options, found, labels, folds, settings.recipe, reader)
+    stages = _stages(options, found, labels, folds, settings.recipe, results)
     _print_head(options, found, settings.recipe, labels, folds)
-    known = _known(options, found, settings.recipe, reader)
+    known = _known(options, found, settings.recipe, results)
     print(f"  times: {known.words}")
     timing = _timing(found, settings.recipe, known)
     for stage in stages:
@@ -119,41 +119,33 @@ class _Known:
     activations: float | None
     costs: Mapping[str, Any]
     records: Sequence[Any]
-    value: tuple[float, str]
 
 
 def _stages(
-    options: argparse.Namespace, found: Any, labels: Sequence[str], folds: Sequence[str], recipe: Any, reader: Any
+    options: argparse.Namespace, found: Any, labels: Sequence[str], folds: Sequence[str], recipe: Any, results: Any
 ) -> list[Any]:
     from benchmark.planning.count import comparison_stage, tuned_stage, tuning_stage
     from benchmark.tuning.plan import Tuning, check_rule
 
     if options.trials is None:
-        return [comparison_stage(found, labels, options.seeds, folds, recipe, reader)]
+        return [comparison_stage(found, labels, options.seeds, folds, recipe, results)]
     on = list(folds[:1] if options.tune_on == "one" else folds)
     tuning = Tuning(options.rule, options.trials, on[0] if options.tune_on == "one" else "")
     check_rule(tuning)
-    trials = tuning_stage(found, labels, on, recipe, reader, tuning)
-    return [trials, tuned_stage(found, labels, options.seeds, folds, recipe, reader, tuning, trials)]
+    trials = tuning_stage(found, labels, on, recipe, results, tuning)
+    return [trials, tuned_stage(found, labels, options.seeds, folds, recipe, results, tuning, trials)]
 
 
-def _known(options: argparse.Namespace, found: Any, recipe: Any, reader: Any) -> _Known:
-    """Look into the store, and measure where it knows nothing."""
+def _known(options: argparse.Namespace, found: Any, recipe: Any, results: Any) -> _Known:
+    """Look at the finished runs, and measure where there are none."""
     from benchmark.costs import read_costs
-    from benchmark.grid.labels import control_label
-    from benchmark.planning.estimate import peaks_of, value_bytes
+    from benchmark.experiments.labels import control_label
+    from benchmark.planning.estimate import peaks_of
     from benchmark.planning.pace import Pace, Paces, assumed_base, measured_paces, stream_factor
     from benchmark.planning.probe import activations_of, probe, weights_of
 
     costs = read_costs(Path(__file__).parents[2] / COSTS)
-    names = reader.experiments() if reader else {}
-    records = [
-        record
-        for name, experiment in names.items()
-        if name == found.label or name.startswith(f"{found.label} (tun")
-        for record in reader.cells(experiment)
-    ]
-    measured, device, mine = measured_paces(records, found, recipe)
+    measured, device, mine = measured_paces(results.runs("") if results else [], found, recipe)
     base = measured.get(control_label())
     if options.seconds_per_step:
         measured, base = {}, assumed_base(options.seconds_per_step, options.seconds_per_patch, recipe, found.shape)
@@ -170,7 +162,7 @@ def _known(options: argparse.Namespace, found: Any, recipe: Any, reader: Any) ->
     paces = Paces(measured, base, costs, stream_factor(recipe, found.shape))
     weights = weights_of(recipe, found.shape)
     activations = None if options.no_measure or peaks_of(mine) else activations_of(recipe, found.shape)
-    return _Known(paces, words, weights, activations, costs, mine, value_bytes(reader))
+    return _Known(paces, words, weights, activations, costs, mine)
 
 
 def _timing(found: Any, recipe: Any, known: _Known) -> Any:
@@ -206,15 +198,15 @@ def _print_stage(stage: Any, timing: Any, known: _Known, options: argparse.Names
     from benchmark.terminal import print_rows
 
     counts = stage.counts()
-    states = ("asked", "anew", "done", "running", "shared", "skipped")
-    used = [state for state in states if state in ("asked", "anew") or any(row[state] for row in counts.values())]
+    states = ("asked", "new", "done", "running", "shared", "skipped")
+    used = [state for state in states if state in ("asked", "new") or any(row[state] for row in counts.values())]
     hours = timing.by_row(stage) if timing else {}
     labels = {stage.rows.get(job.identity, job.label): job.label for job in stage.asked}
     body = []
     for row, count in counts.items():
         pace, mine = known.paces.of(labels[row]), hours.get(row)
         times = (
-            _span(mine.total / count["anew"]) if mine else "",
+            _span(mine.total / count["new"]) if mine else "",
             _hours(mine.total * _share(options)) if mine else "",
             f"{pace.step:.3g}" if pace else "unknown",
             pace.words if pace else "",
@@ -242,12 +234,12 @@ def _print_untuned(labels: Sequence[str], recipe: Any, rule: str, trials: int) -
 def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) -> None:
     from benchmark.planning.count import taken_over
 
-    anew = sum(len(stage.work.left) for stage in stages)
+    left = sum(len(stage.work.left) for stage in stages)
     naive = sum(stage.naive for stage in stages)
-    print(f"\ntrainings: {anew:,} anew; {naive:,} if every row and trial trained its own, and its own source model")
+    print(f"\ntrainings: {left:,} new; {naive:,} if every row and trial trained its own, and its own source model")
     if trials := taken_over(stages):
         cost = f" ({_hours(timing.sum(trials).total * _share(options))} device-hours)" if timing else ""
-        print(f"{len(trials):,}{cost} of the comparison are trials as well, which it takes over")
+        print(f"{len(trials):,}{cost} of the comparison are trials as well")
     if timing is None:
         print("device-hours: unknown; give --seconds-per-step, or leave --no-measure out")
         return
@@ -270,16 +262,14 @@ def _print_sum(stages: Sequence[Any], timing: Any, options: argparse.Namespace) 
 def _print_disk(stages: Sequence[Any], found: Any, recipe: Any, known: _Known) -> None:
     from benchmark.planning.estimate import disk_of
 
-    disk = disk_of(found, recipe, known.weights, known.records, known.value)
-    jobs = [job for stage in stages for job in stage.work.left]
-    logged = sum(disk.database(job.label) for job in jobs)
+    disk = disk_of(found, recipe, known.weights, known.records)
+    count = sum(len(stage.work.left) for stage in stages)
     there = "there already" if found.decoded else "to be decoded, at least"
     print(f"\ndisk: decoded store {_bytes(disk.store)} ({there})")
     print(
-        f"  artifacts {_bytes(disk.run * len(jobs))}: {_bytes(disk.run)} a run ({disk.run_words}; weights alone "
+        f"  runs {_bytes(disk.run * count)}: {_bytes(disk.run)} a run ({disk.run_words}; weights alone "
         f"{_bytes(disk.weights)})"
     )
-    print(f"  MLflow's database {_bytes(logged)}: {disk.value:.0f} bytes a logged value ({disk.value_words})")
     print(f"  while it runs, each run keeps {_bytes(disk.temporary)} of checkpoints in the folder for temporary files")
 
 

@@ -8,20 +8,19 @@ from pathlib import Path
 def replay(options: argparse.Namespace) -> int:
     """Tell what is not as it was, train, and tell what differs; the status is 0 where nothing does."""
     from benchmark.errors import TrackingError
-    from benchmark.grid.jobs import Bench
-    from benchmark.grid.labels import is_foreign
+    from benchmark.experiments.jobs import Bench
+    from benchmark.experiments.labels import is_foreign
+    from benchmark.experiments.results import Results, has_results
     from benchmark.replay.again import jobs_of, retrain
     from benchmark.replay.circumstances import circumstances, deciding
     from benchmark.replay.differences import compare_runs, numbers_of
     from benchmark.replay.stored import plan_of, stored_run
     from benchmark.replay.verdict import same, verdict
     from benchmark.terminal import FileBar, RunBar, print_rows
-    from benchmark.tracking import Tracker, is_store
 
-    if not is_store(options.results):
-        raise TrackingError(f"there is no MLflow store in {options.results} (see --results)")
-    tracker = Tracker(options.results)
-    run = stored_run(tracker, options.run)
+    if not has_results(options.results):
+        raise TrackingError(f"there are no runs in {options.results} (see --results)")
+    run = stored_run(Results(options.results), options.run)
     with tempfile.TemporaryDirectory(prefix="landshift-replay-") as folder:
         plan = plan_of(run, Path(folder), options.stores, options.data, options.protocol)
         with FileBar("decoding files") as decoding:
@@ -37,9 +36,8 @@ def replay(options: argparse.Namespace) -> int:
         jobs = jobs_of(bench, run.label, run.fold, run.seed, run.inside)
         bench.check_settings()
         with RunBar(len(jobs)) as bar:
-            again = retrain(bench, jobs, Path(folder), bar.advance, bar.end)
-        new = again.runs[jobs[-1].identity]
-        findings = compare_runs(numbers_of(tracker, run.record), numbers_of(again.tracker, new))
+            new = retrain(bench, jobs, Path(folder), bar.advance, bar.end)[jobs[-1].identity]
+        findings = compare_runs(numbers_of(run.record), numbers_of(new))
     recorded, here = (found.metrics.get("target/miou", float("nan")) for found in (run.record, new))
     print(f"target mIoU: recorded {100 * recorded:.4f}, here {100 * here:.4f} ({100 * (here - recorded):+.4f} points)")
     print("\n".join(verdict(findings, rows)))

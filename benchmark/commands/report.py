@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -10,7 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.locks import alone
+from filelock import FileLock
+
+from benchmark.commands.reported import Printed, inputs_of, keep, recall
+from benchmark.errors import DataError, TrackingError
 
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
@@ -28,13 +32,43 @@ def report(options: argparse.Namespace) -> int:
         SettingsError: the process that draws was killed.
     """
     from benchmark.errors import SettingsError
+    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.standing import newest_comparison
+    from protocols.files import load
 
-    with ProcessPoolExecutor(max_workers=1) as artist:
-        artist.submit(_prepare)  # it imports while this process reads
-        try:
-            return _report(options, artist)
-        except BrokenProcessPool as error:
-            raise SettingsError("the process that draws the figures was killed; run the command again") from error
+    protocol = load(options.protocol, partial=options.partial)
+    results = Results(options.results) if has_results(options.results) else None
+    if results is None or protocol.label not in results.experiments():
+        raise TrackingError(f"nothing has been run under this protocol yet in {options.results} (see --results)")
+    results.close_expired()
+    runs = results.runs(protocol.label)
+    comparison = options.comparison or newest_comparison(results, protocol.label, runs)
+    inputs = inputs_of(results, runs, protocol, comparison, _folder_of(options, protocol, comparison), options)
+    printed = recall(results, protocol.label, inputs)
+    if printed is None:
+        with ProcessPoolExecutor(max_workers=1) as artist:
+            artist.submit(_prepare)  # it imports while this process reads
+            try:
+                # The last to write must be the last that has looked.
+                with FileLock(results.folder / "report.lock"):
+                    printed = _write(options, artist, protocol, results, inputs)
+            except BrokenProcessPool as error:
+                raise SettingsError("the process that draws the figures was killed; run the command again") from error
+    _print(printed)
+    return 0
+
+
+def _print(printed: Printed) -> None:
+    from benchmark.terminal import print_comparison, print_line
+
+    if printed.verdict:
+        print_line(printed.verdict)
+    print_comparison(printed.rows, printed.rules, printed.empty, printed.shared)
+    for alarm in printed.alarms:
+        print_line(f"alarm: {alarm}")
+    for aside in printed.asides:
+        print(aside)
+    print_line(printed.written)
 
 
 def _prepare() -> None:
@@ -44,70 +78,77 @@ def _prepare() -> None:
     import benchmark.charts  # noqa: F401 - takes a second
 
 
-def _report(options: argparse.Namespace, artist: ProcessPoolExecutor) -> int:
-    from benchmark.errors import TrackingError
-    from benchmark.tracking import Reader, Tracker, is_store
-    from protocols.files import load
-
-    protocol = load(options.protocol, partial=options.partial)
-    known = Reader(options.results).experiments() if is_store(options.results) else {}  # a look makes none
-    experiment = known.get(protocol.label)
-    if experiment is None:
-        raise TrackingError(f"nothing has been run under this protocol yet in {options.results} (see --results)")
-    tracker = Tracker(options.results)
-    tracker.close_stale(experiment)
-    # The last to write must be the last that has looked.
-    with alone(tracker.results / "report.lock", f"another command writes its report into {tracker.results}"):
-        return _write(options, artist, protocol, tracker, experiment)
-
-
 def _write(
-    options: argparse.Namespace, artist: ProcessPoolExecutor, protocol: Any, tracker: Any, experiment: str
-) -> int:
-    from benchmark.grid.standing import standing
+    options: argparse.Namespace, artist: ProcessPoolExecutor, protocol: Any, results: Any, inputs: str
+) -> Printed:
+    """Make the report; returns what is to be printed, which is kept where all of it was written."""
+    from benchmark.experiments.standing import standing
     from benchmark.replay.table import has_results
-    from benchmark.report import empty_cells, shared_line
-    from benchmark.terminal import print_comparison, print_line
+    from benchmark.report import empty_cells, rows, rules_line, shared_line
     from benchmark.texts import shown
 
-    state = standing(tracker, experiment, options.comparison, rule=options.rule, mixed=options.mixed)
+    state = standing(results, protocol.label, options.comparison, rule=options.rule, mixed=options.mixed)
     verdict = _verdict(options.results, protocol.name, state.facts)
     shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
-    folder: Path = options.output or options.results / protocol.label
+    folder, is_whole = _folder_of(options, protocol, state.facts["comparison"]), False
     if has_results(folder) and not state.has_results:
         key = state.facts["comparison"]
         written = f"not written: no run of the comparison {key} is finished, and {folder} holds one with results"
     else:
         rule = f" --rule {options.rule}" if options.rule else ""  # of the table; a tuning has one of its own
         commands = [f"{command}{rule * command.startswith('landshift run')}" for command in state.commands]
-        _write_files(artist, protocol, tracker, experiment, state, folder, verdict, shared, commands)
+        is_whole = _write_files(artist, protocol, results, state, folder, verdict, shared, commands)
         written = f"written into {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
-    if not verdict.converged:
-        print_line(verdict.words)
-    print_comparison(state.lines, empty_cells(state.cells), shared, state.pixels)
-    for alarm in state.alarms:
-        print_line(f"alarm: {alarm}")
-    for key, aside in state.others.items():
-        runs = f"{aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)})"
-        print(f"left aside: {runs}; landshift report {options.protocol} --comparison {key}")
-    print_line(written)
-    return 0
+        if not options.output and folder.name != protocol.label:
+            written += f" ({options.results / protocol.label} holds another comparison; --output replaces it)"
+    asides = [
+        f"left aside: {aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)}); "
+        f"landshift report {options.protocol} --comparison {key}"
+        for key, aside in state.others.items()
+    ]
+    printed = Printed(
+        "" if verdict.converged else verdict.words,
+        rows(state.lines, state.pixels),
+        rules_line(state.lines),
+        empty_cells(state.cells),
+        shared,
+        state.alarms,
+        asides,
+        written,
+    )
+    if is_whole:
+        keep(results, protocol.label, inputs, folder, printed)
+    return printed
+
+
+def _folder_of(options: argparse.Namespace, protocol: Any, comparison: str) -> Path:
+    """Return where the report of a comparison is written: by default the protocol's folder, unless another comparison
+    with results is there, which a quick try must not replace."""
+    from benchmark.replay.table import has_results, read_table
+
+    if options.output:
+        return Path(options.output)
+    usual: Path = options.results / protocol.label
+    try:
+        replaces = has_results(usual) and read_table(usual).facts["comparison"] != comparison
+    except DataError:
+        replaces = True
+    return usual.with_name(f"{usual.name}-{comparison}") if replaces else usual
 
 
 def _write_files(
     artist: ProcessPoolExecutor,
     protocol: Any,
-    tracker: Any,
-    experiment: str,
+    results: Any,
     state: Any,
     folder: Path,
     verdict: Any,
     shared: str,
     commands: Sequence[str],
-) -> None:
-    """Write the report's files into a folder, and its tables into MLflow."""
-    from benchmark.grid.publishing import describe, publish
-    from benchmark.grid.records import class_shares
+) -> bool:
+    """Write the report's files into a folder, and its tables into MLflow; returns whether MLflow took them."""
+    from benchmark.experiments.publishing import describe
+    from benchmark.experiments.records import class_shares
     from benchmark.latex import latex_table
     from benchmark.replay.table import TABLE, as_json
     from benchmark.report import cells_csv, markdown_page
@@ -146,8 +187,23 @@ def _write_files(
     )
     (folder / "cells.csv").write_text(cells_csv(state.cells), encoding="utf-8")
     (folder / TABLE).write_text(as_json(state), encoding="utf-8")
-    if state.has_results or not tracker.summaries(experiment):
-        publish(tracker, experiment, protocol, state, first + tables, [folder / name for name in figures])
+    if state.has_results or not results.summaries(protocol.label):
+        return _publish(results, protocol, state, first + tables, [folder / name for name in figures])
+    return True
+
+
+def _publish(results: Any, protocol: Any, *rest: Any) -> bool:
+    """Publish the comparison; where MLflow cannot be used now, the next report does."""
+    from benchmark.experiments.publishing import publish
+
+    try:
+        problem = results.deliver(protocol.label)
+        publish(results, protocol.label, protocol, *rest)
+    except TrackingError as error:
+        problem = f"the comparison is not in MLflow yet: {error}. The next report publishes it"
+    if problem:
+        print(problem, file=sys.stderr)
+    return not problem
 
 
 def _draw(
@@ -220,6 +276,11 @@ def _html(
     if state.rules:
         rules, about = tables.rule_rows(state.rules), _plain(tables.ABOUT_RULES)
         sections.append(Section("Selection rules", tables.RULE_HEADER, rules, note=about, texts=(0, 1)))
+    if state.calls:
+        calls = [(made, command, ", ".join(rows)) for made, command, rows in state.calls]
+        sections.append(
+            Section("Which command requested which row", ("when", "command", "rows"), calls, texts=(0, 1, 2))
+        )
     sections += [
         Section(title, figures=found)
         for title, found in (
@@ -243,8 +304,8 @@ def _html(
 
 def _gallery(state: Any) -> list[Any]:
     """The folds on which the methods differ most, at the first seed."""
+    from benchmark.experiments.records import PANEL
     from benchmark.gallery import differing, widest
-    from benchmark.grid.records import PANEL
     from benchmark.page import Figure
 
     seed = state.grid.seeds[0]

@@ -52,9 +52,9 @@ def run(options: argparse.Namespace) -> int:
     if options.tuned and options.leave_one_source_domain_out:
         raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
     engine = make_engine(options)  # a wrong profile is told at once, and workers import beside what is imported here
-    from benchmark.grid.asked import key_of
-    from benchmark.grid.labels import control_label, parse_label
-    from benchmark.grid.session import Session
+    from benchmark.experiments.asked import key_of
+    from benchmark.experiments.labels import control_label, parse_label
+    from benchmark.experiments.session import Session
     from methods.registry import available, broken
 
     every = [] if options.tuned else list(available())
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     if work.left and not options.mixed:
         session.refuse_mixture(work.done, engine.provenance(session.bench))
     # Not before all is accepted.
-    session.remember(jobs, tuned, tuned_jobs, nested=options.leave_one_source_domain_out)
+    session.remember(jobs, tuned, tuned_jobs, nested=options.leave_one_source_domain_out, command=options.command_line)
     elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
     print(
         f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
@@ -81,7 +81,9 @@ def run(options: argparse.Namespace) -> int:
     )
     if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
         print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
+    session.add(work.done)
     failed = engine.work(session, work)
+    undelivered = session.deliver(work_of)
     if options.leave_one_source_domain_out:
         inner = Session(session.plan, bench=session.bench, nested=True)
         jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
@@ -90,9 +92,13 @@ def run(options: argparse.Namespace) -> int:
         if inside.left and not options.mixed:
             inner.refuse_mixture(inside.done, engine.provenance(inner.bench))
         print(f"with one source domain held out: {inside.count} runs, {len(inside.left)} to do")
+        inner.add(inside.done)
         failed += engine.work(inner, inside)
+        undelivered = inner.deliver(jobs) or undelivered
     if options.detach:
         return 0
+    if undelivered:
+        print(undelivered, file=sys.stderr)
     _measure_pixels(session, sorted({job.fold for job in work_of}))
     options.output, options.comparison = None, key_of(session.bench, tuned)
     report(options)
@@ -101,24 +107,24 @@ def run(options: argparse.Namespace) -> int:
 
 def _measure_pixels(session: Any, folds: list[str]) -> None:
     """Compute the per-pixel baseline of the folds that have none yet, for the report, which has no data."""
-    from benchmark.grid.pixels import keep_pixel_scores, pixel_scores
+    from benchmark.experiments.pixels import keep_pixel_scores, pixel_scores
     from benchmark.pixel_baseline import pixel_miou
 
     facts = session.bench.shared_facts()
-    scores = pixel_scores(session.tracker, session.experiment, facts)
+    scores = pixel_scores(session.results, session.experiment, facts)
     if missing := [fold for fold in folds if fold not in scores]:
         print(f"fitting the per-pixel baseline of {len(missing)} fold{'s' * (len(missing) > 1)}", flush=True)
         found = {fold: pixel_miou(session.bench.fold_data(fold)) for fold in missing}
-        keep_pixel_scores(session.tracker, session.experiment, facts, found)
+        keep_pixel_scores(session.results, session.experiment, facts, found)
 
 
 def _tuned(session: Any, key: str, mixed: bool) -> Any:
     """The rows that a tuning gives."""
-    from benchmark.grid.asked import TunedRows
-    from benchmark.grid.invocation import tuning_arguments
+    from benchmark.experiments.asked import TunedRows
+    from benchmark.experiments.invocation import tuning_arguments
     from benchmark.tuning.results import chosen_settings, row_name
 
-    tuning, settings = chosen_settings(session.tracker, session.bench, key, mixed=mixed)
+    tuning, settings = chosen_settings(session.results, session.bench, key, mixed=mixed)
     print(f"hyperparameters: {tuning.words}")
     rows = {row_name(method, tuning): of for method, of in settings.items()}
     return TunedRows(key, tuning.words, rows, tuning_arguments(tuning, list(settings)))
@@ -159,7 +165,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def _bench_methods(output: Path) -> int:
     from benchmark.costs import write_costs
-    from benchmark.grid.labels import control_label
+    from benchmark.experiments.labels import control_label
     from benchmark.method_costs import measure_methods
     from benchmark.terminal import FileBar, print_rows
     from methods.registry import available, find

@@ -28,7 +28,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
 
 def make_plan(options: argparse.Namespace) -> Any:
     """The plan that the options describe."""
-    from benchmark.grid.jobs import Plan
+    from benchmark.experiments.jobs import Plan
     from benchmark.recipe import make_recipe
 
     changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
@@ -50,7 +50,7 @@ def make_plan(options: argparse.Namespace) -> Any:
 
 def open_bench(options: argparse.Namespace) -> Any:
     """The plan with its data open; the world is made first where it is asked for and missing."""
-    from benchmark.grid.jobs import Bench
+    from benchmark.experiments.jobs import Bench
     from benchmark.terminal import FileBar
 
     plan = make_plan(options)
@@ -62,17 +62,32 @@ def open_bench(options: argparse.Namespace) -> Any:
 def number_of_workers(options: argparse.Namespace) -> int:
     """As asked for, or one process a core; on an accelerator one, since several might not fit into its memory.
 
-    Several workers' imports begin at once, while the caller goes on.
+    Several workers' imports begin at once, while the caller goes on, unless nothing seems to be left for them.
     """
-    from benchmark.grid.warm import warm_up
+    from benchmark.experiments.fork_server import start_server
 
     workers: int | None = options.workers
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         workers = 1 if options.accelerator != "cpu" and _accelerated() else cores
-    if workers > 1:
-        warm_up()
+    if workers > 1 and not _seems_done(options):
+        start_server()
     return workers
+
+
+def _seems_done(options: argparse.Namespace) -> bool:
+    """Return whether the same command was given before, and every job of its results folder is done."""
+    if not (options.results / "jobs.db").is_file():  # another database may take longer to ask
+        return False
+    from benchmark.experiments.asked import PREFIX
+    from benchmark.experiments.queue import DONE
+    from benchmark.experiments.results import Results
+    from protocols.files import load
+
+    results = Results(options.results)
+    asked = results.database.documents(load(options.protocol, partial=options.partial).label, PREFIX)
+    commands = {call[1] for content in asked.values() for call in content.get("calls", ())}
+    return options.command_line in commands and {state for state, _ in results.queue.states().values()} <= {DONE}
 
 
 def _accelerated() -> bool:

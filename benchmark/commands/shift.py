@@ -8,20 +8,21 @@ from typing import Any
 def shift(options: argparse.Namespace) -> int:
     """Measure, print, write and log; several protocols of one data set share a table."""
     from benchmark.data.classes import short_slug
-    from benchmark.grid.jobs import Bench, Plan
-    from benchmark.grid.publishing import SHIFT
-    from benchmark.grid.session import open_experiment
-    from benchmark.grid.shifts import MEASURES, measure_shifts
+    from benchmark.experiments.jobs import Bench, Plan
+    from benchmark.experiments.publishing import SHIFT
+    from benchmark.experiments.results import Results
+    from benchmark.experiments.session import open_experiment
+    from benchmark.experiments.shifts import MEASURES, measure_shifts
     from benchmark.network import NetworkSettings
     from benchmark.recipe import Recipe
     from benchmark.shift_report import as_csv, cells, draw, header, markdown
     from benchmark.terminal import FileBar, print_rows
-    from benchmark.tracking import Summary, Tracker
+    from benchmark.tracking import Summary
     from protocols.files import load
 
     weights = "" if options.encoder_weights in (None, "none") else options.encoder_weights
     settings = NetworkSettings(encoder=options.encoder, encoder_weights=weights)
-    tracker = Tracker(options.results)
+    results = Results(options.results)
     folder: Path = options.output or options.results / "-".join(["shift", *map(_stem, options.protocols)])
     folder.mkdir(parents=True, exist_ok=True)
     of = f"{options.encoder} with {weights or 'random'} weights"
@@ -36,8 +37,9 @@ def shift(options: argparse.Namespace) -> int:
             bench = Bench(plan, decoding)
         with FileBar(f"folds of {bench.protocol.name}") as bar:
             shifts = measure_shifts(bench, settings, options.patches, bar)
-        experiment = open_experiment(tracker, bench)
-        drops = _drops(tracker, experiment)
+        experiment = bench.protocol.label
+        open_experiment(results, bench, experiment)
+        drops = _drops(results, experiment)
         mine = [
             {
                 "protocol": bench.protocol.name,
@@ -67,7 +69,7 @@ def shift(options: argparse.Namespace) -> int:
         path.write_text(text, encoding="utf-8")
     draw(rows, bench.catalog.patches, list(MEASURES), folder / "shift.png")
     for experiment, facts, metrics in logged:
-        tracker.summarise(experiment, Summary(SHIFT, facts, metrics, [*files, folder / "shift.png"]))
+        results.summarise(experiment, Summary(SHIFT, facts, metrics, [*files, folder / "shift.png"]))
     printed = cells(rows, list(MEASURES))
     for name in dict.fromkeys(row[0] for row in printed):
         print(f"\n{name}")
@@ -80,15 +82,15 @@ def _stem(protocol: str) -> str:
     return Path(protocol).stem
 
 
-def _drops(tracker: Any, experiment: str) -> dict[str, float]:
-    """Of source-only, in points, by fold: mean over the seeds that are done."""
+def _drops(results: Any, experiment: str) -> dict[str, float]:
+    """Return the drop of source-only, in points, by fold: mean over the finished seeds."""
     import numpy as np
 
     from benchmark.errors import TrackingError
-    from benchmark.grid.standing import standing
+    from benchmark.experiments.standing import standing
 
     try:
-        state = standing(tracker, experiment)
+        state = standing(results, experiment)
     except TrackingError:
         return {}
     drops: dict[str, list[float]] = {}

@@ -12,7 +12,7 @@ from benchmark.commands.arguments import seconds
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from benchmark.grid.status import Running, Status
+    from benchmark.experiments.status import Running, Status
 
 EPILOG = """\
 A cell is one method on one fold with one seed. It is done, running, waiting (asked for, not begun), interrupted (the
@@ -62,24 +62,24 @@ def status(options: argparse.Namespace) -> int:
         TrackingError: the store cannot be read.
     """
     from benchmark.errors import SettingsError
-    from benchmark.grid.status import status_of
+    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.status import status_of
     from benchmark.terminal import console
-    from benchmark.tracking import Reader, is_store
 
     if options.watch and options.protocol:
         _wait_for(options)
-    if not is_store(options.results):
+    if not has_results(options.results):
         raise SettingsError(f"there is no store in {options.results} yet (landshift run makes one; see --results)")
-    reader = Reader(options.results)
+    results = Results(options.results)
     if not options.protocol:
         if options.watch or options.comparison:
             raise SettingsError("--watch and --comparison need a protocol: landshift status PROTOCOL")
-        return _experiments(reader)
-    name, experiment = experiment_of(reader, options)
+        return _experiments(results)
+    name = experiment_of(results, options)
 
     def look() -> tuple["Status", "RenderableType"]:
-        found = status_of(reader, experiment, options.comparison)
-        return found, _shown(name, found, _beside(reader, name))
+        found = status_of(results, name, options.comparison)
+        return found, _shown(name, found, _beside(results, name))
 
     found, shown = look()
     if not options.watch:
@@ -105,15 +105,15 @@ def status(options: argparse.Namespace) -> int:
 def _wait_for(options: argparse.Namespace) -> None:
     """Wait until a command has begun, which reads its data first."""
     from benchmark.errors import SettingsError
-    from benchmark.grid.asked import keys
+    from benchmark.experiments.asked import keys
+    from benchmark.experiments.results import Results, has_results
     from benchmark.terminal import console
-    from benchmark.tracking import Reader, is_store
 
     def begun() -> bool:
-        reader = Reader(options.results) if is_store(options.results) else None
+        results = Results(options.results) if has_results(options.results) else None
         with contextlib.suppress(SettingsError):
-            _, experiment = experiment_of(reader, options)
-            return bool(reader and keys(reader, experiment))
+            experiment = experiment_of(results, options)
+            return bool(results and keys(results, experiment))
         return False
 
     if begun():
@@ -123,13 +123,13 @@ def _wait_for(options: argparse.Namespace) -> None:
         time.sleep(options.watch)
 
 
-def experiment_of(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
-    """The name and the id of the experiment of a protocol, or of one that is named itself."""
+def experiment_of(results: Any, options: argparse.Namespace) -> str:
+    """Return the name of the experiment of a protocol, or of one that is named itself."""
     from benchmark.errors import SettingsError
 
-    known = reader.experiments() if reader else {}
+    known = results.experiments() if results else []
     if options.protocol in known:
-        return options.protocol, known[options.protocol]
+        return str(options.protocol)
     from protocols.files import load
 
     name = load(options.protocol, partial=options.partial).label
@@ -139,18 +139,18 @@ def experiment_of(reader: Any, options: argparse.Namespace) -> tuple[str, str]:
             f"nothing of {name} has been run in {options.results}, {there} (see --results); a command that was just "
             "begun reads its data first"
         )
-    return name, known[name]
+    return name
 
 
-def _experiments(reader: Any) -> int:
-    from benchmark.grid.asked import keys
-    from benchmark.grid.status import count_runs
+def _experiments(results: Any) -> int:
+    from benchmark.experiments.asked import keys
+    from benchmark.experiments.status import count_runs
     from benchmark.terminal import print_rows
 
     body = []
-    for name, experiment in reader.experiments().items():
-        records = reader.cells(experiment)
-        if not records and not keys(reader, experiment):
+    for name in results.experiments():
+        records = results.runs(name)
+        if not records and not keys(results, name):
             continue  # the command that opened it was refused
         counts = count_runs(records)
         last = max((record.ended or record.started for record in records), default=None)
@@ -160,14 +160,14 @@ def _experiments(reader: Any) -> int:
     return 0
 
 
-def _beside(reader: Any, name: str) -> list[str]:
+def _beside(results: Any, name: str) -> list[str]:
     """The experiments that belong to it: its tuning, and runs inside its folds."""
-    from benchmark.grid.status import count_runs
+    from benchmark.experiments.status import count_runs
 
     found = []
-    for other, experiment in reader.experiments().items():
+    for other in results.experiments():
         if other.startswith(f"{name} ("):
-            counts = count_runs(reader.cells(experiment))
+            counts = count_runs(results.runs(other))
             told = [f"{counts[state]:,} {state}" for state in BEGUN if counts[state]]
             found.append(f"beside it: {other}: {', '.join(told) or 'nothing'}")
     return found
@@ -177,7 +177,7 @@ def _shown(name: str, status: "Status", beside: Sequence[str]) -> "RenderableTyp
     from rich.console import Group
     from rich.text import Text
 
-    from benchmark.grid.status import STATES
+    from benchmark.experiments.status import STATES
     from benchmark.terminal import plain_table
 
     counts = status.counts

@@ -1,12 +1,11 @@
 """``landshift tune``: search the hyperparameters of every method equally."""
 
 import argparse
-import math
 import shlex
-import tempfile
-from pathlib import Path
+import sys
 from typing import Any
 
+from benchmark.commands.engines import Local
 from benchmark.commands.settings import number_of_workers, open_bench
 from benchmark.errors import SettingsError
 
@@ -24,49 +23,53 @@ HEADER = ("method", "tuned on", "done / pruned / failed", "score of defaults", "
 
 
 def tune(options: argparse.Namespace) -> int:
-    """Run the trials that are left, then tell what the rule takes."""
-    workers = number_of_workers(options)  # they import beside what is imported here
-    from benchmark.devices import device_name, make_fabric
-    from benchmark.grid.labels import control_label
-    from benchmark.provenance import Provenance
+    """Run the trials that are left, then print what the rule takes."""
+    engine = Local(number_of_workers(options), [], wait=True)  # workers import beside what is imported here
+    from benchmark.experiments.labels import control_label
+    from benchmark.experiments.queue import FAILED
     from benchmark.terminal import print_rows
-    from benchmark.tracking import Tracker
     from benchmark.tuning.plan import Tuning, check_rule
-    from benchmark.tuning.results import publish, results
+    from benchmark.tuning.results import OPEN, publish, results
     from benchmark.tuning.session import TuningSession
 
     tuning = Tuning(options.rule, options.trials, options.fold, options.seed, options.prune)
     check_rule(tuning)
     labels = _methods(options.method, tuning)
-    bench = open_bench(options)
-    session = TuningSession(bench, Tracker(options.results), tuning, labels)
-    count, trials = len(session.searches), len(session.searches) * tuning.trials
-    print(f"{bench.protocol.label}: {tuning.words}; {count} studies, {trials} trials, {session.left} not begun")
+    session = TuningSession(open_bench(options), tuning, labels)
+    trials = [job for search in session.searches for job in search.jobs]
+    jobs = session.jobs()
+    work = session.work(jobs)
+    left = {job.identity for job in work.left}
+    print(
+        f"{session.bench.protocol.label}: {tuning.words}; {len(session.searches)} studies, {len(trials)} trials, "
+        f"{sum(job.identity in left for job in trials)} not begun"
+    )
     if control_label() not in labels:
         print(f"{control_label()} is not tuned; without it there is nothing to compare tuned methods with")
-    if session.left and not options.mixed:
-        fabric = make_fabric(options.accelerator, bench.plan.recipe.precision)
-        session.refuse_mixture(Provenance.here(device_name(fabric)))
-    _work(session, workers)
+    engine.check(session.bench, work)
+    if work.left and not options.mixed:
+        session.refuse_mixture(work.done, engine.provenance(session.bench))
+    session.add(work.done)
+    engine.work(session, work, lambda ended: _score(session, ended))
     found = results(session)
-    with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
-        for tuned in found:
-            publish(session, tuned, Path(folder))
     print_rows(HEADER, [_row(tuned) for tuned in found], texts=True)
     for tuned in (tuned for tuned in found if tuned.flat):
         print(
             f"alarm: all trials of {tuned.search.label} on {tuned.search.fold} are the same: the search changes nothing"
         )
-    if waiting := sum(tuned.open for tuned in found):
+    if undelivered := session.deliver(jobs):
+        print(undelivered, file=sys.stderr)
+    publish(session, found)
+    if waiting := sum(tuned.count(OPEN) for tuned in found):
         print(f"{waiting} trials are open; the same command goes on, and other calls may be at them")
     elif all(tuned.chosen for tuned in found):
         print(f"compare: {_comparing(options, tuning.key)}")
-    return 1 if any(tuned.failed for tuned in found) else 0
+    return 1 if any(tuned.count(FAILED) for tuned in found) else 0
 
 
 def _methods(asked: list[str] | None, tuning: Any) -> list[str]:
     """The methods to tune: those asked for, or all that the rule can choose for and that have something to tune."""
-    from benchmark.grid.labels import parse_label
+    from benchmark.experiments.labels import parse_label
     from benchmark.tuning.plan import why_not
     from methods.registry import available
 
@@ -82,38 +85,20 @@ def _methods(asked: list[str] | None, tuning: Any) -> list[str]:
     return able
 
 
-def _work(session: Any, workers: int) -> None:
-    """Train what other trials start from, and then the trials, under one bar."""
-    from benchmark.grid.pool import run_all
-    from benchmark.grid.waiting import Waiting
-    from benchmark.terminal import RunBar
-
-    parents = session.parents()
-    left = len(parents) + session.left
-    if not left:
-        return
-    session.bench.check_settings()
-    with RunBar(left) as bar:
-
-        def end(ended: Any) -> None:
-            if not ended.job.trial:
-                bar.end(ended)
-                return
-            score = session.end(ended)
-            told = "no score" if math.isnan(score) else f"{session.tuning.rule} {score:.4g}"
-            bar.end(ended, told)
-
-        for jobs, count in ((Waiting(parents), len(parents)), (session, session.left)):
-            if count:
-                run_all(
-                    session.bench.plan, session.experiment, jobs, min(workers, count), session.bench, bar.advance, end
-                )
+def _score(session: Any, ended: Any) -> str:
+    """Return what the bar shows of an ended job: the rule's score, for the target is not to be looked at."""
+    score = None if ended.error else session.score(ended.job)
+    return "no score" if score is None else f"{session.tuning.rule} {score:.4g}"
 
 
 def _row(tuned: Any) -> tuple[str, ...]:
+    from benchmark.experiments.queue import DONE, FAILED, PRUNED
+    from benchmark.tuning.results import OPEN
+
     chosen = tuned.chosen
     scores = ("–", "–") if chosen is None else (f"{chosen.default_score:.4g}", f"{chosen.score:.4g}")
-    counts = f"{tuned.done} / {tuned.pruned} / {tuned.failed}" + f" ({tuned.open} open)" * bool(tuned.open)
+    open_ = tuned.count(OPEN)
+    counts = " / ".join(str(tuned.count(state)) for state in (DONE, PRUNED, FAILED)) + f" ({open_} open)" * (open_ > 0)
     return tuned.search.label, tuned.search.fold, counts, *scores, tuned.setting or "–"
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ WORDS = {True: "holds", False: "CONTRADICTED", None: "–"}
 def verify(options: argparse.Namespace) -> int:
     """One table of checks a published comparison, then the counts; the status is 1 where something contradicts."""
     from benchmark.errors import SettingsError
+    from benchmark.experiments.results import Results, has_results
     from benchmark.replay.table import TABLE, read_table, table_folders
     from benchmark.terminal import print_rows
-    from benchmark.tracking import Tracker, is_store
 
     folders = table_folders(options.folder)
     if not folders:
@@ -22,14 +23,14 @@ def verify(options: argparse.Namespace) -> int:
     datasets = sorted({table.facts["dataset"] for table in tables.values()})
     if options.data and len(datasets) > 1:
         raise SettingsError(f"--data is of one data set; these tables are of {', '.join(datasets)}: take one at a time")
-    tracker = Tracker(options.results) if is_store(options.results) else None
+    results = Results(options.results) if has_results(options.results) else None
     contradicted = 0
     for folder in folders:
         print(f"\n{folder}")
         if folder not in tables:
             print("no record of identities: it was written by an older version of landshift")
             continue
-        checks = _checks(tables[folder], tracker, options)
+        checks = _checks(tables[folder], results, options)
         print_rows(
             ("check", "", "told"), [(check.what, WORDS[check.holds], check.told) for check in checks], texts=True
         )
@@ -42,36 +43,37 @@ def verify(options: argparse.Namespace) -> int:
     return 1 if contradicted else 0
 
 
-def _checks(table: Any, tracker: Any, options: argparse.Namespace) -> list[Any]:
-    from benchmark.replay.against_runs import check_numbers
+def _checks(table: Any, results: Any, options: argparse.Namespace) -> list[Any]:
+    from benchmark.replay.against_runs import check_numbers, runs_of
     from benchmark.replay.checks import check_engine, check_files, check_identities, check_protocol
 
-    data = options.data or _recorded_place(table, tracker)
+    runs = runs_of(table, results) if results else {}
+    data = options.data or _recorded_place(table, runs)
     checks = [
         check_protocol(table, data, options.protocol),
         check_identities(table),
         check_engine(table),
         check_files(table),
-        check_numbers(table, tracker),
+        check_numbers(table, runs),
     ]
     return [*checks, _rerun(table, data, options)] if options.rerun and table.cells else checks
 
 
-def _recorded_place(table: Any, tracker: Any) -> Path | None:
-    """Where the data of a table's runs lay, if the runs and the data are here; else None, the default place."""
-    from benchmark.errors import DataError, TrackingError
+def _recorded_place(table: Any, runs: Mapping[str, Any]) -> Path | None:
+    """Return where the data of a table's runs were, if the runs and the data are here; else None, the default place."""
+    from benchmark.errors import DataError
     from benchmark.replay.stored import data_place
 
     try:
-        return data_place(tracker.source(table.cells[0].run), table.facts["dataset"]) if tracker else None
-    except (DataError, TrackingError, IndexError):
+        return data_place(next(iter(runs.values())).source, table.facts["dataset"]) if runs else None
+    except DataError:
         return None
 
 
 def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
     from benchmark.errors import LandshiftError
-    from benchmark.grid.jobs import Bench
-    from benchmark.grid.labels import is_foreign
+    from benchmark.experiments.jobs import Bench
+    from benchmark.experiments.labels import is_foreign
     from benchmark.replay.again import retrain
     from benchmark.replay.checks import Check
     from benchmark.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
@@ -94,6 +96,6 @@ def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
             jobs = list(dict.fromkeys(job for found in of_cells.values() for job in found))
             with RunBar(len(jobs)) as bar:
                 again = retrain(bench, jobs, Path(folder), bar.advance, bar.end)
-            return check_rerun(table, cells, of_cells, again.runs)
+            return check_rerun(table, cells, of_cells, again)
         except (LandshiftError, MethodError, ProtocolError) as error:
             return Check("rerun", None, f"not possible: {error}")

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
+from filelock import FileLock
+
 from benchmark.errors import SettingsError
-from benchmark.locks import alone
 
 SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
 
@@ -49,5 +50,5 @@ def prepare(options: argparse.Namespace) -> None:
     folder = Path("data/world")
     if load(options.protocol).dataset == "world" and options.data is None and not (folder / "world.json").is_file():
         folder.parent.mkdir(exist_ok=True)
-        with alone(folder.with_suffix(".lock"), f"another command generates the world in {folder}"):
+        with FileLock(folder.with_suffix(".lock")):
             generate_with_bar(World(), folder)  # does nothing where the other one has done it

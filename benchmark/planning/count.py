@@ -1,25 +1,24 @@
-"""How many trainings a plan comes to: each identity once, and what is in the store not at all."""
+"""How many trainings a plan comes to: each job once, and finished ones not at all."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Job
-from benchmark.grid.labels import control_label
-from benchmark.grid.listing import wanted_labels
-from benchmark.grid.work import Work, sort_out
+from benchmark.experiments.jobs import Job
+from benchmark.experiments.labels import control_label
+from benchmark.experiments.listing import wanted_labels
+from benchmark.experiments.results import Results
+from benchmark.experiments.session import Work, sort_out
 from benchmark.planning.outline import Outline
 from benchmark.recipe import Recipe
-from benchmark.tracking import Reader, RunRecord
 from benchmark.tuning.plan import Tuning, why_not
-from benchmark.tuning.session import EXPERIMENT
 from benchmark.tuning.space import label_of, settings
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The jobs of one experiment: those of a comparison, or the trials before it.
+    """The jobs of a comparison, or the trials before it.
 
     Attributes:
         title: what it is.
@@ -40,7 +39,7 @@ class Stage:
 
     @property
     def naive(self) -> int:
-        """Trainings if every place trained its own, and its own source model first, and nothing were in the store."""
+        """Trainings if every place trained its own, and its own source model first, and no run were finished."""
         return sum(not job.skip for job in self.asked) + self.starting
 
     def counts(self) -> dict[str, Counter[str]]:
@@ -50,7 +49,7 @@ class Stage:
         states = {
             job.identity: state
             for state, jobs in (
-                ("anew", self.work.left),
+                ("new", self.work.left),
                 ("done", self.work.done),
                 ("running", self.work.running),
                 ("skipped", self.work.skipped),
@@ -71,11 +70,11 @@ def comparison_stage(
     seeds: Sequence[int],
     folds: Sequence[str],
     recipe: Recipe,
-    reader: Reader | None,
+    results: Results | None,
 ) -> Stage:
     """What ``landshift run`` would do."""
     asked = outline.jobs(wanted_labels(labels, recipe), folds, seeds)
-    return Stage("the comparison", asked, _work(outline, asked, reader, "", EXPERIMENT), {})
+    return Stage("the comparison", asked, sort_out(asked, results), {})
 
 
 def tuned_stage(
@@ -84,7 +83,7 @@ def tuned_stage(
     seeds: Sequence[int],
     folds: Sequence[str],
     recipe: Recipe,
-    reader: Reader | None,
+    results: Results | None,
     tuning: Tuning,
     trials: Stage,
 ) -> Stage:
@@ -100,12 +99,17 @@ def tuned_stage(
     asked = outline.jobs(wanted_labels(chosen.values(), recipe), folds, seeds)
     names = {behind: f"{label} (tuned)" for label, behind in chosen.items() if label in tuned}
     rows = {job.identity: names.get(job.label, job.label) for job in asked}
-    work = _work(outline, asked, reader, "", EXPERIMENT).with_done({job.identity for job in trials.work.left})
+    work = sort_out(asked, results).with_done({job.identity for job in trials.work.left})
     return Stage("the tuned comparison", asked, work, rows)
 
 
 def tuning_stage(
-    outline: Outline, labels: Sequence[str], folds: Sequence[str], recipe: Recipe, reader: Reader | None, tuning: Tuning
+    outline: Outline,
+    labels: Sequence[str],
+    folds: Sequence[str],
+    recipe: Recipe,
+    results: Results | None,
+    tuning: Tuning,
 ) -> Stage:
     """What ``landshift tune`` would do: every trial of every method on every one of these folds."""
     asked, parents = list[Job](), list[Job]()
@@ -118,7 +122,7 @@ def tuning_stage(
         rows |= {job.identity: label for job in jobs}
     asked = [*parents, *asked]
     words = f"{tuning.trials} trials of each method on {len(folds)} {'fold' if len(folds) == 1 else 'folds'}"
-    return Stage(words, asked, _work(outline, asked, reader, EXPERIMENT, ""), rows)
+    return Stage(words, asked, sort_out(asked, results), rows)
 
 
 def tunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> list[str]:
@@ -146,17 +150,6 @@ def _has_space(label: str, recipe: Recipe) -> bool:
 
 def _trial_labels(label: str, recipe: Recipe, trials: int) -> list[str]:
     return [label_of(label, params, recipe) for params in settings(label, recipe, trials)]
-
-
-def _work(outline: Outline, asked: Sequence[Job], reader: Reader | None, behind: str, other: str) -> Work:
-    """What is to be done in one experiment; what the other has finished is taken over from there."""
-    there = {record.identity for record in _records(outline, reader, other) if record.status == "FINISHED"}
-    return sort_out(asked, _records(outline, reader, behind)).with_done(there)
-
-
-def _records(outline: Outline, reader: Reader | None, behind: str) -> list[RunRecord]:
-    experiment = reader.experiments().get(outline.label + behind) if reader and outline.identified else None
-    return reader.cells(experiment) if reader and experiment else []
 
 
 def skipped_reasons(stage: Stage) -> dict[str, list[str]]:

@@ -1,26 +1,22 @@
 """What a plan costs: device-hours, disk and memory, of its stages and of one more seed, fold or method."""
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmark.costs import Cost
 from benchmark.data.shapes import Shape
 from benchmark.evidence import PATCHES, PIXELS
-from benchmark.grid.jobs import Job
-from benchmark.grid.labels import control_label
+from benchmark.experiments.jobs import Job
+from benchmark.experiments.labels import control_label
+from benchmark.experiments.results import Files, RunRecord
 from benchmark.planning.count import Stage
 from benchmark.planning.outline import Outline
 from benchmark.planning.pace import Paces, work_of
 from benchmark.recipe import Recipe
-from benchmark.tracking import Reader, RunRecord, sizes_of
 
-VALUE_BYTES = 320.0  # of the table of metrics and its indexes, measured in a store of 1,444 runs and 428,642 values
-ENOUGH = 10_000  # values, before the store at hand says more than that
-END_VALUES = 60  # the metrics of a run's end
-CHECKPOINT_VALUES = 20  # source validation and the scores of the rules
 HOST_BYTES = 1.5 * 2**30  # of a process: torch, MLflow and the batches that are read ahead
 DEVICE_BYTES = 0.5 * 2**30  # of a CUDA context with its libraries
 SHRUNK = 0.2  # what compressing leaves of confusion matrices, most of whose cells are 0
@@ -75,7 +71,7 @@ class Timing:
         return {row: self.sum(jobs) for row, jobs in rows.items()}
 
     def naive(self, stage: Stage) -> float:
-        """Seconds if every place trained its own, and its own source model before it, and nothing were in the store."""
+        """Seconds if every place trained its own, and its own source model before it, and no run were finished."""
         places = [job for job in stage.asked if not job.skip]
         sources = [self.of(control_label(), job.fold).total for job in places if job.parent]
         return self.sum(places).total + sum(sources)
@@ -94,54 +90,31 @@ class Disk:
     Attributes:
         store: of the decoded patches.
         weights: of the network.
-        run: of the artifacts of a run.
+        run: of the files of a run.
         temporary: of the checkpoints that a run at work keeps beside its results, and which are gone when it ends.
-        value: of the database for one value that is logged.
-        run_words, value_words: where those two are from.
-        losses: that have a curve, by label and by name; of the methods that have runs here.
-        points: of a curve.
-        checkpoints: of a run.
+        run_words: where `run` is from.
     """
 
     store: float
     weights: float
     run: float
     temporary: float
-    value: float
     run_words: str
-    value_words: str
-    losses: Mapping[str, int]
-    points: int
-    checkpoints: int
-
-    def database(self, label: str) -> float:
-        """Bytes of the values that a run of a method logs."""
-        name = label.partition("[")[0]
-        losses = self.losses.get(label, self.losses.get(name, 1 if name == control_label() else 2))
-        return self.value * (self.points * losses + self.checkpoints * CHECKPOINT_VALUES + END_VALUES)
 
 
-def disk_of(
-    outline: Outline, recipe: Recipe, weights: int, records: Sequence[RunRecord], value: tuple[float, str]
-) -> Disk:
-    """Estimate the disk.
+def disk_of(outline: Outline, recipe: Recipe, weights: int, records: Sequence[RunRecord]) -> Disk:
+    """Estimate the disk space.
 
     Args:
         weights: bytes of the network.
         records: finished runs with this recipe.
-        value: bytes of the database a logged value, and where that is from.
     """
     shape, largest = outline.shape, max(row[1] + row[3] for row in outline.folds.values())
-    folders = [size for record in records[-20:] if (size := sum(sizes_of(record.artifacts).values()))]
+    folders = [size for record in records[-20:] if (size := bytes_of(record.artifacts))]
     zones = max(largest / ZONE, 1)
     matrices = recipe.checkpoints * zones * (shape.classes + 1) * shape.classes * 8 * SHRUNK
     sample = recipe.checkpoints * PATCHES * PIXELS * shape.classes * 2
     run = statistics.median(folders) if folders else weights + matrices + sample
-    losses = {
-        key: sum(name.startswith("train/loss/") for name in record.metrics)
-        for record in records
-        for key in (record.facts["method"], record.facts["method"].partition("[")[0])
-    }
     return Disk(
         store=outline.patches * shape.size**2 * (shape.bands + 1),
         weights=weights,
@@ -150,12 +123,12 @@ def disk_of(
         if folders
         else "its weights, and the record as it should be",
         temporary=weights * recipe.checkpoints,
-        value=value[0],
-        value_words=value[1],
-        losses=losses,
-        points=math.ceil(recipe.steps / recipe.curve_every),
-        checkpoints=recipe.checkpoints,
     )
+
+
+def bytes_of(files: Files) -> int:
+    """Return the bytes of a run's files; 0 where they are on a server alone, or missing."""
+    return sum(path.stat().st_size for path in files.rglob("*") if path.is_file()) if isinstance(files, Path) else 0
 
 
 @dataclass(frozen=True)
@@ -215,11 +188,3 @@ def peaks_of(records: Sequence[RunRecord]) -> dict[str, float]:
 def shape_words(shape: Shape) -> str:
     """What a patch is, for people."""
     return f"{shape.bands} × {shape.size} × {shape.size}, {shape.classes} classes"
-
-
-def value_bytes(reader: Reader | None) -> tuple[float, str]:
-    """Bytes of the database for each value of a metric, and where that is from."""
-    logged = reader.logged_values() if reader else 0
-    if reader is None or logged < ENOUGH:
-        return VALUE_BYTES, "as in a store of 428,642 values"
-    return reader.size / logged, f"measured here on {logged:,}"

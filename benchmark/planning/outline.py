@@ -9,10 +9,10 @@ from benchmark.data.datasets import is_here, open_catalog
 from benchmark.data.shapes import Shape, shape_in, shape_of
 from benchmark.data.store import is_decoded
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Bench, Job, Plan, job_content, recipe_content
-from benchmark.grid.listing import list_jobs, reason_to_skip
-from benchmark.grid.records import SETTINGS
-from benchmark.tracking import Reader, RunRecord
+from benchmark.experiments.jobs import Bench, Job, Plan, job_content, recipe_content
+from benchmark.experiments.listing import list_jobs, reason_to_skip
+from benchmark.experiments.records import SETTINGS
+from benchmark.experiments.results import Results, RunRecord
 from methods.base import Method
 from protocols.base import Protocol
 from protocols.cutting import cut
@@ -95,11 +95,11 @@ def read_simulated(text: str) -> Simulated:
     return Simulated(**counts)
 
 
-def outline(plan: Plan, reader: Reader | None, simulated: Simulated | None = None) -> Outline:
+def outline(plan: Plan, results: Results | None, simulated: Simulated | None = None) -> Outline:
     """What is known here of a protocol.
 
     Args:
-        reader: of the store; None where there is none yet.
+        results: None where there are none yet.
         simulated: what goes before all that is known.
 
     Raises:
@@ -107,10 +107,10 @@ def outline(plan: Plan, reader: Reader | None, simulated: Simulated | None = Non
     """
     protocol = load(plan.protocol, partial=plan.partial)
     if simulated is None and is_here(protocol.dataset, plan.data):
-        return _of_data(plan, protocol, reader)
+        return _of_data(plan, protocol, results)
     sizes, words = _sizes(protocol, simulated)
     shape = _shape(protocol, simulated)
-    shared, identified = _earlier(plan, protocol, reader) if simulated is None else (None, False)
+    shared, identified = _earlier(plan, protocol, results) if simulated is None else (None, False)
     few = simulated.few if simulated and simulated.few is not None else protocol.split.few
     patches = simulated.patches if simulated and simulated.patches else max(sum(row) for row in sizes.values())
     return Outline(
@@ -123,17 +123,17 @@ def outline(plan: Plan, reader: Reader | None, simulated: Simulated | None = Non
         decoded=False,
         shared=shared or _stand_in(plan, protocol),
         identified=identified,
-        words=[f"sizes of the folds: {words}", _told(identified, reader)],
+        words=[f"sizes of the folds: {words}", _told(identified, results)],
     )
 
 
-def _of_data(plan: Plan, protocol: Protocol, reader: Reader | None) -> Outline:
+def _of_data(plan: Plan, protocol: Protocol, results: Results | None) -> Outline:
     catalog = open_catalog(protocol.dataset, plan.data)
     folds = {fold.name: fold for fold in cut(protocol, catalog.patches)}
     used = {patch for fold in folds.values() for ids in fold.parts.values() for patch in ids}
     catalog = catalog.of_domains(catalog.domain[catalog.patches["id"].isin(used)])
     decoded = is_decoded(catalog, plan.stores)
-    shared, identified = (Bench(plan).shared, True) if decoded else _earlier(plan, protocol, reader)
+    shared, identified = (Bench(plan).shared, True) if decoded else _earlier(plan, protocol, results)
     masks = catalog.patches.set_index("id")["mask"]
     return Outline(
         label=protocol.label,
@@ -147,7 +147,7 @@ def _of_data(plan: Plan, protocol: Protocol, reader: Reader | None) -> Outline:
         decoded=decoded,
         shared=shared or _stand_in(plan, protocol),
         identified=identified,
-        words=["sizes of the folds: those of the data at hand", _told(identified, reader)],
+        words=["sizes of the folds: those of the data at hand", _told(identified, results)],
     )
 
 
@@ -175,13 +175,12 @@ def _shape(protocol: Protocol, simulated: Simulated | None) -> Shape:
     return Shape(*(number or 0 for number in given))
 
 
-def _earlier(plan: Plan, protocol: Protocol, reader: Reader | None) -> tuple[Mapping[str, Any] | None, bool]:
+def _earlier(plan: Plan, protocol: Protocol, results: Results | None) -> tuple[Mapping[str, Any] | None, bool]:
     """What the jobs of an earlier run depended on, if it was of the same folds and recipe."""
-    experiment = reader.experiments().get(protocol.label) if reader else None
-    if reader is None or experiment is None:
+    if results is None:
         return None, False
     recipe = json.loads(json.dumps(recipe_content(plan.recipe)))
-    newest: dict[str, RunRecord] = {r.facts["comparison"]: r for r in reader.cells(experiment) if r.ended}
+    newest: dict[str, RunRecord] = {r.facts["comparison"]: r for r in results.runs(protocol.label) if r.ended}
     for record in reversed(list(newest.values())):
         file = record.artifacts / SETTINGS
         shared = json.loads(file.read_text(encoding="utf-8")).get("shared") if file.is_file() else None
@@ -196,9 +195,9 @@ def _stand_in(plan: Plan, protocol: Protocol) -> dict[str, Any]:
     return {"protocol": protocol.fingerprint or protocol.label, "recipe": recipe_content(plan.recipe)}
 
 
-def _told(identified: bool, reader: Reader | None) -> str:
-    if reader is None:
-        return "there is no store yet, so all is trained anew"
+def _told(identified: bool, results: Results | None) -> str:
+    if results is None:
+        return "there are no results yet, so all is to be trained"
     if identified:
-        return "what is finished in the store is counted as done"
-    return "no run of these folds and settings is in the store (or the data are not decoded), so all is trained anew"
+        return "finished runs are counted as done"
+    return "no run of these folds and settings is known (or the data are not decoded), so all is to be trained"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from benchmark.costs import Cost
 from benchmark.data.shapes import Shape
 from benchmark.evidence import PATCHES
-from benchmark.grid.labels import control_label, digest_at_hand, parse_label
+from benchmark.experiments.labels import control_label, digest_at_hand, parse_label
+from benchmark.experiments.results import RunRecord
 from benchmark.planning.outline import Outline, Sizes
 from benchmark.recipe import Recipe
-from benchmark.tracking import RunRecord
 from benchmark.training import VALIDATION_PATCHES
 from methods.base import Method, Needs
 
@@ -75,7 +75,7 @@ class Paces:
     """Of every method.
 
     Attributes:
-        measured: of labels with finished runs in the store.
+        measured: of labels with finished runs.
         base: of source-only; None where nothing is known of it.
         costs: of a step of each method by name, over one of source-only.
         stream: how much larger a batch of the test stream is than one of the training: whole patches over crops.
@@ -120,13 +120,12 @@ def measured_paces(
     }
     mine = [
         record
-        for record in records
+        for record in sorted(records, key=lambda record: record.ended or 0.0)
         if record.status == "FINISHED"
         and record.ended
         and record.facts["fold"] in outline.folds
         and digest_at_hand(record.facts["method"])  # of a method that is not installed any more nothing can be told
         and all(record.facts.get(name) == wanted[name] for name in RECIPE_FACTS)
-        and record.facts.get("devices", "1") == "1"  # earlier versions could train one run on several
     ]
     device = mine[-1].tags.get("device", "an unknown device") if mine else ""
     steps, patches = defaultdict[str, list[float]](list), defaultdict[str, list[float]](list)

@@ -1,1 +1,1 @@
-"""Training again what was trained before, and looking whether a published table is that of its runs."""
+"""Train recorded runs again, and check published tables against their runs."""

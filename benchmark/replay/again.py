@@ -1,29 +1,21 @@
-"""Training recorded jobs again, into a store of their own."""
+"""Train recorded jobs again, into a results folder of their own."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.errors import SettingsError, TrainingError
-from benchmark.grid.jobs import Bench, Job
-from benchmark.grid.pool import Ended
-from benchmark.grid.session import Session
-from benchmark.tracking import RunRecord, Tracker
-
-
-@dataclass(frozen=True)
-class Again:
-    """Jobs trained again: their runs by identity, and the store they are in."""
-
-    tracker: Tracker
-    runs: Mapping[str, RunRecord]
+from benchmark.experiments.jobs import Bench, Job
+from benchmark.experiments.results import RunRecord
+from benchmark.experiments.session import Ended, Session
 
 
 def jobs_of(bench: Bench, label: str, fold: str, seed: int, inside: str = "") -> list[Job]:
-    """The job of a cell, last; before it the source-only job that it starts from, if it does.
+    """Return the job of a cell, last; before it the source-only job that it starts from, if it does.
 
     Args:
-        inside: of a fold inside a fold, the outer one.
+        label: method with its hyperparameters.
+        inside: the outer fold of a fold that lies inside another; "" for none.
 
     Raises:
         SettingsError: the job cannot be run here.
@@ -40,13 +32,13 @@ def retrain(
     folder: Path,
     on_progress: Callable[[Job, float], None],
     on_end: Callable[[Ended], None],
-) -> Again:
-    """Train jobs in this process.
+) -> Mapping[str, RunRecord]:
+    """Train jobs in this process; returns their runs by key.
 
     Args:
         jobs: each after the one that it starts from.
-        folder: takes the store.
-        on_progress, on_end: see `benchmark.grid.pool.run_all`.
+        folder: results folder of these runs.
+        on_progress, on_end: see `Session.run`.
 
     Raises:
         TrainingError: one of them failed.
@@ -59,7 +51,7 @@ def retrain(
         if ended.error:
             errors.append(ended.error)
 
-    session.run(jobs, 1, on_progress, end)
+    session.run(jobs, on_progress, end, publish=False)  # the folder is removed with all that it holds
     if errors:
         raise TrainingError(f"the run cannot be trained again: {errors[0]}")
-    return Again(session.tracker, session.tracker.finished(session.experiment))
+    return session.results.finished(session.experiment)

@@ -1,31 +1,31 @@
 """A published table against its runs: what their confusion matrices give, and what else they logged."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 
 from benchmark.errors import TrackingError
 from benchmark.evaluation import METRICS, Scores, target_metrics
+from benchmark.experiments.records import read_confusions
+from benchmark.experiments.results import Results
 from benchmark.replay.checks import Check, read_cells, summed, written
-from benchmark.replay.differences import of_place, read_confusions
 from benchmark.replay.stored import Stored, stored_run
 from benchmark.replay.table import Table, TableCell
-from benchmark.tracking import Tracker
 
 
-def check_numbers(table: Table, tracker: Tracker | None) -> Check:
-    """Whether the numbers of the record and of ``cells.csv`` are those of the runs.
+def check_numbers(table: Table, runs: Mapping[str, Stored]) -> Check:
+    """Check whether the numbers of the record and of ``cells.csv`` are those of the runs.
 
     Args:
-        tracker: the store with the runs; None where there is none.
+        runs: of `runs_of`.
     """
     what = "numbers"
-    runs = runs_of(table, tracker) if tracker else {}
     rows = read_cells(table.folder)
     wrong: list[str] = []
     checked = 0
     for cell in table.cells:
-        run = runs.get(cell.run)
+        run = runs.get(cell.name)
         derived = metrics_of(run, cell.step) if run else {}
         if run is None or not derived:
             continue
@@ -37,21 +37,22 @@ def check_numbers(table: Table, tracker: Tracker | None) -> Check:
     return Check(what, True, told) if checked else Check(what, None, "the runs are not here (--results)")
 
 
-def runs_of(table: Table, tracker: Tracker) -> dict[str, Stored]:
-    """Those of a table's runs that a store holds, by id."""
+def runs_of(table: Table, results: Results) -> dict[str, Stored]:
+    """Return those of a table's runs that a results folder holds, by the names of their cells."""
     found = {}
     for cell in table.cells:
-        try:
-            found[cell.run] = stored_run(tracker, cell.run)
-        except TrackingError:  # deleted, or of another store
-            continue
+        for id in (cell.identity, cell.run):  # the second finds the run of a cell whose identity was changed
+            with suppress(TrackingError):  # removed, or of another results folder
+                found[cell.name] = stored_run(results, id)
+                break
     return found
 
 
 def metrics_of(run: Stored, step: int) -> dict[str, float]:
-    """The metrics of a checkpoint from its confusion matrices; none where they are gone."""
-    matrices = read_confusions(run.record.artifacts)
-    test, source = (of_place(matrices, f"{step}/{part}") for part in ("target_test", "source_val"))
+    """Return the metrics of a checkpoint by its confusion matrices; none where they are missing."""
+    places = [f"{step}/{part}" for part in ("target_test", "source_val")]
+    found = read_confusions(run.record.artifacts, *places)
+    test, source = (found.get(place, {}) for place in places)
     if not test:
         return {}
     metrics = target_metrics(Scores(test, float("nan")), run.settings["classes"])

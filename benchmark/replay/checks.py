@@ -13,11 +13,11 @@ import numpy as np
 
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.errors import DataError, SettingsError
+from benchmark.experiments.asked import key_of_runs
+from benchmark.experiments.identity import comparison_of, identity_of
+from benchmark.experiments.jobs import job_content
+from benchmark.experiments.labels import is_foreign
 from benchmark.files import read_text
-from benchmark.grid.asked import key_of_runs
-from benchmark.grid.identity import comparison_of, identity_of
-from benchmark.grid.jobs import job_content
-from benchmark.grid.labels import is_foreign
 from benchmark.provenance import code_version
 from benchmark.recipe import recipe_of
 from benchmark.replay.table import Table, TableCell

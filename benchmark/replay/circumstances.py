@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.devices import device_name, make_fabric
-from benchmark.grid.jobs import Bench
-from benchmark.grid.labels import parse_label
+from benchmark.experiments.jobs import Bench
+from benchmark.experiments.labels import parse_label
 from benchmark.provenance import code_version, environment
 from benchmark.replay.stored import Stored
 from methods.sources import code_digest
@@ -45,7 +45,7 @@ def circumstances(run: Stored, bench: Bench) -> list[Row]:
         *_environment(run.settings),
         _row("data", facts["dataset_digest"], bench.store.digest),
         _row("protocol", facts["fingerprint"], bench.fingerprint),
-        _row("device", _recorded_device(run), device_name(make_fabric(bench.plan.accelerator, "32-true"))),
+        _row("device", run.device, device_name(make_fabric(bench.plan.accelerator, "32-true"))),
     ]
     # Other folds are not named alike, and what depends on them cannot be asked for.
     return rows if deciding(rows) else [*rows, *_rest(run, bench)]
@@ -101,9 +101,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _recorded_device(run: Stored) -> str:
-    """What a run was trained on; earlier versions could train one run on several devices, with other rounding."""
-    count = run.record.facts.get("devices", "1")
-    return run.device if count == "1" else f"{count} x {run.device}"

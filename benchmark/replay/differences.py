@@ -9,11 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.errors import DataError
 from benchmark.evaluation import METRICS
-from benchmark.files import read_arrays, read_tensors
-from benchmark.grid.execute import WEIGHTS
-from benchmark.grid.records import CONFUSIONS, checked_confusion
-from benchmark.tracking import Files, RunRecord, Tracker
+from benchmark.experiments.records import read_confusions
+from benchmark.experiments.results import Files, RunRecord
+from benchmark.experiments.run_folder import CURVE
+from benchmark.experiments.run_job import WEIGHTS
+from benchmark.files import read_json, read_tensors
 
 CURVES = ("train/", "source_val/", "selection_score/")  # metrics that have a value at several steps
 UNCOMPARED = ("time/",)
@@ -53,24 +55,40 @@ class Finding:
     largest: str = ""
 
 
-def numbers_of(tracker: Tracker, record: RunRecord) -> Numbers:
-    """Read what a run left; of a file that is gone, nothing."""
+def numbers_of(record: RunRecord) -> Numbers:
+    """Read what a run left; of a missing file, nothing.
+
+    Raises:
+        DataError: a file is damaged.
+    """
     weights = record.artifacts / WEIGHTS
-    curves = [name for name in record.metrics if name.startswith(CURVES)]
     return Numbers(
-        read_confusions(record.artifacts),
+        {
+            f"{place}/{zone}": matrix
+            for place, matrices in read_confusions(record.artifacts).items()
+            for zone, matrix in matrices.items()
+        },
         {name: value for name, value in record.metrics.items() if not name.startswith((*CURVES, *UNCOMPARED))},
-        {name: tracker.history(record.id, name) for name in curves},
+        read_curves(record.artifacts),
         read_tensors(weights) if weights.is_file() else {},
     )
 
 
-def read_confusions(folder: Files) -> dict[str, NDArray[np.int64]]:
-    """Every confusion matrix of a run, by ``step/part/zone``; none where the file is gone."""
-    if not (folder / CONFUSIONS).is_file():
-        return {}
-    path = folder / CONFUSIONS
-    return {name: checked_confusion(path, matrix) for name, matrix in read_arrays(path).items()}
+def read_curves(folder: Files) -> dict[str, list[tuple[int, float]]]:
+    """Return the (step, value) of each metric of a run that has a curve; none where the file is missing.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path, curves = folder / CURVE, dict[str, list[tuple[int, float]]]()
+    try:
+        for step, metrics in read_json(path, list) if path.is_file() else ():
+            for name, value in metrics.items():
+                if name.startswith(CURVES):
+                    curves.setdefault(name, []).append((int(step), float(value)))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: no curves of a run ({type(error).__name__}: {error})") from error
+    return curves
 
 
 def of_place(confusions: Mapping[str, NDArray[np.int64]], place: str) -> dict[str, NDArray[np.int64]]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Bench, Job, Plan
+from benchmark.experiments.jobs import Bench, Job, Plan
+from benchmark.experiments.results import RunRecord
 from benchmark.packaged import PACKAGED
 from benchmark.provenance import environment
 from benchmark.recipe import recipe_of
@@ -14,7 +15,6 @@ from benchmark.replay.again import jobs_of
 from benchmark.replay.checks import Check
 from benchmark.replay.stored import accelerator_of
 from benchmark.replay.table import Table, TableCell
-from benchmark.tracking import RunRecord
 from methods.parts.randomness import numpy_generator
 
 
@@ -57,7 +57,7 @@ def check_rerun(
 
     Args:
         jobs: of `jobs_of_cells`.
-        runs: trained again, by identity.
+        runs: trained again, by key.
     """
     wrong = []
     for cell in cells:

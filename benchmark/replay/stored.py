@@ -1,4 +1,4 @@
-"""A finished run as MLflow holds it, and the plan that trains it again."""
+"""A finished run as its folder holds it, and the plan that trains it again."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ import torch
 
 from benchmark.data.datasets import is_here
 from benchmark.errors import DataError, SettingsError, TrackingError
+from benchmark.experiments.jobs import Plan
+from benchmark.experiments.records import SETTINGS
+from benchmark.experiments.results import Results, RunRecord
+from benchmark.experiments.run_folder import RECORD
 from benchmark.files import read_json
-from benchmark.grid.jobs import Plan
-from benchmark.grid.records import SETTINGS
 from benchmark.recipe import recipe_of
-from benchmark.tracking import RunRecord, Tracker
 from protocols.base import PARTIAL
 from protocols.files import load, path_of
 
@@ -24,7 +25,7 @@ class Stored:
 
     Attributes:
         record: params, metrics, tags and the folder of its files.
-        settings: what it wrote down of itself (``settings.json``).
+        settings: of ``settings.json``.
         source: where its data lay, "default" for their default place.
     """
 
@@ -56,23 +57,25 @@ class Stored:
         return self.record.tags.get("device", "cpu")
 
 
-def stored_run(tracker: Tracker, prefix: str) -> Stored:
-    """A finished run by the first characters of its id.
+def stored_run(results: Results, prefix: str) -> Stored:
+    """Return a finished run by the first characters of its job's key or of its id in MLflow.
 
     Raises:
-        TrackingError: there is no such run, or it left no settings.
+        TrackingError: there is no such run, or it has no settings.
+        DataError: its files are damaged.
     """
-    record = tracker.find(prefix)
+    record = results.find(prefix)
     path = record.artifacts / SETTINGS
     if not path.is_file():
         raise TrackingError(
             f"the run {record.id} has no {SETTINGS} in {record.artifacts}, without which none is trained"
         )
-    return Stored(record, read_json(path), tracker.source(record.id))
+    source = (read_json(record.artifacts / RECORD).get("dataset") or {}).get("source", "")
+    return Stored(record, read_json(path), source)
 
 
 def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, protocol: str = "") -> Plan:
-    """The plan that a run was a part of.
+    """Return the plan that a run was a part of.
 
     Args:
         results: where to train it again.
@@ -98,10 +101,11 @@ def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, 
 
 
 def data_place(source: str, dataset: str) -> Path | None:
-    """Where a run's data lay, None for the default place.
+    """Return where a run's data were, None for the default place.
 
     Args:
         source: `DatasetFact.source`; "" where it is not known.
+        dataset: its name.
 
     Raises:
         DataError: they are not there any more.
@@ -116,7 +120,7 @@ def data_place(source: str, dataset: str) -> Path | None:
 
 
 def accelerator_of(device: str) -> str:
-    """Lightning Fabric's name of the kind of device a run was tagged with; "auto" where there is none here."""
+    """Return Lightning Fabric's name of the kind of device a run was tagged with; "auto" where there is none here."""
     if device == "cpu":
         return "cpu"
     kind = "mps" if device == "mps" else "cuda"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import DataError
+from benchmark.experiments.records import SETTINGS
+from benchmark.experiments.standing import Standing
 from benchmark.files import read_json
-from benchmark.grid.records import SETTINGS
-from benchmark.grid.standing import Standing
 from protocols.base import PARTIAL
 
 TABLE = "comparison.json"
@@ -25,7 +25,8 @@ class TableCell:
     Attributes:
         method, fold, seed: which.
         setting: the label of what was trained: the method's, unless its row stands for another one on each fold.
-        run, identity: MLflow's id of its run, and the digest of all that its result depends on.
+        run: id of its run in MLflow; "" where it was not published.
+        identity: its job's key, the digest of all that its result depends on.
         method_digest, code_version: of the code it was run by: the method's, and landshift's.
         step: of the chosen checkpoint.
         source_val_miou, target_miou: shares, at that checkpoint.
@@ -91,7 +92,7 @@ def as_json(state: Standing) -> str:
             cell.fold,
             cell.seed,
             run.facts["method"],
-            run.id,
+            run.run,
             run.identity,
             run.facts["method_digest"],
             run.facts["code_version"],
@@ -134,6 +135,14 @@ def has_results(folder: Path) -> bool:
         return bool(read_table(folder).cells)
     except DataError:
         return True
+
+
+def comparison_in(folder: Path) -> str:
+    """Return the key of the comparison that a folder holds a report of; "" where there is no record of one."""
+    try:
+        return read_table(folder).facts["comparison"]
+    except DataError:
+        return ""
 
 
 def _cell(values: Mapping[str, Any]) -> TableCell:

@@ -1,37 +1,52 @@
-"""The MLflow room: nothing else in the project knows MLflow.
+"""MLflow, where results are published: nothing else in the project knows MLflow.
 
-Importing this package does not import MLflow (2 to 8 seconds); the first `Tracker` does.
+Importing this package does not import MLflow (2 to 8 seconds); the first call of a `Client` does.
 """
 
-from benchmark.tracking.database import locked, told
-from benchmark.tracking.limits import Fact
-from benchmark.tracking.owner import is_gone, this_process, this_task
-from benchmark.tracking.reader import Reader
-from benchmark.tracking.runs import OWNER, DatasetFact, Files, Run, RunRecord
+from benchmark.tracking.artifacts import fetch_file, fetch_run
+from benchmark.tracking.client import Client
+from benchmark.tracking.limits import Fact, checked_facts, checked_key, checked_metrics, checked_text
+from benchmark.tracking.publish import (
+    KIND,
+    Curve,
+    DatasetFact,
+    LiveRun,
+    RunInfo,
+    close_run,
+    delete_run,
+    one_line,
+    publish_run,
+    publish_summary,
+    tag_run,
+    trace,
+)
 from benchmark.tracking.server import serve
-from benchmark.tracking.store import Tracker
-from benchmark.tracking.stores import is_store, sizes_of
+from benchmark.tracking.settings import Settings, read_settings
 from benchmark.tracking.summaries import Summary
-from benchmark.tracking.view import cells_link, comparison_link
 
 __all__ = [
-    "OWNER",
+    "KIND",
+    "Client",
+    "Curve",
     "DatasetFact",
     "Fact",
-    "Files",
-    "Reader",
-    "Run",
-    "RunRecord",
+    "LiveRun",
+    "RunInfo",
+    "Settings",
     "Summary",
-    "Tracker",
-    "cells_link",
-    "comparison_link",
-    "is_gone",
-    "is_store",
-    "locked",
+    "checked_facts",
+    "checked_key",
+    "checked_metrics",
+    "checked_text",
+    "close_run",
+    "delete_run",
+    "fetch_file",
+    "fetch_run",
+    "one_line",
+    "publish_run",
+    "publish_summary",
+    "read_settings",
     "serve",
-    "sizes_of",
-    "this_process",
-    "this_task",
-    "told",
+    "tag_run",
+    "trace",
 ]

@@ -11,26 +11,27 @@ import tempfile
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from benchmark.errors import TrackingError
-from benchmark.tracking.connections import connection
-from benchmark.tracking.database import address, database, silence
-from benchmark.tracking.reader import Reader
-from benchmark.tracking.view import comparison_link
+from benchmark.tracking.client import Client, one_line_errors, prepare_environment
+from benchmark.tracking.settings import read_settings
+from benchmark.tracking.ui_views import newest_link
 
 HOST = "127.0.0.1"
 PORT = 5000
 START_SECONDS = 120.0  # 10 to 24 s were seen on two idle cores
 STOP_SECONDS = 10.0
+ORDER = ["last_update_time DESC"]
 
 
 def serve(results: Path, port: int | None = None, open_browser: bool = False) -> None:
-    """Serve MLflow's UI until Ctrl-C, SIGTERM or the terminal's end; prints the address of each comparison.
+    """Serve MLflow's UI until Ctrl-C, SIGTERM or the terminal's end; prints each newest comparison's address.
 
-    Of a folder that is connected to a server only these are printed.
+    Of a folder whose runs are published to an MLflow server only the addresses there are printed.
 
     Args:
         results: a folder with a store.
@@ -38,31 +39,28 @@ def serve(results: Path, port: int | None = None, open_browser: bool = False) ->
         open_browser: open the newest experiment's comparison.
 
     Raises:
-        TrackingError: if there is no store, the port is taken or the server does not start.
+        TrackingError: nothing was published yet, the port is taken, or the server does not start or answer.
     """
     results = results.resolve()
-    if home := connection(results):
+    settings = read_settings(results)
+    if settings.needs_http:
+        address = urlsplit(settings.mlflow)
+        home = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl().rstrip("/")
         print(f"the runs of {results} are on {home}")
-        for name, id in Reader(results).experiments().items():
-            print(f"{name}: {home}/{comparison_link(id)}")
+        _show(home, _published(results), open_browser)
         return
-    if not database(results).exists():
-        raise TrackingError(f"there is no MLflow store in {results} yet; the first `landshift run` makes one")
+    uri = settings.mlflow
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        raise TrackingError(f"no run of {results} was published yet; `landshift run` does that")
     chosen = _port(port)
     home = f"http://{HOST}:{chosen}"
-    with tempfile.TemporaryFile("w+") as log, _stoppable(), _server(results, chosen, log) as server:
+    with tempfile.TemporaryFile("w+") as log, _stoppable(), _server(results, uri, chosen, log) as server:
         print(f"starting MLflow on {home} (10 to 30 seconds) ...", flush=True)
         _wait(server, home, log)
-        links = [(name, f"{home}/{comparison_link(id)}") for id, name in _experiments(home)]
-        for name, link in links:
-            print(f"{name}: {link}", flush=True)
-        if not links:
-            print(f"no experiments yet: {home}", flush=True)
-        # MLflow opens that panel itself, on every address of this machine; no setting of the server prevents it.
-        print("MLflow's Assistant panel opens on a browser's first visit: close it once", flush=True)
+        _show(home, _served(home), open_browser)
+        # Both are kept in the browser; no setting of the server, and no link to a run, changes them.
+        print("on a browser's first visit: close MLflow's Assistant, and where a page says GenAI click Model training")
         print("Ctrl-C stops it", flush=True)
-        if open_browser:
-            webbrowser.open(links[0][1] if links else home)
         try:
             code = server.wait()
         except KeyboardInterrupt:
@@ -104,11 +102,11 @@ def _stoppable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _server(results: Path, port: int, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
+def _server(results: Path, uri: str, port: int, log: IO[str]) -> Iterator[subprocess.Popen[str]]:
     """The server's process, in a group of its own, which is gone afterwards with its children."""
-    silence()
+    prepare_environment()
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", address(database(results)), "--serve-artifacts"]
+    command += ["--backend-store-uri", uri, "--serve-artifacts"]
     command += ["--artifacts-destination", str(results / "artifacts")]
     # Its job runner serves features for language models; without it two processes fewer.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -141,15 +139,47 @@ def _wait(server: subprocess.Popen[str], home: str, log: IO[str]) -> None:
     raise TrackingError(f"the MLflow server did not answer in {START_SECONDS:.0f} s: {_last_line(log)}")
 
 
-def _experiments(home: str) -> list[tuple[str, str]]:
-    """Id and name of the experiments, newest first; asked over HTTP, which spares this process MLflow's import."""
-    body = json.dumps({"max_results": 1000, "order_by": ["last_update_time DESC"]}).encode()
+Experiment = tuple[str, str, dict[str, str]]
+"""Name, id and tags."""
+
+
+def _show(home: str, experiments: Sequence[Experiment], open_browser: bool) -> None:
+    """Print the addresses of the experiments, and open the first."""
+    links = [f"{home}/{newest_link(id, tags)}" for _, id, tags in experiments]
+    for (name, _, _), link in zip(experiments, links, strict=True):
+        print(f"{name}: {link}", flush=True)
+    if not links:
+        print(f"no experiments yet: {home}", flush=True)
+    if open_browser:
+        webbrowser.open(links[0] if links else home)
+
+
+def _served(home: str) -> list[Experiment]:
+    """Return the experiments of our own server, newest first; asked over HTTP, which spares MLflow's import."""
+    body = json.dumps({"max_results": 1000, "order_by": ORDER}).encode()
     request = urllib.request.Request(
         f"{home}/api/2.0/mlflow/experiments/search", body, {"Content-Type": "application/json"}
     )
     with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=30) as answer:
-        return [(entry["experiment_id"], entry["name"]) for entry in json.load(answer).get("experiments", [])]
+        found = json.load(answer).get("experiments", [])
+        return [
+            (one["name"], one["experiment_id"], {tag["key"]: tag["value"] for tag in one.get("tags", [])})
+            for one in found
+        ]
     return []
+
+
+def _published(results: Path) -> list[Experiment]:
+    """Return landshift's experiments on the MLflow server of a results folder, newest first.
+
+    Raises:
+        TrackingError: it does not answer, or wants a login that the environment does not have.
+    """
+    client = Client(results)
+    api = client.api
+    with one_line_errors(f"the MLflow server {client.uri} cannot be used"):
+        found = api.search_experiments(max_results=1000, order_by=ORDER)
+    return [(one.name, one.experiment_id, dict(one.tags)) for one in found if "fingerprint" in one.tags]
 
 
 def _last_line(log: IO[str]) -> str:

@@ -1,12 +1,12 @@
 """What a summary run says: of a method in a comparison, or of the folds."""
 
-import filecmp
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.tracking.limits import Fact, checked_facts, checked_metrics
-from benchmark.tracking.runs import RunRecord
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Summary:
     Attributes:
         name: usually the method's.
         facts: each is written as a param and as a tag.
-        metrics: under names of their own ("summary/..."), so that the UI never averages them with cells; a NaN is left
-            out.
+        metrics: under names of their own ("summary/..."), so that the UI never averages them with runs of jobs; a NaN
+            is left out.
         artifacts: files to keep beside it.
         curves: further metrics, by step.
     """
@@ -28,18 +28,31 @@ class Summary:
     artifacts: Sequence[Path] = ()
     curves: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
-    def is_in(self, run: RunRecord) -> bool:
-        """Whether a run is complete and holds exactly these facts, numbers and files.
+    @property
+    def key(self) -> str:
+        """What tells it from all others of its experiment: the name, and the comparison that it is of."""
+        comparison = self.facts.get("comparison", "")
+        return f"{self.name} ({comparison})" if comparison else self.name
+
+    @property
+    def checked_metrics(self) -> dict[str, float]:
+        """The metrics that have a value.
 
         Raises:
-            TrackingError: a fact or a metric cannot be logged.
+            TrackingError: a name or a value is refused.
         """
-        last = {name: value for step in sorted(self.curves) for name, value in self.curves[step].items()}
-        kept = [(path, run.artifacts / path.name) for path in self.artifacts]
-        return (
-            run.name == self.name
-            and run.status == "FINISHED"
-            and run.facts == checked_facts(self.facts)
-            and run.metrics == checked_metrics({**self.metrics, **last})
-            and all(copy.exists() and filecmp.cmp(path, copy, shallow=False) for path, copy in kept)
-        )
+        return checked_metrics(self.metrics)
+
+    @property
+    def checked_curves(self) -> dict[int, dict[str, float]]:
+        """The curves' values, in the order of their steps."""
+        return {step: checked_metrics(self.curves[step]) for step in sorted(self.curves)}
+
+    @property
+    def digest(self) -> str:
+        """Digest of facts, numbers and files: a summary that says the same has the same."""
+        content = [self.name, checked_facts(self.facts), self.checked_metrics, list(self.checked_curves.items())]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+        for path in self.artifacts:
+            digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()[:16]

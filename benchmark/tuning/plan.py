@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmark.data.classes import short_slug
 from benchmark.errors import SettingsError
-from benchmark.grid.labels import parse_label
+from benchmark.experiments.labels import parse_label
 from benchmark.selection import RULES
 from methods.base import Needs
 

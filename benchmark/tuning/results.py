@@ -1,24 +1,30 @@
-"""What studies have found, and how a comparison takes it up."""
+"""What searches have found, and how a comparison takes it up."""
 
 import csv
+import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from optuna.trial import TrialState
+import optuna
 
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Bench
-from benchmark.grid.labels import digest_at_hand
-from benchmark.grid.records import pooled, read_records
+from benchmark.experiments.jobs import Bench
+from benchmark.experiments.labels import digest_at_hand
+from benchmark.experiments.queue import DONE, FAILED, PRUNED
+from benchmark.experiments.records import pooled, read_records
+from benchmark.experiments.results import Results, RunRecord
 from benchmark.provenance import Provenance, refuse_mixture
 from benchmark.selection import RULES, Record
-from benchmark.studies.queue import ENDED
-from benchmark.tracking import Fact, RunRecord, Summary, Tracker
+from benchmark.tracking import Fact, Summary
 from benchmark.tuning.choice import Chosen, best_score, choose
 from benchmark.tuning.plan import EACH, Tuning
 from benchmark.tuning.session import EXPERIMENT, Search, TuningSession
+
+OPEN = "open"  # state of a trial that has not ended
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Tuned:
 
     Attributes:
         search: which.
-        done, pruned, failed, open: how many of its trials are so.
+        states: how each of its trials has ended: done, pruned, failed or open.
         chosen: what the rule takes; None until all trials have ended, or where it knows a score of none.
         setting: the label of that.
         runs: the records of the settings that were run to the end.
@@ -35,64 +41,64 @@ class Tuned:
     """
 
     search: Search
-    done: int
-    pruned: int
-    failed: int
-    open: int
+    states: Sequence[str]
     chosen: Chosen | None
     setting: str
     runs: Mapping[int, Sequence[Record]]
     flat: bool
 
+    def count(self, state: str) -> int:
+        """Return the number of trials that have ended so."""
+        return self.states.count(state)
+
 
 def results(session: TuningSession) -> list[Tuned]:
-    """How each search stands."""
-    found = []
-    finished = session.tracker.finished(session.experiment)
-    for search in session.searches:
-        states = search.study.states()
-        runs = _runs(search, finished)
-        chosen = choose(runs, session.tuning.rule) if all(state in ENDED for state in states) else None
-        ends = [tuple((record.step, record.target_miou) for record in records) for records in runs.values()]
-        found.append(
-            Tuned(
-                search,
-                done=states.count(TrialState.COMPLETE),
-                pruned=states.count(TrialState.PRUNED),
-                failed=states.count(TrialState.FAIL),
-                open=sum(state not in ENDED for state in states),
-                chosen=chosen,
-                setting=search.jobs[chosen.setting].label if chosen else "",
-                runs=runs,
-                flat=len(ends) > 1 and len(set(ends)) == 1,
-            )
-        )
-    return found
+    """Return how each search stands."""
+    keys = {job.identity for search in session.searches for job in search.jobs}
+    ends = {DONE, FAILED, *([PRUNED] if session.tuning.prune else [])}
+    states = {row.key: row.state for row in session.results.queue.rows(session.experiment, keys) if row.state in ends}
+    finished = session.results.finished(session.experiment, keys)
+    return [_tuned(search, session.tuning.rule, states, finished) for search in session.searches]
+
+
+def _tuned(search: Search, rule: str, states: Mapping[str, str], finished: Mapping[str, RunRecord]) -> Tuned:
+    of_trials = [states.get(job.identity, OPEN) for job in search.jobs]
+    runs = _runs(search, finished)
+    chosen = None if OPEN in of_trials else choose(runs, rule)
+    given = [tuple((record.step, record.target_miou) for record in records) for records in runs.values()]
+    flat = len(given) > 1 and len(set(given)) == 1
+    return Tuned(search, of_trials, chosen, search.jobs[chosen.setting].label if chosen else "", runs, flat)
 
 
 def _runs(search: Search, finished: Mapping[str, RunRecord]) -> dict[int, list[Record]]:
-    """By setting; ``finished`` are runs by identity."""
+    """Return the records by setting; ``finished`` are runs by their jobs' keys."""
     jobs = enumerate(search.jobs)
     folders = {index: finished[job.identity].artifacts for index, job in jobs if job.identity in finished}
     found = pooled([read_records(folder) for folder in folders.values()], list(folders.values()))
     return dict(zip(folders, found, strict=True))
 
 
-def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
-    """Write the summary run of a finished study, with its trials as a table and a figure.
+def publish(session: TuningSession, found: Sequence[Tuned]) -> None:
+    """Write a summary run of each finished search, with its trials as a table and a figure.
 
-    Args:
-        folder: for the files on their way.
+    Raises:
+        TrackingError: MLflow cannot be used.
     """
-    if tuned.chosen is None:
-        return
+    about = f"Trials of the hyperparameters, under the protocol {session.bench.protocol.label}."
+    with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
+        for tuned in found:
+            if tuned.chosen is not None:
+                session.results.summarise(session.experiment, _summary(session, tuned, tuned.chosen, Path(folder)))
+                session.results.client.describe(session.experiment, about)
+
+
+def _summary(session: TuningSession, tuned: Tuned, chosen: Chosen, folder: Path) -> Summary:
     search, tuning = tuned.search, session.tuning
     facts: dict[str, Fact] = {
         "method": search.label,
         "fold": search.fold,
         "tuning": tuning.key,
         "setting": tuned.setting,
-        "study": search.id,
         "tuned_on": tuning.fold or EACH,
         "rule": tuning.rule,
         "trials": tuning.trials,
@@ -104,28 +110,26 @@ def publish(session: TuningSession, tuned: Tuned, folder: Path) -> None:
         "fingerprint": session.bench.fingerprint,
         **Provenance.here().facts,
     }
-    numbers = asdict(tuned.chosen) | {"done": tuned.done, "pruned": tuned.pruned, "failed": tuned.failed}
+    numbers = asdict(chosen) | {state: tuned.count(state) for state in (DONE, PRUNED, FAILED)}
     metrics = {f"tuning/{name}": float(value) for name, value in numbers.items()}
-    files = [_table(tuned, folder / "trials.csv"), *_figure(search, folder / "trials.png")]
-    name = f"{search.label} · {search.fold} · {tuning.key}"
-    session.tracker.summarise(session.experiment, Summary(name, facts, metrics, files))
+    files = [_table(tuned, folder / "trials.csv"), _figure(tuned, tuning.rule, folder / "trials.png")]
+    return Summary(f"{search.label} · {search.fold} · {tuning.key}", facts, metrics, files)
 
 
 def _table(tuned: Tuned, path: Path) -> Path:
-    """One row a setting: what it was, how it ended and what each rule gave it."""
-    search, states = tuned.search, tuned.search.study.states()
+    """Write one row a setting: what it was, how it ended and what each rule gave it."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["trial", "setting", "state", *RULES])
-        for index, (job, state) in enumerate(zip(search.jobs, states, strict=True)):
+        for index, (job, state) in enumerate(zip(tuned.search.jobs, tuned.states, strict=True)):
             scores = [best_score(tuned.runs.get(index, ()), rule) for rule in RULES]
             shown = ["" if score is None else f"{score:.6g}" for score in scores]
-            writer.writerow([index, job.label, state.name.lower(), *shown])
+            writer.writerow([index, job.label, state, *shown])
     return path
 
 
-def _figure(search: Search, path: Path) -> list[Path]:
-    """The score against each value that was tried, as Optuna draws it."""
+def _figure(tuned: Tuned, rule: str, path: Path) -> Path:
+    """Draw the score against each value that was tried, as Optuna does."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -134,31 +138,51 @@ def _figure(search: Search, path: Path) -> list[Path]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls its matplotlib figures experimental
-        plot_slice(search.study.optuna)
+        plot_slice(_study(tuned, rule))
     figure = pyplot.gcf()
-    figure.suptitle(f"{search.label}, {search.fold}")
+    figure.suptitle(f"{tuned.search.label}, {tuned.search.fold}")
     figure.savefig(path, dpi=100, bbox_inches="tight")
     pyplot.close(figure)
-    return [path]
+    return path
+
+
+def _study(tuned: Tuned, rule: str) -> optuna.Study:
+    """Return the finished trials of a search as Optuna takes them."""
+    optuna.logging.set_verbosity(logging.WARNING)
+    study, space = optuna.create_study(direction="maximize"), dict(tuned.search.space)
+    for index, records in tuned.runs.items():
+        score = best_score(records, rule)
+        if score is not None:
+            with suppress(ValueError):  # a default may lie outside of what is searched
+                params = dict(tuned.search.settings[index])
+                study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=score))
+    return study
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A summary run as a run that has a provenance."""
+
+    facts: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+    status: str = "FINISHED"
 
 
 def row_name(method: str, tuning: Tuning) -> str:
-    """What a table calls a tuned method."""
+    """Return what a table calls a tuned method."""
     return f"{method} (tuned{'' if RULES[tuning.rule].legitimate else ' on target labels'})"
 
 
 def chosen_settings(
-    tracker: Tracker, bench: Bench, key: str, *, mixed: bool = False
+    results: Results, bench: Bench, key: str, *, mixed: bool = False
 ) -> tuple[Tuning, dict[str, dict[str, str]]]:
-    """What a tuning has found for a comparison: how it was tuned, and of each method the setting of each fold.
+    """Return what a tuning has found for a comparison: how it was tuned, and of each method the setting of each fold.
 
     Raises:
         SettingsError: there is none of this name, with this data, recipe and code; or some folds are missing.
         TrackingError: it was tuned with another provenance, and `mixed` is false.
     """
-    experiment = tracker.experiment(bench.protocol.label + EXPERIMENT)
-    summaries = tracker.summaries(experiment)
-    found = [run.facts for run in summaries]
+    found = results.summaries(bench.protocol.label + EXPERIMENT).values()
     mine = [facts for facts in found if facts["comparison"] == bench.comparison]
     # Only what was asked for is imported; of others that name modules it is not known whether the code is the same.
     mine = [
@@ -174,7 +198,7 @@ def chosen_settings(
             "tuning of other --steps, --checkpoints, --preset and the like is found with the same options)"
         )
     if not mixed:
-        refuse_mixture([run for run in summaries if run.facts in taken], Provenance.here())
+        refuse_mixture([_Found(facts) for facts in taken], Provenance.here())
     first = taken[0]
     fold = "" if first["tuned_on"] == EACH else first["tuned_on"]
     tuning = Tuning(first["rule"], int(first["trials"]), fold, int(first["seed"]), first["prune"] == "True")

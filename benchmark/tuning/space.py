@@ -13,7 +13,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from benchmark.errors import SettingsError
-from benchmark.grid.labels import RATE, canonical_label, has_recipe_rate, parse_label, split_label
+from benchmark.experiments.labels import RATE, canonical_label, has_recipe_rate, parse_label, split_label
 from benchmark.recipe import Recipe
 from methods.parts.randomness import numpy_generator
 

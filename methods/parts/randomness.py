@@ -5,9 +5,12 @@ resumed run needs no stored random state, and a new method or hyperparameter mov
 """
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def address(*parts: str | int) -> int:
@@ -19,8 +22,10 @@ def address(*parts: str | int) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def torch_generator(*parts: str | int) -> torch.Generator:
+def torch_generator(*parts: str | int) -> "torch.Generator":
     """A CPU generator for the draw at this address."""
+    import torch  # takes seconds, which a table can do without
+
     return torch.Generator().manual_seed(address(*parts))
 
 

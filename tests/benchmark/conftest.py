@@ -2,7 +2,7 @@
 
 import copy
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,14 @@ from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
-from benchmark.grid.jobs import Bench, Plan
-from benchmark.grid.session import Session
+from benchmark.experiments.jobs import Bench, Plan
+from benchmark.experiments.queue import Entry
+from benchmark.experiments.results import Results
+from benchmark.experiments.session import Session
 from benchmark.network import NetworkSettings
 from benchmark.pools import FEW, FoldData, Part
 from benchmark.recipe import Recipe
-from benchmark.tracking import Tracker
-from benchmark.tracking.database import database
+from benchmark.tracking import Client
 from methods.base import Task
 from protocols.base import Protocol, Split
 from protocols.cutting import cut
@@ -88,9 +89,8 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def plan(world, protocol_file, stores, recipe, fresh_store, tmp_path_factory) -> Plan:
+def plan(world, protocol_file, stores, recipe, tmp_path_factory) -> Plan:
     results: Path = tmp_path_factory.mktemp("results")
-    shutil.copy(fresh_store, results)
     return Plan(str(protocol_file), world, results, stores, recipe, accelerator="cpu")
 
 
@@ -132,16 +132,58 @@ def networks_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an MLflow store in which there is nothing; MLflow takes seconds to create one."""
-    return database(Tracker(tmp_path_factory.mktemp("fresh")).results)
+    """MLflow's SQLite file without any run; MLflow takes seconds to create one."""
+    client = Client(tmp_path_factory.mktemp("fresh"))
+    assert client.api
+    return client.results / "mlflow.db"
 
 
 @pytest.fixture(scope="module")
 def stores_copied(fresh_store: Path) -> Iterator[None]:
-    """Every new results folder gets a copy of the one fresh store."""
+    """Every new results folder gets a copy of the one fresh MLflow file."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.tracking.database._create", lambda file: shutil.copy(fresh_store, file))
+        patch.setattr("benchmark.tracking.client._create", lambda file: shutil.copy(fresh_store, file))
         yield
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """An empty results folder."""
+    return Results(tmp_path / "results")
+
+
+AddRun = Callable[..., str]
+
+
+@pytest.fixture
+def add_run() -> AddRun:
+    """Add a job and end it without any training; returns its key."""
+
+    def add(
+        results: Results,
+        experiment: str,
+        key: str,
+        facts: Mapping[str, object],
+        state: str = "done",
+        metrics: Mapping[str, float] | None = None,
+        error: str = "",
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        """Args: state: queued, running, done, failed, pruned or interrupted."""
+        texts = {name: str(value) for name, value in facts.items()}
+        results.queue.add([Entry(key, "", {}, texts)], experiment)
+        if state != "queued":
+            claim = results.queue.claim("a worker/0", [key])
+            assert claim is not None
+            if state == "done":
+                results.queue.finish(claim, texts, tags or {}, metrics or {})
+            elif state in ("failed", "pruned"):
+                results.queue.fail(claim, error, state, tags)
+            elif state == "interrupted":
+                results.queue.release(claim, error or "stopped")
+        return key
+
+    return add
 
 
 @pytest.fixture

@@ -5,17 +5,18 @@ import math
 import shlex
 import tomllib
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from benchmark import calibration
 from benchmark.calibration import Calibration, Point, add, calibration_of, calibrations, config_of, gain_at, read
 from benchmark.cli import main
-from benchmark.errors import DataError
-from benchmark.grid import calibrating
-from benchmark.grid.calibrating import finished
+from benchmark.errors import DataError, TrackingError
+from benchmark.experiments import calibrating
+from benchmark.experiments.calibrating import finished
+from benchmark.experiments.results import SUMMARIES, Results
 from benchmark.recipe import PRESETS, Recipe
-from benchmark.tracking import Tracker
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 ODD = '20\x7f21 "b" é'  # a fold's name
@@ -301,6 +302,10 @@ def common(protocol_file, world, stores, tmp_path):
     return [str(protocol_file), *(str(word) for pair in folders.items() for word in pair), *SMALL]
 
 
+def _results(common):
+    return Path(common[common.index("--results") + 1])
+
+
 def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(calibration, "THRESHOLD", -1.0)  # so that it cannot converge
     calibrate = ["calibrate", *common, "--folds", "2020", "--start", "2", "--most", "9"]
@@ -313,15 +318,15 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     assert [point.steps for point in found.points] == [2, 4, 8] and found.protocol_folds == 2
     assert {fold: len(of) for fold, of in found.points[0].values.items()} == {"2020": 2}
 
-    tracker = Tracker(tmp_path / "results")
-    experiment = tracker.experiments()["tiny-v1 (calibration)"]
-    runs = tracker.cells(experiment)
+    results, experiment = Results(tmp_path / "results"), "tiny-v1 (calibration)"
+    runs = results.runs(experiment)
     values = {(run.facts["steps"], run.facts["seed"]): run.metrics["selected/source_val_miou"] for run in runs}
     assert found.points[1].values["2020"] == pytest.approx([values["4", "0"], values["4", "1"]], abs=1e-6)
-    (summary,) = tracker.summaries(experiment)
-    curve = tracker.history(summary.id, "calibration/source_val_miou")
-    assert curve == [(point.steps, pytest.approx(point.mean)) for point in found.points]
-    assert "not shown to be converged at 8" in tracker.tags(experiment)["mlflow.note.content"]
+    mlflow = results.client.api
+    (summary,) = (known["run"] for known in results.document(experiment, SUMMARIES).values())
+    curve = mlflow.get_metric_history(summary, "calibration/source_val_miou")
+    assert [(at.step, at.value) for at in curve] == [(point.steps, pytest.approx(point.mean)) for point in found.points]
+    assert "not shown to be converged at 8" in _note(results, experiment)
 
     file = tmp_path / "results" / "calibration" / "tiny.toml"
     written = file.read_bytes()
@@ -336,11 +341,11 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     monkeypatch.setattr(calibration, "THRESHOLD", 1.0)
     assert main(calibrate) == 0
     told = capsys.readouterr().out
-    assert told.count("2 done before, 0 to do") == 2 and len(tracker.cells(experiment)) == len(runs)
+    assert told.count("2 done before, 0 to do") == 2 and len(results.runs(experiment)) == len(runs)
     assert "calibrated: converged at 2 steps" in told and "(measured on 2020 alone)" in told
     following = told.partition("compare: ")[2].splitlines()[0]
     assert following == shlex.join(["landshift", "run", *common, "--steps", "2"])
-    assert len(tracker.summaries(experiment)) == 1
+    assert len(results.summaries(experiment)) == 1
 
     run = [*shlex.split(following)[1:], "--folds", "2020", "--method", "source-only"]
     assert main(run) == 0
@@ -350,20 +355,43 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     assert "\nnot " not in told and "<li>not " not in (tmp_path / "results/tiny-v1/comparison.html").read_text()
 
     monkeypatch.setattr(calibration, "THRESHOLD", -1.0)
+    results.database.edit("tiny-v1", "report", lambda old: None)  # what was printed is of other code
     assert main(["report", *common[:1], *common[5:7]]) == 0
     verdict = "not shown to be converged at 2 steps; source-only would "
     assert capsys.readouterr().out.startswith(verdict)
     page = (tmp_path / "results" / "tiny-v1" / "comparison.md").read_text(encoding="utf-8")
     assert page.splitlines()[2].startswith(f"**{verdict}")
     assert f"<li>{verdict}" in (tmp_path / "results/tiny-v1/comparison.html").read_text(encoding="utf-8")
-    assert f"**{verdict}" in tracker.tags(tracker.experiments()["tiny-v1"])["mlflow.note.content"]
+    assert f"**{verdict}" in _note(results, "tiny-v1")
+
+
+def _note(results, experiment):
+    return results.client.api.get_experiment_by_name(experiment).tags["mlflow.note.content"]
 
 
 def test_a_run_is_not_calibrated_until_it_was_measured(common, capsys):
+    """For which the run counts."""
     assert main(["run", *common, "--steps", "2", "--folds", "2020", "--method", "source-only"]) == 0
     assert "\nnot calibrated: what more steps would gain is not known (see landshift calibrate)\n" in (
         capsys.readouterr().out
     )
+    assert main(["calibrate", *common, "--folds", "2020", "--seeds", "0", "--start", "2", "--most", "4"]) == 0
+    told = capsys.readouterr().out
+    assert "1 runs of source-only, 1 done before, 0 to do" in told and "4 steps: source validation" in told
+    results, experiment = Results(_results(common)), "tiny-v1 (calibration)"
+    assert {(run.facts["steps"], bool(run.run)) for run in results.runs(experiment)} == {("2", True), ("4", True)}
+
+
+def test_a_curve_that_mlflow_does_not_take_is_written_all_the_same(common, capsys, monkeypatch):
+    def refuse(*arguments):
+        raise TrackingError("MLflow at http://host cannot be used: no route")
+
+    monkeypatch.setattr("benchmark.experiments.results.publish_summary", refuse)
+    assert main(["calibrate", *common, "--folds", "2020", "--seeds", "0", "--start", "2", "--most", "4"]) == 0
+    told = capsys.readouterr()
+    (line,) = (line for line in told.err.splitlines() if "MLflow" in line)
+    assert line.startswith("the curve is not in MLflow yet: MLflow at http://host cannot be used: no route. The same")
+    assert "written: " in told.out and len(read(_results(common) / "calibration" / "tiny.toml")[0].points) == 2
 
 
 @pytest.mark.parametrize(

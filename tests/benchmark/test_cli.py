@@ -1,7 +1,6 @@
 """The command line in this process: what it prints, writes and refuses."""
 
 import errno
-import logging
 import signal
 import subprocess
 import sys
@@ -15,18 +14,27 @@ import pytest
 from filelock import FileLock, Timeout
 
 from benchmark.cli import _parser, _unraisable, main
+from benchmark.commands import report
+from benchmark.commands.reported import Printed
+from benchmark.commands.settings import make_plan
 from benchmark.commands.world import prepare
-from benchmark.grid.asked import keys
-from benchmark.tracking import Reader
+from benchmark.experiments import pixels
+from benchmark.experiments.asked import keys
+from benchmark.experiments.results import Results
+from benchmark.experiments.session import Session
 from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 
 
-def _run(plan, tmp_path, *more):
+def _words(plan, tmp_path, *more):
     options = ["--data", str(plan.data), "--results", str(tmp_path), "--stores", str(plan.stores), "--workers", "1"]
     small = ["--steps", "2", "--checkpoints", "1", "--batch-size", "2", "--accelerator", "cpu"]
-    return main(["run", plan.protocol, *options, *small, *more])
+    return ["run", plan.protocol, *options, *small, *more]
+
+
+def _run(*arguments):
+    return main(_words(*arguments))
 
 
 @pytest.fixture(scope="module")
@@ -60,24 +68,100 @@ def _full(state):
     raise OSError(errno.ENOSPC, "No space left on device", "comparison.json")
 
 
-def test_a_report_waits_while_another_one_writes(plan, tmp_path, capsys):
-    assert _run(plan, tmp_path, "--method", "source-only", "--method", "oracle", "--folds", "2020") == 0
-    other = FileLock(tmp_path / "report.lock")
-    other.acquire()
-    told = []
+@pytest.fixture
+def claim(plan, tmp_path):
+    """Another command trains source-only."""
+    session = Session(make_plan(_parser().parse_args(_words(plan, tmp_path))))
+    session.add(session.bench.jobs(["source-only"], [0], ["2020"]), again=True)
+    return session.results.queue.claim("elsewhere/0")
 
-    class EndOfTheOther(logging.Handler):
-        def emit(self, record):
-            told.append(record.getMessage())
-            other.release()
 
-    logger, handler = logging.getLogger("benchmark.locks"), EndOfTheOther()
-    logger.addHandler(handler)
-    try:
-        assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 0
-    finally:
-        logger.removeHandler(handler)
-    assert told == [f"another command writes its report into {tmp_path}; waiting for it"]
+TWO = ["--method", "source-only", "--method", "oracle", "--folds", "2020"]
+
+
+def test_without_waiting_the_table_has_a_gap_where_another_command_trains(plan, tmp_path, claim, capsys):
+    assert _run(plan, tmp_path, *TWO, "--no-wait") == 0
+    told = capsys.readouterr().out
+    assert "2 runs, 0 done before, 1 running elsewhere, 0 skipped, 1 to do" in told
+    assert "[1/2] oracle, 2020, seed 0: target mIoU" in told and "1 runs are left to other commands" in told
+    (row,) = Results(tmp_path).queue.rows(keys=[claim.key])
+    assert row.state == "running" and row.worker == "elsewhere/0"
+
+
+@pytest.mark.parametrize("end", ["release", "finish"])
+def test_the_end_of_what_another_command_trains_is_waited_for(plan, tmp_path, claim, end, capsys, monkeypatch):
+    """What it leaves behind is trained."""
+    queue = Results(tmp_path).queue
+
+    def sleep(seconds):
+        if {state for state, _ in queue.states().values()} == {"done", "running"}:
+            arguments = ["stopped"] if end == "release" else [claim.facts, {}, {"target/miou": 0.5}]
+            getattr(queue, end)(claim, *arguments)
+
+    monkeypatch.setattr("benchmark.experiments.worker.time.sleep", sleep)
+    monkeypatch.setattr("benchmark.commands.runs.report", lambda options: 0)
+    assert _run(plan, tmp_path, *TWO) == 0
+    told = capsys.readouterr().out
+    assert "1 of these runs are being trained by other commands" in told
+    last = "target mIoU" if end == "release" else "trained by another command"
+    assert f"[2/2] source-only, 2020, seed 0: {last}" in told and "are left to other commands" not in told
+    assert {state for state, _ in queue.states().values()} == {"done"}
+
+
+def test_one_report_is_written_at_a_time(plan, results, monkeypatch):
+    """It then has seen what the one before it has seen."""
+    results.describe("tiny-v1", "", {})
+    written = []
+
+    def write(options, artist, protocol, results, inputs):
+        with pytest.raises(Timeout):
+            FileLock(results.folder / "report.lock").acquire(timeout=0)
+        written.append(protocol.label)
+        return Printed("", [], "", "", "", [], [], "")
+
+    monkeypatch.setattr(report, "_write", write)
+    assert main(["report", plan.protocol, "--results", str(results.folder), "--comparison", "any"]) == 0
+    assert written == ["tiny-v1"]
+
+
+def test_a_report_is_made_again_only_where_what_it_is_made_of_or_a_file_of_it_has_changed(
+    plan, tmp_path, capsys, monkeypatch
+):
+    assert _run(plan, tmp_path, "--method", "source-only", "--folds", "2020") == 0
+    by_run, made, write = capsys.readouterr().out, [], report._write
+    monkeypatch.setattr(report, "_write", lambda *given: made.append(given) or write(*given))
+
+    def reports(*more):
+        """How many reports a command makes; what it prints."""
+        made.clear()
+        assert main(["report", plan.protocol, "--results", str(tmp_path), *more]) == 0
+        return len(made), capsys.readouterr().out
+
+    count, text = reports()
+    assert count == 0 and len(text.splitlines()) > 5 and by_run.endswith(text)
+    assert reports("--rule", "last-step")[0] == 1 and reports("--rule", "last-step")[0] == 0
+    assert reports() == (1, text) and reports() == (0, text)
+
+    table = tmp_path / "tiny-v1" / "cells.csv"
+    whole = table.read_text()
+    for change in (lambda: table.write_text(whole.replace("0", "1")), table.unlink):
+        change()
+        assert reports() == (1, text) and table.read_text() == whole and reports() == (0, text)
+
+    results = Results(tmp_path)
+    (row,) = results.queue.rows()
+    for change in (
+        (results.files(row.key) / "sample.npz").unlink,
+        lambda: results.database.edit("tiny-v1", pixels.NAME, lambda old: {}),
+        lambda: monkeypatch.setattr("benchmark.experiments.standing.digest_here", lambda label: "other"),
+    ):
+        change()
+        assert reports()[0] == 1 and reports()[0] == 0
+    assert "another version of the methods' code" in reports()[1]
+
+    table.unlink()
+    monkeypatch.setattr(Results, "deliver", lambda results, experiment: "MLflow is away")
+    assert [reports()[0], reports()[0]] == [1, 1]  # what MLflow lacks is tried again
 
 
 @pytest.mark.parametrize(
@@ -102,7 +186,8 @@ def test_a_wrong_argument_is_one_line_that_names_what_is_allowed(plan, tmp_path,
 def test_a_comparison_that_is_refused_leaves_no_trace(plan, tmp_path, wrong, capsys):
     assert _run(plan, tmp_path, "--method", "source-only", *wrong) == 1
     capsys.readouterr()
-    assert not any(keys(Reader(tmp_path), known) for known in Reader(tmp_path).experiments().values())
+    results = Results(tmp_path)
+    assert not any(keys(results, experiment) for experiment in results.experiments()) and not results.queue.rows()
     assert main(["status", "--results", str(tmp_path)]) == 0
     assert "tiny-v1" not in capsys.readouterr().out
     assert main(["status", plan.protocol, "--results", str(tmp_path)]) == 1
@@ -119,19 +204,26 @@ def test_a_report_without_a_finished_run_keeps_the_table_that_is_there(plan, tmp
     page = tmp_path / "tiny-v1" / "comparison.md"
     assert "RuntimeError: no idea" in page.read_text()
     assert _run(plan, tmp_path, "--method", "source-only", "--folds", "2020") == 0
-    (good,) = (key for key in keys(Reader(tmp_path), "1") if key in page.read_text())
-    (bad,) = (key for key in keys(Reader(tmp_path), "1") if key != good)
-    before = {path.name: path.read_bytes() for path in page.parent.iterdir()}
-    note = Reader(tmp_path).tags("1")["mlflow.note.content"]
+    results = Results(tmp_path)
+    (good,) = (key for key in keys(results, "tiny-v1") if key in page.read_text())
+    (bad,) = (key for key in keys(results, "tiny-v1") if key != good)
+    before, note = _content(page.parent), _note(results)
     capsys.readouterr()
-    assert main([*report, "--comparison", bad]) == 0
+    assert main([*report, "--comparison", bad, "--output", str(page.parent)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert f"not written: no run of the comparison {bad} is finished" in told and "RuntimeError: no idea" in told
-    assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == before
-    assert Reader(tmp_path).tags("1")["mlflow.note.content"] == note
-    assert main([*report, "--comparison", bad, "--output", str(tmp_path / "other")]) == 0
-    assert (tmp_path / "other" / "comparison.md").is_file()
-    assert Reader(tmp_path).tags("1")["mlflow.note.content"] == note
+    assert (_content(page.parent), _note(results)) == (before, note)
+    assert main([*report, "--comparison", bad]) == 0
+    assert "RuntimeError: no idea" in (tmp_path / f"tiny-v1-{bad}" / "comparison.md").read_text()
+    assert (_content(page.parent), _note(results)) == (before, note)
+
+
+def _content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def _note(results):
+    return results.client.api.get_experiment_by_name("tiny-v1").tags["mlflow.note.content"]
 
 
 def _fails(self, *args):

@@ -176,7 +176,7 @@ def test_what_a_step_costs_is_measured_beside_source_only(tmp_path, capsys, monk
     chosen = {name: available()[name] for name in ("rand-conv", "source-only", "tent")}
     monkeypatch.setattr("methods.registry.available", lambda: chosen)
     monkeypatch.setattr("benchmark.method_costs.RESNET", RECIPE)
-    monkeypatch.setattr("benchmark.grid.jobs.control_label", lambda: "source-only")
+    monkeypatch.setattr("benchmark.experiments.jobs.control_label", lambda: "source-only")
     assert main(["bench", "--methods", str(tmp_path / "costs.json")]) == 0
     costs = read_costs(tmp_path / "costs.json")
     assert set(costs) == set(chosen) and costs["source-only"].activations == 1

@@ -15,7 +15,7 @@ from benchmark import conformance
 from benchmark.cli import main
 from benchmark.conformance import CHECKS, Ground, check_method
 from benchmark.conformance.cost import cost_of
-from benchmark.grid.labels import parse_label
+from benchmark.experiments.labels import parse_label
 from methods import registry
 from methods.base import Method, tunable
 

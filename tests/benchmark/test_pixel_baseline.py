@@ -8,10 +8,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmark import pixel_baseline as module
 from benchmark.evaluation import miou
-from benchmark.grid import pixels
-from benchmark.grid.pixels import keep_pixel_scores, pixel_scores
+from benchmark.experiments import pixels
+from benchmark.experiments.pixels import keep_pixel_scores, pixel_scores
 from benchmark.pixel_baseline import _pixels, pixel_baseline, pixel_miou
-from benchmark.tracking import Tracker
 
 
 def test_it_counts_every_labelled_pixel_of_a_small_test(data):
@@ -71,18 +70,16 @@ def test_domains_give_equally_many_pixels_and_large_parts_a_sample(data, monkeyp
     assert np.isnan(pixel_miou(nothing))
 
 
-def test_scores_are_kept_by_version_data_and_folds(tmp_path, monkeypatch):
-    tracker = Tracker(tmp_path)
-    experiment = tracker.experiment("tiny", "", {})
+def test_scores_are_kept_by_version_data_and_folds(results, monkeypatch):
     facts = {"fingerprint": "f" * 64, "dataset_digest": "d" * 64, "class_set": "all"}
-    assert pixel_scores(tracker, experiment, facts) == {}
-    keep_pixel_scores(tracker, experiment, facts, {"north": 0.25, "south": float("nan")})
-    keep_pixel_scores(tracker, experiment, facts, {"west": 0.5})
+    assert pixel_scores(results, "tiny-v1", facts) == {}
+    keep_pixel_scores(results, "tiny-v1", facts, {"north": 0.25, "south": float("nan")})
+    keep_pixel_scores(results, "tiny-v1", facts, {"west": 0.5})
     known = {"north": 0.25, "south": float("nan"), "west": 0.5}
-    assert pixel_scores(tracker, experiment, facts) == pytest.approx(known, nan_ok=True), "NaN is not fitted again"
-    assert pixel_scores(tracker, experiment, facts | {"dataset_digest": "e" * 64}) == {}
+    assert pixel_scores(results, "tiny-v1", facts) == pytest.approx(known, nan_ok=True), "NaN is not fitted again"
+    assert pixel_scores(results, "tiny-v1", facts | {"dataset_digest": "e" * 64}) == {}
     monkeypatch.setattr(pixels, "VERSION", 0)
-    assert pixel_scores(tracker, experiment, facts) == {}, "another version computes other values"
+    assert pixel_scores(results, "tiny-v1", facts) == {}, "another version computes other values"
 
 
 def test_constants_that_change_a_value_are_of_this_version():

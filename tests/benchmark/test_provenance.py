@@ -50,13 +50,16 @@ ROOT = Path(module.__file__).parent
 
 
 @pytest.mark.parametrize(
-    "name", ["training", "data/batches", "network", "light_fpn", "evaluation", "validators", "grid/execute", "pools"]
+    "name",
+    ["training", "data/batches", "network", "light_fpn", "evaluation", "validators", "experiments/run_job", "pools"],
 )
 def test_an_edit_of_what_a_result_depends_on_is_another_version(name, monkeypatch):
     assert _with_edit(f"{name}.py", monkeypatch) != code_version.__wrapped__()
 
 
-@pytest.mark.parametrize("name", ["report", "cli", "tracking/store", "commands/status", "grid/standing", "charts"])
+@pytest.mark.parametrize(
+    "name", ["report", "cli", "tracking/publish", "commands/status", "experiments/standing", "charts"]
+)
 def test_an_edit_of_reports_commands_or_tracking_is_not(name, monkeypatch):
     assert (ROOT / f"{name}.py").is_file()
     assert _with_edit(f"{name}.py", monkeypatch) == code_version.__wrapped__()

@@ -24,11 +24,12 @@ from benchmark.report import (
     rows,
     rule_rows,
     rule_table,
+    rules_line,
     shared_line,
 )
 from benchmark.rules import RuleLine
 from benchmark.statistics import spread
-from benchmark.terminal import _rules, print_comparison, print_line
+from benchmark.terminal import print_comparison, print_line
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -124,7 +125,7 @@ def test_a_rule_is_told_by_its_methods_in_the_terminal_and_by_a_column_elsewhere
         "oracle (bound)": "last-step",
         "blind": "–",
     }
-    assert _rules(lines) == "checkpoints by source-validation; last-step of oracle" and _rules(lines[3:]) == ""
+    assert rules_line(lines) == "checkpoints by source-validation; last-step of oracle" and rules_line(lines[3:]) == ""
 
 
 def test_a_single_cell_has_no_interval(cells):
@@ -229,7 +230,7 @@ def test_the_terminal_s_table_fits_140_columns(cells, capsys):
     oracle = [cell for cell in cells if cell.method == "oracle"]
     slow = {"target/miou": 0.02, "time/training_seconds": 98.76}
     longest = [replace(cell, method=label, metrics=cell.metrics | slow) for cell in oracle]
-    print_comparison(compare([*cells, *longest], grid), "", "shared")
+    print_comparison(rows(compare([*cells, *longest], grid)), "", "", "shared")
     text = capsys.readouterr().out
     assert "…" not in text and label in text and "seconds" in text
     assert max(map(len, text.splitlines())) <= 140
@@ -241,7 +242,7 @@ def test_a_narrow_terminal_gets_fewer_columns(cells, capsys, monkeypatch):
     grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
     longest = [replace(cell, method=label) for cell in cells if cell.method == "oracle"]
     monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80))
-    print_comparison(compare([*cells, *longest], grid), "", "shared", {"north": 0.2, "south": 0.3})
+    print_comparison(rows(compare([*cells, *longest], grid), {"north": 0.2, "south": 0.3}), "", "", "shared")
     text = capsys.readouterr().out
     assert "…" not in text and label in text and "per-pixel baseline (no method)" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -254,7 +255,7 @@ def test_a_name_that_is_too_long_for_the_terminal_goes_on_in_the_next_line(cells
     grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
     longest = [replace(cell, method=label) for cell in cells if cell.method == "oracle"]
     monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80))
-    print_comparison(compare([*cells, *longest], grid), "", "shared")
+    print_comparison(rows(compare([*cells, *longest], grid)), "", "", "shared")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and len(label) > 80
     begin = next(number for number, line in enumerate(lines) if line.startswith("idea[option_0"))

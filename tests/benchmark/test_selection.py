@@ -4,8 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
+from scipy.stats import spearmanr
 
-from benchmark.selection import RULES, Record, rank_correlation, regret, select
+from benchmark.rules import rank_correlation
+from benchmark.selection import RULES, Record, regret, select
 
 RECORDS = [Record(10, 0.5, 0.40), Record(20, 0.7, 0.20), Record(30, 0.7, 0.35), Record(40, 0.6, 0.30)]
 
@@ -45,6 +47,9 @@ def test_rank_correlation_is_spearmans():
     """Steps rank 1 2 3 4 and the target 4 1 3 2: the squared differences are 9, 1, 0, 4, so rho = 1 - 6 * 14 / 60."""
     assert rank_correlation(RECORDS, "last-step") == pytest.approx(1 - 6 * 14 / 60)
     assert rank_correlation(RECORDS, "oracle-rule") == pytest.approx(1)
+    tied = scored("nuclear-norm", 0.1, 0.1, 0.3, 0.2)
+    targets = [record.target_miou for record in tied]
+    assert rank_correlation(tied, "nuclear-norm") == pytest.approx(spearmanr([0.1, 0.1, 0.3, 0.2], targets).statistic)
 
 
 def test_there_is_no_rank_correlation_of_two_or_of_equals():

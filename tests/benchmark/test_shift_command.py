@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmark.cli import main
-from benchmark.tracking import Tracker
+from benchmark.experiments.results import Results
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 RUN = ["--steps", "4", "--batch-size", "2", "--checkpoints", "1", "--accelerator", "cpu", "--workers", "1"]
@@ -34,12 +34,12 @@ def test_shifts_are_written_logged_and_stand_beside_the_drop(protocol_file, worl
     assert "with random weights" in (tmp_path / "out/shift.md").read_text()
     assert Image.open(tmp_path / "out/shift.png").width > 1000
 
-    tracker = Tracker(tmp_path)
-    experiment = tracker.experiment("tiny-v1")
+    results = Results(tmp_path)
+    assert results.summaries("tiny-v1")["shift"]["encoder"] == "tu-test_resnet"
     assert main(["report", str(protocol_file), *where[:2], *where[4:]]) == 0
-    (kept,) = [record for record in tracker.summaries(experiment) if record.name == "shift"]
-    assert kept.metrics["shift/2019/prior_js"] == pytest.approx(float(rows[0]["prior_js"]), abs=1e-6)
-    assert {"shift/2020/mean_gap/red", "shift/2020/std_gap/height"} <= set(kept.metrics)
+    (kept,) = results.client.api.search_runs([results.client.experiment("tiny-v1")], "attributes.run_name = 'shift'")
+    assert kept.data.metrics["shift/2019/prior_js"] == pytest.approx(float(rows[0]["prior_js"]), abs=1e-6)
+    assert {"shift/2020/mean_gap/red", "shift/2020/std_gap/height"} <= set(kept.data.metrics)
 
 
 def test_without_runs_there_is_no_drop(protocol_file, world, stores, tmp_path):

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.statistics import covariance_of_means, gap_closed, interval, seed_error, shared_levels, spread
+from benchmark.statistics import (
+    average_ranks,
+    covariance_of_means,
+    gap_closed,
+    interval,
+    seed_error,
+    shared_levels,
+    spread,
+)
 
 TABLES = 2000
 BINOMIAL = 3 * math.sqrt(0.95 * 0.05 / TABLES)  # three standard errors of a share of 95 %
@@ -99,6 +107,11 @@ def test_the_interval_of_places_at_few_times_is_over_times(noise):
     time = np.repeat(np.arange(3), 3)
     tables = (noise.normal(size=(TABLES, 3))[:, time] + 0.5 * noise.normal(size=(TABLES, 9)))[..., None]
     assert covered(tables, 0.0, [time]) == pytest.approx(0.95, abs=BINOMIAL)
+
+
+def test_equal_values_share_the_mean_of_their_ranks():
+    values = np.random.default_rng(0).integers(0, 5, 40).astype(float)
+    np.testing.assert_array_equal(average_ranks(values), stats.rankdata(values))
 
 
 def test_balanced_levels_give_the_variance_of_their_means():

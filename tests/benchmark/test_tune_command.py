@@ -29,6 +29,14 @@ def test_the_command_that_it_prints_compares_what_it_found(common, capsys):
     assert "source-only (tuned)" in capsys.readouterr().out
 
 
+def test_of_the_source_only_runs_that_trials_start_from_the_answer_is_not_shown_either(common, capsys):
+    asked = ["--method", "shot", "--rule", "nuclear-norm", "--trials", "1", "--fold", "2020", "--seed", "5"]
+    assert main(["tune", *common, *asked]) == 0
+    told = capsys.readouterr().out
+    assert "[1/2] source-only, 2020, seed 5: nuclear-norm " in told and "[2/2] shot, 2020" in told
+    assert "target mIoU" not in told
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

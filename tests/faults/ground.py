@@ -5,16 +5,23 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmark.experiments.records import CONFUSIONS
+from benchmark.experiments.results import Results
+from benchmark.experiments.run_folder import CURVE, RECORD, read_run
+from benchmark.experiments.run_job import WEIGHTS
+from tests.faults.watched import log_of
+
 METHODS = ("source-only", "entropy-minimization", "tent", "oracle")
+SMALL = ("source-only", "entropy-minimization")  # eight runs
 SEEDS = "0,1"
-RUNS = 16  # methods x two folds x seeds
+EXPERIMENT = "disturbed-v1"
 WORLD = {"places": 2, "times": 2, "zones": 4, "zone_side": 2, "patch_size": 32}  # 64 patches
 PROTOCOL = """
 name = "disturbed"
@@ -25,7 +32,7 @@ description = "Two times of a small world."
 confounds = "Nothing."
 hold_out = ["time"]
 """
-RECIPE = "--steps 24 --batch-size 4 --crop 32 --checkpoints 2 --save-every 1 --accelerator cpu".split()  # noqa: SIM905
+RECIPE = "--steps 40 --batch-size 4 --crop 32 --checkpoints 2 --save-every 1 --accelerator cpu".split()  # noqa: SIM905
 
 
 @dataclass(frozen=True)
@@ -39,100 +46,139 @@ class Ground:
     folder: Path
 
     @classmethod
-    def made(cls, folder: Path, **world: int) -> "Ground":
-        """In an empty folder.
-
-        Args:
-            world: settings that are not those of `WORLD`.
-        """
+    def made(cls, folder: Path) -> "Ground":
+        """Make one in an empty folder."""
         from benchmark.data.synthetic import World, generate
 
         folder.mkdir(parents=True, exist_ok=True)
-        generate(World(**(WORLD | world)), folder / "world")
+        generate(World(**WORLD), folder / "world")
         (folder / "disturbed.toml").write_text(PROTOCOL, encoding="utf-8")
         return cls(folder)
 
+    def results(self, name: str, settings: str = "", kills: int = 100) -> Path:
+        """Return a new results folder.
+
+        Args:
+            settings: content of its `settings.toml`, besides a short lease.
+            kills: deaths of its worker after which a job fails.
+        """
+        folder = self.folder / name
+        folder.mkdir()
+        (folder / "settings.toml").write_text(f"lease = 8.0\nkills = {kills}\n{settings}", encoding="utf-8")
+        return folder
+
     def command(self, results: Path, *more: str, methods: Sequence[str] = METHODS, workers: int = 4) -> list[str]:
-        """`landshift run` of the grid; every results folder has a store of decoded patches of its own."""
+        """Return `landshift run` of the grid; every results folder has a store of decoded patches of its own."""
         chosen = [word for name in methods for word in ("--method", name)]
-        places = ["--data", str(self.folder / "world"), "--results", str(results), "--stores", str(results / "stores")]
+        places = ["--data", str(self.folder / "world"), "--results", str(results), "--stores", f"{results}.stores"]
         return [
-            *(sys.executable, "-m", "benchmark", "run", str(self.folder / "disturbed.toml")),
+            *(sys.executable, "-m", "tests.faults.watched", "run", str(self.folder / "disturbed.toml")),
             *(*chosen, "--seeds", SEEDS, "--workers", str(workers), *places, *RECIPE, *more),
         ]
 
-    def start(self, command: Sequence[str], output: Path, **more: Any) -> "subprocess.Popen[bytes]":
-        """Start a command in a process group of its own; what it says goes to the end of a file."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    def start(self, command: Sequence[str], output: Path) -> "subprocess.Popen[bytes]":
+        """Start a command in a session of its own; what it prints is appended to a file."""
         with output.open("ab") as file:
             return subprocess.Popen(
                 command,
                 stdout=file,
                 stderr=file,
                 stdin=subprocess.DEVNULL,
-                env=environment,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"},
                 start_new_session=True,
                 # What runs in the background of a shell ignores Ctrl-C, and its children would, too.
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-                **more,
             )
 
-    def run(self, command: Sequence[str], output: Path, **more: Any) -> int:
-        """Run a command to its end; the exit status."""
-        return self.start(command, output, **more).wait()
+    def run(self, command: Sequence[str], output: Path) -> int:
+        """Run a command to its end; returns the exit status."""
+        return self.start(command, output).wait()
+
+    def undisturbed(self, methods: Sequence[str] = METHODS) -> "Left":
+        """Return what the grid leaves that nothing disturbs; it is trained once.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        results = self.folder / f"undisturbed-{len(methods)}"
+        if not results.exists():
+            results.mkdir()
+            output = self.folder / f"{results.name}.txt"
+            if self.run(self.command(results, methods=methods), output):
+                raise RuntimeError(f"the undisturbed grid failed: {output}")
+        return left(results)
 
 
-def kill_group(process: "subprocess.Popen[bytes]", number: int = signal.SIGKILL) -> None:
-    """Signal a command with all its workers, and wait for its end."""
-    os.killpg(process.pid, number)
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """SIGKILL a command with all its workers, and wait for its end."""
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def members(process: "subprocess.Popen[bytes]") -> list[int]:
-    """Process ids of a command's group, the command first."""
-    found = subprocess.run(["ps", "-o", "pid=", "-g", str(process.pid)], capture_output=True, text=True, check=False)
-    return sorted(map(int, found.stdout.split()))
+def members(process: "subprocess.Popen[bytes]") -> dict[int, str]:
+    """Return the processes of a command by their ids: ``command``, ``worker`` or ``other``."""
+    asked = ["ps", "-o", "pid=,ppid=,stat=,args=", "-g", str(process.pid)]
+    lines = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    found = [line.split(maxsplit=3) for line in lines]
+    parents = {int(pid): int(parent) for pid, parent, state, _ in found if not state.startswith("Z")}
+    servers = {int(pid) for pid, parent, _, words in found if "forkserver" in words and int(parent) == process.pid}
+    kinds = {pid: "worker" if parent in servers else "other" for pid, parent in parents.items()}
+    return kinds | {process.pid: "command"}
 
 
 @dataclass(frozen=True)
 class Left:
-    """What is in a store.
+    """What is in a results folder.
 
     Attributes:
-        states: number of runs of each status.
-        twice: identities with several finished runs.
+        states: number of jobs in each state.
+        again: times that a job was begun again.
+        trained: processes that trained each job to its end, by key.
         numbers: of each finished run, by method, fold and seed: every metric but times, every curve, every confusion
             matrix and the weights, as bytes.
     """
 
     states: Counter[str]
-    twice: int
+    again: int
+    trained: dict[str, list[int]]
     numbers: dict[tuple[str, str, str], dict[str, Any]]
 
 
 def left(results: Path) -> Left:
-    """Read a store."""
-    from benchmark.tracking import Tracker
-
-    tracker = Tracker(results)
-    records = tracker.cells(tracker.experiment("disturbed-v1"))
-    finished = [record for record in records if record.status == "FINISHED"]
+    """Read a results folder, and from MLflow the files that only it has."""
+    opened = Results(results)
+    rows = opened.queue.rows(EXPERIMENT)
     numbers = {}
-    for record in finished:
-        metrics = {name: value for name, value in record.metrics.items() if not name.startswith("time/")}
-        with np.load(record.artifacts / "confusions.npz") as arrays:
+    for run in opened.finished(EXPERIMENT).values():
+        files = [run.artifacts / name for name in (RECORD, CURVE, CONFUSIONS, WEIGHTS)]
+        _, _, curve = read_run(files[0].parent)
+        with np.load(files[2]) as arrays:
             matrices = {name: arrays[name].tobytes() for name in sorted(arrays.files)}
-        numbers[record.facts["method"], record.facts["fold"], record.facts["seed"]] = {
-            "metrics": metrics,
-            "curves": {name: tracker.history(record.id, name) for name in sorted(metrics)},
+        numbers[run.facts["method"], run.facts["fold"], run.facts["seed"]] = {
+            "metrics": _untimed(run.metrics),
+            "curves": [(step, _untimed(metrics)) for step, metrics in curve],
             "matrices": matrices,
-            "weights": (record.artifacts / "weights.safetensors").read_bytes(),
+            "weights": files[3].read_bytes(),
         }
-    return Left(Counter(record.status for record in records), len(finished) - len(numbers), numbers)
+    return Left(Counter(row.state for row in rows), sum(row.attempts - 1 for row in rows), _trained(results), numbers)
+
+
+def _untimed(metrics: Any) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+def _trained(results: Path) -> dict[str, list[int]]:
+    trained: dict[str, list[int]] = {}
+    log = log_of(results.resolve())
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        key, pid, status = line.split()
+        if status == "FINISHED":
+            trained.setdefault(key, []).append(int(pid))
+    return trained
 
 
 def differences(one: Left, other: Left) -> list[str]:
-    """What is not the same in two stores, to the bit."""
+    """Return what is not the same in two results folders, to the bit."""
     lost = sorted(map(str, one.numbers.keys() ^ other.numbers.keys()))
     changed = [
         f"{key}: {what}"
@@ -141,3 +187,37 @@ def differences(one: Left, other: Left) -> list[str]:
         if one.numbers[key][what] != other.numbers[key][what]
     ]
     return [f"only in one: {key}" for key in lost] + changed
+
+
+def problems(results: Path, expected: Left, killed: Collection[int] = ()) -> list[str]:
+    """Return what is wrong with a results folder in which the grid has been completed, and with its runs in MLflow.
+
+    Args:
+        expected: what the undisturbed grid left.
+        killed: processes that died; what they trained to the end and could not write into the queue is trained again.
+    """
+    found = left(results)
+    wrong = differences(found, expected)
+    if set(found.states) != {"done"}:
+        wrong.append(f"jobs are {dict(found.states)}")
+    for key, processes in found.trained.items():
+        if len([pid for pid in processes[:-1] if pid not in killed]):
+            wrong.append(f"{key} was trained to its end by the processes {processes}")
+    return [f"{results.name}: {line}" for line in wrong + _unpublished(results, len(expected.numbers))]
+
+
+def _unpublished(results: Path, count: int) -> list[str]:
+    """Return what MLflow does not show, or shows twice or otherwise than the run folders."""
+    opened = Results(results)
+    api, experiment = opened.client.api, opened.client.experiment(EXPERIMENT)
+    runs = api.search_runs([experiment], "tags.`landshift.kind` = 'cell'", max_results=10_000)
+    states = Counter(run.info.status for run in runs)
+    wrong = [] if states == {"FINISHED": count} else [f"runs in MLflow are {dict(states)}"]
+    for run in opened.finished(EXPERIMENT).values():
+        _, _, curve = read_run((run.artifacts / RECORD).parent)
+        name = next(iter(curve[0][1]))
+        points = [(step, metrics[name]) for step, metrics in curve if name in metrics]
+        shown = api.get_metric_history(run.run, name) if run.run else []
+        if sorted((point.step, point.value) for point in shown) != points:
+            wrong.append(f"{run.name}: MLflow has {len(shown)} points of {name}, the curve {len(points)}")
+    return wrong

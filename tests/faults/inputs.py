@@ -1,5 +1,6 @@
 """Hostile inputs by kind: valid files, changed by chance, and files made to do harm."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -7,6 +8,7 @@ import os
 import pickle
 import random
 import shutil
+import sqlite3
 import stat
 import struct
 import warnings
@@ -36,9 +38,6 @@ class Place:
         (base / "inputs").mkdir()
         write_tiff(self.canary / "secret.tif", np.full((3, SIDE, SIDE), SECRET, np.uint8))
         write_tiff(self.canary / "secret5.tif", np.full((5, SIDE, SIDE), SECRET, np.uint8))
-        Image.fromarray(np.full((SIDE, SIDE, 3), SECRET, np.uint8)).save(self.canary / "secret.png")
-        (self.canary / "secret.csv").write_text("place,region\nSECRETWORD,1\n")
-        (self.canary / "secret.json").write_text('{"IMG_000001": {"camera": "SECRETWORD"}}')
 
     def fresh(self, number: int) -> Path:
         """An empty folder."""
@@ -59,7 +58,7 @@ class Place:
 
     def secret_in(self, told: str) -> bool:
         """Whether what a reader told shows that it has read the secret."""
-        return "SECRETWORD" in told or f"pixels {SECRET}" in told
+        return f"pixels {SECRET}" in told
 
 
 def write_tiff(path: Path, array: np.ndarray, **options: Any) -> None:
@@ -144,213 +143,43 @@ def _image(rng: random.Random, bands: int = 3) -> np.ndarray:
     return np.random.default_rng(rng.randrange(1 << 30)).integers(0, 90, (bands, SIDE, SIDE), dtype=np.uint8)
 
 
-def geotiff(place: Place, folder: Path, rng: random.Random) -> None:
-    """``image.tif`` of three bands."""
+def image(place: Place, folder: Path, rng: random.Random) -> None:
+    """``path.txt`` with the path of an image of three bands: changed, absurd, with side files, or no image at all."""
     path = folder / "image.tif"
-    compress = rng.choice(("deflate", "lzw", "packbits", "none", "zstd", "jpeg"))
-    write_tiff(path, _image(rng), compress=compress, tiled=rng.random() < 0.3, blockxsize=16, blockysize=16)
-    if rng.random() < 0.3:  # side files that GDAL would look for
-        where = rng.choice(_addresses(place))
-        item = f'<MDI key="OVERVIEW_FILE">{where}</MDI>'
-        (folder / "image.tif.aux.xml").write_text(
-            f'<PAMDataset><Metadata domain="OVERVIEWS">{item}</Metadata></PAMDataset>'
-        )
-        (folder / "image.tif.ovr").write_text(_vrt(where))
-        (folder / "image.tif.msk").write_text(_vrt(where))
-    if rng.random() < 0.3:
-        path.write_bytes(_absurd_tiff(rng))
-    else:
-        path.write_bytes(changed(path.read_bytes(), rng))
-
-
-def mask(place: Place, folder: Path, rng: random.Random) -> None:
-    """``mask.png``."""
-    path = folder / "mask.png"
-    kind = rng.choice(("PNG", "PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP"))
-    Image.fromarray(_image(rng, 1)[0]).save(path, kind)
-    content = path.read_bytes()
-    if rng.random() < 0.2:
-        content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\n"
-        content += f"({place.sentinel}) (w) file closefile showpage\n".encode()
-    if kind == "PNG" and rng.random() < 0.3:  # the size in the header
-        content = content[:16] + struct.pack(">II", *rng.choices((1, 65_000, 1 << 30), k=2)) + content[24:]
-    path.write_bytes(changed(content, rng) if rng.random() < 0.7 else content)
-
-
-def posing(place: Place, folder: Path, rng: random.Random) -> None:
-    """``paths.txt``: XML named .tif, addresses and links, as paths of images."""
-    (folder / "image.tif").write_text(_vrt(rng.choice([str(place.canary / "secret.tif"), *_addresses(place)])))
-    paths = [str(folder / "image.tif"), *_addresses(place)]
-    (folder / "paths.txt").write_text(rng.choice(paths))
-
-
-PROTOCOL = """
-name = "mine"
-version = 1
-dataset = "flair1"
-title = "Places"
-description = "Held out."
-confounds = "Times."
-hold_out = ["place"]
-tables = ["t.csv"]
-[split]
-few = 1
-gap = 2.5
-[pinned]
-smallest_distance = 1.0
-[pinned.folds]
-"D004" = [1, 2, 3, 4]
-"""
-WORDS = (
-    b'"../../outside/secret.csv"', b'"/etc/passwd"', b"[" * 5000, b"{", b"9" * 5000, b"-1", b"1e999", b"nan", b"true",
-    b'"\\u001b[31m"', b'"[red]x"', b'"<script>"', b'"a|b"', b'"' + b"x" * 100_000 + b'"', b"null", b"1979-05-27",
-    b"2021-13-45", b'"../.."', b'"\\u0000"', b'["../../outside/secret.csv"]', b'"{a}{a}"', b"\xff\xfe", b"[[", b"]]",
-)  # fmt: skip
-
-
-def _values_swapped(text: str, rng: random.Random) -> bytes:
-    """Some values of a file of ``key = value`` lines changed for words."""
-    lines = text.strip().encode().split(b"\n")
-    for _ in range(rng.randint(0, 2)):
-        index = rng.randrange(len(lines))
-        key, equals, _ = lines[index].partition(b" = ")
-        lines[index] = key + equals + rng.choice(WORDS) if equals else rng.choice((lines[index] * 2, b"[split"))
-    return b"\n".join(lines)
-
-
-def protocol(place: Place, folder: Path, rng: random.Random) -> None:
-    """``protocol.toml`` with its table ``t.csv``."""
-    (folder / "t.csv").write_bytes(_table(b"place,region\nD004,south\nD012,north\n", rng))
-    text = _values_swapped(PROTOCOL, rng)
-    (folder / "protocol.toml").write_bytes(changed(text, rng, WORDS) if rng.random() < 0.4 else text)
-    if rng.random() < 0.1:
-        (folder / "t.csv").unlink()
-        (folder / "t.csv").symlink_to(place.canary / "secret.csv")
-
-
-def _table(content: bytes, rng: random.Random) -> bytes:
-    words = (b'"', b"\0", b",,,,", b"\xff", b"\r", b"x" * 200_000, b"=cmd()", b"\x1b[31m", b"../../x")
-    return changed(content, rng, words) if rng.random() < 0.6 else content
-
-
-DESCRIPTION = """
-name = "tiny"
-root = "."
-bands = ["red", "green", "blue"]
-patch_size = 8
-scale = 1.0
-maximum = 255
-image = "{tile}/images/{part}.png"
-mask = "{tile}/masks/{part}.png"
-place = "{tile}"
-zone = "{tile}/{part}"
-time = "{year}"
-date = "{day}"
-x = "{east}"
-table = "manifest.csv"
-ignore = ["#9b9b9b"]
-unknown_share = 1.0
-[[classes]]
-name = "building"
-color = "#3c1098"
-[[classes]]
-name = "land"
-color = "#8429F6"
-"""
-
-
-def description(place: Place, folder: Path, rng: random.Random) -> None:
-    """``data.toml`` of images, masks and a table; perhaps with links and ``..``."""
-    for tile in ("t1", "t2"):
-        for kind in ("images", "masks"):
-            (folder / tile / kind).mkdir(parents=True)
-            Image.fromarray(_image(rng).transpose(1, 2, 0)).save(folder / tile / kind / f"{tile}.png")
-    table = b"stem,year,day,east\nt1,2020,2020-01-01,1\nt2,2021,2021-01-01,2.5\n"
-    (folder / "manifest.csv").write_bytes(_table(table, rng))
-    text = DESCRIPTION.encode()
-    up = "../../outside"
+    (folder / "path.txt").write_text(str(path))
+    where = rng.choice([str(place.canary / "secret.tif"), *_addresses(place)])
     match rng.randrange(6):
         case 0:
-            text = text.replace(b'"{tile}/masks/{part}.png"', f'"{rng.choice((up, place.canary))}/secret.png"'.encode())
+            path.write_text(_vrt(where))
         case 1:
-            text = text.replace(b'"manifest.csv"', f'"{rng.choice((up, place.canary))}/secret.csv"'.encode())
+            (folder / "path.txt").write_text(where if where in _addresses(place) else _addresses(place)[0])
         case 2:
-            path = folder / rng.choice(("t1/images", "t1/masks")) / "t1.png"
-            path.unlink()
-            path.symlink_to(place.canary / "secret.png")
-        case 3:
-            shutil.rmtree(folder / "t2")
-            (folder / "t2").mkdir()
-            (place.canary / "images").mkdir(exist_ok=True)
-            shutil.copy(place.canary / "secret.png", place.canary / "images")
-            (folder / "t2/images").symlink_to(place.canary / "images")
+            path.write_bytes(_absurd_tiff(rng))
+        case 3:  # the size in the header of a PNG
+            content = io.BytesIO()
+            Image.fromarray(_image(rng).transpose(1, 2, 0)).save(content, "PNG")
+            size = struct.pack(">II", *rng.choices((1, 65_000, 1 << 30), k=2))
+            (folder / "image.png").write_bytes(content.getvalue()[:16] + size + content.getvalue()[24:])
+            (folder / "path.txt").write_text(str(folder / "image.png"))
         case _:
-            text = _values_swapped(DESCRIPTION, rng)
-            text = changed(text, rng, WORDS) if rng.random() < 0.3 else text
-    (folder / "data.toml").write_bytes(text)
-
-
-def _flair(folder: Path, rng: random.Random) -> dict[str, Any]:
-    """Two patches with masks; their metadata."""
-    entries = {}
-    for number, domain in (("000001", "D004_2021"), ("000002", "D012_2019")):
-        write_tiff(folder / f"{domain}/Z1_AU/img/IMG_{number}.tif", _image(rng, 5))
-        write_tiff(folder / f"{domain}/Z1_AU/msk/MSK_{number}.tif", _image(rng, 1) % 19 + 1)
-        entries[f"IMG_{number}"] = {
-            "domain": domain, "zone": "Z1_AU", "date": f"{domain[5:]}-07-09", "time": "9h05",
-            "patch_centroid_x": 961488.0, "patch_centroid_y": 6329211.2, "camera": "CAMERA#017",
-        }  # fmt: skip
-    return entries
-
-
-def metadata(place: Place, folder: Path, rng: random.Random) -> None:
-    """FLAIR's layout with metadata that were changed."""
-    content = json.dumps(_flair(folder, rng)).encode()
-    words = (
-        b"[" * 100_000, b'{"a":' * 50_000, b"9" * 5000, b"1e999", b"NaN", b"null", b'"\\u001b[31m"', b'"\\ud800"',
-        b'"' + b"x" * 500_000 + b'"', b"true", b"[]", b"{}", b'"<img src=x>"', b"\0",
-    )  # fmt: skip
-    match rng.randrange(4):
-        case 0:
-            key = rng.choice([b'"CAMERA#017"', b'"9h05"', b"961488.0", b'"Z1_AU"', b'"2021-07-09"'])
-            content = content.replace(key, rng.choice(words), 1)
-        case 1:
-            content = rng.choice(words)
-        case _:
-            content = changed(content, rng, words)
-    (folder / "flair_metadata.json").write_bytes(content)
-
-
-def flair_links(place: Place, folder: Path, rng: random.Random) -> None:
-    """FLAIR's layout with links that lead out of it, or in circles; and pipes."""
-    (folder / "flair_metadata.json").write_text(json.dumps(_flair(folder, rng)))
-    image = folder / "D004_2021/Z1_AU/img/IMG_000001.tif"
-    match rng.randrange(6):
-        case 0:
-            image.unlink()
-            image.symlink_to(place.canary / "secret5.tif")
-        case 1:
-            (folder / "flair_metadata.json").unlink()
-            (folder / "flair_metadata.json").symlink_to(place.canary / "secret.json")
-        case 2:
-            (folder / "more").symlink_to(place.canary)
-        case 3:
-            for name in ("a", "b", "c"):
-                (folder / name).symlink_to(folder)
-        case 4:
-            image.unlink()
-            os.mkfifo(image)
-        case _:
-            os.mkfifo(folder / "x_metadata.json")
+            compress = rng.choice(("deflate", "lzw", "packbits", "none", "zstd", "jpeg"))
+            write_tiff(path, _image(rng), compress=compress, tiled=rng.random() < 0.3, blockxsize=16, blockysize=16)
+            path.write_bytes(changed(path.read_bytes(), rng))
+            if rng.random() < 0.5:  # side files that GDAL would look for
+                item = f'<Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{where}</MDI></Metadata>'
+                (folder / "image.tif.aux.xml").write_text(f"<PAMDataset>{item}</PAMDataset>")
+                (folder / "image.tif.ovr").write_text(_vrt(where))
+                (folder / "image.tif.msk").write_text(_vrt(where))
 
 
 def archive(place: Place, folder: Path, rng: random.Random) -> None:
     """A zip archive of a domain, with names that lead out of it, links, bombs, members twice or changed bytes."""
-    _flair(folder / "files", rng)
-    path = folder / "D004_2021.zip"
+    domain, path = folder / "files/D004_2021", folder / "D004_2021.zip"
+    write_tiff(domain / "Z1_AU/img/IMG_000001.tif", _image(rng, 5))
+    write_tiff(domain / "Z1_AU/msk/MSK_000001.tif", _image(rng, 1) % 19 + 1)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as content:
-        for file in sorted((folder / "files/D004_2021").rglob("*.tif")):
-            content.write(file, f"aerial/{file.relative_to(folder / 'files/D004_2021')}")
+        for file in sorted(domain.rglob("*.tif")):
+            content.write(file, f"aerial/{file.relative_to(domain)}")
         trick = rng.randrange(8)
         bad = rng.choice(("../../outside/new.tif", "/etc/x.tif", "..\\..\\x.tif", "a/../../x.tif", "C:/x.tif"))
         if trick == 0:
@@ -414,47 +243,36 @@ def weights(place: Place, folder: Path, rng: random.Random) -> None:
     (folder / f"weights{suffix}").write_bytes(file.getvalue())
 
 
-def store(place: Place, folder: Path, rng: random.Random) -> None:
-    """A shard of decoded patches, one file of which was changed or is a pickle."""
-    count, bands = 2, 3
-    masks = _image(rng, count) % 2
-    arrays = {"images": np.stack([_image(rng, bands) for _ in range(count)]), "masks": masks}
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    statistics: dict[str, Any] = {
-        "sums": np.zeros((count, bands)), "square_sums": np.zeros((count, bands)),
-        "class_counts": np.zeros((count, 3), np.int64), "histogram": np.zeros((bands, 256), np.int64),
-        "digests": np.zeros((count, 32), np.uint8),
-    }  # fmt: skip
-    name = rng.choice(("images.npy", "masks.npy", "statistics.npz", "shard.json"))
-    poison = np.array([Payload(place.sentinel)], dtype=object)
-    if rng.random() < 0.25 and name == "statistics.npz":
-        statistics[rng.choice(list(statistics))] = rng.choice((poison, np.zeros(3), np.array("x")))
-    np.savez(folder / "statistics.npz", **statistics)
-    if rng.random() < 0.3 and name.endswith(".npy"):
-        np.save(folder / name, poison if rng.random() < 0.5 else np.zeros((1, 2), rng.choice(("u1", "f8", "U3"))))
-    elif name.endswith(".npy") or (rng.random() < 0.7 and name == "statistics.npz"):
-        (folder / name).write_bytes(changed((folder / name).read_bytes(), rng, (b"(999999999999,", b"'|O'", b"(" * 90)))
-    names = ("images.npy", "masks.npy", "statistics.npz")
-    about: dict[str, Any] = {
-        "format": 2, "dataset": "tiny", "domain": "a@b", "unknown": {}, "columns": ["id"], "patches": [["p0"], ["p1"]],
-        "bytes": {each: (folder / each).stat().st_size for each in names},
-    }  # fmt: skip
-    if name == "shard.json":
-        about[rng.choice(list(about))] = rng.choice(([], {}, None, "x", [[]], [["a"]] * 9, {"../../x": 1}, {"x": "y"}))
-    text = json.dumps(about).encode()
-    (folder / "shard.json").write_bytes(
-        changed(text, rng, (b"[" * 50_000, b"9" * 5000)) if rng.random() < 0.2 else text
-    )
+def _table(content: bytes, rng: random.Random) -> bytes:
+    words = (b'"', b"\0", b",,,,", b"\xff", b"\r", b"x" * 200_000, b"=cmd()", b"\x1b[31m", b"../../x")
+    return changed(content, rng, words) if rng.random() < 0.6 else content
+
+
+JSON_WORDS = (b"[" * 50_000, b"9" * 5000, b"null", b"[]", b'"x"', b"{}", b"1e999", b"-1", b"NaN", b"true")
+
+
+def _json(content: Any, rng: random.Random) -> bytes:
+    """JSON, perhaps with a value or with bytes changed."""
+    text = json.dumps(content).encode()
+    if rng.random() < 0.4:
+        parts = text.split(b": ")
+        parts[rng.randrange(1, len(parts))] = rng.choice(JSON_WORDS) + rng.choice((b', "a"', b"}", b"]", b""))
+        text = b": ".join(parts) if rng.random() < 0.5 else changed(text, rng, JSON_WORDS)
+    return text
 
 
 def run_files(place: Place, folder: Path, rng: random.Random) -> None:
     """What a run leaves in a results folder, and a published table, one file of which was changed or is a pickle."""
-    matrix = np.ones((3, 2), np.int64)
+    matrices, zones = np.ones((2, 3, 2), np.int64), np.array(["a|z", "b|z"])
     poison = np.array([Payload(place.sentinel)], dtype=object)
-    odd = rng.choice((matrix, matrix, poison, np.zeros((2, 2)), np.array("x"), np.zeros(0)))
-    np.savez_compressed(folder / "confusions.npz", **{"4/target_test/a|z": matrix, "4/target_test/b|z": odd})
-    files = {
+    odd = rng.choice((matrices, matrices, poison, np.zeros((2, 2)), np.array("x"), np.zeros(0)))
+    np.savez_compressed(folder / "confusions.npz", **{"zones/target_test": zones, "4/target_test": odd})
+    files: dict[str, Any] = {
+        "curve.json": [[0, {"train/loss": 1.5}], [4, {"train/loss": 0.5}]],
+        "run.json": {
+            "status": "FINISHED", "name": "m", "facts": {"method": "m"}, "tags": {}, "started": 1.5, "end_tags": {},
+            "dataset": {"name": "d", "digest": "e", "source": "/s", "patches": {"a": 4}, "context": "c"},
+        },
         "checkpoints.json": [{"step": 4, "source_val_miou": 0.5, "target_miou": 0.4, "scores": {"entropy": 0.1}}],
         "settings.json": {
             "classes": ["a", "b"],
@@ -469,14 +287,8 @@ def run_files(place: Place, folder: Path, rng: random.Random) -> None:
             }],
         },
     }  # fmt: skip
-    words = (b"[" * 50_000, b"9" * 5000, b"null", b"[]", b'"x"', b"{}", b"1e999", b"-1", b"NaN")
     for name, content in files.items():
-        text = json.dumps(content).encode()
-        if rng.random() < 0.4:
-            parts = text.split(b": ")
-            parts[rng.randrange(1, len(parts))] = rng.choice(words) + rng.choice((b', "a"', b"}", b"]", b""))
-            text = b": ".join(parts) if rng.random() < 0.5 else changed(text, rng, words)
-        (folder / name).write_bytes(text)
+        (folder / name).write_bytes(_json(content, rng))
     (folder / "cells.csv").write_bytes(_table(b"method,fold,seed,status,reason,target/miou\nm,f,0,done,,0.4\n", rng))
     rows = b"# t\n\n| method | sees | target mIoU | x |\n|---|---|--:|--:|\n| m | s | 40.0 | 1 |\n"
     (folder / "comparison.md").write_bytes(_table(rows, rng))
@@ -487,31 +299,65 @@ def run_files(place: Place, folder: Path, rng: random.Random) -> None:
         (folder / "confusions.npz").write_bytes(changed((folder / "confusions.npz").read_bytes(), rng))
 
 
-def catalog_cache(place: Place, folder: Path, rng: random.Random) -> None:
-    """The kept table of a catalog, changed."""
-    import pandas as pd
+FACTS = {
+    "method": "m", "fold": "f", "seed": "0", "comparison": "k", "code_version": "v", "method_digest": "d",
+    "fingerprint": "x", "dataset": "d", "dataset_digest": "e", "network": "n", "steps": "4", "batch_size": "2",
+}  # fmt: skip
 
-    table = pd.DataFrame({"id": ["a", "b"], "image": ["/x.tif", "/y.tif"], "x": [1.0, 2.0]})
-    table.to_feather(folder / "table.feather", compression="uncompressed")
-    content = (folder / "table.feather").read_bytes()
-    if rng.random() < 0.2:
-        content = pickle.dumps(Payload(place.sentinel))
-    (folder / "table.feather").write_bytes(changed(content, rng) if rng.random() < 0.8 else content)
-    text = json.dumps({"patch_size": 16, "stamps": {}}).encode()
-    (folder / "table.json").write_bytes(changed(text, rng, (b"[" * 50_000,)) if rng.random() < 0.4 else text)
+
+def job_database(place: Place, folder: Path, rng: random.Random) -> None:
+    """A results folder whose jobs, documents, tables or bytes were changed."""
+    from benchmark.experiments.queue import Entry
+    from benchmark.experiments.results import Results
+
+    results = Results(folder)
+    results.queue.add([Entry(key, "", {"plan": {}}, FACTS | {"fold": key}) for key in ("a" * 64, "b" * 64)], "x-v1")
+    claim = results.queue.claim("host:1:2/0")
+    assert claim is not None
+    results.queue.finish(claim, claim.facts, {"device": "cpu"}, {"target/miou": 0.5, "selected/step": 4.0})
+    results.describe("x-v1", "A note.", {"protocol": "x", "fingerprint": "x"})
+    documents = {
+        "comparison/k": {
+            "methods": {"m": {"needs": "source labels", "control": True}}, "folds": ["a" * 64, "b" * 64], "seeds": [0],
+            "skipped": {}, "facts": FACTS, "blocks": [[["m"], ["a" * 64], [0]]],
+        },
+        "summaries": {"m": {"run": "r", "digest": "d", "facts": {"method": "m"}}}, "methods": ["m"],
+    }  # fmt: skip
+    for name, content in documents.items():
+        results.database.edit("x-v1", name, lambda old, new=content: new)  # type: ignore[misc]
+    path = folder / "jobs.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        jobs, texts = "landshift_jobs", ("facts", "tags", "metrics", "error", "state", "started", "kills", "position")
+        match rng.randrange(7):
+            case 0 | 1:
+                (text,) = connection.execute(f"SELECT facts FROM {jobs}").fetchone()
+                connection.execute(f"UPDATE {jobs} SET facts = ?", (_json(json.loads(text), rng).decode("latin1"),))
+            case 2:
+                word = rng.choice((*(word.decode() for word in JSON_WORDS), b"\xff\xfe", -(2**60), "\x1b[31m"))
+                connection.execute(f"UPDATE {jobs} SET {rng.choice(texts)} = ?", (word,))
+            case 3:
+                name = rng.choice(list(documents))
+                change = "UPDATE landshift_documents SET content = ? WHERE name = ?"
+                connection.execute(change, (_json({"a": documents[name]}, rng)[6:-1].decode("latin1"), name))
+            case 4:
+                table = rng.choice((jobs, "landshift_publications", "landshift_documents"))
+                connection.execute(f"ALTER TABLE {table} RENAME TO other")
+                if rng.random() < 0.5:
+                    connection.execute(f"CREATE VIEW {table} AS SELECT * FROM other")
+            case 5:
+                connection.execute(
+                    "UPDATE landshift_publications SET key = '../../outside/' || key, run = '../x', tags = '[1]'"
+                )
+            case _:
+                pass
+    if rng.random() < 0.3:
+        path.write_bytes(changed(path.read_bytes(), rng))
 
 
 KINDS: dict[str, Callable[[Place, Path, random.Random], None]] = {
-    "GeoTIFF": geotiff,
-    "mask": mask,
-    "XML, address or link as an image": posing,
-    "protocol and its table": protocol,
-    "description of a data set": description,
-    "metadata": metadata,
-    "links and pipes in a folder": flair_links,
+    "image": image,
     "zip archive": archive,
     "weights": weights,
-    "decoded patches": store,
     "files of runs and tables": run_files,
-    "kept catalog": catalog_cache,
+    "job database": job_database,
 }

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of a grid, each followed by the same command: is the table the unbroken one's?"""
+"""SIGKILL at random moments of a grid until it is complete: is its table that of the undisturbed one?"""
 
 import os
 import random
@@ -6,13 +6,16 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.ground import RUNS, Ground, Left, differences, kill_group, left, members
+from tests.faults.ground import Ground, Left, kill, left, members, problems
 
-SETTLE = 180.0  # seconds that a worker may go on with its run after its parent's death
-PHASES = {"written:": "at its end", f"{RUNS}/{RUNS}": "reporting", " runs, ": "running"}  # by what was said last
+PAUSE = (1.0, 9.0)  # seconds between two kills
+PATIENCE = 900.0  # for a command that nothing disturbs any more
+# What dies: a worker most often; "other" are the process that workers are forked from, and the one that draws.
+VICTIMS = ("worker",) * 7 + ("whole", "command", "other")
 
 
 @dataclass
@@ -20,75 +23,76 @@ class Kills:
     """What came of it.
 
     Attributes:
-        phases: how many fell into what.
-        rounds: stores that were begun anew, because the one before was complete.
-        wrong: what differs from the unbroken grid, of all rounds.
+        victims: how often each kind of process was killed; ``whole`` is a command with all its processes.
+        rounds: grids that were completed.
+        again: times that a job was begun again.
+        seconds: from the first to the last grid.
+        wrong: what differs from the undisturbed grid, of all rounds.
     """
 
-    phases: Counter[str] = field(default_factory=Counter)
-    rounds: int = 1
+    victims: Counter[str] = field(default_factory=Counter)
+    rounds: int = 0
+    again: int = 0
+    seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
 
-def run(ground: Ground, kills: int, seed: int) -> Kills:
-    """Kill the command with all its workers, the command alone, or one of its workers, at random moments."""
-    chance, found = random.Random(seed), Kills()
-    whole = ground.folder / "whole"
+def run(ground: Ground, kills: int, seed: int, make_results: Callable[[str], Path]) -> Kills:
+    """Kill processes of grids at random moments, each grid until it is complete.
+
+    Args:
+        kills: number of all.
+        make_results: makes a results folder of a name.
+    """
+    chance, found, expected = random.Random(seed), Kills(), ground.undisturbed()
     started = time.monotonic()
-    if ground.run(ground.command(whole), ground.folder / "whole.txt"):
-        raise RuntimeError(f"the undisturbed grid failed: {ground.folder / 'whole.txt'}")
-    duration, expected = time.monotonic() - started, left(whole)
-    print(f"the undisturbed grid: {len(expected.numbers)} runs in {duration:.0f} s", flush=True)
-    results = ground.folder / "round-1"
-    for number in range(kills):
-        output = ground.folder / f"kill-{number}.txt"
-        process = ground.start(ground.command(results), output)
-        moment = chance.uniform(1, 0.95 * duration)
-        try:
-            process.wait(moment)
-            phase = "after its end"
-        except subprocess.TimeoutExpired:
-            phase = _strike(process, chance, output)
-        found.phases[phase] += 1
-        print(f"[{number + 1}/{kills}] after {moment:.0f} s, {phase}", flush=True)
-        if (results / "mlflow.db").exists() and left(results).states["FINISHED"] == RUNS:
-            found.wrong += _wrong(ground, results, expected)
-            found.rounds += 1
-            results = ground.folder / f"round-{found.rounds}"
-    found.wrong += _wrong(ground, results, expected)
+    while found.victims.total() < kills:
+        results = make_results(f"round-{found.rounds + 1}")
+        _complete(ground, results, kills, chance, expected, found)
+        found.rounds += 1
+        print(f"{found.rounds} grids, {found.victims.total()} kills, {found.wrong or 'all well'}", flush=True)
+    found.seconds = time.monotonic() - started
     return found
 
 
-def _strike(process: "subprocess.Popen[bytes]", chance: random.Random, output: Path) -> str:
-    """Kill; what, and in which phase."""
-    said = output.read_text(errors="replace")
-    phase = next((phase for words, phase in PHASES.items() if words in said), "before the first run")
-    kind, others = chance.choice(("all", "all", "command", "worker")), members(process)[1:]
-    if kind == "worker" and others:
-        os.kill(chance.choice(others), signal.SIGKILL)
-        try:  # the command goes on without it
-            process.wait(SETTLE)
-        except subprocess.TimeoutExpired:
-            kill_group(process)
-    elif kind == "command":
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    else:
-        kill_group(process)
-    return f"{phase} ({kind})"
+def _complete(ground: Ground, results: Path, kills: int, chance: random.Random, expected: Left, found: Kills) -> None:
+    output, killed, drawing_killed = results.with_name(f"{results.name}.txt"), set[int](), False
+    while True:
+        process = ground.start(ground.command(results), output)
+        while process.poll() is None:
+            rest = kills - found.victims.total()
+            try:
+                process.wait(chance.uniform(*PAUSE) if rest else PATIENCE)
+            except subprocess.TimeoutExpired:
+                if not rest:
+                    found.wrong.append(f"{results.name}: not complete after {PATIENCE:.0f} s without a kill")
+                    kill(process)
+                    return
+                victim, pids = _strike(process, chance)
+                killed |= pids
+                found.victims.update([victim] if victim else [])
+                drawing_killed |= victim == "other"
+        if process.returncode == 0:
+            break
+        if process.returncode != -signal.SIGKILL and not drawing_killed:
+            found.wrong.append(f"{results.name}: exit status {process.returncode}")
+            return
+        drawing_killed = False
+    found.wrong += problems(results, expected, killed)
+    found.again += left(results).again
 
 
-def _wrong(ground: Ground, results: Path, expected: Left) -> list[str]:
-    """What is wrong with a store after the same command was run to its end."""
-    output = ground.folder / f"{results.name}.txt"
-    end = time.monotonic() + SETTLE
-    status = ground.run(ground.command(results), output)
-    while left(results).states["RUNNING"] and time.monotonic() < end:  # an orphan is at its last run
-        time.sleep(1)
-        status = ground.run(ground.command(results), output)
-    found = left(results)
-    wrong = differences(found, expected)
-    wrong += [f"exit status {status}"] if status else []
-    wrong += [f"{found.twice} finished twice"] if found.twice else []
-    wrong += [f"{found.states['RUNNING']} left RUNNING"] if found.states["RUNNING"] else []
-    return [f"{results.name}: {line}" for line in wrong]
+def _strike(process: "subprocess.Popen[bytes]", chance: random.Random) -> tuple[str, set[int]]:
+    """Kill; returns what, and all processes that die of it; "" and none where the command ends before."""
+    victim = chance.choice(VICTIMS)
+    while process.poll() is None:
+        there = members(process)
+        if victim == "whole":
+            kill(process)
+            return victim, set(there)
+        if able := [pid for pid, kind in there.items() if kind == victim]:
+            pid = chance.choice(able)
+            os.kill(pid, signal.SIGKILL)
+            return victim, {pid}
+        time.sleep(0.5)
+    return "", set()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import DataError, LandshiftError
+from benchmark.errors import LandshiftError
 from methods.base import MethodError
 from protocols.base import ProtocolError
 
@@ -36,54 +36,12 @@ def _patches(catalog: Any) -> str:
     return " ".join(told)
 
 
-def _geotiff(folder: Path) -> str:
+def _image(folder: Path) -> str:
     from benchmark.data.raster import image_size, read_image
 
-    image_size(folder / "image.tif")
-    return _pixels(read_image(folder / "image.tif", 3))
-
-
-def _mask(folder: Path) -> str:
-    from benchmark.data.raster import image_size, read_mask
-
-    image_size(folder / "mask.png")
-    return _pixels(read_mask(folder / "mask.png"))
-
-
-def _posing(folder: Path) -> str:
-    from benchmark.data.raster import read_image
-
-    return _pixels(read_image(Path((folder / "paths.txt").read_text()), 3))
-
-
-def _protocol(folder: Path) -> str:
-    import pandas as pd
-
-    from protocols.columns import missing_patches
-    from protocols.cutting import cut
-    from protocols.files import load
-
-    protocol = load(str(folder / "protocol.toml"))
-    table: dict[str, Any] = {
-        "id": [f"p{number}" for number in range(16)],
-        "place": ["D004", "D012"] * 8,
-        "time": "2020",
-        "zone": [f"z{number}" for number in range(16)],
-        "image": "/i.tif",
-        "mask": "/m.tif",
-        "date": "2020-01-02",
-        "camera": "",
-        "x": np.arange(16.0) * 10,
-        "y": 0.0,
-    }
-    patches = pd.DataFrame(table)
-    return f"{missing_patches(protocol, patches)} {[fold.name for fold in cut(protocol, patches)]}"
-
-
-def _description(folder: Path) -> str:
-    from benchmark.data.folder import read_folder
-
-    return _patches(read_folder(folder / "data.toml"))
+    path = Path((folder / "path.txt").read_text())
+    image_size(path)
+    return _pixels(read_image(path, 3))
 
 
 def _flair(folder: Path) -> str:
@@ -108,24 +66,12 @@ def _weights(folder: Path) -> str:
     return ""
 
 
-def _store(folder: Path) -> str:
-    from benchmark.data.shards import open_shard
-    from benchmark.data.store import _assemble
-
-    shard = open_shard(folder)
-    if shard is None:
-        raise DataError("damaged: decoded again")
-    opened = _assemble(folder.parent, {folder.name: shard})
-    rows = opened.rows(list(opened.ids))
-    return f"{_pixels(opened.read(rows))} {opened.band_statistics(rows)[0]} {opened.histogram(shard.domain).sum()}"
-
-
 def _run_files(folder: Path) -> str:
+    from benchmark.experiments.records import class_names, matrices_at, read_confusions, read_records
+    from benchmark.experiments.run_folder import read_run
     from benchmark.files import read_json, read_tensors
-    from benchmark.grid.records import class_names, matrices_at, read_records
     from benchmark.recipe import recipe_of
     from benchmark.replay.checks import check_engine, check_files, check_identities, check_protocol
-    from benchmark.replay.differences import read_confusions
     from benchmark.replay.table import read_table
 
     sys.path.insert(0, str(folder))  # where it lies, the module that the table names could be imported
@@ -138,6 +84,7 @@ def _run_files(folder: Path) -> str:
             refused.append(error)
             return None
 
+    tried(lambda: read_run(folder))
     tried(lambda: matrices_at(folder, 4))
     tried(lambda: read_confusions(folder))
     tried(lambda: read_records(folder))
@@ -153,31 +100,31 @@ def _run_files(folder: Path) -> str:
     return ""
 
 
-def _kept(folder: Path) -> str:
-    from benchmark.data.catalog_cache import _read
+def _job_database(folder: Path) -> str:
+    """What ``status``, ``report`` and ``forget`` read."""
+    from benchmark.experiments.results import Results
+    from benchmark.experiments.standing import standing
+    from benchmark.experiments.status import status_of
 
-    if _read(folder / "table.feather", folder / "table.json") is None:
-        raise DataError("damaged: made again")
-    return ""
+    results = Results(folder)
+    told = [f"{results.experiments()} {results.about('x-v1')} {results.summaries('x-v1')} {results.look('x-v1', 'm')}"]
+    told += [run.name for run in results.runs("x-v1")]
+    results.close_expired()
+    status_of(results, "x-v1")
+    standing(results, "x-v1")
+    return " ".join(told)
 
 
 READERS: dict[str, Callable[[Path], str]] = {
-    "GeoTIFF": _geotiff,
-    "mask": _mask,
-    "XML, address or link as an image": _posing,
-    "protocol and its table": _protocol,
-    "description of a data set": _description,
-    "metadata": _flair,
-    "links and pipes in a folder": _flair,
+    "image": _image,
     "zip archive": _flair,
     "weights": _weights,
-    "decoded patches": _store,
     "files of runs and tables": _run_files,
-    "kept catalog": _kept,
+    "job database": _job_database,
 }
 
 
-SLOW = ("benchmark.data.flair_check", "benchmark.data.store", "benchmark.replay.differences", "protocols.cutting")
+SLOW = ("benchmark.data.flair_check", "benchmark.experiments.status", "benchmark.replay.checks", "protocols.cutting")
 
 
 def outcome_of(kind: str, folder: Path) -> tuple[str, str]:

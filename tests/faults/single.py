@@ -1,5 +1,6 @@
-"""One fault at a time: what the user is told, and what is lost."""
+"""One fault at a time: what the user is told, and whether the same command completes the table."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,16 +8,15 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.tracking.connections import connect
-from tests.faults.ground import Ground, differences, kill_group, left
+from tests.faults.ground import SMALL, Ground, kill, left, problems
 from tests.server.ground import missing, serving
 
-SMALL = ("source-only", "entropy-minimization")  # eight runs
-PATIENCE = 300.0
+PATIENCE = 600.0
+CROWD = 16
+DEADLY = "tests.faults.methods:Deadly"
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,11 @@ class Outcome:
     Attributes:
         fault: what was done.
         told: what the user saw, its own words.
-        lost: what was lost of what was finished, and what the same command needs afterwards; "" for nothing.
         wrong: what must not be; empty if all is well.
     """
 
     fault: str
     told: str
-    lost: str
     wrong: tuple[str, ...] = ()
 
 
@@ -50,238 +48,240 @@ def fault(make: Callable[[Ground], Outcome]) -> Callable[[Ground], Outcome]:
 
 
 @fault
-def terminated(ground: Ground) -> Outcome:
-    """SIGTERM to the command."""
-    return _stopped(ground, "SIGTERM to the command", lambda process: os.kill(process.pid, signal.SIGTERM))
-
-
-@fault
 def interrupted(ground: Ground) -> Outcome:
     """Ctrl-C reaches every process of the terminal."""
     return _stopped(ground, "Ctrl-C", lambda process: os.killpg(process.pid, signal.SIGINT))
 
 
+@fault
+def terminated(ground: Ground) -> Outcome:
+    """SIGTERM to the command."""
+    return _stopped(ground, "SIGTERM to the command", lambda process: os.kill(process.pid, signal.SIGTERM))
+
+
 def _stopped(ground: Ground, name: str, stop: Callable[["subprocess.Popen[bytes]"], None]) -> Outcome:
-    results, output, process = _started(ground)
-    _when(lambda: left(results).states["FINISHED"] >= 2, "two runs are finished")
+    results, output, process = _begun(ground, 2)
     stop(process)
-    status = process.wait(PATIENCE)
-    before = left(results)
-    wrong = [f"exit status {status}, not 130"] if status != 130 else []
-    wrong += ["a run is left RUNNING"] if before.states["RUNNING"] else []
-    said = _last(output)
-    return _again(ground, results, output, name, said, before.states["FINISHED"], wrong)
+    wrong = _status(process.wait(PATIENCE), 130)
+    wrong += ["a job is left running"] if left(results).states["running"] else []
+    return _completed(ground, results, output, name, _last(output), wrong)
 
 
 @fault
 def killed_while_it_reports(ground: Ground) -> Outcome:
     """SIGKILL to all processes when the runs are done and the table is made."""
-    results, output, process = _started(ground)
-    _when(lambda: "[8/8]" in output.read_text(), "the runs are done")
+    results, output, process = _begun(ground, 8)
     time.sleep(1)
     wrong = ["it had ended before"] if process.poll() is not None else []
-    kill_group(process)
-    return _again(ground, results, output, "SIGKILL while it reports", "nothing", 8, wrong)
+    kill(process)
+    return _completed(ground, results, output, "SIGKILL while it reports", "nothing", wrong)
 
 
 @fault
 def locked(ground: Ground) -> Outcome:
-    """Another program holds the database."""
-    results, output, process = _started(ground)
-    _when(lambda: left(results).states["FINISHED"] >= 1, "a run is finished")
-    with sqlite3.connect(results / "mlflow.db", timeout=60) as other:
+    """Another program holds the database for longer than SQLite waits by itself."""
+    results, output, process = _begun(ground, 1)
+    with contextlib.closing(sqlite3.connect(results / "jobs.db", timeout=60)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        time.sleep(30)
+        time.sleep(100)
         other.rollback()
-    status = process.wait(PATIENCE)
-    wrong = [f"exit status {status}"] if status else []
-    told = "it waits, and says so" if "is locked by another process" in output.read_text() else "nothing; it waits"
-    return _again(ground, results, output, "the database is locked for 30 seconds", told, 8, wrong)
+    wrong = _status(process.wait(PATIENCE), 0)
+    told = _line(output, "does not answer")
+    return _completed(ground, results, output, "another program locks jobs.db for 100 s", told, wrong)
 
 
 @fault
-def server_killed(ground: Ground) -> Outcome:
-    """The tracking server, on PostgreSQL, is killed in the middle and started again ten seconds later."""
-    if why := missing():
-        raise Skipped(why)
-    with serving() as server:
-        results = _fresh(ground)
-        connect(results, server.address)
-        output = results.with_suffix(".txt")
-        process = ground.start(ground.command(results, methods=SMALL, workers=2), output)
-        _when(lambda: server.states()["FINISHED"] >= 2 and server.states()["RUNNING"] >= 1, "two runs are finished")
+def crowd(ground: Ground) -> Outcome:
+    """Many commands start at once on a results folder without a database."""
+    results = _fresh(ground)
+    outputs = [results.with_name(f"{results.name}-{number}.txt") for number in range(CROWD)]
+    command = ground.command(results, methods=SMALL, workers=1)
+    processes = [ground.start(command, output) for output in outputs]
+    wrong = [line for process in processes for line in _status(process.wait(3 * PATIENCE), 0)]
+    wrong += [f"no table in {output}" for output in outputs if "written into" not in _text(output)]
+    told = f"{CROWD} tables; {_line(outputs[0], 'by other commands') or _line(outputs[0], 'by another command')}"
+    wrong += problems(results, ground.undisturbed(SMALL))
+    return Outcome(f"{CROWD} commands at once on one folder", told, tuple(wrong))
+
+
+@fault
+def database_away(ground: Ground) -> Outcome:
+    """PostgreSQL, which holds the queue, is stopped for a minute."""
+    with _servers() as (postgres, _):
+        results, output, process = _begun(ground, 2, _fresh(ground, f'database = "{postgres.database("jobs")}"'))
+        postgres.stop()
+        time.sleep(60)
+        postgres.start()
+        wrong = _status(process.wait(PATIENCE), 0)
+        told = _line(output, "does not answer")
+        return _completed(ground, results, output, "PostgreSQL is stopped for a minute", told, wrong)
+
+
+@fault
+def interrupted_without_database(ground: Ground) -> Outcome:
+    """Ctrl-C while PostgreSQL does not answer."""
+    with _servers() as (postgres, _):
+        results, output, process = _begun(ground, 2, _fresh(ground, f'database = "{postgres.database("jobs")}"'))
+        postgres.stop()
+        time.sleep(5)
+        os.killpg(process.pid, signal.SIGINT)
+        begun = time.monotonic()
+        wrong = _status(process.wait(PATIENCE), 130)
+        told = f"{_last(output)} (after {time.monotonic() - begun:.0f} s)"
+        postgres.start()
+        return _completed(ground, results, output, "Ctrl-C while PostgreSQL is stopped", told, wrong)
+
+
+@fault
+def mlflow_away(ground: Ground) -> Outcome:
+    """MLflow's server cannot be reached while the grid is trained; the next command finds it."""
+    with _servers() as (_, server):
+        results = _fresh(ground, f'mlflow = "{server.address}"')
+        output = results.with_name(f"{results.name}.txt")
+        wrong = _status(ground.run(ground.command(results, methods=SMALL), output), 0)
+        told = _line(output, "not in MLflow yet")
+        server.start()
+        return _completed(ground, results, output, "MLflow's server is away during all of the grid", told, wrong)
+
+
+@fault
+def mlflow_killed(ground: Ground) -> Outcome:
+    """MLflow's server is killed in the middle and started again ten seconds later."""
+    with _servers() as (_, server):
+        server.start()
+        results, output, process = _begun(ground, 2, _fresh(ground, f'mlflow = "{server.address}"'))
         server.kill()
         time.sleep(10)
         server.start()
-        status = process.wait(4 * PATIENCE)
-        wrong = [f"exit status {status}"] if status else []
-        told = _line(output, ("is away",))
-        found = _again(ground, results, output, "the tracking server is killed and restarted", told, 8, wrong)
-        twice = [f"{len(server.twice())} points of curves are there twice"] if server.twice() else []
-        return replace(found, lost="nothing of 8 finished runs, no metric twice", wrong=(*found.wrong, *twice))
+        wrong = _status(process.wait(PATIENCE), 0)
+        told = _line(output, "not in MLflow yet") or "nothing; the command publishes what is missing at its end"
+        return _completed(ground, results, output, "MLflow's server is killed and started again", told, wrong)
 
 
 @fault
 def full(ground: Ground) -> Outcome:
-    """The disk of the results is full; then there is room again."""
+    """The disk of the results becomes full in the middle of a grid, and has room again a minute later."""
     results = _fresh(ground)
-    with _disk(results, "size=6m"):
-        output = results.with_suffix(".txt")
-        status = ground.run(ground.command(results, methods=SMALL, workers=2), output)
-        finished = left(results).states["FINISHED"] if (results / "mlflow.db").exists() else 0
-        wrong = [] if status == 1 else [f"exit status {status}, not 1"]
-        told = _line(output, ("No space left", "full"))
-        subprocess.run(["mount", "-o", "remount,size=1g", str(results)], check=True)
-        return _again(ground, results, output, "the disk is full", told, finished, wrong)
+    with _disk(results, "size=1g"):
+        results, output, process = _begun(ground, 2, results)
+        used = shutil.disk_usage(results).used
+        _mount("remount", f"size={used + 4096}", results)
+        time.sleep(60)
+        _mount("remount", "size=1g", results)
+        status = process.wait(PATIENCE)
+        wrong = [] if status in (0, 1) else [f"exit status {status}"]
+        told = _line(output, "No space left") or _line(output, "full")
+        return _completed(ground, results, output, "the disk is full for a minute", told, wrong)
 
 
 @fault
-def filled(ground: Ground) -> Outcome:
-    """The disk of the results becomes full in the middle of a grid."""
+def full_from_the_start(ground: Ground) -> Outcome:
+    """There is no room for a database."""
     results = _fresh(ground)
-    with _disk(results, "size=1g"):
-        output = results.with_suffix(".txt")
-        process = ground.start(ground.command(results, methods=SMALL, workers=2), output)
-        _when(lambda: left(results).states["FINISHED"] >= 2, "two runs are finished")
-        used = shutil.disk_usage(results).used
-        subprocess.run(["mount", "-o", f"remount,size={used + 4096}", str(results)], check=True)
-        status = process.wait(PATIENCE)
-        wrong = [] if status == 1 else [f"exit status {status}, not 1"]
-        wrong += ["a traceback"] if "Traceback" in output.read_text() else []
-        told = _line(output, ("No space left", "full"))
-        subprocess.run(["mount", "-o", "remount,size=1g", str(results)], check=True)
-        finished = left(results).states["FINISHED"]
-        return _again(ground, results, output, "the disk becomes full in a grid", told, finished, wrong)
+    with _disk(results, "size=16k"):
+        output = results.with_name(f"{results.name}.txt")
+        wrong = _status(ground.run(ground.command(results, methods=SMALL), output), 1)
+        told = _last(output)
+        _mount("remount", "size=1g", results)
+        return _completed(ground, results, output, "the disk is full before the first run", told, wrong)
 
 
 @fault
 def unwritable(ground: Ground) -> Outcome:
-    """The results lie where nothing can be written."""
-    results, output, process = _started(ground)
+    """More runs are asked for where nothing can be written."""
+    results, output, process = _begun(ground, 8)
     process.wait(PATIENCE)
-    with _disk(results, "bind", read_only=True):
-        status = ground.run(ground.command(results, methods=("max-square",)), output)
-        wrong = [] if status == 1 else [f"exit status {status}, not 1"]
-        told = _line(output, ("Read-only", "readonly", "read-only"))
-    return _again(ground, results, output, "a store on a read-only folder", told, 8, wrong)
+    with _disk(results, "bind"):
+        wrong = _status(ground.run(ground.command(results, methods=("max-square",)), output), 1)
+        told = _last(output)
+    return _completed(ground, results, output, "the results folder is read-only", told, wrong)
 
 
 @fault
-def not_a_number(ground: Ground) -> Outcome:
-    """A loss is no number."""
-    return _broken(ground, "NotANumber", "a NaN at step 5", "at step 5")
-
-
-@fault
-def out_of_memory(ground: Ground) -> Outcome:
-    """More memory is asked for than there is."""
-    return _broken(ground, "Greedy", "a worker asks for more memory than there is", "memory")
-
-
-@fault
-def killed_by_the_kernel(ground: Ground) -> Outcome:
-    """As for want of memory."""
-    return _broken(ground, "Vanishing", "a worker is killed for want of memory", "SIGKILL")
-
-
-def _broken(ground: Ground, method: str, name: str, expected: str) -> Outcome:
-    """Only the broken method's runs fail, and they say why."""
-    results = _fresh(ground)
-    output, label = results.with_suffix(".txt"), f"tests.faults.methods:{method}"
-    status = ground.run(ground.command(results, methods=(*SMALL, label), workers=2), output)
+def deadly(ground: Ground) -> Outcome:
+    """Four jobs kill each of their workers, as the kernel does for want of memory."""
+    results = _fresh(ground, kills=3)
+    output = results.with_name(f"{results.name}.txt")
+    wrong = _status(ground.run(ground.command(results, methods=(*SMALL, DEADLY)), output), 1)
     states = left(results).states
-    wrong = [] if status == 1 else [f"exit status {status}, not 1"]
-    wrong += [] if states["FINISHED"] == 8 else [f"{states['FINISHED']} runs of the others are finished, not 8"]
-    wrong += ["a run is left RUNNING"] if states["RUNNING"] else []
-    told = _line(output, (expected,))
-    wrong += [] if told else [f"the reason does not say {expected!r}"]
-    return Outcome(name, told, "its runs alone; the others of the grid end", tuple(wrong))
-
-
-@fault
-def a_crowd(ground: Ground) -> Outcome:
-    """Sixteen processes start on a store that does not exist."""
-    results = _fresh(ground)
-    outputs = [ground.folder / f"crowd-{number}.txt" for number in range(16)]
-    command = ground.command(results, methods=SMALL, workers=1)
-    crowd = [ground.start(command, output) for output in outputs]
-    states = [process.wait(4 * PATIENCE) for process in crowd]
-    wrong = [f"exit statuses {sorted(set(states))}"] if any(states) else []
-    found = left(results)
-    wrong += [f"{found.twice} runs are there twice"] if found.twice else []
-    wrong += [f"{found.states} of 8 runs"] if found.states != {"FINISHED": 8} else []
-    return Outcome(
-        "16 commands at once on no store", "sixteen tables; each run was done by one of them", "", tuple(wrong)
-    )
+    wrong += [] if states == {"done": 8, "failed": 4} else [f"jobs are {dict(states)}"]
+    told = _line(output, "SIGKILL")
+    wrong += [] if told else ["the reason does not say SIGKILL"]
+    return Outcome("a training kills each of its workers", told, tuple(wrong))
 
 
 # ---------------------------------------------------------------- what they share
 
 
-def _fresh(ground: Ground) -> Path:
-    number = 1 + len(list(ground.folder.glob("fault-*")))
-    results = ground.folder / f"fault-{number:02d}"
-    results.mkdir()
-    return results
+def _fresh(ground: Ground, settings: str = "", kills: int = 100) -> Path:
+    number = 1 + len(list(ground.folder.glob("fault-*/settings.toml")))
+    return ground.results(f"fault-{number}", settings, kills)
 
 
-def _started(ground: Ground) -> tuple[Path, Path, "subprocess.Popen[bytes]"]:
-    results = _fresh(ground)
-    output = results.with_suffix(".txt")
-    return results, output, ground.start(ground.command(results, methods=SMALL, workers=2), output)
-
-
-def _when(true: Callable[[], bool], what: str) -> None:
-    """Wait until something is so."""
+def _begun(ground: Ground, finished: int, results: Path | None = None) -> tuple[Path, Path, "subprocess.Popen[bytes]"]:
+    """Start a command of eight runs and wait until some are finished."""
+    results = results or _fresh(ground)
+    output = results.with_name(f"{results.name}.txt")
+    process = ground.start(ground.command(results, methods=SMALL), output)
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        try:
-            if true():
-                return
-        except Exception:
-            pass
-        time.sleep(0.3)
-    raise TimeoutError(f"{what}: not in {PATIENCE:.0f} s")
+    while f"[{finished}/8]" not in _text(output):
+        if time.monotonic() > end or process.poll() is not None:
+            kill(process)
+            raise RuntimeError(f"the command did not finish {finished} runs: {output}")
+        time.sleep(0.2)
+    return results, output, process
 
 
-def _again(
-    ground: Ground, results: Path, output: Path, name: str, told: str, finished: int, wrong: list[str]
-) -> Outcome:
-    """The same command after the fault: its table must be that of an undisturbed grid, and nothing is done twice."""
-    status = ground.run(ground.command(results, methods=SMALL, workers=2), output)
-    wrong += [f"afterwards exit status {status}"] if status else []
-    found, whole = left(results), ground.folder / "small"
-    if not whole.exists():
-        ground.run(ground.command(whole, methods=SMALL, workers=2), ground.folder / "small.txt")
-    wrong += differences(found, left(whole))
-    wrong += ["a run is left RUNNING"] if found.states["RUNNING"] else []
-    wrong += [f"{found.twice} runs are there twice"] if found.twice else []
-    return Outcome(name, told, f"nothing of {finished} finished runs; the same command did the rest", tuple(wrong))
+def _completed(ground: Ground, results: Path, output: Path, name: str, told: str, wrong: list[str]) -> Outcome:
+    """Run the same command after the fault; its table must be that of the undisturbed grid."""
+    wrong += ["a traceback was printed"] if "Traceback" in _text(output) else []
+    wrong += _status(ground.run(ground.command(results, methods=SMALL), output), 0)
+    wrong += problems(results, ground.undisturbed(SMALL))
+    return Outcome(name, told, tuple(wrong))
+
+
+def _status(found: int, expected: int) -> list[str]:
+    return [] if found == expected else [f"exit status {found}, not {expected}"]
+
+
+def _text(output: Path) -> str:
+    return output.read_text(encoding="utf-8", errors="replace") if output.exists() else ""
 
 
 def _last(output: Path) -> str:
-    lines = [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1]
+    return [line.strip() for line in _text(output).splitlines() if line.strip()][-1]
 
 
-def _line(output: Path, words: tuple[str, ...]) -> str:
-    """The last line that has one of the words."""
-    lines = [line.strip() for line in output.read_text(errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if any(word in line for word in words)), "")
+def _line(output: Path, words: str) -> str:
+    """Return the last line with these words."""
+    return next((line.strip() for line in reversed(_text(output).splitlines()) if words in line), "")
 
 
-@contextmanager
-def _disk(folder: Path, options: str, read_only: bool = False) -> Iterator[None]:
-    """A small file system in memory on a folder, or the folder itself without the right to write."""
+@contextlib.contextmanager
+def _servers() -> Iterator[tuple[object, object]]:
+    if why := missing():
+        raise Skipped(why)
+    with serving() as both:
+        yield both
+
+
+@contextlib.contextmanager
+def _disk(folder: Path, options: str) -> Iterator[None]:
+    """Mount a small file system in memory on a folder, with what the folder holds, or the folder itself read-only."""
     if os.geteuid() != 0:
         raise Skipped("mounting takes root")
-    here = str(folder)
-    if read_only:
-        subprocess.run(["mount", "--bind", here, here], check=True)
-        subprocess.run(["mount", "-o", "remount,ro,bind", here], check=True)
+    settings = (folder / "settings.toml").read_text(encoding="utf-8")
+    if options == "bind":
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
     else:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", here], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
+        (folder / "settings.toml").write_text(settings, encoding="utf-8")
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", here], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def _mount(how: str, options: str, folder: Path) -> None:
+    subprocess.run(["mount", "-o", f"{how},{options}", folder], check=True)

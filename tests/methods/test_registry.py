@@ -58,14 +58,25 @@ def test_the_digest_follows_the_parts_a_method_imports(monkeypatch):
     method = registry.find("entropy-minimization")
     before, other = sources.code_digest(method), sources.code_digest(registry.find("source-only"))
     assert before != other
-    original = sources.inspect.getsource
+    original = sources._source
 
-    def changed(thing):
-        return original(thing) + ("# changed" if thing.__name__ == "methods.parts.entropy" else "")
+    def changed(name):
+        found = original(name)
+        return (found[0] + "# changed", found[1]) if name == "methods.parts.entropy" else found
 
-    monkeypatch.setattr(sources.inspect, "getsource", changed)
+    monkeypatch.setattr(sources, "_digest_of", sources._digest_of.__wrapped__)
+    monkeypatch.setattr(sources, "_source", changed)
     assert sources.code_digest(method) != before
     assert sources.code_digest(registry.find("source-only")) == other
+
+
+def test_the_digest_of_a_file_is_that_of_its_method_without_an_import():
+    found = {name: sources.code_digest(method) for name, method in registry.available().items()}
+    assert {name: sources.file_digest(name) for name in found} == found and len(set(found.values())) == len(found)
+    assert sources.file_digest("no-such-method") is None and sources.file_digest("their_package.idea:Idea") is None
+    code = "import sys; from methods.sources import file_digest as f; print(f('dacs-masked'), 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert answer.stdout == f"{found['dacs-masked']} False\n"
 
 
 def test_the_digest_follows_the_modules_of_another_package(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A tracking server on PostgreSQL that can be killed and started again: both started here, in a folder of their own."""
+"""PostgreSQL and the tracking server of MLflow, in a folder of their own, which can be stopped and started again."""
 
 import contextlib
 import os
@@ -11,7 +11,6 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ START = 180.0  # seconds
 
 
 def missing() -> str:
-    """What is not installed here that a server needs; "" if nothing."""
+    """Return what is not installed here that the servers need; "" if nothing."""
     if not _program("initdb") or not _program("pg_ctl"):
         return "no PostgreSQL here (Debian: apt-get install postgresql)"
     try:
@@ -44,8 +43,8 @@ class Postgres:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._data = folder / "data"
-        self._socket = folder
+        folder.mkdir()
+        self._data, self._socket = folder / "data", folder
         # PostgreSQL refuses to run as root.
         self._user: dict[str, Any] = {"cwd": folder}
         if os.geteuid() == 0:
@@ -57,42 +56,26 @@ class Postgres:
             "initdb", "--username=landshift", "--auth=trust", "--encoding=UTF8", "--no-sync", f"--pgdata={self._data}"
         )
         self.start()
-        with contextlib.closing(self.connect("postgres")) as connection, connection.cursor() as cursor:
-            connection.autocommit = True
-            cursor.execute("CREATE DATABASE mlflow")
 
-    @property
-    def address(self) -> str:
-        """For SQLAlchemy."""
-        return f"postgresql+psycopg2://landshift@/mlflow?host={self._socket}"
+    def database(self, name: str) -> str:
+        """Make a database; returns its URL as `settings.toml` takes it."""
+        import psycopg2
+
+        with contextlib.closing(psycopg2.connect(host=str(self._socket), user="landshift", dbname="postgres")) as one:
+            one.autocommit = True
+            with one.cursor() as cursor:
+                cursor.execute(f'CREATE DATABASE "{name}"')
+        return f"postgresql://landshift@/{name}?host={self._socket}"
 
     def start(self) -> None:
         """Return when it answers."""
         options = f"-c listen_addresses='' -c unix_socket_directories={self._socket} -c fsync=off"
-        self._call(
-            "pg_ctl",
-            f"--pgdata={self._data}",
-            f"--log={self._socket / 'log'}",
-            "--wait",
-            f"--options={options}",
-            "start",
-        )
+        log = f"--log={self._socket / 'log'}"
+        self._call("pg_ctl", f"--pgdata={self._data}", log, "--wait", f"--options={options}", "start")
 
     def stop(self) -> None:
         """End all connections and return when it has ended."""
         self._call("pg_ctl", f"--pgdata={self._data}", "--mode=fast", "--wait", "stop")
-
-    def connect(self, database: str = "mlflow") -> Any:
-        """A connection of psycopg2's."""
-        import psycopg2
-
-        return psycopg2.connect(host=str(self._socket), user="landshift", dbname=database)
-
-    def ask(self, question: str) -> list[tuple[Any, ...]]:
-        """The rows that a query gives."""
-        with contextlib.closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(question)
-            return list(cursor.fetchall())
 
     def _call(self, program: str, *arguments: str) -> None:
         subprocess.run(
@@ -101,39 +84,37 @@ class Postgres:
 
 
 class Server:
-    """MLflow's server, its artifacts and its database.
+    """MLflow's tracking server with its artifacts; it is not started.
 
     Args:
-        folder: that every user may enter.
+        folder: of the server.
+        database: URL of its database.
     """
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "postgres").mkdir()
-        self.postgres = Postgres(folder / "postgres")
-        self._folder = folder
+    def __init__(self, folder: Path, database: str) -> None:
+        folder.mkdir()
+        # Which driver is the default differs between versions of SQLAlchemy.
+        self._folder, self._database = folder, database.replace("postgresql:", "postgresql+psycopg2:")
         with socket.socket() as trial:
             trial.bind(("127.0.0.1", 0))
             self._port = trial.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
 
     def start(self) -> None:
         """Return when it answers."""
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--workers", "2", "--backend-store-uri", self.postgres.address]
+        command += ["--workers", "1", "--backend-store-uri", self._database]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with (self._folder / "server.txt").open("ab") as log:
+        log = self._folder / "server.txt"
+        with log.open("ab") as file:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
                 env={**os.environ, **settings},
-                stdout=log,
-                stderr=log,
+                stdout=file,
+                stderr=file,
                 start_new_session=True,
             )
         end = time.monotonic() + START
@@ -141,7 +122,7 @@ class Server:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.address}/health", timeout=5):
                 return
             time.sleep(0.2)
-        raise RuntimeError(f"the server did not start: {(self._folder / 'server.txt').read_text()[-2000:]}")
+        raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
 
     def kill(self) -> None:
         """SIGKILL to the server with all its workers."""
@@ -149,29 +130,19 @@ class Server:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-
-    def states(self) -> Counter[str]:
-        """How many runs of cells have which status."""
-        cells = "SELECT run_uuid FROM tags WHERE key = 'landshift.kind' AND value = 'cell'"
-        asked = f"SELECT status FROM runs WHERE lifecycle_stage = 'active' AND run_uuid IN ({cells})"
-        return Counter(status for (status,) in self.postgres.ask(asked))
-
-    def twice(self) -> list[tuple[Any, ...]]:
-        """Points of curves that are there more than once: run, metric, step and how often."""
-        return self.postgres.ask(
-            "SELECT run_uuid, key, step, COUNT(*) FROM metrics GROUP BY run_uuid, key, step HAVING COUNT(*) > 1"
-        )
+            self._process = None
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """A server, and nothing left of it afterwards."""
+def serving() -> Iterator[tuple[Postgres, Server]]:
+    """PostgreSQL, which runs, and a tracking server on it, which does not yet; nothing is left of them afterwards."""
     with tempfile.TemporaryDirectory(prefix="landshift-server-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        server = Server(folder)
+        postgres = Postgres(folder / "postgres")
+        server = Server(folder / "mlflow", postgres.database("mlflow"))
         try:
-            yield server
+            yield postgres, server
         finally:
             server.kill()
-            server.postgres.stop()
+            postgres.stop()

@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmark.data.synthetic import World, generate
-from benchmark.tracking import RunRecord, Tracker
+from benchmark.experiments.queue import Row
+from benchmark.experiments.results import Results
+from benchmark.experiments.slurm_task import task_of
 
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch")
 SCRIPT = Path(__file__).with_name("cluster.sh")
@@ -65,7 +66,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A comparison of two methods and six seeds, without its engine."""
+    """A comparison of two methods and six seeds on Slurm."""
     generate(World(places=2, times=2, zones=4, zone_side=1, patch_size=32), tmp_path / "world")
     (tmp_path / "tiny.toml").write_text(PROTOCOL)
     (tmp_path / "slow_methods.py").write_text(METHODS)
@@ -78,33 +79,50 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
-def _await_running(results: Path, seed: str) -> RunRecord:
-    """The run of the slow method with a seed, once it is training."""
+def _rows(results: Path) -> dict[tuple[str, str], Row]:
+    """The jobs by method and seed."""
+    return {(row.facts["method"], row.facts["seed"]): row for row in Results(results).queue.rows()}
+
+
+def _await_running(results: Path, seed: str) -> str:
+    """The task in which the slow method with a seed is being trained, once it is."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
-        tracker = Tracker(results)
-        for record in tracker.cells(tracker.experiment("tiny-v1")):
-            asked = record.facts.get("method") == "slow_methods:Slow" and record.facts.get("seed") == seed
-            if asked and record.status == "RUNNING":
-                return record
+        row = _rows(results).get(("slow_methods:Slow", seed))
+        if row and row.state == "running":
+            return task_of(row.worker)
         time.sleep(0.5)
     raise AssertionError(f"seed {seed} was never at work")
+
+
+def _process_of(task: str) -> int:
+    """The process of a task, on this machine."""
+    wanted = dict(zip(("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"), task.split("_"), strict=True))
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (folder / "cmdline").read_text().split("\0")
+            environment = dict(pair.partition("=")[::2] for pair in (folder / "environ").read_text().split("\0"))
+        except OSError:
+            continue
+        if "submitit.core._submit" in line and "python" in line[0] and wanted.items() <= environment.items():
+            return int(folder.name)
+    raise AssertionError(f"there is no process of {task}")
 
 
 def test_what_is_killed_or_requeued_goes_on_and_what_fails_says_why(
     cluster: None, command: list[str], tmp_path: Path
 ) -> None:
-    began = time.monotonic()
+    results, began = tmp_path / "results", time.monotonic()
     detached = subprocess.run([*command, "--detach"], capture_output=True, text=True, timeout=200, check=True)
-    assert "12 runs submitted, 0 there before" in detached.stdout
+    assert "12 tasks submitted, 0 there before" in detached.stdout
     print(f"submitted after {time.monotonic() - began:.0f} s")
 
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attached:
-        killed = _await_running(tmp_path / "results", "2")
-        os.kill(int(killed.tags["landshift.owner"].split(" ")[1]), signal.SIGKILL)
-        requeued = _await_running(tmp_path / "results", "3")
-        subprocess.run(["scontrol", "requeue", requeued.task], check=True, timeout=30)
-        preempted = _await_running(tmp_path / "results", "4")
+        killed = _await_running(results, "2")
+        os.kill(_process_of(killed), signal.SIGKILL)
+        requeued = _await_running(results, "3")
+        subprocess.run(["scontrol", "requeue", requeued], check=True, timeout=30)
+        _await_running(results, "4")
         urgent = [
             "sbatch",
             "--partition=high",
@@ -116,22 +134,35 @@ def test_what_is_killed_or_requeued_goes_on_and_what_fails_says_why(
         text = attached.communicate(timeout=700)[0]
     print(f"ended after {time.monotonic() - began:.0f} s\n{text}")
     assert attached.returncode == 1  # one failed
-    begun = re.search(r"(\d+) runs submitted, \d+ there before", text)
-    assert begun and int(begun[1]) <= 1  # the failed one is run again, if it had failed by then
-    assert re.search(r"slow_methods:Slow, 2020, seed 2: its Slurm task \w+ ended .*it is submitted again", text)
+    begun = re.search(r"(\d+) tasks? submitted, (\d+) there before", text)
+    assert begun and int(begun[2]) > 0
+    assert re.search(rf"1 run put back into the queue: its Slurm task {killed} ended before it did \(failed; log", text)
     before = int(text.partition(" done before")[0].split(" ")[-1])
     assert before + len(re.findall(r"\[\d+/\d+\] .*: target mIoU", text)) == 11
-    assert re.search(r"Slow, 2020, seed 1: FAILED: .*no idea what to do.*slurm/\w+_0_log\.out", text)
+    assert re.search(r"Slow, 2020, seed 1: FAILED: .*no idea what to do", text)
 
-    tracker = Tracker(tmp_path / "results")
-    records = tracker.cells(tracker.experiment("tiny-v1"))
-    runs = {record.id: record for record in records}
-    statuses = Counter(record.status for record in records)
-    assert (statuses["FINISHED"], statuses["FAILED"], statuses["RUNNING"]) == (11, 1 + int(begun[1]), 0)
-    assert f"its Slurm task {killed.task} ended before it did" in str(runs[killed.id].error)
-    for stopped in (requeued, preempted):
-        assert runs[stopped.id].status == "KILLED" and f"task {stopped.task} was" in str(runs[stopped.id].error)
-        again = next(r for r in records if r.identity == stopped.identity and r.status == "FINISHED")
-        assert again.task == stopped.task  # the same task began twice
-    comparison = (tmp_path / "results" / "tiny-v1" / "comparison.md").read_text()
-    assert "no idea what to do" in comparison and "_0_log.out" in comparison
+    rows = _rows(results)
+    states = {key: row.state for key, row in rows.items()}
+    assert states.pop(("slow_methods:Slow", "1")) == "failed" and set(states.values()) == {"done"}
+    assert all(rows["slow_methods:Slow", seed].attempts > 1 for seed in "234")
+    again = subprocess.run(["sacct", "--noheader", "--duplicates", "--allocations", f"--jobs={requeued}"],
+                           capture_output=True, text=True, timeout=30, check=True)  # fmt: skip
+    assert len(again.stdout.splitlines()) > 1  # the same task began twice
+    assert "no idea what to do" in (results / "tiny-v1" / "comparison.md").read_text()
+
+
+def test_runs_side_by_side_in_one_task_stop_before_its_time_limit_and_go_on(
+    cluster: None, command: list[str], tmp_path: Path
+) -> None:
+    profile = tmp_path / "cluster.toml"
+    profile.write_text('time = "3"\nruns_per_device = 2\nat_once = 1\n')  # the notice comes after 90 seconds
+    command[command.index("0,1,2,3,4,5")] = "0,2"
+    command[command.index("20")] = "100"
+    command += ["--save-every", "5", "--profile", str(profile)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=1000, check=False)
+    print(ended.stdout, ended.stderr)
+    assert ended.returncode == 0 and re.search("1 tasks? submitted, 0 there before", ended.stdout)
+    rows = _rows(tmp_path / "results")
+    assert {row.state for row in rows.values()} == {"done"}
+    assert max(row.attempts for row in rows.values()) > 1
+    assert len({task_of(row.worker) for row in rows.values()}) == 1

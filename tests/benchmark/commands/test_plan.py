@@ -1,14 +1,12 @@
 """`landshift plan` in this process: what it prints, what it leaves alone, and what it refuses."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 
 from benchmark.cli import main
-from benchmark.grid.jobs import Bench
+from benchmark.experiments.jobs import Bench
 from benchmark.recipe import make_recipe
-from benchmark.tracking import Tracker
 
 pytestmark = pytest.mark.usefixtures("networks_once")
 SMALL = [
@@ -55,34 +53,30 @@ def test_trainings_hours_disk_and_what_one_more_costs_are_told(ask, bench, tmp_p
     # Two folds and three seeds; a run of four steps of a quarter of an hour each.
     assert _row(text, "source-only") == ["source-only", "6", "6", "1", "h", "0", "min", "6.0", "900", "as", "given"]
     assert "assumed, not measured: 900 s a step" in text
-    assert "trainings: 12 anew; 18 if every row and trial trained its own" in text
+    assert "trainings: 12 new; 18 if every row and trial trained its own" in text
     assert "reuse saves 6.0" in text and "wall-clock on 2 devices" in text and "wall-clock on 64 devices" in text
     assert "seed: 4 trainings" in text and "fold: 6 trainings" in text and "method: 6 trainings" in text
-    assert "(there already)" in text and "there is no store yet" in text
+    assert "(there already)" in text and "there are no results yet" in text
     assert not (tmp_path / "results").exists(), "a plan writes nothing"
 
 
-def test_what_is_finished_is_counted_and_the_store_stays_as_it_is(ask, bench, fresh_store, tmp_path, capsys):
-    (tmp_path / "results").mkdir()
-    shutil.copy(fresh_store, tmp_path / "results")
-    tracker = Tracker(tmp_path / "results")
+def test_finished_runs_are_counted_and_the_results_stay_as_they_are(ask, bench, results, add_run, capsys):
     assert ask("--method", "source-only", "--crop", "32", "--learning-rate", "0.01", "--no-measure") == 0
     assert "of methods without a run here nothing is known" in capsys.readouterr().out
-    assert tracker.experiments() == {}
-    experiment = tracker.experiment(bench.protocol.label)
+    assert results.experiments() == [] and {path.name for path in results.folder.iterdir()} <= {"jobs.db"}
 
     changes = {"encoder": "tu-test_resnet", "encoder_depth": 2, "steps": 4, "batch_size": 2, "checkpoints": 2}
     mine = Bench(replace(bench.plan, recipe=make_recipe("tiny", changes)))
     job = mine.jobs(["source-only"], [0], ["2019"])[0]
-    with tracker.start(experiment, "run", mine.facts(job), job.identity) as run:
-        run.log({"time/training_seconds": 0.5})
+    metrics = {"time/training_seconds": 0.5}
+    add_run(results, bench.protocol.label, job.identity, mine.facts(job), metrics=metrics, tags={"device": "cpu"})
     assert ask("--method", "source-only", "--no-measure") == 0
     text = capsys.readouterr().out
     assert _row(text, "source-only")[:4] == ["source-only", "2", "1", "1"] and "1 runs here" in text
-    assert "times: measured here, on an unknown device" in text and "what is finished in the store is counted" in text
+    assert "times: measured here, on cpu" in text and "finished runs are counted as done" in text
 
 
-def test_where_the_store_knows_nothing_a_few_steps_are_measured(ask, capsys):
+def test_where_no_run_is_finished_a_few_steps_are_measured(ask, capsys):
     assert ask("--method", "source-only", "--method", "dacs") == 0
     text = capsys.readouterr().out
     assert "a few steps of source-only measured now on this machine's cpu" in text
@@ -98,8 +92,8 @@ def test_tuning_comes_first_where_it_is_asked_for(ask, on, trials, capsys):
     text = capsys.readouterr().out
     assert f"3 trials of each method on {'1 fold' if on == 'one' else '2 folds'}:" in text
     taken = 2 if on == "one" else 4
-    assert f"trainings: {trials + 6 - taken} anew" in text and "dacs (tuned)" in text and "oracle (tuned)" not in text
-    assert f"\n{taken} (" in text and "of the comparison are trials as well, which it takes over" in text
+    assert f"trainings: {trials + 6 - taken} new" in text and "dacs (tuned)" in text and "oracle (tuned)" not in text
+    assert f"\n{taken} (" in text and "of the comparison are trials as well" in text
 
 
 def test_protocols_with_published_counts_need_no_data(tmp_path, capsys):

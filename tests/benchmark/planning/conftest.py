@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.data.shapes import Shape
-from benchmark.grid.jobs import recipe_content
+from benchmark.experiments.jobs import recipe_content
 from benchmark.planning.outline import Outline
 
 

@@ -1,11 +1,10 @@
-"""Trainings are counted as they would be started: each identity once, in each experiment."""
+"""Trainings are counted as they would be started: each job once, and finished ones not at all."""
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from benchmark.experiments.jobs import Bench
 from benchmark.planning.count import (
     Stage,
     comparison_stage,
@@ -17,7 +16,6 @@ from benchmark.planning.count import (
     untunable,
 )
 from benchmark.planning.outline import outline
-from benchmark.tracking import RunRecord, Tracker
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.session import TuningSession
 
@@ -25,37 +23,32 @@ FOLDS = ["north", "south"]
 RULE = "source-validation"
 
 
-class _Store:
-    """A reader of runs that are finished."""
-
-    def __init__(self, **finished):
-        self._finished = finished
-
-    def experiments(self):
-        return {name: name for name in self._finished}
-
-    def cells(self, experiment):
-        return [
-            RunRecord("id", "n", identity, "FINISHED", {}, {}, {}, None, Path("none"), 0.0)
-            for identity in self._finished[experiment]
-        ]
-
-
 def test_what_starts_from_the_source_model_brings_it_once(outlined, recipe):
     stage = comparison_stage(outlined, ["tent", "sar", "dacs"], [0, 1, 2], FOLDS, recipe, None)
     counts = stage.counts()
-    assert {row: count["anew"] for row, count in counts.items()} == dict.fromkeys(
+    assert {row: count["new"] for row, count in counts.items()} == dict.fromkeys(
         ("source-only", "tent", "sar", "dacs"), 6
     )
     assert len(stage.work.left) == 24 and stage.starting == 12 and stage.naive == 24 + 12
 
 
-def test_what_is_finished_is_not_counted_again(outlined, recipe):
-    jobs = outlined.jobs(["source-only"], FOLDS, [0])
-    store = _Store(**{outlined.label: [jobs[0].identity]})
-    stage = comparison_stage(outlined, ["source-only", "dacs"], [0], FOLDS, recipe, store)
-    assert stage.counts()["source-only"] == {"asked": 2, "done": 1, "anew": 1}
+@pytest.mark.parametrize("experiment", ["towns-v1", "towns-v1 (tuning)"])
+def test_what_is_finished_is_not_counted_again_whoever_requested_it(outlined, recipe, results, add_run, experiment):
+    job, _ = outlined.jobs(["source-only"], FOLDS, [0])
+    add_run(results, experiment, job.identity, {})
+    stage = comparison_stage(outlined, ["source-only", "dacs"], [0], FOLDS, recipe, results)
+    assert stage.counts()["source-only"] == {"asked": 2, "done": 1, "new": 1}
     assert len(stage.work.left) == 3 and stage.naive == 4
+    trials = tuning_stage(outlined, ["source-only"], ["north"], recipe, results, Tuning(RULE, 2))
+    assert trials.counts()["source-only"] == {"asked": 2, "done": 1, "new": 1}
+
+
+def test_what_is_running_is_not_counted_and_what_failed_is(outlined, recipe, results, add_run):
+    first, second = outlined.jobs(["source-only"], FOLDS, [0])
+    add_run(results, outlined.label, first.identity, {}, "running")
+    add_run(results, outlined.label, second.identity, {}, "failed")
+    stage = comparison_stage(outlined, ["source-only"], [0], FOLDS, recipe, results)
+    assert stage.counts()["source-only"] == {"asked": 2, "running": 1, "new": 1} and stage.work.left == [second]
 
 
 def test_two_ways_to_write_a_method_are_one_row(outlined, recipe):
@@ -86,15 +79,12 @@ def test_trials_are_counted_on_every_fold_and_their_source_model_once(outlined, 
     assert len(stage.work.left) == 12 and stage.counts()["source-only"]["shared"] == 2
 
 
-def test_the_trials_of_a_plan_are_those_of_a_tuning(plan, bench, fresh_store, tmp_path):
-    shutil.copy(fresh_store, tmp_path)
-    tuning, labels = Tuning("target-entropy", 3), ["source-only", "shot"]
-    session = TuningSession(bench, Tracker(tmp_path), tuning, labels)
-    found = outline(replace(plan, results=tmp_path), None)
+def test_the_trials_of_a_plan_are_those_of_a_tuning(plan, tmp_path):
+    plan, tuning, labels = replace(plan, results=tmp_path), Tuning("target-entropy", 3), ["source-only", "shot"]
+    session = TuningSession(Bench(plan), tuning, labels)
+    found = outline(plan, None)
     stage = tuning_stage(found, labels, list(found.folds), plan.recipe, None, tuning)
-    theirs = {job.identity for search in session.searches for job in search.jobs}
-    theirs |= {job.identity for job in session.parents()}
-    assert {job.identity for job in stage.work.left} == theirs
+    assert {job.identity for job in stage.work.left} == {job.identity for job in session.jobs()}
 
 
 def test_the_comparison_after_it_has_tuned_rows_and_takes_trials_over(outlined, recipe):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from benchmark.costs import Cost
+from benchmark.experiments.results import FetchedFiles, RunRecord
 from benchmark.planning.count import comparison_stage
-from benchmark.planning.estimate import DEVICE_BYTES, Timing, disk_of, memory_of, value_bytes
+from benchmark.planning.estimate import DEVICE_BYTES, Timing, disk_of, memory_of
 from benchmark.planning.pace import Pace, Paces
-from benchmark.tracking import RunRecord, Tracker
 
 FOLDS = ["north", "south"]
 COSTS = {"dacs": Cost(2.0, 3.0), "tent": Cost(0.5, 1.0)}
@@ -50,27 +50,21 @@ def test_runs_at_once_share_the_work_but_not_a_chain(timing, stage):
     assert timing.wall_clock(stage, 1000) == 40 + 15 * 5, "tent after the source-only run that it starts from"
 
 
-def _record(folder, **metrics):
+def _record(files, **metrics):
     facts = {"method": "dacs[confidence=0.5]"}
-    return RunRecord("i", "n", "x", "FINISHED", facts, metrics, {}, None, folder, 0.0, 1.0)
+    return RunRecord("i", "n", "FINISHED", facts, metrics, {}, None, files, 0.0, 1.0)
 
 
 def test_disk_is_that_of_runs_here_or_weights_and_records(outlined, recipe, tmp_path):
-    disk = disk_of(outlined, recipe, 1000, [], (300.0, "as told"))
+    disk = disk_of(outlined, recipe, 1000, [])
     assert disk.store == 200 * 64 * 64 * 4 and disk.temporary == 2 * 1000
     assert 1000 < disk.run < 40_000 and "should be" in disk.run_words
     (tmp_path / "confusion").mkdir()
     (tmp_path / "weights").write_bytes(b"x" * 5000)
     (tmp_path / "confusion" / "a.csv").write_bytes(b"x" * 50)
-    records = [_record(tmp_path, **{"train/loss/a": 1.0, "train/loss/b": 1.0, "train/loss/c": 1.0, "target/miou": 0.5})]
-    disk = disk_of(outlined, recipe, 1000, records, (300.0, "as told"))
+    elsewhere = [_record(tmp_path / "missing"), _record(FetchedFiles(tmp_path, None, "on a server"))]
+    disk = disk_of(outlined, recipe, 1000, [_record(tmp_path), *elsewhere])
     assert disk.run == 5050 and "1 runs here" in disk.run_words
-    steps = {
-        label: disk_of(outlined, replace(recipe, steps=104), 1, records, (300.0, "")).database(label)
-        - disk.database(label)
-        for label in ("dacs", "source-only", "mmd")
-    }
-    assert steps == {"dacs": 100 * 3 * 300, "source-only": 100 * 300, "mmd": 100 * 2 * 300}
 
 
 def test_memory_is_the_peak_of_runs_on_a_gpu_or_follows_from_activations(recipe):
@@ -82,8 +76,3 @@ def test_memory_is_the_peak_of_runs_on_a_gpu_or_follows_from_activations(recipe)
     assert estimated.device == pytest.approx(3 * 5e9 + 4 * 1000 + DEVICE_BYTES) and estimated.largest == "dacs"
     assert memory_of(labels, replace(recipe, optimizer="sgd"), 1000, 0.0, {}, []).device == 2 * 1000 + DEVICE_BYTES
     assert memory_of(labels, recipe, 1000, None, COSTS, []).device is None
-
-
-def test_the_database_is_measured_only_where_it_is_full(fresh_store):
-    value, words = value_bytes(Tracker(fresh_store.parent))
-    assert value == value_bytes(None)[0] and "as in a store" in words

@@ -1,16 +1,15 @@
 """What is known of a protocol with its data and without."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmark.errors import SettingsError
-from benchmark.grid.jobs import Plan
+from benchmark.experiments.jobs import Plan
+from benchmark.experiments.run_folder import folder_of
 from benchmark.planning.outline import outline, read_simulated
-from benchmark.tracking import Reader, Tracker
 
 LABELS = ["source-only", "dacs", "tent", "few-target-labels", "oracle"]
 
@@ -45,23 +44,20 @@ def test_without_data_the_pinned_sizes_are_taken(absent):
     assert not found.identified and "as pinned" in found.words[0]
 
 
-def test_without_data_an_earlier_run_says_what_identities_hang_on(plan, bench, fresh_store, tmp_path, elsewhere):
+def test_without_data_an_earlier_run_says_what_identities_hang_on(plan, bench, results, add_run, tmp_path, elsewhere):
     """As where results were copied from the machine that has the data."""
-    shutil.copy(fresh_store, tmp_path)
-    tracker = Tracker(tmp_path)
     job = bench.jobs(["source-only"], [0], ["2019"])[0]
-    with tracker.start(tracker.experiment(bench.protocol.label), "run", bench.facts(job), job.identity) as run:
-        run.folder.mkdir(parents=True)
-        (run.folder / "settings.json").write_text(json.dumps({"shared": bench.shared}))
+    folder = folder_of(results.folder, add_run(results, bench.protocol.label, job.identity, bench.facts(job)))
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(json.dumps({"shared": bench.shared}))
     away = replace(plan, data=None)
-    reader = Reader(tmp_path)
     pinned = tmp_path / "tiny.toml"
     text = "".join(f'"{name}" = {list(fold.sizes)}\n' for name, fold in bench.folds.items())
     source = Path(plan.protocol).read_text()
     pinned.write_text(f"{source}\n[pinned.folds]\n{text}")
-    found = outline(replace(away, protocol=str(pinned)), reader)
+    found = outline(replace(away, protocol=str(pinned)), results)
     assert found.identified and found.jobs(LABELS, list(found.folds), [3]) == bench.jobs(LABELS, [3])
-    other = outline(replace(away, protocol=str(pinned), recipe=replace(plan.recipe, steps=5)), reader)
+    other = outline(replace(away, protocol=str(pinned), recipe=replace(plan.recipe, steps=5)), results)
     assert not other.identified
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.costs import Cost
+from benchmark.experiments.results import RunRecord
 from benchmark.planning.pace import Pace, Paces, assumed_base, measured_paces, stream_factor, work_of
-from benchmark.tracking import RunRecord
 
 SIZES = (100, 10, 20, 30)
 FACTS = {"network": "unet tu-test_resnet", "encoder_depth": "2", "batch_size": "2", "crop": "32"}
@@ -19,9 +19,7 @@ COSTS = {"dacs": Cost(2.0, 3.0), "tent": Cost(0.5, 1.0), "source-only": Cost(0.9
 def _run(method, fold="north", *, training=8.0, lasted=20.0, device="cpu", **facts):
     about = FACTS | {"method": method, "fold": fold} | facts
     metrics = {"time/training_seconds": training}
-    return RunRecord(
-        "i", "n", "x", "FINISHED", about, metrics, {"device": device}, None, Path("none"), 100.0, 100 + lasted
-    )
+    return RunRecord("i", "n", "FINISHED", about, metrics, {"device": device}, None, Path("none"), 100.0, 100 + lasted)
 
 
 def test_a_run_takes_its_steps_and_predicts_at_every_checkpoint(outlined, recipe):
@@ -81,13 +79,8 @@ def test_runs_of_methods_that_are_gone_are_left_aside(outlined, recipe):
     assert list(measured_paces(runs, outlined, recipe)[0]) == ["source-only"]
 
 
-def test_runs_of_an_earlier_version_count_but_for_those_on_several_devices(outlined, recipe):
-    runs = [_run("source-only", devices="1"), _run("source-only", training=4.0, devices="2")]
-    assert measured_paces(runs, outlined, recipe)[0]["source-only"].step == 2
-
-
-def test_of_two_devices_the_last_one_counts(outlined, recipe):
-    runs = [_run("source-only", training=80.0), _run("source-only", device="H100")]
+def test_of_two_devices_that_of_the_run_that_ended_last_counts(outlined, recipe):
+    runs = [_run("source-only", lasted=21.0, device="H100"), _run("source-only", training=80.0)]
     paces, device, _ = measured_paces(runs, outlined, recipe)
     assert device == "H100" and paces["source-only"].step == 2
 

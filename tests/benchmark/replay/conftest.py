@@ -1,4 +1,4 @@
-"""A small store with finished runs, one of them inside a fold, and the published table of the others."""
+"""A results folder with finished runs, one of them inside a fold, and the published table of the others."""
 
 import signal
 from dataclasses import dataclass, replace
@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.synthetic import World, generate
-from benchmark.grid.jobs import Plan
-from benchmark.grid.session import Session
-from benchmark.grid.standing import standing
+from benchmark.experiments.jobs import Plan
+from benchmark.experiments.session import Session
+from benchmark.experiments.standing import standing
 from benchmark.replay.table import TABLE, as_json
 from benchmark.report import cells_csv, markdown_page
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A plan that was run: `runs` are the MLflow ids by (method, fold, seed); `published` is its table's folder."""
+    """A plan that was run: `runs` are the keys by (method, fold, seed); `published` is its table's folder."""
 
     plan: Plan
     session: Session
@@ -39,12 +39,12 @@ def trained(protocol_file, recipe, tmp_path_factory) -> Trained:
     within = inner.bench.jobs(["source-only"], [0], ["2020"], nested=True)[:1]
     session.remember(jobs)
     ends = []
-    session.run(jobs, 1, lambda job, share: None, ends.append)
-    inner.run(within, 1, lambda job, share: None, ends.append)
+    session.run(jobs, on_end=ends.append)
+    inner.run(within, on_end=ends.append)
     assert [end.error for end in ends] == [""] * 5
-    records = [*session.tracker.cells(session.experiment), *session.tracker.cells(inner.experiment)]
+    records = session.results.runs("")
     runs = {(r.facts["method"], r.facts["fold"], int(r.facts["seed"])): r.id for r in records}
-    state = standing(session.tracker, session.experiment)
+    state = standing(session.results, session.experiment)
     published = root / "published"
     published.mkdir()
     (published / TABLE).write_text(as_json(state))

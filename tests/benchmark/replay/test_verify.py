@@ -8,12 +8,12 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.errors import DataError, SettingsError
-from benchmark.grid.identity import comparison_of, identity_of
-from benchmark.grid.jobs import job_content
-from benchmark.replay.against_runs import check_numbers
+from benchmark.experiments.identity import comparison_of, identity_of
+from benchmark.experiments.jobs import job_content
+from benchmark.replay.against_runs import check_numbers, runs_of
 from benchmark.replay.checks import check_engine, check_files, check_identities, check_protocol
 from benchmark.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
-from benchmark.replay.table import TABLE, read_table
+from benchmark.replay.table import TABLE, comparison_in, has_results, read_table
 from methods import registry
 from methods.sources import code_digest
 from protocols.files import load
@@ -29,6 +29,11 @@ def folder(trained, tmp_path):
 @pytest.fixture
 def table(folder):
     return read_table(folder)
+
+
+@pytest.fixture
+def runs(trained, table):
+    return runs_of(table, trained.session.results)
 
 
 def _edit(folder, column, new):
@@ -68,9 +73,9 @@ def test_without_runs_and_data_a_table_is_not_contradicted_but_unknown(trained, 
     assert "1 without a contradiction" in told and not (tmp_path / "none").exists()
 
 
-def test_a_changed_number_is_found_wherever_it_stands(trained, folder, table, capsys):
+def test_a_changed_number_is_found_wherever_it_is(trained, folder, table, runs, capsys):
     cell = table.cells[0]
-    assert check_files(table).holds and check_numbers(table, trained.session.tracker).holds
+    assert check_files(table).holds and check_numbers(table, runs).holds
     said = (folder / "comparison.md").read_text()
     mean = f"{50 * (cell.target_miou + table.cells[1].target_miou):.1f}"
     line = "| source-only | source labels | {} |"
@@ -88,25 +93,37 @@ def test_a_changed_number_is_found_wherever_it_stands(trained, folder, table, ca
 
     changed = replace(table, cells=[replace(cell, target_miou=cell.target_miou + 1e-9), *table.cells[1:]])
     assert check_files(changed).holds  # the files round
-    assert "target/miou is" in check_numbers(changed, trained.session.tracker).told
+    assert "target/miou is" in check_numbers(changed, runs).told
     other = replace(table, cells=[replace(cell, identity="0" * 16), *table.cells[1:]])
-    assert "the identity is 0000000000000000 in the record" in check_numbers(other, trained.session.tracker).told
+    check = check_numbers(other, runs_of(other, trained.session.results))
+    assert "the identity is 0000000000000000 in the record" in check.told
+
+
+def test_a_table_made_before_its_runs_were_published_is_checked_by_their_keys(trained, table):
+    unpublished = replace(table, cells=[replace(cell, run="") for cell in table.cells])
+    check = check_numbers(unpublished, runs_of(unpublished, trained.session.results))
+    assert check.holds and check.told.startswith("4 of 4 cells")
+    gone = replace(table, cells=[replace(cell, run="", identity="0" * 16) for cell in table.cells])
+    assert check_numbers(gone, runs_of(gone, trained.session.results)).holds is None
 
 
 @pytest.mark.parametrize("column", ["target/f1", "target_domain/d901_2020/miou", "selection/last-step/target_miou"])
-def test_every_column_is_held_against_the_run(trained, folder, table, column):
+def test_every_column_is_held_against_the_run(folder, table, runs, column):
     old = _edit(folder, column, "0.123456")
-    check = check_numbers(table, trained.session.tracker)
+    check = check_numbers(table, runs)
     assert check.holds is False and f"{column} is 0.123456 in cells.csv, {old} by the run" in check.told
 
 
-def test_a_logged_number_that_the_confusion_matrices_do_not_give_is_found(trained, table, monkeypatch):
+def test_a_logged_number_that_the_confusion_matrices_do_not_give_is_found(table, runs, monkeypatch):
     real = check_numbers.__globals__["read_confusions"]
     monkeypatch.setattr(
         "benchmark.replay.against_runs.read_confusions",
-        lambda folder: {name: matrix[:, ::-1] for name, matrix in real(folder).items()},
+        lambda folder, *places: {
+            place: {zone: matrix[:, ::-1] for zone, matrix in found.items()}
+            for place, found in real(folder, *places).items()
+        },
     )
-    check = check_numbers(table, trained.session.tracker)
+    check = check_numbers(table, runs)
     assert check.holds is False and "target/miou is" in check.told
 
 
@@ -123,7 +140,7 @@ def test_identities_that_are_others_say_which_code_it_is(table, monkeypatch):
 
     def of_another(changed):
         digest = lambda method: "0" if registry.name_of(method) == changed else code_digest(method)  # noqa: E731
-        monkeypatch.setattr("benchmark.grid.jobs.code_digest", digest)
+        monkeypatch.setattr("benchmark.experiments.jobs.code_digest", digest)
 
     of_another("tent")
     assert check_identities(table).told == "2 of 4 the same with the code at hand; 2 not: method code (tent)"
@@ -184,7 +201,7 @@ def test_a_rerun_that_comes_out_otherwise_contradicts_with_the_difference(traine
     cells = chosen(table, 2)
     assert cells == chosen(table, 2) and len(chosen(table, 9)) == 4
     jobs = jobs_of_cells(trained.session.bench, cells)
-    runs = trained.session.tracker.finished(trained.session.experiment)
+    runs = trained.session.results.finished(trained.session.experiment)
     assert check_rerun(table, cells, jobs, runs).holds
     then = [{**table.environments[0], "python": "2.7"}]
     off = [replace(cells[0], target_miou=cells[0].target_miou + 0.01), cells[1]]
@@ -206,6 +223,13 @@ def test_a_rerun_is_not_made_on_other_data_nor_without_a_recipe(trained, table, 
     recipe["network"]["encoder_weights"] = "packaged:" + "0" * 64
     again = plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), place)
     assert again.recipe.network.encoder_weights == "packaged", "they can be had by that word"
+
+
+def test_a_folder_says_which_comparison_it_holds(folder, table, tmp_path):
+    assert has_results(folder) and comparison_in(folder) == table.facts["comparison"]
+    (folder / TABLE).write_text("{}")
+    assert has_results(folder) and comparison_in(folder) == "", "a report of another version is a report"
+    assert not has_results(tmp_path / "none") and comparison_in(tmp_path / "none") == ""
 
 
 def test_a_file_that_is_no_record_and_a_folder_without_tables_are_refused(folder, tmp_path, capsys):

@@ -19,12 +19,9 @@ def _chosen(*found, code="", mixed=False):
     facts = {"method": "entropy-minimization", "method_digest": code_digest(EntropyMinimization), "tuning": "key"}
     facts |= {"rule": "source-validation", "trials": "4", "seed": "0", "prune": "True", "code_version": code}
     names = ("fold", "tuned_on", "setting", "comparison")
-    runs = [
-        SimpleNamespace(facts=facts | dict(zip(names, values, strict=True)), status="FINISHED", tags={})
-        for values in found
-    ]
-    tracker = SimpleNamespace(experiment=lambda name: name, summaries=lambda experiment: runs)
-    return chosen_settings(tracker, BENCH, "key", mixed=mixed)[1]["entropy-minimization"]
+    summaries = {str(values): facts | dict(zip(names, values, strict=True)) for values in found}
+    results = SimpleNamespace(summaries={"tiny (tuning)": summaries}.get)
+    return chosen_settings(results, BENCH, "key", mixed=mixed)[1]["entropy-minimization"]
 
 
 def test_each_fold_has_the_setting_that_was_found_on_it():

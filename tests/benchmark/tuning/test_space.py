@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.errors import SettingsError
-from benchmark.grid.labels import RATE, parse_label
+from benchmark.experiments.labels import RATE, parse_label
 from benchmark.recipe import Recipe
 from benchmark.tuning.space import label_of, search_space, settings
 from methods import registry

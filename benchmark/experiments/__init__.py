@@ -1,0 +1,1 @@
+"""Jobs and their results: the queue, the workers that train, and what they leave."""

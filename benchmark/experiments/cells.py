@@ -1,0 +1,41 @@
+"""The places of a comparison's table and the runs behind them. Needs no torch, so that a look at the store is quick."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmark.comparison import Cell, Grid
+from benchmark.experiments.asked import Asked
+from benchmark.experiments.results import RunRecord
+
+STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
+Place = tuple[str, str, int]
+"""Row, fold and seed."""
+
+
+def places_of(grid: Grid) -> list[Place]:
+    """Every place of a table."""
+    return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
+
+
+def runs_of(asked: Asked, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[Place, RunRecord]:
+    """The run behind each place of a table."""
+    behind = {place: (asked.label(place[0], place[1]), place[1], str(place[2])) for place in places_of(asked.grid)}
+    return {place: best[key] for place, key in behind.items() if key in best}
+
+
+def best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
+    """Return the newest run of each cell, by method, fold and seed.
+
+    An older one is of other code of the method, and would stand for what it is not.
+    """
+    newest_last = sorted(records, key=lambda record: record.started)
+    return {(record.facts["method"], record.facts["fold"], record.facts["seed"]): record for record in newest_last}
+
+
+def cell_of(asked: Asked, place: Place, record: RunRecord | None) -> Cell:
+    """The state of a place, by the run behind it."""
+    row, fold, _ = place
+    if record is None:
+        skip = asked.skipped.get(asked.label(row, fold), {}).get(fold, "")
+        return Cell(*place, "skipped" if skip else "not run", skip)
+    status, rule = STATUS[record.status], record.facts.get("rule", "")
+    return Cell(*place, status, record.error or "", record.metrics if status == "done" else None, rule=rule)

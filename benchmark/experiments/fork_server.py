@@ -1,0 +1,26 @@
+"""The process that worker processes are forked from.
+
+This module imports nothing heavy, so that the process can be started before a command's own imports.
+"""
+
+import multiprocessing
+import signal
+from multiprocessing import forkserver, resource_tracker
+
+from benchmark.locations import hidden_working_folder
+
+
+def start_server() -> None:
+    """Start the process that workers are forked from, which imports once what each of them needs.
+
+    The imports take half a minute on a slow core, while the caller goes on; a second call does nothing.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["benchmark.experiments.preload"])
+    # Ctrl-C reaches every process of a terminal; the command tells its workers to stop.
+    resource_tracker.ensure_running()  # the server would start it, and that lifts the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        with hidden_working_folder():  # a folder called methods must not be what it imports
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

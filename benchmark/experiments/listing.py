@@ -1,0 +1,100 @@
+"""The list of jobs that labels, folds and seeds come to: the same for a run, whose data are open, and for a plan."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import product
+from typing import Any
+
+from benchmark.errors import SettingsError
+from benchmark.experiments.identity import identity_of
+from benchmark.experiments.labels import canonical_label, control_label, parse_label
+from benchmark.experiments.trial import Trial
+from benchmark.recipe import Recipe
+from methods.base import Method, Needs
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: a method with its hyperparameters, a fold and a seed.
+
+    Attributes:
+        label: the method as it was asked for, for example ``adversarial-alignment[maps=softmax]``.
+        fold: the fold's name.
+        seed: of all draws.
+        identity: digest of everything the result depends on; the same identity, the same result.
+        skip: why it cannot be run; "" if it can.
+        parent: identity of the source-only job whose weights it starts from; "" if it starts anew.
+        trial: what it is a trial of; None in a comparison.
+    """
+
+    label: str
+    fold: str
+    seed: int
+    identity: str
+    skip: str = ""
+    parent: str = ""
+    trial: Trial | None = None
+
+
+def wanted_labels(labels: Iterable[str], recipe: Recipe) -> list[str]:
+    """The rows that are asked for, each once and in the one way to write it; with the control, which comes first, where
+    one of them starts from it.
+
+    Raises:
+        MethodError: an unknown method or hyperparameter.
+    """
+    wanted = dict.fromkeys(canonical_label(label, recipe) for label in labels)
+    if any(parse_label(label).method.needs.starts_from_source for label in wanted):
+        wanted = dict.fromkeys([control_label(), *wanted])
+    return list(wanted)
+
+
+def list_jobs(
+    labels: Iterable[str],
+    folds: Sequence[str],
+    seeds: Iterable[int],
+    content: Callable[[str, str, int], Mapping[str, Any]],
+    skip: Callable[[type[Method], str], str],
+) -> list[Job]:
+    """Every combination, seed after seed.
+
+    Args:
+        content: of a label, a fold and a seed, everything the result depends on; see `job_content`.
+        skip: why a method cannot be run on a fold; "" if it can.
+    """
+    methods = {label: parse_label(label).method for label in labels}
+    found = []
+    for seed, fold, (label, method) in product(seeds, folds, methods.items()):
+        depends = content(label, fold, seed)
+        found.append(Job(label, fold, seed, identity_of(depends), skip(method, fold), depends.get("parent", "")))
+    return found
+
+
+def reason_to_skip(needs: Needs, adapt: bool, few: bool, masks: bool) -> str:
+    """Why a method with these needs cannot be run on a fold; "" if it can.
+
+    Args:
+        adapt, few: whether the fold has unlabelled target images, and labelled ones set aside.
+        masks: whether those unlabelled images have masks after all, for the oracle.
+    """
+    if needs.sees_target and not adapt:
+        return f"needs {needs.value}, and the protocol has no target_adapt part"
+    if needs is Needs.FEW_TARGET_LABELS and not few:
+        return f"needs {needs.value}, and the protocol sets none aside"
+    if needs is Needs.TARGET_LABELS and not masks:
+        return f"needs {needs.value}, and some images of target_adapt have no mask"
+    return ""
+
+
+def chosen_folds(protocol: str, known: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The folds that are asked for; all if none is named.
+
+    Raises:
+        SettingsError: the protocol has no such fold.
+    """
+    if unknown := sorted(set(asked) - set(known)):
+        close = get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean {close[0]}? It" if close else "it"
+        raise SettingsError(f"{protocol} has no fold {', '.join(unknown)}; {meant} has {', '.join(known)}")
+    return list(asked or known)

@@ -1,0 +1,41 @@
+"""The scores of the per-pixel baseline, kept for reports, which have no data."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from benchmark.experiments.results import Results
+
+NAME = "pixels/"  # of documents, followed by the version and the key of the data and the folds
+VERSION = 2  # of what `benchmark.pixel_baseline` computes: raise it when a value may change, and all are fitted again
+
+
+def pixel_scores(results: Results, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
+    """Return the mean IoU by fold of `benchmark.pixel_baseline`, where it was computed: it depends on no training.
+
+    Args:
+        facts: `Bench.shared_facts`.
+
+    Returns:
+        NaN for a fold that can have no value.
+    """
+    found = results.document(experiment, _name(facts)) or {}
+    return {fold: math.nan if value is None else float(value) for fold, value in found.items()}
+
+
+def keep_pixel_scores(
+    results: Results, experiment: str, facts: Mapping[str, object], scores: Mapping[str, float]
+) -> None:
+    """Add to what `pixel_scores` reads, to six digits."""
+    values = {fold: round(value, 6) if math.isfinite(value) else None for fold, value in scores.items()}
+
+    def add(old: Any) -> Any:
+        return {**(old or {}), **values}
+
+    results.database.edit(experiment, _name(facts), add)
+
+
+def _name(facts: Mapping[str, object]) -> str:
+    """The digest of the data set is of the decoded bands and masks, so that a choice of bands is another key."""
+    key = "-".join(str(facts.get(name))[:16] for name in ("fingerprint", "dataset_digest", "class_set"))
+    return f"{NAME}{VERSION}.{key}"

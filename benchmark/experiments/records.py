@@ -1,0 +1,230 @@
+"""What the selection rules know of a run's checkpoints, as files among its artifacts."""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.alarms import majority_miou
+from benchmark.comparison import Cell, Grid
+from benchmark.data.classes import slug
+from benchmark.errors import DataError
+from benchmark.experiments.results import Files
+from benchmark.files import read_arrays, read_json
+from benchmark.paired import patch_noise
+from benchmark.selection import Record
+from benchmark.validators import AGREEMENT, ensemble_agreement
+
+RECORDS = "checkpoints.json"
+CONFUSIONS = "confusions.npz"
+ZONES = "zones"  # in the place of a step, for the names of a part's zones
+SETTINGS = "settings.json"
+PANEL = "panel.png"
+SAMPLE = "sample.npz"
+CHANGED_NETWORK = "network_changed"  # tag of a run whose method trains another network than the config names
+LEFT_OUT = "leave-one-source-domain-out"  # the rule that needs trainings of its own
+Key = tuple[str, str, int]
+"""Method, fold and seed of a cell."""
+
+
+def write_records(folder: Path, records: Sequence[Record], samples: Sequence[NDArray[np.floating]]) -> None:
+    """Write the scores of every checkpoint, and what each says of the fixed sample of the target.
+
+    Args:
+        samples: (n, C) probabilities of each checkpoint; none where there was no sample.
+    """
+    (folder / RECORDS).write_text(json.dumps([asdict(record) for record in records], indent=1), encoding="utf-8")
+    if samples:
+        np.savez(folder / SAMPLE, probabilities=np.stack(samples).astype(np.float16))
+
+
+def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> list[Cell]:
+    """The cells with what the selection rules know of their checkpoints.
+
+    Args:
+        folders: of the artifacts, by method, fold and seed; of cells that are done.
+    """
+    runs = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.status == "done"}
+    runs = {key: replace(cell, records=read_records(folders[key])) for key, cell in runs.items() if key in folders}
+    places = defaultdict(list)
+    for key, cell in runs.items():
+        if cell.records and cell.method not in grid.bounds:
+            places[cell.fold, cell.seed].append(key)
+    for keys in places.values():
+        found = pooled([runs[key].records for key in keys], [folders[key] for key in keys])
+        runs |= {key: replace(runs[key], pooled=records) for key, records in zip(keys, found, strict=True)}
+    return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
+
+
+def with_nested(
+    cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Files]], label: Callable[[str, str], str]
+) -> list[Cell]:
+    """The cells with a score for what the same training gives where a source domain is held out.
+
+    Args:
+        runs: facts and artifacts of the finished runs inside the folds.
+        label: of a row and a fold, what was trained there; of tuned rows it is another than the row.
+    """
+    found: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    count: dict[tuple[str, ...], int] = {}
+    for facts, folder in runs:
+        key = facts["method"], facts["inside"], facts["seed"]
+        count[key] = int(facts["inside_of"])
+        for record in read_records(folder):
+            found[key][record.step].append(record.target_miou)
+
+    def scored(cell: Cell, records: Sequence[Record]) -> list[Record]:
+        key = label(cell.method, cell.fold), cell.fold, str(cell.seed)
+        return [
+            replace(record, scores={**record.scores, LEFT_OUT: float(np.mean(values))})
+            if len(values := found[key][record.step]) == count.get(key)
+            else record
+            for record in records
+        ]
+
+    return [replace(cell, records=scored(cell, cell.records), pooled=scored(cell, cell.pooled)) for cell in cells]
+
+
+def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
+    """`benchmark.paired.patch_noise` of each method but the control, from the runs' confusion matrices."""
+    done = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.metrics is not None}
+    control = {key[1:]: _matrices(cell, folders[key]) for key, cell in done.items() if key[0] == grid.control}
+    noises = {}
+    for method in grid.methods:
+        pairs = defaultdict(list)
+        for key in (key for key in done if key[0] == method != grid.control and key[1:] in control):
+            theirs, mine = control[key[1:]], _matrices(done[key], folders[key])
+            if mine and mine.keys() == theirs.keys():
+                pairs[key[1]].append((np.stack([mine[zone] for zone in theirs]), np.stack(list(theirs.values()))))
+        noises[method] = patch_noise(pairs)
+    return noises
+
+
+def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
+    """`benchmark.alarms.majority_miou` of each fold, by what the control's runs know of its test."""
+    return {fold: majority_miou(confusion) for fold, (confusion, _) in _tests(cells, grid, folders).items()}
+
+
+def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, dict[str, int]]:
+    """Of each fold the valid pixels of its test of each class, by the class's name in metrics."""
+    found = {}
+    for fold, (confusion, folder) in _tests(cells, grid, folders).items():
+        names = class_names(folder)
+        found[fold] = {slug(name): int(n) for name, n in zip(names, confusion[:-1].sum(1), strict=True)}
+    return found
+
+
+def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
+    """Share of the tests' valid pixels of each class, mean over folds, by the class's name in metrics."""
+    shares: dict[str, list[float]] = defaultdict(list)
+    for pixels in class_pixels(cells, grid, folders).values():
+        for name, count in pixels.items():
+            shares[name].append(count / max(sum(pixels.values()), 1))
+    return {name: float(np.mean(values)) for name, values in shares.items()}
+
+
+def class_names(folder: Files) -> list[str]:
+    """The classes of a run, in the order of its confusion matrices."""
+    names = read_json(folder / SETTINGS).get("classes")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{folder / SETTINGS}: holds no list of classes")
+    return names
+
+
+def _tests(
+    cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
+) -> dict[str, tuple[NDArray[np.int64], Files]]:
+    """Of each fold a confusion matrix of the control on its test, and the folder it is from."""
+    found: dict[str, tuple[NDArray[np.int64], Files]] = {}
+    for cell in cells:
+        if cell.method == grid.control and cell.metrics is not None and cell.fold not in found:
+            folder = folders[cell.method, cell.fold, cell.seed]
+            if matrices := _matrices(cell, folder):
+                found[cell.fold] = np.sum(list(matrices.values()), axis=0), folder
+    return found
+
+
+def _matrices(cell: Cell, folder: Files) -> dict[str, NDArray[np.int64]]:
+    """The confusion matrix of each zone of the test at the chosen checkpoint; none where the file is gone."""
+    return matrices_at(folder, int((cell.metrics or {}).get("selected/step", 0)))
+
+
+def matrices_at(folder: Files, step: int) -> dict[str, NDArray[np.int64]]:
+    """The confusion matrix of each zone of the test at a checkpoint; none where the file is gone."""
+    place = f"{step}/target_test"
+    return read_confusions(folder, place).get(place, {})
+
+
+def read_confusions(folder: Files, *places: str) -> dict[str, dict[str, NDArray[np.int64]]]:
+    """Return the confusion matrices (C + 1, C) of a run by ``step/part`` and zone; none where the file is missing.
+
+    Args:
+        places: only of these ``step/part``; none for all.
+
+    Raises:
+        DataError: the file is damaged, or holds something else.
+    """
+    path = folder / CONFUSIONS
+    if not path.is_file():
+        return {}
+    arrays = read_arrays(path, {name for place in places for name in (place, _zones(place))} or None)
+    found = {}
+    for place in [name for name in arrays if not name.startswith(f"{ZONES}/")]:
+        zones, matrices = arrays.get(_zones(place), np.empty(0)), arrays[place]
+        shape = matrices.shape
+        is_stack = matrices.dtype.kind in "iu" and len(shape) == 3 and shape[1] == shape[2] + 1
+        if not is_stack or zones.dtype.kind != "U" or zones.shape != shape[:1]:
+            raise DataError(
+                f"{path}: holds an array {shape} of {matrices.dtype} for {zones.size} zones, where a confusion matrix "
+                "of each is expected"
+            )
+        found[place] = dict(zip(zones.tolist(), matrices.astype(np.int64, copy=False), strict=True))
+    return found
+
+
+def _zones(place: str) -> str:
+    """The array with the names of the zones of a ``step/part``."""
+    return f"{ZONES}/{place.partition('/')[2]}"
+
+
+def read_records(folder: Files) -> tuple[Record, ...]:
+    """None where the run was made by a version that kept none."""
+    path = folder / RECORDS
+    if not path.is_file():
+        return ()
+    try:
+        return tuple(
+            Record(
+                int(values["step"]),
+                float(values["source_val_miou"]),
+                float(values["target_miou"]),
+                {str(name): float(score) for name, score in values["scores"].items()},
+            )
+            for values in read_json(path, list)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{path}: no record of checkpoints ({type(error).__name__}: {error})") from error
+
+
+def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Files]) -> list[list[Record]]:
+    """The records of runs of one fold and seed with scores that can be compared between the runs.
+
+    All scores but one are as they are: agreement with the other candidates is that with the candidates of all runs.
+    """
+    samples = [
+        read_arrays(path).get("probabilities") if path.is_file() else None
+        for path in (folder / SAMPLE for folder in folders)
+    ]
+    known = [sample for sample in samples if sample is not None]
+    scores = iter(ensemble_agreement(np.concatenate(known)).tolist() if known else ())
+    return [
+        [
+            replace(record, scores={**record.scores, AGREEMENT: next(scores)}) if sample is not None else record
+            for record in records
+        ]
+        for records, sample in zip(runs, samples, strict=True)
+    ]

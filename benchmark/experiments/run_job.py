@@ -1,0 +1,282 @@
+"""Running one job: train, score every checkpoint, choose, and log it all."""
+
+import csv
+import importlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+from scipy.special import softmax
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from benchmark.data.classes import slug
+from benchmark.devices import device_name, make_fabric
+from benchmark.errors import LandshiftError, SettingsError, TrainingError
+from benchmark.evaluation import METRICS, Scores, by_domain, named_metrics, target_metrics
+from benchmark.evidence import Look, look, scores_of_all
+from benchmark.experiments.jobs import Bench, Job, selection_rule
+from benchmark.experiments.labels import parse_label
+from benchmark.experiments.queue import DONE, LeaseLost
+from benchmark.experiments.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
+from benchmark.experiments.results import Results, run_name
+from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
+from benchmark.figures import prediction_panel
+from benchmark.fitting import fitted
+from benchmark.pools import FoldData
+from benchmark.provenance import Provenance, environment
+from benchmark.recipe import Recipe
+from benchmark.savepoints import Savepoints
+from benchmark.selection import RULES, Record, select
+from benchmark.training import Stepper, evaluate_part, state_of
+from methods.base import Method, MethodError, Needs
+from methods.sources import blamed
+
+PANEL_PATCHES = 4
+Log = Callable[[Mapping[str, float], int], None]
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training left: scores of every checkpoint, and the chosen one's weights and some predictions.
+
+    Attributes:
+        steps: of each checkpoint.
+        source_val, target: scores of each checkpoint.
+        after_update: of the target, predicted once more after the method had learned from it; of the test stream only.
+        records: what the selection rules know of each checkpoint.
+        samples: (n, C) probabilities of each for the fixed sample of the target; none where there is no sample.
+        selected: for each selection rule, the index of the checkpoint it takes, where it takes one.
+        scoring_seconds: what the rules cost beyond source validation and the test.
+        chosen: the index of the checkpoint that is the headline.
+        weights: all that the method held at that checkpoint.
+        panel_rows: store rows of the patches in the picture; their predicted classes are kept in the scores.
+        seconds: of training, without evaluation; of a method that learns from the test stream, of prediction with it.
+        images_per_second: training images, source and target.
+        gpu_memory: peak in bytes; 0 on a CPU.
+        changed_network: see `Stepper`.
+    """
+
+    steps: list[int]
+    source_val: list[Scores]
+    target: list[Scores]
+    after_update: Scores | None
+    records: list[Record]
+    samples: list[np.ndarray]
+    selected: dict[str, int]
+    scoring_seconds: float
+    chosen: int
+    weights: dict[str, Tensor]
+    panel_rows: np.ndarray
+    seconds: float
+    images_per_second: float
+    gpu_memory: int
+    changed_network: str
+
+
+def run_job(
+    bench: Bench, job: Job, results: Results, experiment: str, run: RunFolder, report: Callable[[float], None]
+) -> None:
+    """Train a job, score its checkpoints, and write all of it into the folder of its run.
+
+    Args:
+        experiment: that requested the job.
+        report: takes the share of the training that is done.
+
+    Raises:
+        LandshiftError and others: whatever went wrong.
+    """
+    torch.set_num_threads(1)  # sums in another order are other bits; processes, not threads, fill the cores
+    threadpool_limits(1)  # those of NumPy and SciPy
+    setting = parse_label(job.label)
+    recipe, data = setting.recipe(bench.plan.recipe), bench.fold_data(job.fold)
+    fabric = make_fabric(bench.plan.accelerator, recipe.precision)
+    provenance = Provenance.here(device_name(fabric))
+    run.tag("device", provenance.device)
+    savepoints = Savepoints(
+        savepoints_of(results.folder, job.identity),
+        {"identity": job.identity, **provenance.key},
+        bench.plan.save_every,
+        run_name(run.info.facts),
+    )
+    log: Log = run.log
+    if job.trial and job.trial.study:
+        log = _watcher(job.trial.watch)(log, results, bench, job)
+    try:
+        outcome = train_and_score(
+            fabric,
+            method=setting.method,
+            hyperparameters=setting.hyperparameters,
+            data=data,
+            recipe=recipe,
+            seed=job.seed,
+            log=log,
+            report=report,
+            weights=_source_weights(results, job.parent) if job.parent else None,
+            savepoints=savepoints,
+        )
+    except (LandshiftError, MethodError, LeaseLost):
+        raise
+    except Exception as error:  # most often a mistake in the method, deep in a library
+        raise TrainingError(blamed(error, setting.method)) from error
+    if outcome.changed_network:
+        run.tag(CHANGED_NETWORK, outcome.changed_network)
+    for record in outcome.records:
+        run.log({f"selection_score/{name}": value for name, value in record.scores.items()}, record.step)
+    run.log(run_metrics(bench, outcome))
+    _write_artifacts(bench, job, outcome, run.path)
+
+
+def _watcher(name: str) -> Callable[..., Log]:
+    """Return the function that a trial names; it is imported here, so that a comparison does without Optuna."""
+    module, _, function = name.partition(":")
+    if not module.startswith("benchmark."):
+        raise SettingsError(f"a trial cannot be watched by {name!r}")
+    found: Callable[..., Log] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _source_weights(results: Results, parent: str) -> dict[str, Tensor]:
+    """Return the network of the source-only run that a job starts from.
+
+    Raises:
+        TrainingError: its files are missing.
+    """
+    (row,) = results.queue.rows(keys=[parent])
+    path = folder_of(results.folder, parent) / WEIGHTS
+    if not path.is_file():
+        path = results.files(parent, results.whole_run(parent)) / WEIGHTS
+    if row.state != DONE or not path.is_file():
+        raise TrainingError(f"the weights of the source-only run {parent}, from which it starts, are not in {path}")
+    state = load_file(path)
+    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+
+
+def train_and_score(
+    fabric: Fabric,
+    method: type[Method],
+    hyperparameters: Any,
+    data: FoldData,
+    recipe: Recipe,
+    seed: int,
+    log: Log,
+    report: Callable[[float], None],
+    weights: Mapping[str, Tensor] | None = None,
+    savepoints: Savepoints | None = None,
+) -> Outcome:
+    """Train on a fold, from the weights of a source model or anew; then open the test's labels and score every
+    checkpoint."""
+    if fabric.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(fabric.device)
+    stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log, weights)
+    test_rows = data.parts["target_test"].rows
+    panel_rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
+    keep = panel_rows.tolist()
+    with fitted(stepper, report, savepoints) as trained:
+        source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
+        target, after_update, seconds, images = [], None, trained.seconds, trained.images
+        looks: list[Look] = []
+        for checkpoint in trained.checkpoints:
+            trained.load(checkpoint)
+            if method.needs is Needs.TEST_STREAM:
+                started = time.perf_counter()
+                scores, after_update = stepper.stream(recipe.batch_size, keep)
+                seconds, images = time.perf_counter() - started, len(data.parts["target_test"].rows)
+            else:
+                scores = evaluate_part(fabric, trained.method, data, "target_test", keep)
+                looks.append(look(fabric, trained.method, data, recipe.crop))
+            target.append(scores)
+        started = time.perf_counter()
+        known = scores_of_all(looks) if looks else [{} for _ in target]
+        scoring = time.perf_counter() - started + sum(found.seconds for found in looks)
+        records = [
+            Record(checkpoint.step, METRICS["miou"](source.total()), METRICS["miou"](test.total()), scores)
+            for checkpoint, source, test, scores in zip(trained.checkpoints, source_val, target, known, strict=True)
+        ]
+        taken = {name: select(records, name) for name in RULES}
+        selected = {name: index for name, index in taken.items() if index is not None}
+        chosen = selected[selection_rule(method)]
+        trained.load(trained.checkpoints[chosen])
+        return Outcome(
+            steps=[checkpoint.step for checkpoint in trained.checkpoints],
+            source_val=source_val,
+            target=target,
+            after_update=after_update,
+            records=records,
+            samples=[softmax(found.evidence.target, axis=1) for found in looks if found.evidence],
+            selected=selected,
+            scoring_seconds=scoring,
+            chosen=chosen,
+            weights={name: value.cpu().clone().contiguous() for name, value in state_of(trained.method).items()},
+            panel_rows=panel_rows,
+            seconds=seconds,
+            images_per_second=images / seconds,
+            gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
+            changed_network=stepper.changed_network,
+        )
+
+
+def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
+    """The run's final metrics, of the chosen checkpoint unless the name says otherwise."""
+    index = outcome.chosen
+    target, source = outcome.target[index], outcome.source_val[index]
+    metrics = target_metrics(target, bench.task.classes) | {"target/loss": target.loss}
+    metrics["selected/step"] = outcome.steps[index]
+    metrics["selected/source_val_miou"] = METRICS["miou"](source.total())
+    metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]
+    for rule, selected in outcome.selected.items():
+        metrics[f"selection/{rule}/target_miou"] = METRICS["miou"](outcome.target[selected].total())
+    if outcome.after_update:
+        metrics |= named_metrics("target_after_update", outcome.after_update.total())
+    metrics["time/training_seconds"] = outcome.seconds
+    metrics["time/scoring_seconds"] = outcome.scoring_seconds
+    metrics["time/images_per_second"] = outcome.images_per_second
+    if outcome.gpu_memory:
+        metrics["time/gpu_memory_gib"] = outcome.gpu_memory / 2**30
+    return metrics
+
+
+def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> None:
+    """The record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
+    arrays: dict[str, Any] = {}
+    for part, scores in (("source_val", outcome.source_val), ("target_test", outcome.target)):
+        zones = sorted(scores[0].confusions)  # the same at all steps
+        arrays[f"{ZONES}/{part}"] = np.array(zones)
+        for step, score in zip(outcome.steps, scores, strict=True):
+            arrays[f"{step}/{part}"] = np.stack([score.confusions[zone] for zone in zones])
+    np.savez_compressed(folder / CONFUSIONS, **arrays)
+    save_file(outcome.weights, folder / WEIGHTS)
+    write_records(folder, outcome.records, outcome.samples)
+    settings = {
+        "facts": bench.facts(job),
+        "recipe": asdict(bench.plan.recipe),
+        "classes": bench.task.classes,
+        "asked": bench.plan.protocol,
+        "shared": bench.shared,
+        "content": bench.content(job.label, job.fold, job.seed),
+        **environment(),
+    }
+    (folder / SETTINGS).write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    chosen = outcome.target[outcome.chosen]
+    (folder / "confusion").mkdir()
+    for domain, confusion in by_domain(chosen).items():
+        counted = zip([*bench.task.classes, "(ignored)"], confusion.tolist(), strict=True)
+        with (folder / "confusion" / f"{slug(domain)}.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")  # a class may have a comma in its name
+            table.writerow(["true \\ predicted", *bench.task.classes])
+            table.writerows([name, *counts] for name, counts in counted)
+
+    rows = outcome.panel_rows
+    truth = bench.store.labels_of(rows).read(rows)
+    predicted = np.stack([chosen.kept[row] for row in rows.tolist()])
+    panel = prediction_panel(bench.store.read(rows), truth, predicted, bench.catalog.classes, bench.catalog.bands)
+    panel.save(folder / PANEL)

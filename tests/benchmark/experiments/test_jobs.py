@@ -1,0 +1,236 @@
+"""Jobs: their identity says all that a result depends on, and nothing else."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from benchmark import packaged
+from benchmark.data.catalog import COLUMNS
+from benchmark.data.datasets import open_catalog
+from benchmark.errors import DataError, SettingsError
+from benchmark.experiments.jobs import Bench, recipe_content
+from benchmark.network import NetworkSettings
+from benchmark.recipe import Recipe
+from methods.base import Needs
+
+PLACES_OF_PIXELS = ("image", "mask", "row", "column")
+OTHER_RECIPES = {
+    "steps": 5,
+    "batch_size": 3,
+    "crop": 16,
+    "turn": False,
+    "optimizer": "sgd",
+    "learning_rate": 0.5,
+    "weight_decay": 0.5,
+    "momentum": 0.5,
+    "schedule": "constant",
+    "checkpoints": 1,
+    "precision": "bf16-mixed",
+}
+OTHER_NETWORKS = {
+    "architecture": "fpn",
+    "encoder": "resnet34",
+    "encoder_weights": "imagenet",
+    "encoder_depth": 3,
+    "decoder_channels": (16, 8),
+}
+
+
+def _identity(bench, label="source-only", fold="2019", seed=0):
+    (job,) = bench.jobs([label], [seed], [fold])
+    return job.identity
+
+
+def test_the_grid_is_every_combination_seed_after_seed(bench):
+    jobs = bench.jobs(["source-only", "oracle"], [0, 1])
+    assert len(jobs) == 2 * 2 * 2 and len({job.identity for job in jobs}) == 8
+    assert [job.seed for job in jobs] == [0] * 4 + [1] * 4
+
+
+def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch):
+    identities = {
+        _identity(bench),
+        _identity(bench, seed=1),
+        _identity(bench, fold="2020"),
+        _identity(bench, "entropy-minimization"),
+        _identity(bench, "entropy-minimization[weight=0.01]"),
+        _identity(bench, "source-only[recipe.learning_rate=0.5]"),
+        _identity(Bench(replace(plan, recipe=replace(plan.recipe, steps=5)))),
+        _identity(Bench(replace(plan, recipe=replace(plan.recipe, precision="bf16-mixed")))),
+    }
+    monkeypatch.setattr("benchmark.experiments.jobs.code_digest", lambda method: "other code")
+    identities.add(_identity(bench))
+    assert len(identities) == 9
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Recipe) if field.name != "network"])
+def test_each_value_of_the_recipe_changes_the_identity(plan, bench, name):
+    other = Bench(replace(plan, recipe=replace(plan.recipe, **{name: OTHER_RECIPES[name]})))
+    assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(NetworkSettings)])
+def test_each_setting_of_the_network_changes_the_identity(plan, bench, name):
+    network = replace(plan.recipe.network, **{name: OTHER_NETWORKS[name]})
+    other = Bench(replace(plan, recipe=replace(plan.recipe, network=network)))
+    assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("column", [column for column in COLUMNS if column not in PLACES_OF_PIXELS])
+def test_a_changed_column_of_the_catalog_changes_the_identity_though_the_pixels_are_the_same(plan, bench, column):
+    """Dates order the test stream, and methods learn from places, altitudes and cameras."""
+    changed = Bench(plan)
+    columns = changed.catalog.patches
+    value = columns[column].iloc[0]
+    columns.loc[0, column] = f"{value}1" if isinstance(value, str) else value + 1
+    assert changed.store.digest == bench.store.digest and changed.fingerprint == bench.fingerprint
+    assert _identity(changed) != _identity(bench) and changed.comparison != bench.comparison
+
+
+def test_other_classes_bands_pixels_or_folds_change_the_identity(plan, bench):
+    catalog = bench.catalog
+    first, *others = catalog.classes.classes
+    classes = replace(catalog.classes, classes=(replace(first, name="another"), *others))
+    identities = [_identity(bench)]
+    for name, value in (
+        ("catalog", replace(catalog, classes=classes)),
+        ("catalog", replace(catalog, bands=catalog.bands[::-1])),
+        ("store", replace(bench.store, digest="of other pixels")),
+        ("fingerprint", "of other folds"),
+    ):
+        other = Bench(plan)
+        setattr(other, name, value)
+        identities.append(_identity(other))
+    assert len(set(identities)) == 5
+
+
+@pytest.mark.parametrize("column", ["image", "mask"])
+def test_where_the_files_are_does_not_change_the_identity(plan, bench, column):
+    moved = Bench(plan)
+    moved.catalog.patches[column] = "/elsewhere" + moved.catalog.patches[column]
+    assert _identity(moved) == _identity(bench) and moved.comparison == bench.comparison
+
+
+def test_devices_and_folders_do_not_change_the_identity(bench, plan, tmp_path):
+    elsewhere = Bench(replace(plan, results=tmp_path, accelerator="auto"))
+    assert _identity(elsewhere) == _identity(bench) and elsewhere.comparison == bench.comparison
+
+
+@pytest.mark.parametrize("wrong", [{"accelerator": "abacus"}, {"recipe": {"precision": "3-bit"}}])
+def test_a_device_or_precision_that_does_not_exist_is_told_before_anything_runs(plan, wrong):
+    recipe = replace(plan.recipe, **wrong.pop("recipe", {}))
+    with pytest.raises(SettingsError, match="cannot train with --accelerator"):
+        Bench(replace(plan, recipe=recipe, **wrong)).check_settings()
+
+
+def test_a_default_written_out_is_the_default(bench):
+    assert _identity(bench, "entropy-minimization[weight=0.001]") == _identity(bench, "entropy-minimization")
+
+
+def test_a_method_that_needs_target_images_is_skipped_where_there_are_none(plan, protocol_file, tmp_path):
+    protocol = tmp_path / "blind.toml"
+    text = Path(protocol_file).read_text().replace('hold_out = ["time"]', "").replace("few = 1", "adapt_share = 0.0")
+    protocol.write_text(text + '[[fold]]\nname = "t"\ntarget = {place = ["D901"]}\n')
+    bench = Bench(replace(plan, protocol=str(protocol)))
+    labels = ["source-only", "entropy-minimization", "oracle", "few-target-labels"]
+    reasons = {job.label: job.skip for job in bench.jobs(labels, [0])}
+    assert "sets none aside" in reasons["few-target-labels"]
+    assert reasons["source-only"] == ""
+    assert "no target_adapt part" in reasons["entropy-minimization"] and "no target_adapt part" in reasons["oracle"]
+
+
+def test_a_method_that_starts_from_the_source_brings_the_control_and_comes_after_it(bench):
+    jobs = bench.jobs(["tent", "oracle"], [0, 1])
+    assert [job.label for job in jobs] == ["source-only", "tent", "oracle"] * 4
+    parents = [job.parent for job in jobs if job.label == "tent"]
+    assert parents == [job.identity for job in jobs if job.label == "source-only"]
+    assert not any(job.parent for job in jobs if job.label != "tent")
+
+
+def test_a_few_labels_are_a_part_of_their_own(bench):
+    data = bench.fold_data("2020")
+    few, adapt = data.parts["few"], data.parts["target_adapt"]
+    assert len(few.rows) == 1 and set(few.rows) < set(adapt.rows)
+    pool = data.labelled(Needs.FEW_TARGET_LABELS)
+    assert pool.rows.tolist() == [*data.parts["source_train"].rows, *few.rows]
+    assert len(pool.metadata.x) == len(pool.rows)
+    domains = data.task_of(Needs.FEW_TARGET_LABELS).domains
+    assert domains == tuple(sorted({"D901@2019", "D902@2019", str(few.domains[0])})) and few.domains[0].endswith("2020")
+
+
+def test_the_oracle_is_skipped_where_target_images_have_no_masks(bench, monkeypatch):
+    bare = bench.catalog.patches.copy()
+    bare.loc[bare["id"] == bench.folds["2019"].parts["target_adapt"][0], "mask"] = ""
+    monkeypatch.setattr(bench, "catalog", replace(bench.catalog, patches=bare))
+    (job,) = bench.jobs(["oracle"], [0], ["2019"])
+    assert "have no mask" in job.skip
+
+
+def test_domains_that_mlflow_could_not_tell_apart_are_refused(plan, monkeypatch):
+    def renamed(dataset, root):
+        catalog = open_catalog(dataset, root)
+        places = catalog.patches["place"].map({"D901": "old town", "D902": "Old Town"})
+        return replace(catalog, patches=catalog.patches.assign(place=places))
+
+    monkeypatch.setattr("benchmark.experiments.jobs.open_catalog", renamed)
+    with pytest.raises(DataError, match="several domains would be called 'old_town_2019'"):
+        Bench(plan)
+
+
+def test_an_unknown_fold_is_named_with_those_there_are(bench):
+    with pytest.raises(SettingsError, match="no fold 1999; it has 2019, 2020"):
+        bench.jobs(["source-only"], [0], ["1999"])
+
+
+def test_every_way_to_write_a_method_is_one(bench):
+    labels = ["entropy-minimization", "entropy-minimization[weight=1e-3]", "entropy-minimization[]"]
+    assert [job.label for job in bench.jobs(labels, [0], ["2019"])] == ["entropy-minimization"]
+
+
+def test_weights_from_a_file_are_known_by_their_bytes(plan, tmp_path):
+    def identity(name, content):
+        (tmp_path / name).write_bytes(content)
+        network = replace(plan.recipe.network, encoder_weights=str(tmp_path / name))
+        return _identity(Bench(replace(plan, recipe=replace(plan.recipe, network=network))))
+
+    assert identity("a.pth", b"1") == identity("b.pth", b"1") != identity("a.pth", b"2")
+
+
+def test_packaged_weights_are_known_by_their_bytes_and_without_loading_them(plan, tmp_path, monkeypatch):
+    network = replace(plan.recipe.network, encoder=packaged.ENCODER, encoder_weights="packaged")
+    recipe = replace(plan.recipe, network=network)
+    contents = []
+    for content in (b"1", b"2"):
+        (tmp_path / "weights.pth").write_bytes(content)
+        monkeypatch.setattr(packaged, "packaged_file", lambda encoder: tmp_path / "weights.pth")
+        contents.append(recipe_content(recipe)["network"]["encoder_weights"])
+    assert contents[0] != contents[1] and all(content.startswith("packaged:") for content in contents)
+    recorded = replace(recipe, network=replace(network, encoder_weights=contents[1]))
+    assert recipe_content(recorded) == recipe_content(recipe), "what was written down names the same"
+
+
+def test_facts_tell_all_that_the_interface_searches_for(bench):
+    (job,) = bench.jobs(["entropy-minimization"], [3], ["2020"])
+    facts = bench.facts(job)
+    assert facts["method"] == "entropy-minimization" and facts["needs"] == "target images"
+    assert (facts["held_out_place"], facts["held_out_time"], facts["seed"]) == ("none", "2020", 3)
+    assert facts["hp/weight"] == 0.001 and facts["identity"] == job.identity
+    for name in ("network", "steps", "fingerprint", "dataset_digest", "code_version", "rule", "protocol_version"):
+        assert facts[name]
+
+
+def test_a_bound_is_not_chosen_by_source_validation(bench):
+    rules = {job.label: bench.facts(job)["rule"] for job in bench.jobs(["source-only", "oracle"], [0], ["2019"])}
+    assert rules == {"source-only": "source-validation", "oracle": "last-step"}
+
+
+def test_only_the_domains_that_a_fold_uses_are_decoded(plan, protocol_file, tmp_path):
+    protocol = tmp_path / "one-year.toml"
+    fold = '[[fold]]\nname = "a"\nsource = {time = ["2019"]}\ntarget = {place = ["D901"], time = ["2019"]}\n'
+    fold = fold.replace('source = {time = ["2019"]}', 'source = {place = ["D902"]}')
+    protocol.write_text(Path(protocol_file).read_text().replace('hold_out = ["time"]', fold))
+    bench = Bench(replace(plan, protocol=str(protocol), stores=tmp_path / "stores"))
+    assert set(bench.catalog.domain) == {"D901@2019", "D902@2020"}
+    assert len(bench.store.ids) == len(bench.catalog) == 8
+    assert len(list((tmp_path / "stores").rglob("images.npy"))) == 2

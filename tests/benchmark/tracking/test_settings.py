@@ -1,0 +1,75 @@
+"""The addresses of a results folder: a mistake in them is named, and a password in them is not."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.errors import SettingsError
+from benchmark.tracking import Settings, read_settings
+
+
+def written(folder: Path, text: str) -> Settings:
+    (folder / "settings.toml").write_text(text, encoding="utf-8")
+    return read_settings(folder)
+
+
+def test_without_a_file_all_lies_in_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "results é"
+    settings = read_settings(folder)
+    assert settings.database == f"sqlite:///{folder / 'jobs.db'}"
+    assert settings.mlflow == f"sqlite:///{folder / 'mlflow.db'}"
+    assert (settings.lease, settings.kills, settings.needs_http) == (120.0, 5, False)
+    assert not folder.exists()
+
+
+def test_a_relative_folder_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_settings(Path("results")).database == f"sqlite:///{tmp_path / 'results' / 'jobs.db'}"
+
+
+def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
+    assert written(tmp_path, "") == read_settings(tmp_path / "nothing" / "..")
+    settings = written(tmp_path, 'mlflow = "https://host:5000"\nlease = 30\nkills = 2\n')
+    assert (settings.mlflow, settings.lease, settings.kills, settings.needs_http) == ("https://host:5000", 30, 2, True)
+    assert settings.database.endswith("/jobs.db")
+    for address in ("postgresql://u:p@host/n", "postgresql+psycopg2://u@/n?host=/tmp", "sqlite:////x.db", "file:///x"):
+        assert written(tmp_path, f'database = "{address}"').database == address
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('datbase = "postgresql://u@h/n"', "unknown key 'datbase'; did you mean database?"),
+        ("other = 1", "unknown key 'other'; the keys are database, mlflow, lease, kills"),
+        ("lease = 0", "lease is a number of seconds above 0, not 0"),
+        ("lease = true", "lease is a number of seconds above 0, not True"),
+        ("lease = nan", "lease is a number of seconds above 0, not nan"),
+        ("lease = inf", "lease is a number of seconds above 0, not inf"),
+        ('lease = "1"', "lease is a number of seconds above 0, not '1'"),
+        ("kills = 0", "kills is a whole number above 0, not 0"),
+        ("kills = true", "kills is a whole number above 0, not True"),
+        ("kills = 2.5", "kills is a whole number above 0, not 2.5"),
+        ("database = 3", "database is a URL like postgresql://user@host/landshift"),
+        ('database = "user:secret@host/name"', "database is a URL like postgresql://user@host/landshift"),
+        ('mlflow = "mlruns"', "mlflow is a URL like http://host:5000"),
+        ('mlflow = ""', "mlflow is a URL like http://host:5000"),
+        ('mlflow = "//user:secret@[host"', "mlflow is a URL like http://host:5000"),
+        ("lease = ", "cannot be read"),
+        ('database = "postgresql://user:secret@host', "cannot be read"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        written(tmp_path, text)
+    told = str(error.value)
+    assert words in told and str(tmp_path / "settings.toml") in told and "\n" not in told and "secret" not in told
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=r"settings\.toml cannot be read"):
+        read_settings(tmp_path)
+    (tmp_path / "settings.toml").unlink()
+    (tmp_path / "settings.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"settings\.toml cannot be read"):
+        read_settings(tmp_path)
