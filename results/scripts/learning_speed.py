@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from benchmark.data.synthetic import World, generate
 from benchmark.devices import make_fabric
 from benchmark.evaluation import miou
-from benchmark.grid.jobs import Bench, Plan
+from benchmark.experiments.jobs import Bench, Plan
 from benchmark.network import NetworkSettings
 from benchmark.pools import FoldData, batches_of
 from benchmark.recipe import PRESETS, Recipe
