@@ -222,7 +222,7 @@ class Slurm:
             describe: see `Local.work`.
         """
         from benchmark.experiments.launchers import follow
-        from benchmark.experiments.slurm import SlurmWorkers, folder_of
+        from benchmark.experiments.slurm import LOOK_RESULTS, SlurmWorkers, folder_of
         from benchmark.terminal import RunBar
 
         jobs = [*work.left, *work.running]
@@ -239,7 +239,14 @@ class Slurm:
                 bar.tell(f"the same command without --detach looks again; to stop: {stop}")
                 return 0
             try:
-                follow(session.results, jobs, workers, bar.advance, lambda ended: bar.end(ended, describe(ended)))
+                follow(
+                    session.results,
+                    jobs,
+                    workers,
+                    bar.advance,
+                    lambda ended: bar.end(ended, describe(ended)),
+                    every=LOOK_RESULTS,
+                )
             except KeyboardInterrupt:
                 bar.tell(f"the runs stay in Slurm's queue; to stop them: {stop}")
                 raise

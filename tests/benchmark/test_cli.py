@@ -25,6 +25,7 @@ from benchmark.experiments.session import Session
 from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def _words(plan, tmp_path, *more):
@@ -122,6 +123,19 @@ def test_one_report_is_written_at_a_time(plan, results, monkeypatch):
     monkeypatch.setattr(report, "_write", write)
     assert main(["report", plan.protocol, "--results", str(results.folder), "--comparison", "any"]) == 0
     assert written == ["tiny-v1"]
+
+
+def test_a_report_needs_neither_torch_nor_pandas_nor_mlflow(plan, tmp_path):
+    """Each takes seconds to import; of MLflow nothing is wanted that it has already."""
+    assert _run(plan, tmp_path, "--method", "source-only", "--folds", "2020") == 0
+    for more in ([], ["--output", str(tmp_path / "made")]):
+        code = "import sys, benchmark.cli as c\n"
+        code += f"c.main({['report', plan.protocol, '--results', str(tmp_path), *more]})\n"
+        code += "print([m for m in ('torch', 'mlflow', 'pandas', 'scipy.stats') if m in sys.modules])"
+        program = [sys.executable, "-c", code]
+        told = subprocess.run(program, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=True).stdout
+        assert "written into" in told and told.endswith("[]\n")
+    assert (tmp_path / "made" / "comparison.png").is_file()
 
 
 def test_a_report_is_made_again_only_where_what_it_is_made_of_or_a_file_of_it_has_changed(

@@ -5,6 +5,7 @@ import torch
 
 from benchmark.cli import _parser, main
 from benchmark.commands import engines
+from benchmark.commands.settings import number_of_workers
 from benchmark.errors import SettingsError
 
 
@@ -68,3 +69,27 @@ def test_help_teaches(capsys):
         main(["run", "--help"])
     text = capsys.readouterr().out
     assert "--engine slurm --profile cluster.toml" in text and "the same command takes them up again" in text
+
+
+def test_no_worker_is_prepared_for_a_repeated_command_whose_jobs_are_done(results, add_run, monkeypatch):
+    """Another command, or a job that is not done, may have something for it to do."""
+    started = []
+    monkeypatch.setattr("benchmark.experiments.fork_server.start_server", lambda: started.append(True))
+    options = _parser().parse_args(["run", "world-leave-times-out", "--workers", "2", "--results", str(results.folder)])
+    options.command_line = "landshift run world-leave-times-out"
+
+    def starts():
+        started.clear()
+        number_of_workers(options)
+        return bool(started)
+
+    assert starts()
+    calls = {"calls": [["2026-01-02 03:04", options.command_line, ["source-only"]]]}
+    results.database.edit("world-leave-times-out-v2", "comparison/key", lambda old: calls)
+    add_run(results, "world-leave-times-out-v2", "a" * 16, {"method": "source-only"})
+    assert not starts()
+    options.command_line += " --seeds 0,1"
+    assert starts()
+    options.command_line = "landshift run world-leave-times-out"
+    add_run(results, "world-leave-times-out-v2", "b" * 16, {"method": "source-only"}, "failed", error="wrong")
+    assert starts()

@@ -300,13 +300,14 @@ def test_a_command_that_sees_the_end_does_not_publish_what_the_worker_publishes(
     finish, told = LiveRun.finish, []
 
     def slow(self, *given):
-        told.append(Results(session.results.folder).deliver(session.experiment, [job.identity]))
+        told.extend([Results(session.results.folder).deliver(session.experiment, [job.identity]), self.id])
         return finish(self, *given)
 
     monkeypatch.setattr(LiveRun, "finish", slow)
     session.run([job])
     (shown,) = in_mlflow(session)
-    assert told == [""] and row_of(session, job).run == shown.info.run_id and row_of(session, job).published
+    assert told == ["", shown.info.run_id] and row_of(session, job).run == shown.info.run_id
+    assert row_of(session, job).published
 
 
 @pytest.mark.parametrize("keys", [True, False])
