@@ -21,6 +21,7 @@ from benchmark.experiments.worker import STOP_PATIENCE, Place, Worker, new_name,
 LOOK_EVERY = 0.5  # seconds
 STOP_SECONDS = 30.0  # to put a job back after SIGTERM
 STOPPED = 75  # exit status of a worker that was told to stop
+LOST = 255  # exit status that multiprocessing gives to processes whose fork server was killed
 EARLY_DEATHS = 3  # of workers that never claimed a job, in a row, after which none is started again
 
 
@@ -61,13 +62,13 @@ class LocalWorkers:
         self.family = family or new_name().rpartition("/")[0]
         self._started = self._early_deaths = 0
         self._processes: dict[str, tuple[BaseProcess, str]] = {}
-        start_server()
         for index in range(count):
             self._start(gpus[index % len(gpus)] if gpus else "")
 
     def _start(self, gpu: str) -> None:
         name = f"{self.family}/{self._started}"
         self._started += 1
+        start_server()
         process = multiprocessing.get_context("forkserver").Process(target=_work, args=(name, gpu, *self._arguments))
         process.start()
         self._processes[name] = process, gpu
@@ -78,6 +79,7 @@ class LocalWorkers:
         Raises:
             TrainingError: they die before they begin a job.
         """
+        vacant = []
         for name, (process, gpu) in list(self._processes.items()):
             if process.is_alive():
                 continue
@@ -86,11 +88,16 @@ class LocalWorkers:
             code = process.exitcode or 0
             if code == 0:
                 continue
+            if code == LOST and process.pid:
+                with suppress(ProcessLookupError):  # it may live on
+                    os.kill(process.pid, signal.SIGKILL)
             lost = self._release(name, code)
             has_worked = lost or any(row.worker == name for row in self._results.queue.rows())
             self._early_deaths = 0 if has_worked or code == STOPPED else self._early_deaths + 1
             if self._early_deaths > EARLY_DEATHS:
                 raise TrainingError(f"worker processes end before they begin a job: the last {_how(code)}")
+            vacant.append(gpu)
+        for gpu in vacant:
             self._start(gpu)
         return bool(self._processes)
 
@@ -104,15 +111,17 @@ class LocalWorkers:
         self._results.database.patience = STOP_PATIENCE
         for process, _ in self._processes.values():
             process.terminate()
-        end = time.monotonic() + STOP_SECONDS
+        end, answers = time.monotonic() + STOP_SECONDS, True
         for name, (process, _) in self._processes.items():
             process.join(max(end - time.monotonic(), 0.1))
             if process.is_alive():
                 process.kill()
                 process.join()
-            if process.exitcode:
-                with suppress(TrackingError):  # what is not put back now is when its lease is over
+            if process.exitcode and answers:
+                try:
                     self._release(name, process.exitcode)
+                except TrackingError:  # then the jobs go back when their leases are over
+                    answers = False
 
     def _release(self, name: str, code: int) -> list[str]:
         """Put back what a worker has not put back itself; returns the jobs' keys."""

@@ -24,13 +24,13 @@ from benchmark.tracking import (
     publish_run,
     publish_summary,
     read_settings,
+    runs_of,
     tag_run,
 )
 from benchmark.tracking.ui_views import color
 
 ABOUT, SUMMARIES, METHODS = "about", "summaries", "methods"  # names of documents
 LOOK_EVERY = 1.0  # seconds
-LEGEND_METHOD, LEGEND_FOLD = 28, 16  # characters of a run's name in the MLflow UI
 STATUS = {DONE: "FINISHED", FAILED: "FAILED", PRUNED: "KILLED", QUEUED: "KILLED"}
 logger = logging.getLogger(__name__)
 
@@ -280,8 +280,7 @@ class Results:
         info = replace(info, tags={**info.tags, **row.shown, **look})
         tags = {**record["end_tags"], **({"error": row.error} if row.error else {})}
         facts = self.about(experiment)["facts"]
-        if row.run:
-            delete_run(self.client, row.run)
+        self.delete_runs(row.key, experiment, row.run)
 
         def note(run: str) -> None:  # at once, so that what is cut short is deleted later
             self.publications.note(row.key, experiment, run, -1)
@@ -290,6 +289,20 @@ class Results:
             self.client, experiment, info, curve, STATUS[row.state], tags, folder, row.ended, facts, on_created=note
         )
         self.publications.note(row.key, experiment, run, row.attempts)
+
+    def delete_runs(self, key: str, experiment: str, noted: str, but: str = "") -> None:
+        """Delete the MLflow runs of a job that were cut short; a killed process may not have noted its own.
+
+        Args:
+            noted: the run that is noted as the job's.
+            but: stays.
+
+        Raises:
+            TrackingError: MLflow cannot be used.
+        """
+        self.client.experiment(experiment, self.about(experiment)["facts"])
+        for run in {noted, *runs_of(self.client, experiment, key)} - {"", but}:
+            delete_run(self.client, run)
 
     def _is_here(self, key: str) -> bool:
         return (folder_of(self.folder, key) / RECORD).is_file()
@@ -373,20 +386,6 @@ class Results:
 def run_name(facts: Mapping[str, str]) -> str:
     """Return the name of a run in messages."""
     return f"{facts.get('method')} · {facts.get('fold')} · seed {facts.get('seed')}"
-
-
-def legend_name(facts: Mapping[str, str]) -> str:
-    """Return the name of a run in the MLflow UI, whose legends have room for little more."""
-    method, bracket, values = facts.get("method", "").partition("[")
-    name = method.rpartition(":")[2]
-    label = name + bracket + values
-    if bracket and len(label) > LEGEND_METHOD:
-        label = f"{name}[…]"
-    return f"{_cut(label, LEGEND_METHOD)} · {_cut(facts.get('fold', ''), LEGEND_FOLD)} · s{facts.get('seed')}"
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def has_results(folder: Path) -> bool:

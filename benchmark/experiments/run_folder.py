@@ -27,6 +27,7 @@ from benchmark.tracking.limits import TAG_LENGTH
 
 RECORD, CURVE, TRACEBACK = "run.json", "curve.json", "traceback.txt"
 RUNS, UNFINISHED = "runs", "unfinished"
+LEGEND_METHOD, LEGEND_FOLD = 28, 16  # characters of a run's name in the MLflow UI
 
 
 def folder_of(results: Path, key: str) -> Path:
@@ -147,3 +148,17 @@ class FetchedFiles:
 
     def __str__(self) -> str:
         return str(self._folder)
+
+
+def legend_name(facts: Mapping[str, str]) -> str:
+    """Return the name of a run in the MLflow UI, whose legends have room for little more."""
+    method, bracket, values = facts.get("method", "").partition("[")
+    name = method.rpartition(":")[2]
+    label = name + bracket + values
+    if bracket and len(label) > LEGEND_METHOD:
+        label = f"{name}[…]"
+    return f"{_cut(label, LEGEND_METHOD)} · {_cut(facts.get('fold', ''), LEGEND_FOLD)} · s{facts.get('seed')}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -18,11 +18,11 @@ from benchmark.errors import LandshiftError, Pruned, Stopped, TrackingError, Tra
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.jobs import Bench, Job, Plan
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING, Claim, Entry, LeaseLost
-from benchmark.experiments.results import STATUS, Results, legend_name, run_name
-from benchmark.experiments.run_folder import TRACEBACK, RunFolder, savepoints_of
+from benchmark.experiments.results import STATUS, Results, run_name
+from benchmark.experiments.run_folder import TRACEBACK, RunFolder, legend_name, savepoints_of
 from benchmark.experiments.trial import Trial
 from benchmark.recipe import recipe_of
-from benchmark.tracking import KIND, LiveRun, RunInfo, checked_facts, delete_run, one_line, trace
+from benchmark.tracking import KIND, LiveRun, RunInfo, checked_facts, one_line, trace
 from methods.base import MethodError
 from methods.sources import blamed
 
@@ -190,14 +190,10 @@ class Worker:
         run = live.id if live else ""
         results.publications.note(claim.key, experiment, run or row.run, -1)
         results.publications.free(claim.key, experiment)  # of a process that was killed while it published
-        if run and row.run:
-            self._delete_earlier(row.run)
+        if run and claim.attempt > 1:
+            with suppress(TrackingError):
+                results.delete_runs(claim.key, experiment, row.run, but=run)
         return RunFolder(results.folder, claim.key, claim.attempt, info, live)
-
-    def _delete_earlier(self, run: str) -> None:
-        """Delete the MLflow run of an earlier attempt."""
-        with suppress(TrackingError):
-            delete_run(self._results.client, run)
 
     def _end(self, claim: Claim, run: RunFolder, state: str, error: str = "") -> None:
         """Keep the run's folder, end the job, and complete its run in MLflow, in this order: a kill between two of them
@@ -286,6 +282,10 @@ class Worker:
                     except LeaseLost:
                         state["lost"] = True
                         return
+                    except TrackingError as error:
+                        if not ended.is_set():
+                            logger.warning("%s; the lease of %s is not renewed", error, run_name(claim.facts))
+                        continue
                     written, told = time.monotonic(), share
 
         def report(share: float) -> None:

@@ -132,6 +132,8 @@ def read_cells(folder: Path) -> dict[tuple[str, str, int], dict[str, str]]:
         return {}
     try:
         rows = [row for row in csv.DictReader(io.StringIO(read_text(path), newline="")) if row["status"] == "done"]
+        if any(row["target/miou"] is None for row in rows):
+            raise ValueError("a row is cut short")
         return {(row["method"], row["fold"], int(row["seed"])): row for row in rows}
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise DataError(f"{path}: no table of cells ({type(error).__name__}: {error})") from error

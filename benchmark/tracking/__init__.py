@@ -17,6 +17,7 @@ from benchmark.tracking.publish import (
     one_line,
     publish_run,
     publish_summary,
+    runs_of,
     tag_run,
     trace,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "publish_run",
     "publish_summary",
     "read_settings",
+    "runs_of",
     "serve",
     "tag_run",
     "trace",

@@ -193,6 +193,18 @@ def publish_summary(client: Client, experiment: str, summary: Summary, tags: Map
     return str(run.info.run_id)
 
 
+def runs_of(client: Client, experiment: str, identity: str) -> list[str]:
+    """Return the runs that an experiment shows of a job, of which all but one are left of killed processes.
+
+    Raises:
+        TrackingError: MLflow cannot be used.
+    """
+    place = client.experiment(experiment)
+    with one_line_errors(f"the runs of the experiment {experiment!r} cannot be read"):
+        found = client.api.search_runs([place], f"tags.identity = '{identity}'")
+    return [run.info.run_id for run in found]
+
+
 def delete_run(client: Client, run: str) -> None:
     """Delete a run with its files, if MLflow has it.
 

@@ -51,7 +51,10 @@ ROOT = Path(module.__file__).parent
 
 @pytest.mark.parametrize(
     "name",
-    ["training", "data/batches", "network", "light_fpn", "evaluation", "validators", "experiments/run_job", "pools"],
+    [
+        *("training", "data/batches", "network", "network_settings", "light_fpn", "evaluation", "validators", "pools"),
+        "experiments/run_job",
+    ],
 )
 def test_an_edit_of_what_a_result_depends_on_is_another_version(name, monkeypatch):
     assert _with_edit(f"{name}.py", monkeypatch) != code_version.__wrapped__()

@@ -93,6 +93,7 @@ def _strike(process: "subprocess.Popen[bytes]", chance: random.Random) -> tuple[
         if able := [pid for pid, kind in there.items() if kind == victim]:
             pid = chance.choice(able)
             os.kill(pid, signal.SIGKILL)
-            return victim, {pid}
+            # The process may be the one that workers are forked from: then its command kills them.
+            return victim, set(there) - {process.pid} if victim == "other" else {pid}
         time.sleep(0.5)
     return "", set()

@@ -14,7 +14,7 @@ from benchmark.experiments.database import JOBS
 from benchmark.experiments.queue import EXPIRED, Entry
 from benchmark.experiments.results import STATUS, Results, has_results, run_name
 from benchmark.experiments.run_folder import TRACEBACK, FetchedFiles, RunFolder, folder_of, savepoints_of
-from benchmark.tracking import Client, DatasetFact, RunInfo, Summary
+from benchmark.tracking import Client, DatasetFact, LiveRun, RunInfo, Summary
 from benchmark.tracking import publish as publishing
 
 pytestmark = pytest.mark.usefixtures("stores_copied")
@@ -362,6 +362,16 @@ def test_the_partial_run_is_replaced(results):
     assert results.deliver(A, [key]) == ""
     (shown,) = in_mlflow(results)
     assert shown.info.run_id != live.id and shown.info.status == "FINISHED"
+
+
+def test_a_run_that_a_killed_process_did_not_note_is_deleted(results):
+    key, facts = key_of(1), {"identity": key_of(1)}
+    LiveRun(results.client, A, RunInfo("n", facts, {"landshift.kind": "cell"}))
+    other = LiveRun(results.client, A, RunInfo("n", {"identity": key_of(2)}, {})).id
+    train(results)
+    assert results.deliver(A, [key]) == ""
+    (run,) = results.runs(A)
+    assert {shown.info.run_id for shown in in_mlflow(results)} == {run.run, other}
 
 
 @pytest.mark.parametrize("call", ["create_run", "log_batch", "log_inputs", "set_terminated"])
