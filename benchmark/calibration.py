@@ -178,19 +178,17 @@ def rows(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
 
 
 def calibration_of(
-    recipe: Mapping[str, Any] | None, fingerprint: str, dataset_digest: str, known: Iterable[Calibration]
+    recipe: Mapping[str, Any], fingerprint: str, dataset_digest: str, known: Iterable[Calibration]
 ) -> Verdict:
     """Whether a comparison is converged, by the calibrations that there are.
 
     Args:
-        recipe: of the comparison, all values; None where it was not written down.
+        recipe: of the comparison, all values.
         fingerprint, dataset_digest: of the comparison.
         known: the calibrations; of several of this config one on the same data counts, then one of most folds, of most
             seeds, of most steps, or the first.
     """
     unknown = Verdict(False, "not calibrated: what more steps would gain is not known (see landshift calibrate)")
-    if recipe is None:
-        return unknown
     config = config_of(recipe)
     alike = [one for one in known if one.fingerprint == fingerprint and is_same_config(one.recipe, config)]
     alike.sort(key=lambda one: (one.dataset_digest != dataset_digest, -len(one.folds), -len(one.seeds), -one.most))

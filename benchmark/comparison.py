@@ -159,7 +159,7 @@ def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]]
         rare: of each fold the names, as in metrics, of its rare classes; a fold may be missing.
     """
     target = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
-    seconds = {method: _device_seconds(cells, grid, method) for method in grid.methods}
+    seconds = {method: table(cells, grid, method, "time/training_seconds") for method in grid.methods}
     nothing = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     control = target.get(grid.control, nothing)
     bound = next((target[method] for method in grid.methods if method in grid.bounds), nothing) - control
@@ -187,13 +187,6 @@ def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]]
             )
         )
     return lines
-
-
-def _device_seconds(cells: Sequence[Cell], grid: Grid, method: str) -> Table:
-    """Of each training: its seconds, or what a run of an earlier version says that several devices took."""
-    alone = table(cells, grid, method, "time/training_seconds")
-    said = table(cells, grid, method, "time/device_seconds")
-    return np.where(np.isfinite(said), said, alone)
 
 
 def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Sequence[str]]) -> Table:

@@ -222,6 +222,7 @@ class Slurm:
             describe: see `Local.work`.
         """
         from benchmark.experiments.launchers import follow
+        from benchmark.experiments.session import ends
         from benchmark.experiments.slurm import LOOK_RESULTS, SlurmWorkers, folder_of
         from benchmark.terminal import RunBar
 
@@ -250,7 +251,8 @@ class Slurm:
             except KeyboardInterrupt:
                 bar.tell(f"the runs stay in Slurm's queue; to stop them: {stop}")
                 raise
-        return bar.failed
+            left = len(jobs) - len(ends(session.results, jobs))  # whose tasks were cancelled
+        return bar.failed + left
 
 
 def _gpus(options: argparse.Namespace) -> list[str]:

@@ -83,7 +83,7 @@ def _write(
 ) -> Printed:
     """Make the report; returns what is to be printed, which is kept where all of it was written."""
     from benchmark.experiments.standing import standing
-    from benchmark.replay.table import has_results
+    from benchmark.replay.table import has_table
     from benchmark.report import empty_cells, rows, rules_line, shared_line
     from benchmark.texts import shown
 
@@ -91,7 +91,7 @@ def _write(
     verdict = _verdict(options.results, protocol.name, state.facts)
     shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
     folder, is_whole = _folder_of(options, protocol, state.facts["comparison"]), False
-    if has_results(folder) and not state.has_results:
+    if has_table(folder) and not state.has_results:
         key = state.facts["comparison"]
         written = f"not written: no run of the comparison {key} is finished, and {folder} holds one with results"
     else:
@@ -124,13 +124,13 @@ def _write(
 def _folder_of(options: argparse.Namespace, protocol: Any, comparison: str) -> Path:
     """Return where the report of a comparison is written: by default the protocol's folder, unless another comparison
     with results is there, which a quick try must not replace."""
-    from benchmark.replay.table import has_results, read_table
+    from benchmark.replay.table import has_table, read_table
 
     if options.output:
         return Path(options.output)
     usual: Path = options.results / protocol.label
     try:
-        replaces = has_results(usual) and read_table(usual).facts["comparison"] != comparison
+        replaces = has_table(usual) and read_table(usual).facts["comparison"] != comparison
     except DataError:
         replaces = True
     return usual.with_name(f"{usual.name}-{comparison}") if replaces else usual
@@ -234,8 +234,9 @@ def _verdict(results: Path, protocol: str, facts: Mapping[str, str]) -> Any:
     """Whether the comparison was trained to the end."""
     from benchmark.calibration import calibration_of, calibrations
 
-    recipe = json.loads(facts["recipe"]) if "recipe" in facts else None  # an older store lacks it
-    return calibration_of(recipe, facts["fingerprint"], facts["dataset_digest"], calibrations(results, protocol))
+    return calibration_of(
+        json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], calibrations(results, protocol)
+    )
 
 
 def _html(

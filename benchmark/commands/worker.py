@@ -36,7 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def worker(options: argparse.Namespace) -> int:
-    """Train queued jobs until there is none left; 1 if any of them failed.
+    """Train queued jobs until there is none left; 1 if any of them failed or cannot be begun on this machine.
 
     Raises:
         SettingsError: there is no queue.
@@ -53,13 +53,18 @@ def worker(options: argparse.Namespace) -> int:
     from benchmark.experiments.launchers import LOOK_EVERY, LocalWorkers
     from benchmark.experiments.queue import QUEUED
     from benchmark.experiments.results import Results
-    from benchmark.experiments.worker import Place
+    from benchmark.experiments.worker import UNABLE, Place
     from benchmark.terminal import print_line
 
     results = Results(options.results)
     place = Place(options.data, options.stores, options.accelerator)
     print_line(f"training jobs of {results.folder}, {options.workers} at a time")
     ends = _Ends(results)
+
+    def queued() -> set[tuple[str, int, str]]:
+        rows = results.queue.rows()
+        return {(row.key, row.attempts, row.error) for row in rows if row.state == QUEUED or row.expired}
+
     while True:
         workers = LocalWorkers(results.folder, None, options.workers, place=place, wait=False)
         try:
@@ -69,10 +74,10 @@ def worker(options: argparse.Namespace) -> int:
             ends.look(workers.family)
         finally:
             workers.stop()
+        left = queued()
         if not options.keep:
-            return 1 if ends.failed else 0
-        time.sleep(KEEP_EVERY)
-        while not any(row.state == QUEUED or row.expired for row in results.queue.rows()):
+            return 1 if ends.failed or any(error.startswith(UNABLE) for *_, error in left) else 0
+        while queued() <= left:
             time.sleep(KEEP_EVERY)
 
 

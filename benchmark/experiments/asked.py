@@ -115,76 +115,56 @@ def remember(
         nested: whether the folds inside the folds are trained, too.
         command: the command line that requests them; "" if none does.
     """
-    made = time.strftime("%Y-%m-%d %H:%M")
-
-    def change(old: Any) -> Any:
-        content = _added(old or _empty(), bench, jobs, tuned, tuned_jobs, nested)
-        if command:
-            rows = list(dict.fromkeys([*(job.label for job in jobs), *(tuned.labels if tuned else ())]))
-            calls = content.get("calls", [])
-            if [command, rows] not in [call[1:] for call in calls]:  # a repeated one goes on
-                content["calls"] = [*(call for call in calls if call[1] != command), [made, command, rows]]
-        return content
-
-    results.database.edit(experiment, PREFIX + key_of(bench, tuned), change)
+    request = _request(bench, jobs, tuned, tuned_jobs, nested)
+    if command:
+        request["calls"] = [[time.strftime("%Y-%m-%d %H:%M"), command, list(request["methods"])]]
+    results.database.edit(experiment, PREFIX + key_of(bench, tuned), lambda old: merge_requests(old, request))
 
 
-def _added(
-    grid: dict[str, Any],
-    bench: "Bench",
-    jobs: Sequence["Job"],
-    tuned: TunedRows | None,
-    tuned_jobs: Sequence["Job"],
-    nested: bool,
+def _request(
+    bench: "Bench", jobs: Sequence["Job"], tuned: TunedRows | None, tuned_jobs: Sequence["Job"], nested: bool
 ) -> dict[str, Any]:
-    """What was asked before, and what is asked now."""
-    key = key_of(bench, tuned)
-    grid["facts"] = {name: str(value) for name, value in bench.shared_facts().items()}
-    grid["facts"]["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
-    grid["call"] = {"shared": shared_arguments(bench.plan)}
+    """Return what one command requests of a comparison."""
+    every = [*jobs, *tuned_jobs]
+    methods: dict[str, Any] = {}
+    facts = {name: str(value) for name, value in bench.shared_facts().items()}
+    facts["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
+    call = {"shared": shared_arguments(bench.plan)}
     if tuned:
-        grid["call"] |= {"tuned": tuned.key, "search": tuned.search}
-        grid["facts"] |= {"tuned": tuned.words, "comparison": key}
+        call |= {"tuned": tuned.key, "search": tuned.search}
+        facts |= {"tuned": tuned.words, "comparison": key_of(bench, tuned)}
         for row, labels in tuned.labels.items():
-            grid["methods"][row] = _described(next(iter(labels.values()))) | {"labels": labels}
-    grid["methods"] |= {job.label: _described(job.label) for job in jobs}
-    grid["controls"] = _controls(bench)
-    for job in (*jobs, *tuned_jobs):
-        grid["folds"] = sorted({*grid["folds"], job.fold})
-        grid["seeds"] = sorted({*grid["seeds"], job.seed})
+            methods[row] = _described(next(iter(labels.values()))) | {"labels": labels}
+    methods |= {job.label: _described(job.label) for job in jobs}
+    skipped: dict[str, dict[str, str]] = {}
+    for job in every:
         if job.skip:
-            grid["skipped"].setdefault(job.label, {})[job.fold] = job.skip
-    block = [
-        sorted({*(job.label for job in jobs), *(tuned.labels if tuned else ())}),
-        sorted({job.fold for job in (*jobs, *tuned_jobs)}),
-        sorted({job.seed for job in (*jobs, *tuned_jobs)}),
-    ]
-    grid["blocks"] = _with(grid["blocks"], block)
-    if nested:
-        grid["nested"] = _with(grid.get("nested", []), block)
-    return grid
+            skipped.setdefault(job.label, {})[job.fold] = job.skip
+    folds, seeds = sorted({job.fold for job in every}), sorted({job.seed for job in every})
+    block = [sorted(methods), folds, seeds]
+    return {
+        **{"methods": methods, "controls": _controls(bench), "facts": facts, "call": call, "skipped": skipped},
+        **{"folds": folds, "seeds": seeds, "blocks": [block], "nested": [block] if nested else [], "calls": []},
+    }
 
 
 def drop_rows(results: Results, experiment: str, comparison: str, rows: Collection[str]) -> None:
     """Take rows out of a requested comparison; with its last row the comparison is deleted, too."""
 
     def change(content: Any) -> Any:
-        methods = {row: about for row, about in (content or _empty())["methods"].items() if row not in rows}
+        content = _empty() | (content or {})
+        methods = {row: about for row, about in content["methods"].items() if row not in rows}
         if not methods:
             return None
         labels = {label for row, about in methods.items() for label in (row, *about.get("labels", {}).values())}
         content["methods"] = methods
         content["skipped"] = {label: of for label, of in content["skipped"].items() if label in labels}
         for name in ("blocks", "nested"):
-            if content.get(name) is not None:
-                content[name] = _without(content[name], rows)
-        left = [
-            (made, command, [row for row in of if row not in rows]) for made, command, of in content.get("calls", [])
-        ]
+            content[name] = _without(content[name], rows)
+        left = [(made, command, [row for row in of if row not in rows]) for made, command, of in content["calls"]]
         content["calls"] = [call for call in left if call[2]]
-        if content.get("blocks"):
-            for axis, name in ((1, "folds"), (2, "seeds")):
-                content[name] = sorted({value for block in content["blocks"] for value in block[axis]})
+        for axis, name in ((1, "folds"), (2, "seeds")):
+            content[name] = sorted({value for block in content["blocks"] for value in block[axis]})
         return content
 
     results.database.edit(experiment, PREFIX + comparison, change)
@@ -195,30 +175,31 @@ def merge_requests(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         old: content of its document; None where there is none.
-        new: the same of another results folder.
+        new: another one, which holds where both say something.
     """
     if not old:
         return dict(new)
-    merged = {**new, **old, "methods": {**new["methods"], **old["methods"]}}
+    merged = {**old, **new}
+    merged["methods"] = {**old["methods"], **new["methods"]}
+    both = {**old["skipped"], **new["skipped"]}
+    merged["skipped"] = {label: {**old["skipped"].get(label, {}), **of} for label, of in both.items()}
     for name in ("folds", "seeds"):
         merged[name] = sorted({*old[name], *new[name]})
     for name in ("blocks", "nested"):
-        blocks = old.get(name) or []
-        for block in new.get(name) or ():
-            blocks = _with(blocks, block)
-        merged[name] = blocks
-    merged["skipped"] = {**new["skipped"], **old["skipped"]}
-    merged["calls"] = [
-        *old.get("calls", []),
-        *(call for call in new.get("calls", []) if call not in old.get("calls", [])),
-    ]
+        merged[name] = list(old[name])
+        for block in new[name]:
+            merged[name] = _with(merged[name], block)
+    merged["calls"] = list(old["calls"])
+    for call in new["calls"]:
+        if call[1:] not in [known[1:] for known in merged["calls"]]:  # a repeated one goes on
+            merged["calls"] = [*(known for known in merged["calls"] if known[1] != call[1]), call]
     return merged
 
 
 def read_asked(results: Results, experiment: str, comparison: str) -> Asked:
     """Return a comparison as it was requested."""
     try:
-        return _asked(results.document(experiment, PREFIX + comparison) or _empty())
+        return _asked(_empty() | (results.document(experiment, PREFIX + comparison) or {}))
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise TrackingError(f"what was asked of the comparison {comparison} cannot be read: {error!r}") from error
 
@@ -227,7 +208,7 @@ def _asked(content: Mapping[str, Any]) -> Asked:
     methods = content["methods"]
     tuned = {label for about in methods.values() for label in about.get("labels", {}).values()}
     there = {label.partition("[")[0] for label in (*methods, *tuned)}
-    controls = _said_by(content.get("controls", {}), {mark for about in methods.values() for mark in about})
+    controls = _said_by(content["controls"], {mark for about in methods.values() for mark in about})
 
     def marked(name: str) -> frozenset[str]:
         return frozenset(row for row, about in methods.items() if about.get(name))
@@ -245,11 +226,11 @@ def _asked(content: Mapping[str, Any]) -> Asked:
         lacking=tuple(f"{name} ({words})" for name, words in controls.items() if name not in there),
     )
     labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
-    blocks, nested = (_blocks(content.get(name) or ()) for name in ("blocks", "nested"))
+    blocks, nested = (_blocks(content[name]) for name in ("blocks", "nested"))
     facts = content["facts"]
     all_folds = int(facts.get("protocol_folds", len(grid.folds)))
-    commands = commands_of(content.get("call", {}), grid, labels, all_folds, blocks, nested)
-    calls = [(str(made), str(command), [str(row) for row in rows]) for made, command, rows in content.get("calls", [])]
+    commands = commands_of(content["call"], grid, labels, all_folds, blocks, nested)
+    calls = [(str(made), str(command), [str(row) for row in rows]) for made, command, rows in content["calls"]]
     return Asked(grid, labels, content["skipped"], facts, commands, blocks, calls)
 
 
@@ -263,7 +244,8 @@ def _blocks(lists: Sequence[Sequence[Any]]) -> list[Block]:
 
 
 def _empty() -> dict[str, Any]:
-    return {"methods": {}, "folds": [], "seeds": [], "skipped": {}, "facts": {}, "blocks": []}
+    lists: dict[str, Any] = {name: [] for name in ("folds", "seeds", "blocks", "nested", "calls")}
+    return {**lists, **{name: {} for name in ("methods", "controls", "skipped", "facts", "call")}}
 
 
 def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[list[list[Any]]]:

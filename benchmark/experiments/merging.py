@@ -84,7 +84,7 @@ def _take(target: Results, source: Results, row: Row, experiment: str, name: str
 def _merge_documents(target: Results, source: Results, experiment: str) -> None:
     for name, content in source.database.documents(experiment).items():
         if name.startswith(PREFIX):
-            target.database.edit(experiment, name, lambda old, new=content: merge_requests(old, new))  # type: ignore[misc]
+            target.database.edit(experiment, name, lambda mine, theirs=content: merge_requests(theirs, mine or theirs))  # type: ignore[misc]
         elif name == ABOUT:
             target.describe(experiment, content["description"], content["facts"])
         elif name.startswith(PIXELS):

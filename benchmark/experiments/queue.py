@@ -156,7 +156,9 @@ class Queue:
         change = change.values(**done, **texts, attempts=JOBS.c.attempts + 1, worker=row.worker)
         self._database.do(lambda connection: connection.execute(change))
 
-    def claim(self, worker: str, keys: Sequence[str] | None = None) -> Claim | None:
+    def claim(
+        self, worker: str, keys: Sequence[str] | None = None, without: Collection[str] = frozenset()
+    ) -> Claim | None:
         """Claim the next job that can be begun: a queued one, or one whose lease has expired, with a finished parent.
 
         A job whose parent has failed fails with it.
@@ -164,6 +166,7 @@ class Queue:
         Args:
             worker: a name of the calling worker, unique among all.
             keys: claim only these, in their order; None for all, in the order they were added.
+            without: claim none of these.
         """
         order = {key: index for index, key in enumerate(keys)} if keys is not None else None
 
@@ -185,7 +188,7 @@ class Queue:
             ).all()
             if order is not None:
                 found = sorted((row for row in found if row.key in order), key=lambda row: order[row.key])
-            for row in found:
+            for row in (row for row in found if row.key not in without):
                 if row.parent and row.parent_state in (FAILED, PRUNED, None):
                     why = f"failed: {row.parent_error}" if row.parent_state else "was removed; run the command again"
                     error = f"the source-only run of this fold and seed, from which it starts, {why}"

@@ -123,7 +123,7 @@ class Results:
             keys: only of these jobs; None for all.
         """
         rows = self.queue.rows(experiment, keys)
-        return [self._record(row) for row in rows if row.state != QUEUED or row.attempts]
+        return [self._record(row) for row in rows if row.state != QUEUED or row.error]  # of a re-requested one nothing
 
     def finished(self, experiment: str, keys: Collection[str] | None = None) -> dict[str, RunRecord]:
         """Return the finished runs by key."""

@@ -82,13 +82,10 @@ class Outcome:
     changed_network: str
 
 
-def run_job(
-    bench: Bench, job: Job, results: Results, experiment: str, run: RunFolder, report: Callable[[float], None]
-) -> None:
+def run_job(bench: Bench, job: Job, results: Results, run: RunFolder, report: Callable[[float], None]) -> None:
     """Train a job, score its checkpoints, and write all of it into the folder of its run.
 
     Args:
-        experiment: that requested the job.
         report: takes the share of the training that is done.
 
     Raises:

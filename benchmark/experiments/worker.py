@@ -30,6 +30,7 @@ LOOK_EVERY = 1.0  # seconds between two looks at a queue that has nothing to beg
 STOP_PATIENCE = 10.0  # seconds for which a process that has to end waits for the database
 RENEWALS = 5  # of a lease, within its length
 OTHER = "another worker has claimed it, or it was removed"
+UNABLE = "it cannot be begun on"  # begins the error of a job that is left to other machines
 VISIBLE = 0.01  # share of a training whose end is written at once, for progress bars
 logger = logging.getLogger(__name__)
 OnProgress = Callable[[str, float], None]
@@ -99,6 +100,7 @@ class Worker:
         self._given, self._publish = bench, publish
         self._benches: dict[str, Bench] = {}
         self._undelivered: list[Claim] = []
+        self._left: set[str] = set()  # jobs that cannot be begun on this machine
 
     def run(self, *, wait: bool = True) -> None:
         """Train until every job has ended.
@@ -108,7 +110,7 @@ class Worker:
                 with the same name before its last ``/``.
         """
         while True:
-            claim = self._queue.claim(self.name, self._keys)
+            claim = self._queue.claim(self.name, self._keys, self._left)
             if claim is not None:
                 self._train(claim)
             elif not self._has_open(wait):
@@ -120,7 +122,8 @@ class Worker:
 
     def _has_open(self, wait: bool) -> bool:
         """Return whether jobs remain that this worker may get later."""
-        open_rows = [row for row in self._queue.rows(keys=self._keys) if row.state in (QUEUED, RUNNING)]
+        rows = self._queue.rows(keys=self._keys)
+        open_rows = [row for row in rows if row.state in (QUEUED, RUNNING) and row.key not in self._left]
         family = self.name.rpartition("/")[0]
         return bool(open_rows) if wait else any(row.worker.rpartition("/")[0] == family for row in open_rows)
 
@@ -137,7 +140,7 @@ class Worker:
             with self._renewed(claim) as report:
                 bench, job = self._open(claim)
                 run = self._start(bench, job, claim)
-                run_job(bench, job, self._results, claim.experiment, run, report)
+                run_job(bench, job, self._results, run, report)
                 self._end(claim, run, DONE)
         except LeaseLost:
             self._close(run, OTHER)
@@ -233,6 +236,10 @@ class Worker:
         known = pruned or isinstance(error, LandshiftError | MethodError)
         message = one_line(error) if known else blamed(error)[:500]
         try:
+            if run is None and self._keys is None:  # other machines may have what is missing here
+                logger.warning("%s is left to other workers: %s", run_name(claim.facts), message)
+                self._left.add(claim.key)
+                return self._queue.release(claim, f"{UNABLE} {socket.gethostname()}: {message}")
             if run is None:
                 return self._queue.fail(claim, message)
             try:

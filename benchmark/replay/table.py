@@ -127,7 +127,7 @@ def read_table(folder: Path) -> Table:
         raise DataError(f"{path} is no record of a comparison: {type(error).__name__}: {error}") from error
 
 
-def has_results(folder: Path) -> bool:
+def has_table(folder: Path) -> bool:
     """Whether a folder holds a report of some run with a result; one without a record of its cells counts as such."""
     if not any((folder / name).exists() for name in FILES):
         return False

@@ -128,7 +128,7 @@ def test_a_job_is_trained_with_what_it_names(plan, results, monkeypatch):
     (job,) = bench.jobs(["entropy-minimization[weight=0.01,recipe.learning_rate=0.5]"], [3], ["2020"])
     run = RunFolder(results.folder, job.identity, 1, RunInfo("a run", {}, {}))
     with pytest.raises(TrainingError, match="enough"):
-        run_job(bench, job, results, "experiment", run, lambda share: None)
+        run_job(bench, job, results, run, lambda share: None)
     assert reached["method"] is EntropyMinimization and reached["hyperparameters"].weight == 0.01
     assert reached["recipe"] == replace(bench.plan.recipe, learning_rate=0.5) and reached["precision"] == "bf16-mixed"
     assert reached["seed"] == 3 and reached["weights"] is None and run.tags["device"] == "cpu"

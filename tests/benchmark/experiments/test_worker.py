@@ -145,7 +145,8 @@ def test_what_is_not_what_was_requested_fails(session, has_bench):
         entry,
     ]
     session.results.queue.add(entries, session.experiment)
-    Worker(session.results, bench=session.bench if has_bench else None).run()
+    keys = [entry.key for entry in entries]
+    Worker(session.results, keys, bench=session.bench if has_bench else None).run()
     rows = {row.key[0]: row for row in session.results.queue.rows() if row.key != job.identity}
     changed = "the data, the protocol, or the code of the method are not those that the job was requested with; run the"
     assert [row.state for row in rows.values()] == ["failed"] * 3
@@ -154,11 +155,22 @@ def test_what_is_not_what_was_requested_fails(session, has_bench):
     assert row_of(session, job).state == "done"
 
 
+def test_what_cannot_be_begun_on_one_machine_is_left_to_others(session, caplog):
+    first, second = jobs_of(session, 0, 1)
+    session.add([first, second], again=True)
+    Worker(session.results, place=Place(data=Path("/missing"))).run(wait=False)
+    assert [row_of(session, job).state for job in (first, second)] == ["queued", "queued"]
+    assert row_of(session, first).error.startswith(module.UNABLE) and "/missing" in row_of(session, first).error
+    assert caplog.text.count("is left to other workers") == 2
+    Worker(session.results).run(wait=False)
+    assert [row_of(session, job).state for job in (first, second)] == ["done", "done"]
+
+
 def test_code_that_changes_after_the_request_is_noticed(session, monkeypatch):
     (job,) = jobs_of(session)
     session.add([job], again=True)
     monkeypatch.setattr("benchmark.experiments.jobs.code_digest", lambda method: "of tomorrow")
-    Worker(session.results, bench=session.bench).run()
+    Worker(session.results, [job.identity], bench=session.bench).run()
     row = row_of(session, job)
     assert row.state == "failed" and "the code of the method are not those" in row.error
     assert session.deliver([job]) == "" and row_of(session, job).published

@@ -13,7 +13,7 @@ from benchmark.experiments.jobs import job_content
 from benchmark.replay.against_runs import check_numbers, runs_of
 from benchmark.replay.checks import check_engine, check_files, check_identities, check_protocol
 from benchmark.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
-from benchmark.replay.table import TABLE, comparison_in, has_results, read_table
+from benchmark.replay.table import TABLE, comparison_in, has_table, read_table
 from methods import registry
 from methods.sources import code_digest
 from protocols.files import load
@@ -226,10 +226,10 @@ def test_a_rerun_is_not_made_on_other_data_nor_without_a_recipe(trained, table, 
 
 
 def test_a_folder_says_which_comparison_it_holds(folder, table, tmp_path):
-    assert has_results(folder) and comparison_in(folder) == table.facts["comparison"]
+    assert has_table(folder) and comparison_in(folder) == table.facts["comparison"]
     (folder / TABLE).write_text("{}")
-    assert has_results(folder) and comparison_in(folder) == "", "a report of another version is a report"
-    assert not has_results(tmp_path / "none") and comparison_in(tmp_path / "none") == ""
+    assert has_table(folder) and comparison_in(folder) == "", "a report of another version is a report"
+    assert not has_table(tmp_path / "none") and comparison_in(tmp_path / "none") == ""
 
 
 def test_a_file_that_is_no_record_and_a_folder_without_tables_are_refused(folder, tmp_path, capsys):
