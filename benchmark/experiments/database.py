@@ -31,17 +31,12 @@ JOBS = sql.Table(
     sql.Column("state", sql.String(16), nullable=False, index=True),
     sql.Column("position", sql.BigInteger, nullable=False),
     sql.Column("payload", sql.Text, nullable=False),
-    sql.Column("worker", sql.Text, nullable=False),
-    sql.Column("attempts", sql.Integer, nullable=False),
-    sql.Column("kills", sql.Integer, nullable=False),
-    sql.Column("progress", sql.Float, nullable=False),
-    sql.Column("error", sql.Text, nullable=False),
-    sql.Column("lease_until", sql.Float, nullable=False),
-    sql.Column("started", sql.Float, nullable=False),
-    sql.Column("ended", sql.Float, nullable=False),
     sql.Column("facts", sql.Text, nullable=False),
-    sql.Column("tags", sql.Text, nullable=False),
-    sql.Column("metrics", sql.Text, nullable=False),
+    *(sql.Column(name, sql.Text, nullable=False, default="") for name in ("worker", "error")),
+    *(sql.Column(name, sql.Text, nullable=False, default="{}") for name in ("tags", "metrics")),
+    *(sql.Column(name, sql.Integer, nullable=False, default=0) for name in ("attempts", "kills")),
+    *(sql.Column(name, sql.Float, nullable=False, default=0.0) for name in ("progress", "lease_until")),
+    *(sql.Column(name, sql.Float, nullable=False, default=0.0) for name in ("started", "ended")),
 )
 # Which MLflow experiments show a job, and as which run.
 PUBLICATIONS = sql.Table(
@@ -50,9 +45,9 @@ PUBLICATIONS = sql.Table(
     sql.Column("key", sql.String(64), primary_key=True),
     sql.Column("experiment", sql.String(300), primary_key=True),
     sql.Column("tags", sql.Text, nullable=False),
-    sql.Column("run", sql.String(64), nullable=False),
-    sql.Column("attempt", sql.Integer, nullable=False),  # of the job that the run shows whole; -1 for none
-    sql.Column("lease_until", sql.Float, nullable=False),
+    sql.Column("run", sql.String(64), nullable=False, default=""),
+    sql.Column("attempt", sql.Integer, nullable=False, default=-1),  # of the job that the run shows whole; -1 for none
+    sql.Column("lease_until", sql.Float, nullable=False, default=0.0),
 )
 # What is known of an experiment besides its jobs: requested comparisons, tunings, baselines.
 DOCUMENTS = sql.Table(
@@ -61,7 +56,6 @@ DOCUMENTS = sql.Table(
     sql.Column("experiment", sql.String(300), primary_key=True),
     sql.Column("name", sql.String(300), primary_key=True),
     sql.Column("content", sql.Text, nullable=False),
-    sql.Column("version", sql.Integer, nullable=False),
     sql.Column("changed", sql.Float, nullable=False),
 )
 
@@ -177,27 +171,23 @@ class Database:
             change: takes the content, None where there is none, and returns the new one, None to delete it.
         """
         here = sql.and_(DOCUMENTS.c.experiment == experiment, DOCUMENTS.c.name == name)
+        empty = self.insert(DOCUMENTS).values(experiment=experiment, name=name, content="null", changed=self.now)
 
-        def attempt(connection: sql.Connection) -> tuple[bool, Any]:
-            read = sql.select(DOCUMENTS.c.content, DOCUMENTS.c.version).where(here).with_for_update()
-            row = connection.execute(read).one_or_none()
-            content = change(json.loads(row.content) if row else None)
-            if row is None:
-                if content is None:
-                    return True, None
-                new = {"content": json.dumps(content), "version": 1, "changed": self.now}
-                added = self.insert(DOCUMENTS).values(experiment=experiment, name=name, **new)
-                return bool(connection.execute(added.on_conflict_do_nothing()).rowcount), content
-            same = sql.and_(here, DOCUMENTS.c.version == row.version)
+        def write(connection: sql.Connection) -> Any:
+            connection.execute(empty.on_conflict_do_nothing())  # a row that is there can be locked
+            content = change(
+                json.loads(
+                    connection.execute(sql.select(DOCUMENTS.c.content).where(here).with_for_update()).scalar_one()
+                )
+            )
             if content is None:
-                return bool(connection.execute(sql.delete(DOCUMENTS).where(same)).rowcount), None
-            new = {"content": json.dumps(content), "version": row.version + 1, "changed": self.now}
-            return bool(connection.execute(sql.update(DOCUMENTS).where(same).values(**new)).rowcount), content
+                connection.execute(sql.delete(DOCUMENTS).where(here))
+            else:
+                new = {"content": json.dumps(content), "changed": self.now}
+                connection.execute(sql.update(DOCUMENTS).where(here).values(**new))
+            return content
 
-        while True:
-            written, content = self.do(attempt)
-            if written:
-                return content
+        return self.do(write)
 
 
 def _leave_transactions_to_us(connection: Any, record: Any) -> None:

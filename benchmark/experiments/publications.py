@@ -153,6 +153,5 @@ def show(
     tags: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Add publications within a transaction; those that exist stay as they are."""
-    new = {"experiment": experiment, "run": "", "attempt": -1, "lease_until": 0.0}
-    rows = [{**new, "key": key, "tags": json.dumps(tags.get(key, {}))} for key in keys]
+    rows = [{"experiment": experiment, "key": key, "tags": json.dumps(tags.get(key, {}))} for key in keys]
     connection.execute(database.insert(PUBLICATIONS).on_conflict_do_nothing(), rows)

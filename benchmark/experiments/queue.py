@@ -110,41 +110,30 @@ class Queue:
             experiment: name of the MLflow experiment that shows them.
             tags: by key, tags of the run in that experiment.
         """
-        entries = list({entry.key: entry for entry in entries}.values())
+        # In one order everywhere, or PostgreSQL sees deadlocks.
+        places = sorted({entry.key: place for place, entry in enumerate(entries)}.items())
 
         def insert(connection: sql.Connection) -> None:
             last = connection.execute(sql.select(sql.func.max(JOBS.c.position))).scalar() or 0
             rows = [
                 {
-                    **dict.fromkeys(("attempts", "kills"), 0),
-                    **dict.fromkeys(("progress", "lease_until", "started", "ended"), 0.0),
-                    **dict.fromkeys(("worker", "error"), ""),
-                    **dict.fromkeys(("tags", "metrics"), "{}"),
-                    "key": entry.key,
-                    "parent": entry.parent,
-                    "state": QUEUED,
-                    "position": last + 1 + index,
-                    "payload": json.dumps(entry.payload),
-                    "facts": json.dumps(entry.facts),
+                    **{"key": key, "parent": entries[place].parent, "state": QUEUED, "position": last + 1 + place},
+                    "payload": json.dumps(entries[place].payload),
+                    "facts": json.dumps(entries[place].facts),
                 }
-                for index, entry in enumerate(entries)
+                for key, place in places
             ]
-            rows.sort(key=lambda row: str(row["key"]))  # in one order everywhere, or PostgreSQL sees deadlocks
-            keys = [str(row["key"]) for row in rows]
             connection.execute(self._database.insert(JOBS).on_conflict_do_nothing(), rows)
-            ended = sql.or_(JOBS.c.state == FAILED, JOBS.c.state == PRUNED)
-            again = sql.update(JOBS).where(JOBS.c.key == sql.bindparam("job"), ended)
-            again = again.values(state=QUEUED, error="", progress=0.0)
-            connection.execute(again, [{"job": key} for key in keys])
-            # The paths and the device are those of the newest request.
-            fresh = sql.update(JOBS).where(JOBS.c.key == sql.bindparam("job"), JOBS.c.state == QUEUED)
-            fresh = fresh.values(payload=sql.bindparam("new_payload"), facts=sql.bindparam("new_facts"), kills=0)
-            connection.execute(
-                fresh, [{"job": row["key"], "new_payload": row["payload"], "new_facts": row["facts"]} for row in rows]
-            )
-            show(connection, self._database, keys, experiment, tags or {})
+            # Of those that are there, the paths and the device become those of the newest request.
+            again = sql.update(JOBS).where(JOBS.c.key == sql.bindparam("job"))
+            again = again.where(JOBS.c.state != RUNNING, JOBS.c.state != DONE)
+            new: dict[str, Any] = {name: sql.bindparam(f"new_{name}") for name in ("payload", "facts")}
+            again = again.values(state=QUEUED, error="", progress=0.0, kills=0, **new)
+            texts = [{"job": row["key"], "new_payload": row["payload"], "new_facts": row["facts"]} for row in rows]
+            connection.execute(again, texts)
+            show(connection, self._database, [key for key, _ in places], experiment, tags or {})
 
-        if entries:
+        if places:
             self._database.do(insert)
 
     def add_done(self, entry: Entry, row: "Row", experiment: str) -> None:
@@ -301,16 +290,11 @@ class Queue:
 
     def remove_unpublished(self, keys: Iterable[str]) -> list[str]:
         """Delete those jobs that no experiment shows, whatever their state; returns their keys."""
-
-        every = list(dict.fromkeys(keys))
+        shown = sql.exists().where(PUBLICATIONS.c.key == JOBS.c.key)
 
         def delete(connection: sql.Connection) -> list[str]:
-            gone = []
-            for key in every:
-                shown = sql.exists().where(PUBLICATIONS.c.key == JOBS.c.key)
-                if connection.execute(sql.delete(JOBS).where(JOBS.c.key == key, ~shown)).rowcount:
-                    gone.append(key)
-            return gone
+            gone = [sql.delete(JOBS).where(JOBS.c.key.in_(block), ~shown) for block in blocks(keys)]
+            return [key for one in gone for key in connection.execute(one.returning(JOBS.c.key)).scalars()]
 
         return self._database.do(delete)
 

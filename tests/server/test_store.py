@@ -100,15 +100,26 @@ def test_what_the_server_did_not_take_is_delivered_later(
     assert [run.info.status for run in _runs(pair[0], experiment)] == ["FINISHED"]
 
 
-def test_files_that_are_being_published_are_waited_for(pair: tuple[Results, Results], experiment: str) -> None:
+def test_files_that_are_being_published_are_waited_for(
+    pair: tuple[Results, Results], experiment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = pair
     key = _trained(one, experiment)
-    one.publications.hold(key, experiment)
-    assert _later(lambda: (one.publications.free(key, experiment), one.deliver(experiment, [key]))) > 0
-    begun = time.monotonic()
-    assert two.deliver(experiment, [key]) == ""
-    assert time.monotonic() - begun > 2
-    assert (two.finished(experiment)[key].artifacts / "settings.json").read_text() == "{}"
+    publish, holds = one._publish, threading.Event()
+
+    def publish_slowly(*arguments: Any) -> None:
+        holds.set()
+        time.sleep(3)
+        publish(*arguments)
+
+    monkeypatch.setattr(one, "_publish", publish_slowly)
+    with ThreadPoolExecutor(1) as pool:
+        delivered = pool.submit(one.deliver, experiment, [key])
+        assert holds.wait(60)
+        begun = time.monotonic()
+        assert two.deliver(experiment, [key]) == "" and time.monotonic() - begun > 2
+        assert (two.finished(experiment)[key].artifacts / "settings.json").read_text() == "{}"
+        assert delivered.result() == ""
 
 
 def test_a_database_that_is_away_is_waited_for(

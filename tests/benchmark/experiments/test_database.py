@@ -60,7 +60,7 @@ def test_an_error_leaves_nothing(url):
         connection.execute(database.insert(module.DOCUMENTS).values(**document))
         raise ValueError("half")
 
-    document = {"experiment": "e", "name": "n", "content": "1", "version": 1, "changed": 0.0}
+    document = {"experiment": "e", "name": "n", "content": "1", "changed": 0.0}
     with pytest.raises(ValueError, match="half"):
         database.do(half)
     assert database.documents("e") == {}
@@ -166,7 +166,7 @@ def test_a_server_that_stops_within_a_transaction_has_it_done_again(postgres, po
             postgres.start()
         return "done"
 
-    document = {"experiment": "e", "name": "n", "content": "1", "version": 1, "changed": 0.0}
+    document = {"experiment": "e", "name": "n", "content": "1", "changed": 0.0}
     assert database.do(action) == "done" and seen == [0, 0]
     assert database.documents("e") == {"n": 1}
 
