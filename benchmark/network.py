@@ -5,9 +5,10 @@ import socket
 import warnings
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,13 +20,18 @@ from benchmark.errors import DataError, NetworkError
 from benchmark.files import read_tensors
 from benchmark.network_settings import NetworkSettings
 from benchmark.packaged import PACKAGED, packaged_file, timm_names
+from methods.base import SourceBatch, TargetBatch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 MOST_TIMES = 4  # bytes in memory to bytes on disk
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Fabric's precision
 HUB = ("huggingface.co", 443)
 
 
 class SegmentationNetwork(nn.Module):
-    """An smp network that takes raw pixel values of any image size and normalises them itself.
+    """An smp network that takes batches of raw pixel values of any image size, and normalises them itself.
 
     Args:
         settings: what to build. Random weights come from torch's global generator: seed it before.
@@ -37,6 +43,7 @@ class SegmentationNetwork(nn.Module):
         stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
             none where they cannot be told.
         perturbation: called with (stage, features), and gives the features to go on with; None for none.
+        autocast: the lower precision of a pass, where it is mixed; None for that of the weights.
     """
 
     mean: Tensor
@@ -47,15 +54,27 @@ class SegmentationNetwork(nn.Module):
         self.model = _build(settings, bands, classes)
         self.stages = _stages(self.model.encoder, bands, 2**settings.encoder_depth)
         self.perturbation: Callable[[str, Tensor], Tensor] | None = None
+        self.autocast: torch.dtype | None = None
         for name, stage in self.stages.items():
             stage.register_forward_hook(partial(self._perturb, name))
         self._multiple = 2**settings.encoder_depth
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
-    def forward(self, images: Tensor, return_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Logits (N, classes, H, W) of raw images (N, bands, H, W) float32; and, where asked for, the encoder's deepest
-        features (N, D, h, w)."""
+    def forward(
+        self, batch: SourceBatch | TargetBatch, return_features: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return logits (N, classes, H, W) float32 of a batch with raw images (N, bands, H, W).
+
+        Args:
+            return_features: return (logits, the encoder's deepest features (N, D, h, w) float32).
+        """
+        images = batch.images.to(self.mean.dtype)
+        with torch.autocast(images.device.type, self.autocast) if self.autocast else nullcontext():
+            logits, features = self._predict(images)
+        return (logits.float(), features.float()) if return_features else logits.float()
+
+    def _predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         height, width = images.shape[-2:]
         below, right = -height % self._multiple, -width % self._multiple
         normalized = (images - self.mean) / self.std
@@ -65,7 +84,7 @@ class SegmentationNetwork(nn.Module):
         hook = self.model.encoder.register_forward_hook(lambda encoder, inputs, features: deepest.append(features[-1]))
         logits: Tensor = self.model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
         hook.remove()
-        return (logits, deepest[0]) if return_features else logits
+        return logits, deepest[0]
 
     def features(self, images: Tensor) -> Tensor:
         """The encoder's deepest features, averaged over each image: (N, D) of raw images (N, bands, H, W) float32."""
@@ -97,6 +116,13 @@ def build_network(
         return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)
 
 
+def set_precision(network: Any, fabric: "Fabric") -> None:
+    """Have a network compute in the precision of Fabric, whose own wrapper of modules takes no batches."""
+    precision = fabric.strategy.precision
+    precision.convert_module(network)
+    network.autocast = AUTOCAST.get(str(precision.precision))
+
+
 def check_network(settings: NetworkSettings, bands: int, classes: int) -> None:
     """Build a network and predict one black image, so that what is wrong with the settings fails early.
 
@@ -105,8 +131,9 @@ def check_network(settings: NetworkSettings, bands: int, classes: int) -> None:
     """
     network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0).eval()
     side = max(2**settings.encoder_depth, 64)
+    black = TargetBatch.of(torch.zeros(1, bands, side, side))
     with torch.no_grad():
-        shape = tuple(network(torch.zeros(1, bands, side, side)).shape)
+        shape = tuple(network(black).shape)
     if shape != (1, classes, side, side):
         raise NetworkError(
             f"{settings.architecture} on {settings.encoder} at depth {settings.encoder_depth} gives logits of "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.errors import TrainingError
 from benchmark.evaluation import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.garbage import while_training
-from benchmark.network import build_network, structure_of
+from benchmark.network import build_network, set_precision, structure_of
 from benchmark.pools import FoldData, Part
 from benchmark.recipe import Recipe
 from benchmark.savepoints import write
@@ -161,8 +161,11 @@ class Stepper:
         adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
         trained = [weights for weights in method.parameters() if weights.requires_grad and weights not in adversary]
         optimizer = method.optimizer() or (_optimizer(self.recipe, trained) if trained else None)
+        set_precision(method.network, fabric)
         for name, child in list(method.named_children()):
-            if child is not method.discriminator and any(weights.requires_grad for weights in child.parameters()):
+            if child in (method.network, method.discriminator):
+                continue
+            if any(weights.requires_grad for weights in child.parameters()):
                 setattr(method, name, fabric.setup_module(child))
         if optimizer is None:
             return None, None

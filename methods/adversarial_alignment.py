@@ -41,7 +41,7 @@ class AdversarialAlignment(Method):
         return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, betas=(0.9, 0.99))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        source_logits, target_logits = self.network(source.images), self.network(target.images)
+        source_logits, target_logits = self.network(source), self.network(target)
         to_map = MAPS[self.hyperparameters.maps]
         target_map = to_map(target_logits)
         # The discriminator learns from the same maps after the step, without a second pass through the network.

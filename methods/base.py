@@ -37,16 +37,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from methods.parts.batches import IGNORE as IGNORE
+from methods.parts.batches import SourceBatch as SourceBatch
+from methods.parts.batches import TargetBatch as TargetBatch
 from methods.parts.errors import MethodError as MethodError
 from methods.parts.hyperparameters import choice as choice
 from methods.parts.hyperparameters import make_hyperparameters as make_hyperparameters
 from methods.parts.hyperparameters import switch as switch
 from methods.parts.hyperparameters import tunable as tunable
-from methods.parts.metadata import Metadata
-from methods.parts.origin import Origin
 from methods.parts.randomness import torch_generator
-
-IGNORE = 255  # label of a pixel that counts in no loss and no metric
 
 
 class Needs(StrEnum):
@@ -106,40 +105,6 @@ class Task:
 
 
 @dataclass(frozen=True)
-class SourceBatch:
-    """Labelled patches.
-
-    Attributes:
-        images: (N, C, H, W) float32, raw pixel values (the network normalises them itself).
-        labels: (N, H, W) int64, class indices or :data:`IGNORE`.
-        domains: (N,) int64, index of each patch's source domain.
-        metadata: where, when and with which camera each patch was taken, as far as it is known; that of the whole
-            patch, also where a crop of it is seen.
-        origin: the way to whole patches (see :mod:`methods.parts.scenes`); None for a batch made by hand.
-    """
-
-    images: Tensor
-    labels: Tensor
-    domains: Tensor
-    metadata: Metadata
-    origin: Origin | None = None
-
-
-@dataclass(frozen=True)
-class TargetBatch:
-    """Unlabelled patches of the target: there is no field for labels, so no method can read them.
-
-    Attributes:
-        images: (N, C, H, W) float32, raw pixel values.
-        metadata, origin: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
-    """
-
-    images: Tensor
-    metadata: Metadata
-    origin: Origin | None = None
-
-
-@dataclass(frozen=True)
 class Progress:
     """Where training stands: ``step`` of ``steps``, counted from 0."""
 
@@ -171,10 +136,11 @@ class Method(nn.Module):
     """Base of all methods; see the module's docstring for the hooks.
 
     Args:
-        network: maps raw images (N, C, H, W) float32 to logits (N, classes, H, W); with ``return_features=True`` to
-            (logits, deepest features (N, D, h, w) of the encoder). Its encoder's stages are the modules
-            ``network.stages``, shallowest first; ``network.model`` has an ``encoder`` and a ``segmentation_head``, and
-            ``network.mean`` (1, C, 1, 1) is the source's. Where the method starts from the source, it has its weights.
+        network: maps a `SourceBatch` or `TargetBatch` of raw images to logits (N, classes, H, W) float32; with
+            ``return_features=True`` to (logits, deepest features (N, D, h, w) of the encoder). Its encoder's stages are
+            the modules ``network.stages``, shallowest first; ``network.model`` has an ``encoder`` and a
+            ``segmentation_head``, and ``network.mean`` (1, C, 1, 1) is the source's. Where the method starts from the
+            source, it has its weights.
         task: classes, bands and source domains.
         hyperparameters: an instance of the class's own ``Hyperparameters``; None for the defaults.
         seed: address of all of the method's own draws.
@@ -278,7 +244,7 @@ class Method(nn.Module):
 
     def predict(self, batch: TargetBatch) -> Tensor:
         """Logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""
-        logits: Tensor = self.network(batch.images)
+        logits: Tensor = self.network(batch)
         return logits
 
     def adapt(self, batch: TargetBatch) -> None:
@@ -309,7 +275,7 @@ class Method(nn.Module):
             logits: the network's output on them, where it is already there.
         """
         if logits is None:
-            logits = self.network(batch.images)
+            logits = self.network(batch)
         total = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="sum")
         return total / (batch.labels != IGNORE).sum().clamp(min=1)
 

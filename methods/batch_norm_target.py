@@ -28,4 +28,4 @@ class BatchNormTarget(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         with torch.no_grad():
-            return {"entropy": entropy(self.network(target.images).float()).mean()}
+            return {"entropy": entropy(self.network(target).float()).mean()}

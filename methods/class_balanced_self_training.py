@@ -46,8 +46,8 @@ class ClassBalancedSelfTraining(Method):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         losses = {"segmentation": self.segmentation_loss(source)}
         if progress.fraction >= self.hyperparameters.warm_up:
-            labels = self.pseudo_labels(target.images, self.share(progress))
-            total = F.cross_entropy(self.network(target.images), labels, ignore_index=IGNORE, reduction="sum")
+            labels = self.pseudo_labels(target, self.share(progress))
+            total = F.cross_entropy(self.network(target), labels, ignore_index=IGNORE, reduction="sum")
             losses["pseudo_labels"] = self.hyperparameters.weight * total / (labels != IGNORE).sum().clamp(min=1)
         return losses
 
@@ -59,9 +59,9 @@ class ClassBalancedSelfTraining(Method):
         return share
 
     @torch.no_grad()
-    def pseudo_labels(self, images: Tensor, share: float) -> Tensor:
+    def pseudo_labels(self, target: TargetBatch, share: float) -> Tensor:
         """(N, C, H, W) -> (N, H, W) int64 with `IGNORE`; moves the thresholds by what this batch says."""
-        logits = self.teacher.eval()(images)
+        logits = self.teacher.eval()(target)
         confidence, labels = confident_labels(logits[..., ::2, ::2])
         fresh = class_thresholds(confidence, labels, len(self.thresholds), share)
         moved = fresh.lerp(self.thresholds, self.hyperparameters.momentum)

@@ -103,7 +103,7 @@ class ContinuousDomainAdversary(Method):
 
     def _run(self, batch: SourceBatch | TargetBatch) -> Any:
         with self._batch.known(batch.metadata):
-            return self.network(batch.images, return_features=True)
+            return self.network(batch, return_features=True)
 
     def _error(self, features: Tensor, index: Tensor) -> Tensor:
         """The adversary's mean error over what is known of the index, 0 if there is nothing."""

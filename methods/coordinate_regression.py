@@ -32,8 +32,8 @@ class CoordinateRegression(Method):
         self.head = coordinate_head(feature_channels(self.network, len(self.task.bands)))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits, source_features = self.network(source.images, return_features=True)
-        _, target_features = self.network(target.images, return_features=True)
+        logits, source_features = self.network(source, return_features=True)
+        _, target_features = self.network(target, return_features=True)
         weight = self.hyperparameters.weight
         return {
             "segmentation": self.segmentation_loss(source, logits),

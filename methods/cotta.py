@@ -1,6 +1,6 @@
 """Continual test-time adaptation by a teacher (CoTTA)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,25 +44,25 @@ class CoTTA(Method):
 
     def predict(self, batch: TargetBatch) -> Tensor:
         with batch_statistics(self.anchor):
-            confidence = self.anchor(batch.images).float().softmax(1).amax(1).mean()
+            confidence = self.anchor(batch).float().softmax(1).amax(1).mean()
         with batch_statistics(self.teacher):
             unsure = confidence < self.hyperparameters.threshold
-            logits: Tensor = self._averaged(batch.images) if unsure else self.teacher(batch.images)
+            logits: Tensor = self._averaged(batch) if unsure else self.teacher(batch)
         self._taught = logits  # to learn from, without all these passes again
         return logits
 
     def adapt(self, batch: TargetBatch) -> None:
         with batch_statistics(self.network):
-            loss = consistency(self.network(batch.images), self._taught)
+            loss = consistency(self.network(batch), self._taught)
         self.updates.zero_grad()
         torch.autograd.backward(loss)
         self.updates.step()
         follow(self.teacher, self.network, self.hyperparameters.decay)
         self._restore()
 
-    def _averaged(self, images: Tensor) -> Tensor:
+    def _averaged(self, batch: TargetBatch) -> Tensor:
         """The teacher's logits averaged over views; the height is not light, and stays."""
-        views: int = self.hyperparameters.views
+        images, views = batch.images, self.hyperparameters.views
         bands = self.task.radiometric_bands
         draws = torch.rand(views, len(images), 1, 1, 1, generator=self.generator("brightness"))
         factors = (1 + self.hyperparameters.brightness * (2 * draws - 1)).to(images.device)
@@ -70,7 +70,7 @@ class CoTTA(Method):
         for view in range(views):
             lit = images.clone()
             lit[:, bands] = (images[:, bands] * factors[view]).clamp(0, 255)
-            total = total + turn_back(self.teacher(turn(lit, view)).float(), view)
+            total = total + turn_back(self.teacher(replace(batch, images=turn(lit, view))).float(), view)
         return total / views
 
     @torch.no_grad()

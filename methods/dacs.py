@@ -1,6 +1,6 @@
 """Self-training on target images that wear pieces of source images (DACS)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -52,13 +52,13 @@ class DACS(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
-        labels, share = self.teach(target.images)
+        labels, share = self.teach(target)
         return {"segmentation": segmentation, "mixed": self.mixed_loss(source, target, labels, share)}
 
     @torch.no_grad()
-    def teach(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The teacher's labels (N, H, W) int64 of images (N, C, H, W), and the () share of pixels it is sure of."""
-        confidence, labels = confident_labels(self.teacher(images))
+    def teach(self, target: TargetBatch) -> tuple[Tensor, Tensor]:
+        """The teacher's labels (N, H, W) int64 of a batch, and the () share of pixels it is sure of."""
+        confidence, labels = confident_labels(self.teacher(target))
         return labels, confident_share(confidence, self.hyperparameters.confidence)
 
     def mixed_loss(self, source: SourceBatch, target: TargetBatch, labels: Tensor, share: Tensor) -> Tensor:
@@ -66,7 +66,8 @@ class DACS(Method):
         mask = class_mask(source.labels, draw_classes(source.labels, self.generator("classes")))
         mixed = paste(mask, source.images, target.images)
         images = strong_view(mixed, self.hyperparameters.strength, self.generator("view"), self.task.radiometric_bands)
-        errors = F.cross_entropy(self.network(images), paste(mask, source.labels, labels), reduction="none")
+        logits = self.network(replace(target, images=images))
+        errors = F.cross_entropy(logits, paste(mask, source.labels, labels), reduction="none")
         return self.hyperparameters.weight * (errors * share.where(~mask, 1.0)).mean()
 
     def after_step(self, progress: Progress) -> None:

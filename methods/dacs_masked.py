@@ -1,6 +1,6 @@
 """Self-training on mixtures and on masked target images, with one teacher for both (MIC on DACS)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,12 +33,12 @@ class DACSMasked(DACS):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
-        labels, share = self.teach(target.images)
+        labels, share = self.teach(target)
         mixed = self.mixed_loss(source, target, labels, share)
         options = self.hyperparameters
         images = strong_view(
             target.images, options.strength, self.generator("masked view"), self.task.radiometric_bands
         )
         images = hide_blocks(images, self.network.mean, options.block, options.ratio, self.generator("mask"))
-        masked = options.masked_weight * share * F.cross_entropy(self.network(images), labels)
+        masked = options.masked_weight * share * F.cross_entropy(self.network(replace(target, images=images)), labels)
         return {"segmentation": segmentation, "mixed": mixed, "masked": masked}

@@ -38,8 +38,8 @@ class DANN(Method):
         self.classifier = domain_classifier(channels, self.hyperparameters.width)
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits, source_features = self.network(source.images, return_features=True)
-        _, target_features = self.network(target.images, return_features=True)
+        logits, source_features = self.network(source, return_features=True)
+        _, target_features = self.network(target, return_features=True)
         strength = self.hyperparameters.weight * reversal_strength(progress.fraction, self.hyperparameters.speed)
         return {
             "segmentation": self.segmentation_loss(source, logits),

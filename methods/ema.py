@@ -34,5 +34,5 @@ class EMA(Method):
         blend(self.average, self.network, 1 - warm_decay(self.hyperparameters.decay, progress.step))
 
     def predict(self, batch: TargetBatch) -> Tensor:
-        logits: Tensor = self.average(batch.images)
+        logits: Tensor = self.average(batch)
         return logits

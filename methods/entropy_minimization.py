@@ -27,5 +27,5 @@ class EntropyMinimization(Method):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {
             "segmentation": self.segmentation_loss(source),
-            "entropy": self.hyperparameters.weight * normalized_entropy(self.network(target.images)).mean(),
+            "entropy": self.hyperparameters.weight * normalized_entropy(self.network(target)).mean(),
         }

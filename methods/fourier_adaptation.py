@@ -49,7 +49,7 @@ class FourierAdaptation(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
-        entropy = normalized_entropy(self.network(target.images).float())
+        entropy = normalized_entropy(self.network(target).float())
         robust = robust_norm(entropy, self.hyperparameters.eta).mean()
         return {"segmentation": segmentation, "entropy": self.hyperparameters.weight * robust}
 

@@ -30,7 +30,7 @@ class GroupDRO(Method):
         self.register_buffer("log_weights", torch.zeros(len(self.task.domains)).log_softmax(0))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        losses, present = domain_losses(self.network(source.images), source, len(self.task.domains))
+        losses, present = domain_losses(self.network(source), source, len(self.task.domains))
         self.log_weights.copy_(ascend(self.log_weights, losses.detach(), self.hyperparameters.step_size))
         share = present.float().mean().clamp(min=1 / len(present))
         return {"robust": (self.log_weights.exp() * losses).sum() / share}

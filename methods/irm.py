@@ -33,7 +33,7 @@ class IRM(Method):
         warm_up: float = tunable(0.1, low=0.0, high=0.5, neutral=0.0)  # share of the steps at weight 1
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.network(source.images)
+        logits = self.network(source)
         penalties, present = scale_penalties(logits, source, len(self.task.domains))
         weight = 1.0 if progress.fraction < self.hyperparameters.warm_up else self.hyperparameters.weight
         size = max(1.0, weight)

@@ -1,6 +1,6 @@
 """Self-training on target images of which most is hidden (MIC)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,12 +43,12 @@ class MaskedImageConsistency(Method):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
         with torch.no_grad():
-            confidence, labels = confident_labels(self.teacher(target.images))
+            confidence, labels = confident_labels(self.teacher(target))
         share = confident_share(confidence, self.hyperparameters.confidence)
         options, bands = self.hyperparameters, self.task.radiometric_bands
         images = strong_view(target.images, options.strength, self.generator("view"), bands)
         images = hide_blocks(images, self.network.mean, options.block, options.ratio, self.generator("mask"))
-        masked = options.weight * share * F.cross_entropy(self.network(images), labels)
+        masked = options.weight * share * F.cross_entropy(self.network(replace(target, images=images)), labels)
         return {"segmentation": segmentation, "masked": masked}
 
     def after_step(self, progress: Progress) -> None:

@@ -34,7 +34,7 @@ class MaxSquare(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
-        logits = self.network(target.images).float()
+        logits = self.network(target).float()
         weighted = self.hyperparameters.weighting == "image-wise"
         loss = image_wise_max_square(logits, self.hyperparameters.ratio) if weighted else max_square(logits)
         return {"segmentation": segmentation, "max_square": self.hyperparameters.weight * loss}

@@ -63,7 +63,7 @@ class MetadataFusion(Method):
 
     def _logits(self, batch: SourceBatch | TargetBatch) -> Tensor:
         with self._batch.known(batch.metadata):
-            logits: Tensor = self.network(batch.images)
+            logits: Tensor = self.network(batch)
         return logits
 
 

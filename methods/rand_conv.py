@@ -1,7 +1,7 @@
 """Random convolutions of the input (RandConv)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -35,7 +35,8 @@ class RandConv(Method):
         weight: float = tunable(10.0, low=0.1, high=50.0, log=True)  # of the consistency
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits = [self.network(self.view(source.images, number)) for number in range(self.hyperparameters.views)]
+        views = [self.view(source.images, number) for number in range(self.hyperparameters.views)]
+        logits = [self.network(replace(source, images=images)) for images in views]
         return {
             "segmentation": self.segmentation_loss(source, logits[0]),
             "consistency": self.hyperparameters.weight * jensen_shannon(torch.stack(logits)),

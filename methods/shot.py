@@ -42,7 +42,7 @@ class SHOT(Method):
         return torch.optim.SGD(groups, lr=rate, momentum=0.9, weight_decay=1e-3, nesterov=True)
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.network(target.images).float()
+        logits = self.network(target).float()
         return {
             "entropy": entropy(logits).mean(),
             "diversity": -self.hyperparameters.diversity * entropy_of_mean(logits),

@@ -25,7 +25,7 @@ class SourceCORAL(Method):
         weight: float = tunable(1.0, low=0.1, high=10.0, log=True, neutral=0.0)
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits, features = self.network(source.images, return_features=True)
+        logits, features = self.network(source, return_features=True)
         generator = self.generator("pixels")
         groups = [
             sample_pixels(features[source.domains == domain], generator) for domain in torch.unique(source.domains)

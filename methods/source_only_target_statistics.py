@@ -22,5 +22,5 @@ class SourceOnlyTargetStatistics(Method):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         segmentation = self.segmentation_loss(source)
         with torch.no_grad():
-            self.network(target.images)
+            self.network(target)
         return {"segmentation": segmentation}

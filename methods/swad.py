@@ -88,5 +88,5 @@ class SWAD(Method):
         self.recent_steps.zero_()
 
     def predict(self, batch: TargetBatch) -> Tensor:
-        logits: Tensor = super().predict(batch) if self.rim.isinf() else self.valley(batch.images)
+        logits: Tensor = super().predict(batch) if self.rim.isinf() else self.valley(batch)
         return logits

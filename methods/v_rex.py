@@ -26,7 +26,7 @@ class VREx(Method):
         warm_up: float = tunable(0.1, low=0.0, high=0.5, neutral=0.0)  # share of the steps at weight 1
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits = self.network(source.images)
+        logits = self.network(source)
         losses, present = domain_losses(logits, source, len(self.task.domains))
         variance = mean_over((losses - mean_over(losses, present)) ** 2, present)
         weight = 1.0 if progress.fraction < self.hyperparameters.warm_up else self.hyperparameters.weight

@@ -33,7 +33,6 @@ def new(options: argparse.Namespace) -> int:
     module = f"methods.{name}" if checkout else name
     imports = {
         "methods.base": "Progress, SourceBatch, TargetBatch, Task",
-        "methods.parts.metadata": "Metadata",
         module: f"{cls}, disagreement",
     }
     words = {

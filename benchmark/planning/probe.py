@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,10 @@ from benchmark.conformance.cost import kept_for_backward
 from benchmark.data.shapes import Shape
 from benchmark.devices import make_fabric
 from benchmark.garbage import while_training
-from benchmark.network import build_network
+from benchmark.network import build_network, set_precision
 from benchmark.planning.pace import side_of
 from benchmark.recipe import Recipe
+from methods.base import TargetBatch
 
 LONGEST = 10.0  # seconds that a measurement may go on once it has two steps
 STEPS = 6  # at most; the first warms up
@@ -75,7 +77,9 @@ class _Subject:
         self.fabric = make_fabric(accelerator, recipe.precision)
         self.module, self._shape = _network(recipe, shape), shape
         optimizer = torch.optim.SGD(self.module.parameters(), recipe.learning_rate)
-        self._network, self._optimizer = self.fabric.setup(self.module, optimizer)
+        self._network = self.module.to(self.fabric.device)
+        set_precision(self._network, self.fabric)
+        self._optimizer: Any = self.fabric.setup_optimizers(optimizer)
 
     def data(self, count: int, side: int) -> tuple[Tensor, Tensor]:
         """Images and labels on the device."""
@@ -88,7 +92,7 @@ class _Subject:
         """One of the optimiser."""
         self._optimizer.zero_grad(set_to_none=True)
         with self.fabric.autocast():
-            loss = F.cross_entropy(self._network(images).float(), labels)
+            loss = F.cross_entropy(self._network(TargetBatch.of(images)), labels)
         self.fabric.backward(loss)
         self._optimizer.step()
 
@@ -103,7 +107,7 @@ class _Subject:
 
         def look() -> None:
             with torch.inference_mode(), self.fabric.autocast():
-                self._network(images).argmax(1)
+                self._network(TargetBatch.of(images)).argmax(1)
 
         return self._measure(look) / PATCHES
 

@@ -21,8 +21,8 @@ class FeatureAlignment(Method):
         """Between the features (n, D) and (m, D) float32 of two domains; a scalar."""
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        logits, source_features = self.network(source.images, return_features=True)
-        _, target_features = self.network(target.images, return_features=True)
+        logits, source_features = self.network(source, return_features=True)
+        _, target_features = self.network(target, return_features=True)
         distance = self.distance(
             sample_pixels(source_features, self.generator("source pixels")),
             sample_pixels(target_features, self.generator("target pixels")),

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from methods.parts.batches import TargetBatch
+
 SIDE = 64  # pixels; twice the stride of the usual encoders, and no method's result depends on it
 
 
@@ -49,7 +51,8 @@ def _pass_black_image(network: nn.Module, bands: int) -> Tensor:
     """The deepest features of it."""
     modes = {module: module.training for module in network.modules()}
     device = next(network.parameters()).device
-    features: Tensor = network.eval()(torch.zeros(1, bands, SIDE, SIDE, device=device), return_features=True)[1]
+    black = TargetBatch.of(torch.zeros(1, bands, SIDE, SIDE, device=device))
+    features: Tensor = network.eval()(black, return_features=True)[1]
     for module, training in modes.items():
         module.training = training
     return features

@@ -36,7 +36,7 @@ class OwnDecoder(Plain):
         self.decoder = nn.Conv2d(len(self.task.classes), len(self.task.classes), 1, bias=False)
 
     def predict(self, batch):
-        return self.decoder(self.network(batch.images))
+        return self.decoder(self.network(batch))
 
 
 class HelpingHead(OwnDecoder):

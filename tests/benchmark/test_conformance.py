@@ -4,7 +4,7 @@ import copy
 import inspect
 import random
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -185,7 +185,7 @@ class NeedsTwo(Plain):
     def losses(self, source, target, progress):
         return {
             "segmentation": self.segmentation_loss(source),
-            "spread": self.network(source.images).mean((1, 2, 3)).std(),
+            "spread": self.network(source).mean((1, 2, 3)).std(),
         }
 
 
@@ -212,9 +212,7 @@ class NeedsTwoDomains(Plain):
 
 class NeedsLabels(Plain):
     def losses(self, source, target, progress):
-        return {
-            "segmentation": nn.functional.cross_entropy(self.network(source.images), source.labels, ignore_index=255)
-        }
+        return {"segmentation": nn.functional.cross_entropy(self.network(source), source.labels, ignore_index=255)}
 
 
 class Careless(Plain):
@@ -225,14 +223,14 @@ class Careless(Plain):
 
 class Together(Plain):
     def predict(self, batch):
-        return self.network(batch.images - batch.images.mean() + 100)
+        return self.network(replace(batch, images=batch.images - batch.images.mean() + 100))
 
 
 class FullPrecision(Plain):
     """The product is a matrix of bfloat16 where precision is mixed, which NumPy does not know."""
 
     def losses(self, source, target, progress):
-        logits = self.network(source.images)
+        logits = self.network(source)
         pixels = logits.detach().transpose(0, 1).flatten(1)
         trace = float(np.trace((pixels @ pixels.T).numpy()))
         return {"segmentation": self.segmentation_loss(source, logits) * (1 + 1e-9 * trace)}
@@ -248,7 +246,7 @@ class Forgetful(Plain):
         self.shift += 1.0
 
     def predict(self, batch):
-        return self.network(batch.images) * (1 + self.shift)
+        return self.network(batch) * (1 + self.shift)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from benchmark import network as network_module
 from benchmark.errors import NetworkError
 from benchmark.network import NetworkSettings, build_network
+from methods.base import TargetBatch
 
 SMALL = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))
 
@@ -23,7 +24,7 @@ def _build(settings=SMALL, bands=5, seed=0):
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 50), (7, 9)])
 def test_images_of_any_size_give_logits_of_that_size(size):
-    assert _build().eval()(torch.rand(2, 5, *size)).shape == (2, 4, *size)
+    assert _build().eval()(TargetBatch.of(torch.rand(2, 5, *size))).shape == (2, 4, *size)
 
 
 def test_raw_pixels_are_normalised_inside():
@@ -31,7 +32,8 @@ def test_raw_pixels_are_normalised_inside():
     inside = build_network(SMALL, 5, 4, mean, std, 0).eval()
     images = torch.rand(1, 5, 16, 16) * 255
     scale = [torch.tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (mean, std)]
-    torch.testing.assert_close(inside(images), _build().eval()((images - scale[0]) / scale[1]))
+    outside = TargetBatch.of((images - scale[0]) / scale[1])
+    torch.testing.assert_close(inside(TargetBatch.of(images)), _build().eval()(outside))
 
 
 def test_weights_depend_on_the_seed_alone():
@@ -47,9 +49,9 @@ def test_weights_depend_on_the_seed_alone():
 def test_every_stage_can_be_changed():
     network = _build().eval()
     images = torch.rand(2, 5, 16, 16)
-    plain, seen = network(images), []
+    plain, seen = network(TargetBatch.of(images)), []
     network.perturbation = lambda stage, features: seen.append(stage) or features * 0
-    changed = network(images)
+    changed = network(TargetBatch.of(images))
     assert seen == list(network.stages) and len(seen) == 2
     assert not torch.equal(plain, changed)
 
@@ -70,7 +72,7 @@ def test_stages_are_those_that_run_or_none(encoder, depth, stages):
     network = build_network(settings, 5, 3, np.zeros(5), np.ones(5), 0)
     seen = []
     network.perturbation = lambda stage, features: seen.append(stage) or features
-    network.eval()(torch.rand(1, 5, 32, 32))
+    network.eval()(TargetBatch.of(torch.rand(1, 5, 32, 32)))
     assert seen == [f"stage{number + 1}" for number in range(stages)] == list(network.stages)
 
 
@@ -92,7 +94,7 @@ def test_the_light_fpn_takes_encoders_of_any_kind(encoder, depth):
     """ConvNeXt has no stage at half the size."""
     network = _build(NetworkSettings("light-fpn", encoder, encoder_depth=depth)).eval()
     images = torch.rand(2, 5, 33, 50)
-    logits, features = network(images, return_features=True)
+    logits, features = network(TargetBatch.of(images), return_features=True)
     assert logits.shape == (2, 4, 33, 50) and features.shape[1] == network.model.encoder.out_channels[-1]
     assert network.stages
 
@@ -100,15 +102,15 @@ def test_the_light_fpn_takes_encoders_of_any_kind(encoder, depth):
 def test_the_light_fpn_uses_every_stage_and_has_the_width_that_is_asked_for():
     network = _build(NetworkSettings("light-fpn", "tu-test_resnet", encoder_depth=3, decoder_channels=(10,)))
     assert network.model.segmentation_head.in_channels == 10
-    network(torch.rand(2, 5, 32, 32)).square().mean().backward()
+    network(TargetBatch.of(torch.rand(2, 5, 32, 32))).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.model.decoder.parameters())
 
 
 def test_the_deepest_features_come_with_the_logits():
     network = _build().eval()
     images = torch.rand(2, 5, 18, 16) * 255
-    logits, features = network(images, return_features=True)
-    assert torch.equal(logits, network(images)) and logits.shape[-2:] == (18, 16)
+    logits, features = network(TargetBatch.of(images), return_features=True)
+    assert torch.equal(logits, network(TargetBatch.of(images))) and logits.shape[-2:] == (18, 16)
     assert features.shape == (2, network.model.encoder.out_channels[-1], 5, 4)  # padded to 20 x 16, and a quarter of it
 
 
@@ -126,7 +128,7 @@ def test_encoder_weights_come_from_a_local_file_for_any_number_of_bands(tmp_path
     same = [name for name in theirs if ours[name].shape == theirs[name].shape]
     assert len(same) == len(theirs) - 1, "all but the first layer, which has more bands now"
     assert all(torch.equal(ours[name], theirs[name]) for name in same)
-    assert loaded(torch.rand(2, 5, 16, 16)).shape == (2, 4, 16, 16)
+    assert loaded(TargetBatch.of(torch.rand(2, 5, 16, 16))).shape == (2, 4, 16, 16)
 
 
 def test_a_file_of_another_encoder_is_refused(tmp_path):
@@ -163,7 +165,7 @@ def test_the_flair_baseline_has_the_published_size():
 @pytest.mark.parametrize(("architecture", "depth"), [("unet", 4), ("unetplusplus", 3), ("fpn", 4)])
 def test_an_encoder_of_fewer_stages_gets_a_decoder_of_as_many(architecture, depth):
     network = _build(NetworkSettings(architecture, "tu-test_resnet", encoder_depth=depth))
-    assert network(torch.rand(2, 5, 32, 32)).shape == (2, 4, 32, 32)
+    assert network(TargetBatch.of(torch.rand(2, 5, 32, 32))).shape == (2, 4, 32, 32)
 
 
 class _Payload:

@@ -240,7 +240,7 @@ class Everything(Method):
 
     def predict(self, batch):
         self.noted.append("predict")
-        return self.network(batch.images)
+        return self.network(batch)
 
 
 def test_every_hook_is_called_in_its_place(data, recipe):

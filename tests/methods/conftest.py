@@ -150,7 +150,8 @@ class TinyNetwork(nn.Module):
         self.perturbation: Callable[[str, torch.Tensor], torch.Tensor] | None = None
         self.register_buffer("mean", torch.full((1, bands, 1, 1), 128.0))
 
-    def forward(self, images: torch.Tensor, return_features: bool = False) -> Any:
+    def forward(self, batch: Any, return_features: bool = False) -> Any:
+        images = batch.images
         features = (images - 128) / 64
         for name, stage in self.stages.items():
             features = stage(features)
@@ -268,9 +269,17 @@ def one_odd_image(source: SourceBatch, target: TargetBatch) -> tuple[SourceBatch
     return small, replace(target, images=target.images[:1, :, :15, :13])
 
 
+class OfBatches(nn.Sequential):
+    """Layers that take a batch's images."""
+
+    def forward(self, batch: Any) -> torch.Tensor:
+        images: torch.Tensor = super().forward(batch.images)
+        return images
+
+
 def _official_network() -> nn.Module:
     """The network of the reference values, each tensor by its closed form offset + scale * sin(pace * k + shift)."""
-    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
+    network = OfBatches(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 1))
     waves = {  # offset, scale, pace, shift
         "0.weight": (0, 0.5, 0.7, 0),
         "0.bias": (0, 0.5, 0.7, 1),

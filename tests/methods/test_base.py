@@ -74,7 +74,7 @@ def test_the_segmentation_loss_is_the_mean_over_valid_pixels(network, task, sour
     labels = source.labels.clone()
     labels[:, :16] = IGNORE
     batch = replace(source, labels=labels)
-    logits = network(source.images)
+    logits = network(source)
     expected = torch.nn.functional.cross_entropy(logits[:, :, 16:], source.labels[:, 16:])
     torch.testing.assert_close(Plain(network, task).segmentation_loss(batch), expected)
     torch.testing.assert_close(Plain(network, task).segmentation_loss(batch, logits), expected)

@@ -53,8 +53,8 @@ def test_another_contrast_of_the_whole_batch_is_undone(network, task, target):
 
 
 def test_a_large_prior_is_the_source_model(network, task, target):
-    network(target.images)  # statistics other than 0 and 1
-    torch.testing.assert_close(adaptation(network, task, 1e9).predict(target), network.eval()(target.images))
+    network(target)  # statistics other than 0 and 1
+    torch.testing.assert_close(adaptation(network, task, 1e9).predict(target), network.eval()(target))
 
 
 def test_one_image_of_odd_size(network, task):

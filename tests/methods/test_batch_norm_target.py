@@ -41,7 +41,7 @@ def test_the_statistics_are_the_plain_average_over_the_batches(network, task, ta
 
 
 def test_no_weight_is_trained(network, task, target):
-    network(target.images)
+    network(target)
     method = BatchNormTarget(network, task)
     weights = {name: value.clone() for name, value in network.named_parameters()}
     loss = step(method, target.images)["entropy"]
@@ -60,11 +60,11 @@ def test_a_patch_is_predicted_by_itself(network, task, target):
 
 
 def test_another_contrast_of_the_target_is_undone(network, task, target):
-    network(target.images)
-    plain = network.eval()(target.images)
+    network(target)
+    plain = network.eval()(target)
     duller = (target.images - 128) * 0.6 + 128  # TinyNetwork centres at 128
     method = BatchNormTarget(network, task)
-    before = (network.eval()(duller) - plain).abs().mean()
+    before = (network.eval()(TargetBatch.of(duller)) - plain).abs().mean()
     step(method, target.images)
     expected = method.eval().predict(target)
     method = BatchNormTarget(network, task)

@@ -28,10 +28,10 @@ def test_the_share_grows_after_the_warm_up(network, task):
 
 def test_the_loss_is_the_mean_over_selected_pixels(network, task, source, target, agrees):
     method = ClassBalancedSelfTraining(network, task, replace(EAGER, weight=3.0))
-    labels = method.pseudo_labels(target.images, 0.5)
+    labels = method.pseudo_labels(target, 0.5)
     selected = labels != IGNORE
     assert 0.2 < selected.float().mean() < 0.8
-    errors = F.cross_entropy(network(target.images), labels.where(selected, 0), reduction="none")
+    errors = F.cross_entropy(network(target), labels.where(selected, 0), reduction="none")
     loss = method.step_losses(source, target, Progress(0, 100))["pseudo_labels"]
     agrees(NAME, "loss on the selected pixels", loss, 3 * errors[selected].mean(), rtol=1e-6)
 
@@ -41,7 +41,7 @@ def test_the_thresholds_move_and_those_of_absent_classes_stay(network, task, tar
     logits = torch.zeros(1, 3, 8, 8)
     logits[:, 1] = 2.0
     method.teacher.forward = lambda images: logits
-    method.pseudo_labels(target.images, 0.5)
+    method.pseudo_labels(target, 0.5)
     # One class at one confidence c = e^2 / (e^2 + 2) = 0.7870: its threshold is 3/4 + c/4.
     expected = [1, 0.75 + 1 / (1 + 2 * math.exp(-2)) / 4, 1]
     agrees(NAME, "thresholds of the classes after a step", method.thresholds, expected, rtol=1e-6)
@@ -72,7 +72,7 @@ def test_one_patch_of_odd_size_where_nothing_is_selected(network, task, source, 
 def test_the_teacher_labels_with_stored_statistics_which_follow_the_networks(network, task, target):
     method = ClassBalancedSelfTraining(network, task, replace(EAGER, decay=0.75)).train()
     mine, theirs = (model.model.encoder["layer1"][1].running_mean for model in (method.teacher, network))
-    method.pseudo_labels(target.images, 0.5)
+    method.pseudo_labels(target, 0.5)
     assert (mine == 0).all()
     theirs.fill_(4.0)
     method.after_step(Progress(9, 100))

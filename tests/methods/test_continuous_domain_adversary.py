@@ -137,15 +137,15 @@ def test_the_encoder_is_told_the_index_of_its_batch(network, task, target, known
     assert east.flip(0).allclose(method.predict(TargetBatch(images, known.take(torch.tensor([3, 2, 1, 0])))))
     assert not east[0].allclose(east[1])
     unknown = method.predict(TargetBatch(images, Metadata.unknown(4)))
-    assert unknown.isfinite().all() and network(images).equal(unknown), "and forgets it afterwards"
-    assert network(images[:1]).shape == (1, 3, 32, 32)
+    assert unknown.isfinite().all() and network(TargetBatch.of(images)).equal(unknown), "and forgets it afterwards"
+    assert network(TargetBatch.of(images[:1])).shape == (1, 3, 32, 32)
     features = torch.zeros(1, 4, 2, 2)
     assert method.change_features("stage1", features) is features
 
 
 def test_the_encoder_need_not_be_told(network, task, target, known):
     method = played(network, task, index_to_encoder=False).eval()
-    plain = network(target.images)
+    plain = network(target)
     assert method.predict(replace(target, metadata=known)).equal(plain)
     assert not [name for name, _ in method.named_parameters() if name.startswith("index_encoder")]
 

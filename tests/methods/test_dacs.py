@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from methods import dacs
-from methods.base import IGNORE, Progress
+from methods.base import IGNORE, Progress, TargetBatch
 from methods.dacs import DACS, rare_class_weights
 
 STEP = Progress(3, 10)
@@ -21,15 +21,16 @@ def unchanged_light(monkeypatch):
 def mixed_by(method, source, target):
     """The mixed images that a step shows the network, and its losses."""
     seen = []
-    with method.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0])):
+    with method.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0].images)):
         losses = method.step_losses(source, target, STEP)
     shown, mixed = seen
     assert shown is source.images
     return mixed, losses
 
 
-def half_sure(images):
+def half_sure(batch):
     """A teacher's logits: class 2 everywhere, and confident in the left half alone."""
+    images = batch.images
     logits = torch.zeros(len(images), 3, *images.shape[-2:])
     logits[:, 2] = 1.0
     logits[:, 2, :, : images.shape[-1] // 2] = 10.0
@@ -49,13 +50,13 @@ def test_the_loss_weighs_pasted_pixels_fully_and_the_others_by_the_confident_sha
         assert len(labels[mask].unique()) == 2 and not set(labels[mask].tolist()) & set(labels[~mask].tolist())
     labels = source.labels.where(pasted, 2)
     weights = torch.where(pasted, 1.0, 0.5)
-    expected = 2 * (weights * F.cross_entropy(network(mixed), labels, reduction="none")).mean()
+    expected = 2 * (weights * F.cross_entropy(network(TargetBatch.of(mixed)), labels, reduction="none")).mean()
     agrees("dacs", "loss on the mixture", losses["mixed"], expected, rtol=1e-6)
 
 
 def test_the_mixture_has_other_light_and_the_teacher_sees_the_target_as_it_is(network, task, source, target):
     method, taught = DACS(network, task), []
-    method.teacher.register_forward_pre_hook(lambda teacher, inputs: taught.append(inputs[0]))
+    method.teacher.register_forward_pre_hook(lambda teacher, inputs: taught.append(inputs[0].images))
     given = source.images.clone(), target.images.clone()
     mixed, _ = mixed_by(method, source, target)
     assert taught[0] is target.images

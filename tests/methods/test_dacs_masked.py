@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from methods import dacs, dacs_masked
-from methods.base import Progress
+from methods.base import Progress, TargetBatch
 from methods.dacs_masked import DACSMasked
 
 STEP = Progress(3, 10)
@@ -24,17 +24,17 @@ def test_both_losses_use_the_labels_and_the_share_of_one_pass_of_one_teacher(net
     logits[:, 1] = 1.0
     logits[0, 1] = 10.0  # sure of one patch in four
     method.teacher.forward = lambda images: taught.append(images) or logits
-    with network.register_forward_pre_hook(lambda network, inputs: shown.append(inputs[0])):
+    with network.register_forward_pre_hook(lambda network, inputs: shown.append(inputs[0].images)):
         losses = method.step_losses(source, target, STEP)
-    assert len(taught) == 1 and taught[0] is target.images
+    assert len(taught) == 1 and taught[0] is target
     first, mixed, masked = shown
     assert first is source.images
     hidden = (masked == network.mean).all(1)
     assert 0.3 < hidden.float().mean() < 0.95 and (masked == target.images).all(1).equal(~hidden)
-    expected = 2 * 0.25 * F.cross_entropy(network(masked), torch.ones(4, 32, 32, dtype=torch.int64))
+    expected = 2 * 0.25 * F.cross_entropy(network(TargetBatch.of(masked)), torch.ones(4, 32, 32, dtype=torch.int64))
     agrees("dacs-masked", "loss behind the mask", losses["masked"], expected, rtol=1e-6)
     pasted = (mixed == source.images).all(1)
-    errors = F.cross_entropy(network(mixed), source.labels.where(pasted, 1), reduction="none")
+    errors = F.cross_entropy(network(TargetBatch.of(mixed)), source.labels.where(pasted, 1), reduction="none")
     expected = (errors * torch.where(pasted, 1.0, 0.25)).mean()
     agrees("dacs-masked", "loss on the mixture", losses["mixed"], expected, rtol=1e-6)
 

@@ -35,7 +35,7 @@ def test_the_encoder_learns_the_opposite_of_what_the_classifier_learns(network, 
         return torch.autograd.grad(loss, (encoder, method.classifier[0].weight))
 
     reversed_ = gradients(method.step_losses(source, target, Progress(3, 10))["domain"])
-    judged = [method.classifier(network(batch.images, return_features=True)[1]) for batch in (source, target)]
+    judged = [method.classifier(network(batch, return_features=True)[1]) for batch in (source, target)]
     plain = gradients((nn.functional.softplus(-judged[0]).mean() + nn.functional.softplus(judged[1]).mean()) / 2)
     strength = 0.5 * torch.tanh(torch.tensor(10 * 0.3 / 2))  # 2 / (1 + exp(-x)) - 1 = tanh(x / 2)
     torch.testing.assert_close(reversed_[0], -strength * plain[0], rtol=1e-4, atol=1e-8)

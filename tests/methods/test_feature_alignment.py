@@ -35,7 +35,7 @@ def target(target):
 def test_the_loss_is_the_distance_between_all_pixels(aligning, kind, network, task, source, target):
     method = kind(network, task, kind.Hyperparameters(weight=3.0))
     losses = method.step_losses(source, target, Progress(0, 1))
-    features = [network(batch.images, return_features=True)[1] for batch in (source, target)]
+    features = [network(batch, return_features=True)[1] for batch in (source, target)]
     pixels = [maps.movedim(1, -1).reshape(-1, 6) for maps in features]  # 256 a domain: none is left out
     torch.testing.assert_close(losses["alignment"], 3 * aligning[1](*pixels), rtol=1e-4, atol=1e-8)
     torch.testing.assert_close(losses["segmentation"], method.segmentation_loss(source), rtol=1e-4, atol=0)

@@ -15,8 +15,8 @@ TASK = Task(classes=CLASSES, bands=CLASSES, domains=("0", "1", "2"))
 
 
 class Identity(nn.Module):
-    def forward(self, images):
-        return images
+    def forward(self, batch):
+        return batch.images
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_half_of_the_domains_stand_for_all(network, task, source):
 def test_the_domain_that_does_badly_gets_the_weight(network, task, source):
     labels = source.labels.clone()
     with torch.no_grad():
-        labels[:2] = network(source.images)[:2].argmax(1)  # the first domain is easy
+        labels[:2] = network(source)[:2].argmax(1)  # the first domain is easy
     method = GroupDRO(network, task, GroupDRO.Hyperparameters(1.0))
     for step in range(10):
         method.step_losses(replace(source, labels=labels), None, Progress(step, 10))

@@ -8,7 +8,7 @@ from timm.models import resnet as timm_resnet
 from torch import nn
 from torchvision.models import resnet as torchvision_resnet
 
-from methods.base import IGNORE, MethodError, Progress, SourceBatch
+from methods.base import IGNORE, MethodError, Progress, SourceBatch, TargetBatch
 from methods.instance_batch_norm import HalfInstanceNorm, InstanceBatchNorm, first_norms
 from methods.parts.metadata import Metadata
 
@@ -97,7 +97,7 @@ def test_it_trains_and_predicts(network, task, source, target):
     assert all(weights.grad.abs().sum() > 0 for weights in network.parameters())
     method.eval()
     together = method.predict(target)
-    alone = torch.cat([network(image[None]) for image in target.images])
+    alone = torch.cat([network(TargetBatch.of(image[None])) for image in target.images])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 

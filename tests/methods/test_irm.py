@@ -66,7 +66,7 @@ def test_the_best_scale_has_no_penalty(batch):
 
 def test_the_penalty_is_a_mean_over_the_domains_present_and_weighted_after_the_warm_up(network, task, source):
     network.eval()
-    penalties, _ = scale_penalties(network(source.images), source, 2)
+    penalties, _ = scale_penalties(network(source), source, 2)
     three = replace(task, domains=(*task.domains, "P3@2022"))
     method = IRM(network, three, IRM.Hyperparameters(weight=100.0, warm_up=0.3))
     for step, weight in ((0, 1), (2, 1), (3, 100)):

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from methods import masked_image_consistency
-from methods.base import IGNORE, Progress
+from methods.base import IGNORE, Progress, TargetBatch
 from methods.masked_image_consistency import MaskedImageConsistency
 
 STEP = Progress(3, 10)
@@ -21,7 +21,7 @@ def unchanged_light(monkeypatch):
 def masked_by(method, source, target):
     """The images with hidden blocks that a step shows the network, and its loss on them."""
     seen = []
-    with method.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0])):
+    with method.network.register_forward_pre_hook(lambda network, inputs: seen.append(inputs[0].images)):
         loss = method.step_losses(source, target, STEP)["masked"]
     shown, masked = seen
     assert shown is source.images
@@ -48,14 +48,14 @@ def test_the_loss_is_that_of_the_teachers_labels_times_the_confident_share(netwo
     logits[0, 1] = 10.0  # sure of one patch in four
     method.teacher.forward = lambda images: logits
     images, loss = masked_by(method, source, target)
-    expected = 2 * 0.25 * F.cross_entropy(network(images), torch.ones(4, 32, 32, dtype=torch.int64))
+    expected = 2 * 0.25 * F.cross_entropy(network(TargetBatch.of(images)), torch.ones(4, 32, 32, dtype=torch.int64))
     agrees("masked-image-consistency", "loss behind the mask", loss, expected, rtol=1e-6)
 
 
 def test_the_teacher_sees_the_target_as_it_is(network, task, source, target):
     method = MaskedImageConsistency(network, task)
     seen, given = [], target.images.clone()
-    method.teacher.register_forward_pre_hook(lambda teacher, inputs: seen.append(inputs[0]))
+    method.teacher.register_forward_pre_hook(lambda teacher, inputs: seen.append(inputs[0].images))
     images, _ = masked_by(method, source, target)
     assert torch.equal(seen[0], given) and torch.equal(target.images, given)
     shown = (images != network.mean).all(1)

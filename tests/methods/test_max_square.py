@@ -65,7 +65,7 @@ def test_the_loss_rewards_certainty_and_a_step_grows_it(network, task, source, t
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
 
     def certainty():
-        return network(target.images).softmax(1).square().sum(1).mean().item()
+        return network(target).softmax(1).square().sum(1).mean().item()
 
     before = certainty()
     method.step_losses(source, target, Progress(0, 1))["max_square"].backward()
@@ -82,7 +82,7 @@ def test_the_weighting_is_a_choice(network, task, source, target):
     ]
     torch.testing.assert_close(losses[0]["segmentation"], losses[1]["segmentation"])
     assert losses[0]["max_square"] != losses[1]["max_square"]
-    torch.testing.assert_close(losses[1]["max_square"], 0.1 * max_square(network(target.images)))
+    torch.testing.assert_close(losses[1]["max_square"], 0.1 * max_square(network(target)))
 
 
 def test_one_image_of_an_odd_size_without_labels(network, task, source, target):

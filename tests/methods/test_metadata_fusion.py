@@ -136,10 +136,12 @@ def test_unknown_metadata_gives_finite_logits(network, task, target):
     method = fused(network, task).eval()
     unknown = method.predict(target)
     assert unknown.isfinite().all()
-    assert unknown.equal(network(target.images)), "nor is anything known where somebody else runs the network"
+    assert unknown.equal(network(target)), "nor is anything known where somebody else runs the network"
     january = method.predict(replace(target, metadata=in_months(1.0, 1.0, 1.0, 1.0)))
     assert not january.allclose(unknown)
-    assert network(target.images[:1]).shape == (1, 3, 32, 32), "the metadata of the last batch is forgotten"
+    assert network(TargetBatch.of(target.images[:1])).shape == (1, 3, 32, 32), (
+        "the metadata of the last batch is forgotten"
+    )
 
 
 def test_network_and_mlp_learn(network, task, source):

@@ -24,7 +24,7 @@ def test_both_terms_equal_the_official_ones(fixture_values, agrees):
 
 def test_the_loss_through_the_contract_is_the_sum_of_both(network, task, target):
     losses = SHOT(network, task, SHOT.Hyperparameters(diversity=0.5)).step_losses(None, target, Progress(0, 1))
-    probabilities = network(target.images).softmax(1)
+    probabilities = network(target).softmax(1)
     mean = probabilities.mean((0, 2, 3))
     expected = (-(probabilities * probabilities.log()).sum(1).mean(), 0.5 * (mean * mean.log()).sum())
     torch.testing.assert_close((losses["entropy"], losses["diversity"]), expected)
@@ -56,11 +56,11 @@ def test_it_gets_certain_without_giving_all_to_one_class(network, task, target):
             optimizer.zero_grad()
             sum(method.step_losses(None, target, Progress(step, 16)).values()).backward()
             optimizer.step()
-        logits = network(target.images).detach()
+        logits = network(target).detach()
         network.load_state_dict(state)
         return entropy(logits).mean().item(), entropy_of_mean(logits).item()
 
-    before = entropy(network(target.images)).mean().item()
+    before = entropy(network(target)).mean().item()
     (certain, spread), (_, collapsed) = train(1.0), train(0.0)
     assert certain < 0.9 * before and spread > 0.9 * math.log(3) > 1.5 * collapsed
 

@@ -19,7 +19,7 @@ def test_the_groups_are_the_domains_of_the_batch(network, task, source):
     losses = SourceCORAL(network, task, SourceCORAL.Hyperparameters(weight=3.0)).step_losses(
         source, None, Progress(0, 1)
     )
-    pixels = network(source.images, return_features=True)[1].movedim(1, -1)
+    pixels = network(source, return_features=True)[1].movedim(1, -1)
     groups = [pixels[rows].reshape(-1, 6) for rows in ([1], [3], [0, 2])]
     torch.testing.assert_close(losses["alignment"], 3 * moment_spread(groups), rtol=1e-4, atol=1e-8)
 

@@ -22,7 +22,8 @@ class OneWeight(nn.Module):
         self.weight = nn.Parameter(torch.zeros(()))
         self.register_buffer("statistics", torch.zeros(()))
 
-    def forward(self, images):
+    def forward(self, batch):
+        images = batch.images
         return (self.weight + self.statistics / 10).expand(len(images), 3, *images.shape[2:])
 
 
@@ -129,5 +130,5 @@ def test_only_the_network_is_trained_and_its_counts_are_left(network, task, sour
     trained = [name for name, parameter in method.named_parameters() if parameter.requires_grad]
     assert trained and all(name.startswith("network.") for name in trained)
     assert all(parameter.grad is None for parameter in method.valley.parameters())
-    torch.testing.assert_close(method.eval().predict(target), method.valley(target.images))
+    torch.testing.assert_close(method.eval().predict(target), method.valley(target))
     assert method.valley.stages["stage1"][1].num_batches_tracked == 0

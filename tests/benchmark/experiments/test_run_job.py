@@ -44,7 +44,7 @@ def _method(known, needs):
 
         def losses(self, source, target, progress):
             batch = target if needs.trains_on_target else source
-            return {"small": self.network(batch.images).square().mean()}
+            return {"small": self.network(batch).square().mean()}
 
         def after_step(self, progress):
             self.done += 1

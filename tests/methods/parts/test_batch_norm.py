@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from methods.base import TargetBatch
 from methods.parts.batch_norm import batch_norms, batch_statistics, mixed_statistics, train_only_affine
 
 
@@ -50,15 +51,15 @@ def test_the_mix_counts_images_and_takes_the_unbiased_variance(layer, prior):
 def test_afterwards_everything_is_as_before(network, target, context):
     network.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    plain = network(target.images)
+    plain = network(target)
     with context(network):
-        assert (network(target.images) - plain).abs().max() > 0.1
+        assert (network(target) - plain).abs().max() > 0.1
         assert not network.training
     with pytest.raises(RuntimeError), context(network):
-        network(target.images[:, :2])
-    torch.testing.assert_close(network(target.images), plain, atol=0, rtol=0)
+        network(TargetBatch.of(target.images[:, :2]))
+    torch.testing.assert_close(network(target), plain, atol=0, rtol=0)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    network.train()(target.images)
+    network.train()(target)
     assert not torch.equal(network.state_dict()["model.encoder.layer1.1.running_mean"], torch.zeros(4)), "it trains on"
 
 

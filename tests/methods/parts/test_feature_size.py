@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from methods.base import TargetBatch
 from methods.parts.feature_size import feature_channels, residual_stages
 
 
 def test_the_channels_are_those_of_the_features(network):
-    _, features = network(torch.zeros(2, 3, 32, 32), return_features=True)
+    _, features = network(TargetBatch.of(torch.zeros(2, 3, 32, 32)), return_features=True)
     assert feature_channels(network, 3) == features.shape[1] == 6
 
 

@@ -1,0 +1,49 @@
+"""The batches that a method and its network are given."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from methods.parts.metadata import Metadata
+from methods.parts.origin import Origin
+
+IGNORE = 255  # label of a pixel that counts in no loss and no metric
+
+
+@dataclass(frozen=True)
+class SourceBatch:
+    """Labelled patches.
+
+    Attributes:
+        images: (N, C, H, W) float32, raw pixel values (the network normalises them itself).
+        labels: (N, H, W) int64, class indices or :data:`IGNORE`.
+        domains: (N,) int64, index of each patch's source domain.
+        metadata: where, when and with which camera each patch was taken, as far as it is known; that of the whole
+            patch, also where a crop of it is seen.
+        origin: the way to whole patches (see :mod:`methods.parts.scenes`); None for a batch made by hand.
+    """
+
+    images: Tensor
+    labels: Tensor
+    domains: Tensor
+    metadata: Metadata
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True)
+class TargetBatch:
+    """Unlabelled patches of the target: there is no field for labels, so no method can read them.
+
+    Attributes:
+        images: (N, C, H, W) float32, raw pixel values.
+        metadata, origin: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
+    """
+
+    images: Tensor
+    metadata: Metadata
+    origin: Origin | None = None
+
+    @classmethod
+    def of(cls, images: Tensor) -> "TargetBatch":
+        """Return a batch of images (N, C, H, W) of which nothing else is known."""
+        return cls(images, Metadata.unknown(len(images)).to(images.device))
