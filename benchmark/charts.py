@@ -7,15 +7,14 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure  # not pyplot, which would take a notebook's own figures over
+from matplotlib.ticker import LogLocator, NullLocator
 from PIL import Image
 
 from benchmark.comparison import Cell, Grid, Line, table
 from benchmark.paired import Ranking
 from benchmark.statistics import mean_of_known
-
-matplotlib.use("agg")
-from matplotlib import pyplot as plt
-from matplotlib.ticker import LogLocator, NullLocator
 
 matplotlib.rcParams["text.parse_math"] = False  # a name with $ is no formula
 DPI = 130
@@ -27,26 +26,23 @@ def draw(
     cells: Sequence[Cell],
     grid: Grid,
     title: str,
-    path: Path,
+    path: Path | None = None,
     pixels: Mapping[str, float] | None = None,
-) -> None:
-    """Two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold.
+) -> Figure | None:
+    """Draw two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold.
 
     Args:
+        path: where the figure is written; None to write none.
         pixels: mean IoU of the per-pixel baseline on each fold, for a line to compare with.
     """
     ordered = sorted((line for line in lines if line.target.cells), key=_upwards)
     if not ordered:
-        return  # nothing is done yet, and an empty figure would say less than the reasons in the text
+        return None  # nothing is done yet, and an empty figure would say less than the reasons in the text
     names = [line.method for line in ordered]
     height = 1.6 + 0.36 * len(ordered)
-    figure, (left, right) = plt.subplots(
-        1,
-        2,
-        figsize=(7 + max(3.0, 0.62 * len(grid.folds)), height),
-        width_ratios=[5, max(3.0, 0.62 * len(grid.folds))],
-        layout="constrained",
-    )
+    width = max(3.0, 0.62 * len(grid.folds))
+    figure = Figure(figsize=(7 + width, height), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[5, width])
     for place, line in enumerate(ordered):
         folds = 100 * np.array([mean_of_known(row) for row in table(cells, grid, line.method, "target/miou")])
         color = GREY if line.bound else BLUE
@@ -65,7 +61,9 @@ def draw(
     left.set_xlabel(f"target mIoU (%): mean, 95 % interval, folds\norange: source validation{reference}")
     _draw_gains(right, names, cells, grid)
     figure.suptitle(title, fontsize=11)
-    _save(figure, path)
+    if path:
+        _save(figure, path)
+    return figure
 
 
 def _upwards(line: Line) -> tuple[bool, bool, float]:
@@ -100,7 +98,8 @@ def draw_ranks(ranking: Ranking, path: Path) -> None:
 
     names = list(ranking.ranks)
     different = pd.DataFrame(ranking.nemenyi_p, index=names, columns=names)
-    figure, axes = plt.subplots(figsize=(9, 1.6 + 0.16 * len(names)), layout="constrained")
+    figure = Figure(figsize=(9, 1.6 + 0.16 * len(names)), layout="constrained")
+    axes = figure.subplots()
     critical_difference_diagram(dict(ranking.ranks), different, ax=axes, label_props={"fontsize": 8})
     axes.set_title(
         f"Mean rank over {ranking.domains} held-out domains (1 is best); critical difference "
@@ -124,7 +123,8 @@ def draw_classes(lines: Sequence[Line], cells: Sequence[Cell], classes: Mapping[
         for column, name in enumerate(names):
             values[row, column] = 100 * mean_of_known(np.array([m.get(f"target/iou/{name}", math.nan) for m in known]))
     size = (max(7.0, 3.4 + 0.62 * len(names)), 1.8 + 0.28 * len(ordered))
-    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
     axes.imshow(values, cmap="viridis", vmin=0, vmax=100, aspect="auto", origin="lower")
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
@@ -142,7 +142,8 @@ def draw_costs(lines: Sequence[Line], path: Path) -> None:
     shown = [line for line in lines if math.isfinite(line.cost) and math.isfinite(line.gain.mean) and line.cost > 0]
     if not shown:
         return
-    figure, axes = plt.subplots(figsize=(9, 6), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
     for line in shown:
         x, y = line.cost, 100 * line.gain.mean
         axes.plot(x, y, "o", color=GREY if line.bound else BLUE, markersize=6)
@@ -162,7 +163,7 @@ def draw_costs(lines: Sequence[Line], path: Path) -> None:
 def _save(figure: Any, path: Path) -> None:
     """As a PNG of 256 colours, a third of the size: a copy lies beside every summary run."""
     figure.set_dpi(DPI)
-    figure.canvas.draw()
-    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(256, dither=Image.Dither.NONE).save(path)
-    plt.close(figure)

@@ -42,6 +42,11 @@ class Recipe:
     checkpoints: int = 4
     precision: str = "32-true"
 
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "Recipe":
+        """Return a preset with some values changed (`make_recipe`), for example ``preset("tiny", steps=800)``."""
+        return make_recipe(name, changes)
+
     @property
     def curve_every(self) -> int:
         """Steps from one point of the losses' curves to the next, which have 1,000 to 2,000 where there are so many:

@@ -68,11 +68,11 @@ def draw(rows: Sequence[Row], patches: pd.DataFrame, measures: Sequence[str], pa
     """Left the domains on a map, coloured by time; right the drop against two measures, or the measures alone."""
     import matplotlib
 
-    matplotlib.use("agg")
     matplotlib.rcParams["text.parse_math"] = False  # a name with $ is no formula
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(15, 4.6), width_ratios=[5, 4, 4])
+    figure = Figure(figsize=(15, 4.6))
+    left, middle, right = figure.subplots(1, 3, width_ratios=[5, 4, 4])
     _draw_domains(left, patches)
     for axes, name in ((middle, "proxy_a"), (right, "prior_js")):
         _draw_measure(axes, rows, name)
@@ -81,7 +81,6 @@ def draw(rows: Sequence[Row], patches: pd.DataFrame, measures: Sequence[str], pa
         middle.legend(handles, labels, fontsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def _draw_domains(axes: Any, patches: pd.DataFrame) -> None:

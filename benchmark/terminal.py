@@ -2,7 +2,8 @@
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -34,6 +35,16 @@ COLUMNS = (  # each with its turn to be left out where the terminal is too narro
     ("device-seconds", 3),
 )
 TWO_LINES = re.compile("(target |gap |source |device-)")
+
+
+@contextmanager
+def silence(quiet: bool) -> Iterator[None]:
+    """Print nothing and show no bars for the length of a block, if `quiet`."""
+    before, console.quiet = console.quiet, console.quiet or quiet
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 class _Bar:

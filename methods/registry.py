@@ -56,6 +56,19 @@ def name_of(method: type[Method]) -> str | None:
     return next((name for name, known in _scan()[0].items() if known is method), None)
 
 
+def address_of(method: type[Method]) -> str:
+    """Return the name by which `find` gives a class: that of an available method, else ``module:Class``.
+
+    Raises:
+        MethodError: the class is defined inside a function or another class, where no name reaches it.
+    """
+    if name := name_of(method):
+        return name
+    if "." in method.__qualname__:
+        raise MethodError(f"{method.__qualname__} must be defined at the top level of its module or notebook")
+    return f"{method.__module__}:{method.__name__}"
+
+
 @cache
 def _scan() -> tuple[dict[str, type[Method]], dict[str, str]]:
     found: dict[str, type[Method]] = {}

@@ -7,9 +7,14 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
+
+from methods.parts.typed_sources import file_of as _file_of
+from methods.parts.typed_sources import typed_sources
 
 if TYPE_CHECKING:
     from methods.base import Method
@@ -21,7 +26,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 def blamed(error: BaseException, method: "type[Method] | None" = None) -> str:
     """An error in one line, with the deepest line of the method's own files that it came through, or of any."""
-    files = {inspect.getfile(base) for base in _bases(method)[:-1]} if method else set()  # not of `Method` itself
+    files = {_file_of(base) for base in _bases(method)[:-1]} if method else set()  # not of `Method` itself
     every = list(traceback.extract_tb(error.__traceback__))
     frames = [frame for frame in every if frame.filename in files] or every
     # An error of syntax names its line itself, and its frames are those of the import.
@@ -34,7 +39,8 @@ def code_digest(method: "type[Method]") -> str:
     """Return the digest of the source a method is made of: its module, those of its base classes, and the modules of
     this package that they import.
 
-    Of a method from elsewhere also the modules they import that lie in its package, or beside its file.
+    Of a method from elsewhere also the modules they import that lie in its package, or beside its file. Of a class of a
+    notebook or script that runs, its own source and that of the functions, classes and plain values there that it uses.
 
     Two runs with the same digest trained by the same method code.
     """
@@ -43,7 +49,10 @@ def code_digest(method: "type[Method]") -> str:
 
 @cache  # the code that is imported does not change, and a comparison has thousands of runs
 def _digest_of(bases: "tuple[type[Method], ...]") -> str:
-    return _digest([base.__module__ for base in bases], _root(bases[0]))
+    typed = [base for base in bases if base.__module__ == "__main__"]
+    modules = [base.__module__ for base in bases if base not in typed]
+    sources, used = typed_sources(typed)
+    return _digest([*modules, *used], _root(bases[len(typed)]), sources)
 
 
 def file_digest(name: str) -> str | None:
@@ -68,9 +77,9 @@ def is_imported(name: str) -> bool:
     return ":" not in name or name.partition(":")[0] in sys.modules
 
 
-def _digest(modules: list[str], root: Path | None) -> str:
-    """Digest of the sources of modules, and of the parts that they import."""
-    sources: dict[str, str] = {}
+def _digest(modules: list[str], root: Path | None, known: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the digest of the sources of modules, of the parts that they import, and of sources that are known."""
+    sources = dict(known)
     waiting = list(modules)
     while waiting:
         name = waiting.pop()

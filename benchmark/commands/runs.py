@@ -53,93 +53,51 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
     engine = make_engine(options)  # a wrong profile is told at once, and workers import beside what is imported here
     from benchmark.experiments.asked import key_of
-    from benchmark.experiments.labels import control_label, parse_label
-    from benchmark.experiments.session import Session
+    from benchmark.experiments.compare import measure_pixels, train_comparison
+    from benchmark.experiments.labels import parse_label
     from methods.registry import available, broken
 
     every = [] if options.tuned else list(available())
     labels = options.method or every
     for name, why in broken().items() if labels is every else ():
         print(f"left out: the method {name}: {why}", file=sys.stderr)
-    needs = {label: parse_label(label).method.needs for label in labels}  # a misspelt name is told before data are read
-    opened = open_bench(options)
-    session = Session(opened.plan, bench=opened)
-    jobs = session.bench.jobs(labels, options.seeds, options.folds)
-    tuned = _tuned(session, options.tuned, options.mixed) if options.tuned else None
-    tuned_jobs = _tuned_jobs(session.bench, tuned, options) if tuned else []
-    work_of = [*jobs, *tuned_jobs]
-    work = session.work(work_of)
-    engine.check(session.bench, work)
-    if work.left and not options.mixed:
-        session.refuse_mixture(work.done, engine.provenance(session.bench))
-    # Not before all is accepted.
-    session.remember(jobs, tuned, tuned_jobs, nested=options.leave_one_source_domain_out, command=options.command_line)
-    elsewhere = f"{len(work.running)} running elsewhere, " * bool(work.running)
-    print(
-        f"{session.bench.protocol.label} on {session.bench.catalog.name}: {work.count} runs, "
-        f"{len(work.done)} done before, {elsewhere}{len(work.skipped)} skipped, {len(work.left)} to do"
+    for label in labels:
+        parse_label(label)  # a misspelt name is told before data are read
+    bench = open_bench(options)
+    tuned = _tuned(bench, options.tuned, options.mixed) if options.tuned else None
+    failed, undelivered = train_comparison(
+        bench,
+        labels,
+        options.seeds,
+        options.folds,
+        engine,
+        print,
+        tuned=tuned,
+        nested=options.leave_one_source_domain_out,
+        mixed=options.mixed,
+        command=options.command_line,
     )
-    if starting := [label for label in labels if needs[label].starts_from_source and control_label() not in labels]:
-        print(f"{control_label()} is run, too: {', '.join(starting)} {'start' if starting[1:] else 'starts'} from it")
-    session.add(work.done)
-    failed = engine.work(session, work)
-    undelivered = session.deliver(work_of)
-    if options.leave_one_source_domain_out:
-        inner = Session(session.plan, bench=session.bench, nested=True)
-        jobs = inner.bench.jobs(labels, options.seeds, options.folds, nested=True)
-        inside = inner.work(jobs)
-        engine.check(inner.bench, inside)
-        if inside.left and not options.mixed:
-            inner.refuse_mixture(inside.done, engine.provenance(inner.bench))
-        print(f"with one source domain held out: {inside.count} runs, {len(inside.left)} to do")
-        inner.add(inside.done)
-        failed += engine.work(inner, inside)
-        undelivered = inner.deliver(jobs) or undelivered
     if options.detach:
         return 0
     if undelivered:
         print(undelivered, file=sys.stderr)
-    _measure_pixels(session, sorted({job.fold for job in work_of}))
-    options.output, options.comparison = None, key_of(session.bench, tuned)
+    measure_pixels(bench, options.folds, print)
+    options.output, options.comparison = None, key_of(bench, tuned)
     report(options)
     return 1 if failed else 0
 
 
-def _measure_pixels(session: Any, folds: list[str]) -> None:
-    """Compute the per-pixel baseline of the folds that have none yet, for the report, which has no data."""
-    from benchmark.experiments.pixels import keep_pixel_scores, pixel_scores
-    from benchmark.pixel_baseline import pixel_miou
-
-    facts = session.bench.shared_facts()
-    scores = pixel_scores(session.results, session.experiment, facts)
-    if missing := [fold for fold in folds if fold not in scores]:
-        print(f"fitting the per-pixel baseline of {len(missing)} fold{'s' * (len(missing) > 1)}", flush=True)
-        found = {fold: pixel_miou(session.bench.fold_data(fold)) for fold in missing}
-        keep_pixel_scores(session.results, session.experiment, facts, found)
-
-
-def _tuned(session: Any, key: str, mixed: bool) -> Any:
-    """The rows that a tuning gives."""
+def _tuned(bench: Any, key: str, mixed: bool) -> Any:
+    """Return the rows that a tuning gives."""
     from benchmark.experiments.asked import TunedRows
     from benchmark.experiments.invocation import tuning_arguments
+    from benchmark.experiments.results import Results
     from benchmark.tuning.results import chosen_settings, row_name
 
-    tuning, settings = chosen_settings(session.results, session.bench, key, mixed=mixed)
+    tuning, settings = chosen_settings(Results(bench.plan.results), bench, key, mixed=mixed)
     print(f"hyperparameters: {tuning.words}")
     rows = {row_name(method, tuning): of for method, of in settings.items()}
     return TunedRows(key, tuning.words, rows, tuning_arguments(tuning, list(settings)))
-
-
-def _tuned_jobs(bench: Any, tuned: Any, options: argparse.Namespace) -> list[Any]:
-    """The jobs behind those rows, and those that they start from."""
-    folds = options.folds or tuple(bench.folds)
-    return [
-        job
-        for seed in options.seeds
-        for of in tuned.labels.values()
-        for fold in folds
-        for job in bench.jobs([of[fold]], [seed], [fold])
-    ]
 
 
 def ui(options: argparse.Namespace) -> int:

@@ -43,12 +43,19 @@ def world(options: argparse.Namespace) -> int:
 
 def prepare(options: argparse.Namespace) -> None:
     """Generate the default world with a progress bar, where it is wanted and not there yet."""
-    from benchmark.data.synthetic import World
-    from benchmark.terminal import generate_with_bar
     from protocols.files import load
 
+    if load(options.protocol).dataset == "world" and options.data is None:
+        prepare_world()
+
+
+def prepare_world() -> None:
+    """Generate the default world in its default folder, with a progress bar, where it is not there yet."""
+    from benchmark.data.synthetic import World
+    from benchmark.terminal import generate_with_bar
+
     folder = Path("data/world")
-    if load(options.protocol).dataset == "world" and options.data is None and not (folder / "world.json").is_file():
+    if not (folder / "world.json").is_file():
         folder.parent.mkdir(exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             generate_with_bar(World(), folder)  # does nothing where the other one has done it

@@ -63,6 +63,7 @@ class Outcome:
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
         changed_network: see `Stepper`.
+        method: as it was at that checkpoint.
     """
 
     steps: list[int]
@@ -80,6 +81,7 @@ class Outcome:
     images_per_second: float
     gpu_memory: int
     changed_network: str
+    method: Method
 
 
 def run_job(bench: Bench, job: Job, results: Results, run: RunFolder, report: Callable[[float], None]) -> None:
@@ -218,6 +220,7 @@ def train_and_score(
             images_per_second=images / seconds,
             gpu_memory=torch.cuda.max_memory_allocated(fabric.device) if fabric.device.type == "cuda" else 0,
             changed_network=stepper.changed_network,
+            method=trained.method,
         )
 
 

@@ -1,0 +1,279 @@
+"""The Python interface: `import landshift` re-exports what is here.
+
+import landshift
+
+results = landshift.run("world-leave-times-out", ["source-only", "dann", "oracle"], seeds=[0, 1])
+results.summary()
+"""
+
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from benchmark.comparison_results import Results
+from benchmark.conformance import Result, check_method
+from benchmark.errors import LandshiftError
+from benchmark.recipe import Recipe, make_recipe
+from methods import registry
+from methods.base import Method
+from protocols.base import Fold, Protocol
+
+if TYPE_CHECKING:
+    from benchmark.experiments.jobs import Bench
+    from benchmark.trained import TrainedModel
+
+MethodSpec = str | type[Method] | tuple[str | type[Method], Mapping[str, Any]]
+"""A method: its name, ``name[hyperparameter=value,...]``, a class, or one of these with hyperparameters."""
+
+STORES = Path(".landshift/stores")
+
+
+def run(
+    protocol: str | Path,
+    methods: Sequence[MethodSpec] | None = None,
+    *,
+    seeds: Sequence[int] = (0,),
+    folds: Sequence[str] = (),
+    config: Recipe | str = "tiny",
+    data: str | Path | None = None,
+    results: str | Path = "results",
+    stores: str | Path = STORES,
+    workers: int = 1,
+    accelerator: str = "auto",
+    partial: bool = False,
+    mixed: bool = False,
+    quiet: bool = False,
+) -> Results:
+    """Train methods under a protocol, and return the comparison.
+
+    What the results folder holds already is not trained again; an interrupted call goes on where it was.
+
+    Args:
+        protocol: its name, or the path of a TOML file.
+        methods: to be compared; None for all that landshift has. A class of a notebook or script is trained in this
+            process, whatever `workers` says.
+        seeds: non-negative integers; every method is trained once for each fold and seed.
+        folds: names of some folds; empty for all.
+        config: the training that all methods share, or the name of a preset.
+        data: folder of the data set, or a ``.toml`` that describes one; None for its default place.
+        results: folder of the results.
+        stores: folder of the decoded patches.
+        workers: processes that train side by side.
+        accelerator: Lightning Fabric's: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        partial: allow data that lack some of what the protocol names.
+        mixed: allow runs of different versions of code, packages or processors in one comparison.
+        quiet: print nothing.
+
+    Raises:
+        LandshiftError, MethodError, ProtocolError: with one line that says what is wrong.
+    """
+    from benchmark.commands.engines import Local
+    from benchmark.experiments.asked import key_of
+    from benchmark.experiments.compare import measure_pixels, train_comparison
+    from benchmark.experiments.labels import parse_label
+
+    labels = list(registry.available()) if methods is None else [label_of(method) for method in methods]
+    for label in labels:
+        parse_label(label)  # a wrong name or value is an error before any data are read
+    from benchmark.terminal import print_line, silence
+
+    if workers > 1 and any(label.startswith("__main__:") for label in labels):
+        print_line("one worker: a class of this notebook or script is known to this process alone")
+        workers = 1
+    with silence(quiet), _one_thread():
+        bench = open_bench(protocol, config, data, results, stores, accelerator, partial=partial)
+        engine = Local(workers, (), wait=True)
+        _, problem = train_comparison(bench, labels, seeds, folds, engine, print_line, mixed=mixed)
+        if problem:
+            warnings.warn(problem, stacklevel=2)
+        measure_pixels(bench, folds, print_line)
+    return Results.load(results, str(protocol), key_of(bench), mixed=mixed, partial=partial)
+
+
+def load_results(
+    results: str | Path = "results", protocol: str = "", comparison: str = "", *, rule: str = "", mixed: bool = False
+) -> Results:
+    """Return a comparison of a results folder.
+
+    Args:
+        results: the folder.
+        protocol: its name; "" where the folder holds comparisons of one protocol alone.
+        comparison: its key; "" for the newest.
+        rule: selection rule that chooses the checkpoints; "" for the one that each run went by.
+        mixed: allow runs of different versions of code, packages or processors.
+
+    Raises:
+        TrackingError: there is none, or it is not clear which is meant.
+    """
+    return Results.load(results, protocol, comparison, rule=rule, mixed=mixed)
+
+
+def train(
+    method: MethodSpec,
+    protocol: str | Path,
+    fold: str,
+    seed: int = 0,
+    *,
+    config: Recipe | str = "tiny",
+    data: str | Path | None = None,
+    stores: str | Path = STORES,
+    accelerator: str = "auto",
+    partial: bool = False,
+    quiet: bool = False,
+) -> "TrainedModel":
+    """Train one method on one fold in this process, and return the model; nothing is written to a results folder.
+
+    A method that starts from a source model trains source-only first. The arguments are those of `run`.
+    """
+    from benchmark.terminal import silence
+    from benchmark.trained import train_model
+
+    with tempfile.TemporaryDirectory(prefix="landshift-") as folder, silence(quiet), _one_thread():
+        bench = open_bench(protocol, config, data, folder, stores, accelerator, partial=partial)
+        return train_model(bench, label_of(method), fold, seed)
+
+
+def list_methods() -> pd.DataFrame:
+    """Return the methods that landshift finds: name, what each sees, and its idea in one line."""
+    rows = [
+        (name, method.needs.value, (method.__doc__ or "").strip().partition("\n")[0])
+        for name, method in registry.available().items()
+    ]
+    return pd.DataFrame(rows, columns=["method", "sees", "idea"]).set_index("method")
+
+
+def list_protocols() -> pd.DataFrame:
+    """Return the protocols that come with landshift: name, version, data set and title."""
+    from protocols.files import load, names
+
+    rows = [(one.name, one.version, one.dataset, one.title) for one in map(load, names())]
+    return pd.DataFrame(rows, columns=["protocol", "version", "dataset", "title"]).set_index("protocol")
+
+
+@dataclass(frozen=True)
+class LoadedProtocol:
+    """A protocol with the folds that it cuts from a data set.
+
+    Attributes:
+        protocol: what its file says: title, description, confounds, version.
+        folds: by name, with the patch ids of each part.
+    """
+
+    protocol: Protocol
+    folds: Mapping[str, Fold] = field(repr=False)
+
+    @property
+    def sizes(self) -> pd.DataFrame:
+        """Patches of each part of each fold."""
+        rows = {name: {part: len(ids) for part, ids in fold.parts.items()} for name, fold in self.folds.items()}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("fold")
+
+
+def load_protocol(protocol: str | Path, data: str | Path | None = None, *, partial: bool = False) -> LoadedProtocol:
+    """Return a protocol with its folds.
+
+    Args:
+        protocol: its name, or the path of a TOML file.
+        data: see `run`.
+        partial: allow data that lack some of what the protocol names.
+    """
+    from benchmark.data.datasets import open_catalog
+    from protocols.cutting import cut
+    from protocols.files import load
+
+    found = load(str(protocol), partial=partial)
+    _prepare_world(found, data)
+    patches = open_catalog(found.dataset, Path(data) if data else None).patches
+    return LoadedProtocol(found, {fold.name: fold for fold in cut(found, patches)})
+
+
+class MethodCheck(list[Result]):
+    """The checks of a method, one `Result` each."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The checks as a table: status (pass, fail, not applicable), and why or what was measured."""
+        rows = [(result.check, result.status, result.why) for result in self]
+        return pd.DataFrame(rows, columns=["check", "status", "why"]).set_index("check")
+
+    def raise_if_failed(self) -> None:
+        """Raise LandshiftError where a check fails."""
+        if failed := [f"{result.check}: {result.why}" for result in self if result.status == "fail"]:
+            raise LandshiftError("; ".join(failed))
+
+    def _repr_html_(self) -> str:
+        return str(self.table.to_html())
+
+
+def check(method: MethodSpec) -> MethodCheck:
+    """Check that a method keeps the contract, on a small synthetic world; takes some seconds.
+
+    Raises:
+        MethodError: there is no such method or hyperparameter.
+    """
+    from benchmark.conformance import Ground
+    from benchmark.experiments.labels import control_label, parse_label
+
+    setting = parse_label(label_of(method))
+    with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder, _one_thread():
+        ground = Ground(Path(folder), registry.find(control_label()))
+        return MethodCheck(check_method(setting.method, setting.hyperparameters, ground))
+
+
+def label_of(method: MethodSpec) -> str:
+    """Return a method as the command line and the tables write it."""
+    if isinstance(method, tuple):
+        name, values = label_of(method[0]), ",".join(f"{key}={value}" for key, value in method[1].items())
+        return f"{name}[{values}]" if values else name
+    return method if isinstance(method, str) else registry.address_of(method)
+
+
+def open_bench(
+    protocol: str | Path,
+    config: Recipe | str,
+    data: str | Path | None,
+    results: str | Path,
+    stores: str | Path,
+    accelerator: str,
+    *,
+    partial: bool,
+) -> "Bench":
+    """Open the data of a protocol, see `run`; the synthetic world is made where it is missing."""
+    from benchmark.experiments.jobs import Bench, Plan
+    from benchmark.terminal import FileBar
+    from protocols.files import load
+
+    _prepare_world(load(str(protocol), partial=partial), data)
+    recipe = make_recipe(config, {}) if isinstance(config, str) else config
+    place = Path(data) if data else None
+    plan = Plan(str(protocol), place, Path(results), Path(stores), recipe, accelerator, partial)
+    with FileBar("decoding files") as decoding:
+        return Bench(plan, decoding)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute with one thread, as workers do: sums in another order are other bits."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _prepare_world(protocol: Protocol, data: str | Path | None) -> None:
+    from benchmark.commands.world import prepare_world
+
+    if protocol.dataset == "world" and data is None:
+        prepare_world()
