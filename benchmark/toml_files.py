@@ -12,6 +12,7 @@ from benchmark.files import DESCRIPTION_BYTES, read_text
 
 # A value that may hold a password; what is not in `repr` is in no message either.
 Url = Annotated[str, Field(pattern=r"^[A-Za-z][\w+.-]*:/", repr=False)]
+Text = Annotated[str, Field(description="a text")]
 Whole = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
 Positive = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 
@@ -23,7 +24,7 @@ class TomlModel(BaseModel):
         hint: the end of a message about an unknown key.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, regex_engine="python-re")
     hint: ClassVar[str] = ""
 
 

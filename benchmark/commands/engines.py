@@ -3,7 +3,6 @@
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +183,8 @@ class Slurm:
     """Tasks of Slurm; what is wrong with the options is told before any data are read."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        from benchmark.experiments.slurm import check_installed
-        from benchmark.experiments.slurm_profile import Profile, read_profile
+        from benchmark.experiments.slurm import Profile, check_installed
+        from benchmark.toml_files import read_toml
 
         if options.no_wait:
             raise SettingsError("--no-wait is for --engine local; with Slurm, --detach submits and returns")
@@ -194,13 +193,9 @@ class Slurm:
                 "--workers is for --engine local; of tasks of Slurm, at_once in the profile limits the number"
             )
         check_installed()
-        profile = read_profile(options.profile) if options.profile else Profile()
+        profile = read_toml(options.profile, Profile) if options.profile else Profile()
         if options.runs_per_device:
-            profile = replace(profile, runs_per_device=options.runs_per_device)
-        if int(str(profile.gpus).rpartition(":")[2]) > 1:
-            raise SettingsError(
-                f"a task has gpus = {profile.gpus}, but a run trains on one; give 1: other tasks use the other GPUs"
-            )
+            profile = profile.model_copy(update={"runs_per_device": options.runs_per_device})
         self._profile, self._detach = profile, options.detach
 
     def check(self, bench: Any, work: Any) -> None:
@@ -223,7 +218,7 @@ class Slurm:
         """
         from benchmark.experiments.launchers import follow
         from benchmark.experiments.session import ends
-        from benchmark.experiments.slurm import LOOK_RESULTS, SlurmWorkers, folder_of
+        from benchmark.experiments.slurm import LOOK_EVERY, SlurmWorkers
         from benchmark.terminal import RunBar
 
         jobs = [*work.left, *work.running]
@@ -233,9 +228,7 @@ class Slurm:
         keys = [job.identity for job in (*work.done, *jobs)]
         with RunBar(len(jobs)) as bar:
             workers = SlurmWorkers(session.results, keys, self._profile, bar.tell)
-            logs = folder_of(session.plan.results)
-            bar.tell(f"Slurm: {workers.submitted} tasks submitted, {workers.attached} there before; logs in {logs}")
-            stop = f"scancel {' '.join(workers.arrays)}"
+            stop = f"scancel --name={workers.name}"
             if self._detach:
                 bar.tell(f"the same command without --detach looks again; to stop: {stop}")
                 return 0
@@ -246,7 +239,7 @@ class Slurm:
                     workers,
                     bar.advance,
                     lambda ended: bar.end(ended, describe(ended)),
-                    every=LOOK_RESULTS,
+                    every=LOOK_EVERY,
                 )
             except KeyboardInterrupt:
                 bar.tell(f"the runs stay in Slurm's queue; to stop them: {stop}")

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,34 @@ class Task:
         self.results, self.keys, self.count, self.working_folder = results, list(keys), count, working_folder
 
     def __call__(self) -> None:
-        """Train until no job is left that can be begun."""
-        task = this_task()
-        signals = _Signals(task)
+        """Train until no job is left that can be begun, or SIGTERM or the notice before the time limit comes.
+
+        The job is then put back, and the task goes back into Slurm's queue if its time is over; else it waits for Slurm
+        to end it, and goes back or not as Slurm has decided. A task that ends by itself never goes back.
+        """
+        from submitit.core.job_environment import JobEnvironment
+        from submitit.slurm.slurm import SlurmJobEnvironment
+
+        task, notice = SlurmJobEnvironment().job_id, signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]
+        requeue: Any = signal.getsignal(notice)  # submitit's: requeues and exits
+        seen: list[int] = []
+
+        def stop(number: int, frame: Any) -> None:
+            seen.append(number)
+            if len(seen) == 1:  # a second one must not disturb what puts the job back
+                why = "its time is nearly over" if number == notice else "preempted, requeued or cancelled"
+                raise Stopped(f"its Slurm task {task} was stopped by {signal.Signals(number).name}: {why}")
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(notice, stop)
         try:
-            self._work(task, signals)
+            self._work(task, notice)
         except Stopped:
-            signals.leave()
+            signal.signal(notice, requeue)
+            if notice in seen:
+                requeue(notice, None)
+            time.sleep(DECISION)
+            sys.exit("this task was told to stop, but Slurm did not end it")
 
     def checkpoint(self) -> Any:
         """Return what submitit puts back into the queue: the same again, since jobs have savepoints of their own."""
@@ -51,7 +72,7 @@ class Task:
 
         return DelayedSubmission(self)
 
-    def _work(self, task: str, signals: "_Signals") -> None:
+    def _work(self, task: str, notice: signal.Signals) -> None:
         os.chdir(self.working_folder)
         add_folder(str(self.working_folder))
         if not has_results(self.results):
@@ -60,13 +81,13 @@ class Task:
         rows = results.queue.rows(keys=self.keys)
         for worker in {row.worker for row in rows if row.state == RUNNING and task_of(row.worker) == task}:
             results.queue.release_worker(worker, f"its Slurm task {task} was ended and went back into the queue")
-        if min(self.count, sum(is_open(row.state) for row in rows)) > 1:
-            self._share(task, signals)
-        else:
-            Worker(results, self.keys, name=f"{PREFIX}{task}/0").run(wait=False)
-
-    def _share(self, task: str, signals: "_Signals") -> None:
-        signals.keep_from_children()
+        if min(self.count, sum(is_open(row.state) for row in rows)) <= 1:
+            return Worker(results, self.keys, name=f"{PREFIX}{task}/0").run(wait=False)
+        # Slurm signals all processes of a task, and the notice would kill those without a handler. What is blocked is
+        # inherited, and the server of worker processes is the first of them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [notice])
+        start_server()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [notice])
         workers = LocalWorkers(self.results, self.keys, self.count, wait=False, family=PREFIX + task)
         try:
             while workers.look():
@@ -75,54 +96,6 @@ class Task:
             workers.stop()
 
 
-def this_task() -> str:
-    """Return the id of the task that this process runs in, as squeue prints it."""
-    from submitit.slurm.slurm import SlurmJobEnvironment
-
-    return str(SlurmJobEnvironment().job_id)
-
-
 def task_of(worker: str) -> str:
     """Return the id of the task that a worker runs in, by the worker's name; "" if in none."""
     return worker.removeprefix(PREFIX).rpartition("/")[0] if worker.startswith(PREFIX) else ""
-
-
-def log_of(folder: Path, task: str) -> Path:
-    """Return the log of a task, which submitit names."""
-    return folder / f"{task}_0_log.out"
-
-
-class _Signals:
-    """SIGTERM and the notice before the time limit, the first of which raises `Stopped` in the main thread."""
-
-    def __init__(self, task: str) -> None:
-        from submitit.core.job_environment import JobEnvironment
-
-        self._task = task
-        self._notice = signal.Signals[f"SIG{JobEnvironment.USR_SIG}"]
-        self._seen: list[int] = []
-        self._before: dict[int, Callable[[int, Any], Any]] = {}
-        for number in (signal.SIGTERM, self._notice):
-            self._before[number] = signal.signal(number, self._stop)  # type: ignore[assignment]
-
-    def _stop(self, number: int, frame: Any) -> None:
-        self._seen.append(number)
-        if len(self._seen) == 1:  # a second one must not disturb what puts the job back
-            why = "its time is nearly over" if number == self._notice else "preempted, requeued or cancelled"
-            raise Stopped(f"its Slurm task {self._task} was stopped by {signal.Signals(number).name}: {why}")
-
-    def keep_from_children(self) -> None:
-        """Block the notice in worker processes: Slurm signals all processes of a task, and it would kill those without
-        a handler. New processes inherit what is blocked, and the server of worker processes is the first."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, [self._notice])
-        start_server()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [self._notice])
-
-    def leave(self) -> None:
-        """Go back into Slurm's queue where the time is over; else wait for Slurm to end the task, which then goes back
-        or not as Slurm has decided. A task that ends by itself never goes back."""
-        signal.signal(self._notice, self._before[self._notice])  # submitit's: requeue and exit
-        if self._notice in self._seen:
-            self._before[self._notice](self._notice, None)
-        time.sleep(DECISION)
-        sys.exit("this task was told to stop, but Slurm did not end it")
