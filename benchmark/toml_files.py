@@ -55,5 +55,5 @@ def _explain(model: type[TomlModel], key: str, value: Any) -> str:
         close = get_close_matches(key, known, n=1)
         meant = f"did you mean {close[0]}? The keys" if close else "the keys"
         return f"there is no key {key!r}; {meant} are {', '.join(known)}{model.hint}"
-    shown = f", not {value!r}" if known[key].repr else ""
+    shown = f", not {value!r:.200}" if known[key].repr else ""
     return f"{key} is {known[key].description}{shown}"

@@ -34,14 +34,12 @@ def test_what_does_not_go_together_is_told(slurm, options, message):
         _made(*options)
 
 
-def test_a_task_has_one_gpu(slurm, tmp_path):
+def test_runs_per_device_of_the_command_replaces_that_of_the_profile(slurm, tmp_path):
     profile = tmp_path / "cluster.toml"
-    profile.write_text('gpus = "a100:2"')
-    with pytest.raises(SettingsError, match="gpus = a100:2, but a run trains on one"):
-        _made("--engine", "slurm", "--profile", str(profile))
     profile.write_text('gpus = "a100:1"\nruns_per_device = 2')
     assert _made("--engine", "slurm", "--profile", str(profile))._profile.runs_per_device == 2
-    assert _made("--engine", "slurm", "--runs-per-device", "3")._profile.runs_per_device == 3
+    made = _made("--engine", "slurm", "--profile", str(profile), "--runs-per-device", "3")._profile
+    assert (made.runs_per_device, made.gpus) == (3, "a100:1")
 
 
 def test_without_slurm_the_missing_commands_are_named(monkeypatch, capsys):

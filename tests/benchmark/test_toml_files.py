@@ -44,6 +44,7 @@ def test_values_are_read_and_the_others_are_defaults(file: Path) -> None:
         ("rooms = 2.0", "rooms is a whole number of at least 1, not 2.0"),
         ('trees = "4"', "trees is a whole number of at least 0, not '4'"),
         ("names = [1]", "names is a list of texts, not [1]"),
+        (f"names = [1, '{'é' * 200}secret']", "names is a list of texts, not [1, 'éé"),  # a long value is cut
         ('names = "a"', "names is a list of texts, not 'a'"),
         ('door = "user:secret@host"', "door is a URL like http://x"),
         ('door = ["http://secret"]', "door is a URL like http://x"),

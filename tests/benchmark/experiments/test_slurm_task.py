@@ -13,7 +13,7 @@ import pytest
 from benchmark.experiments import slurm_task
 from benchmark.experiments.queue import Queue
 from benchmark.experiments.session import Session
-from benchmark.experiments.slurm_task import Task, this_task
+from benchmark.experiments.slurm_task import Task
 from methods.base import Method
 
 pytest.importorskip("submitit")
@@ -131,11 +131,11 @@ def test_what_submitit_puts_back_into_the_queue_is_the_same_task(node):
     assert task.checkpoint().function is task
 
 
-def test_the_task_has_the_id_that_squeue_prints(node, monkeypatch):
-    assert this_task() == "17_3"
+def test_a_task_without_an_array_has_the_id_that_squeue_prints(node, monkeypatch):
     monkeypatch.delenv("SLURM_ARRAY_JOB_ID")
     monkeypatch.setenv("SLURM_JOB_ID", "18")
-    assert this_task() == "18"
+    _task(node, 3)()
+    assert node.results.queue.rows()[0].worker == "slurm:18/0"
 
 
 class Shared:
