@@ -9,7 +9,7 @@ from benchmark.errors import SettingsError, TrainingError
 from benchmark.experiments import slurm
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.launchers import follow
-from benchmark.experiments.queue import DONE, Claim, Entry
+from benchmark.experiments.queue import DONE, Claim, Entry, Queue
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Ended
 from benchmark.experiments.slurm import ENDED, Profile, SlurmWorkers
@@ -128,13 +128,14 @@ def test_why_all_tasks_wait_is_said_once(make):
 def test_the_job_of_a_killed_task_goes_back_and_a_task_replaces_it(make):
     cluster = make("a", "b")
     cluster.plays = {"a": ["OUT_OF_MEMORY", "NODE_FAIL"], "b": ["RUNNING"]}
-    cluster.log("1_0").write_text("No module named 'x'\nsubmitit INFO bye\nsrun: error\n")
+    why = "No module named " + 300 * "x"
+    cluster.log("1_0").write_text(f"{why}\nsubmitit INFO bye\nsrun: error\n")
     workers = cluster.workers()
     while cluster.state("a") != DONE:
         assert workers.look()
     assert cluster.submissions == [2, 1, 1]  # b is being trained all the time
     ending = "1 run put back into the queue: its Slurm task 1_0 ended before it did (out of memory; log: "
-    assert cluster.lines[2] == f"{ending}{cluster.log('1_0')}; last line: \"No module named 'x'\")"
+    assert cluster.lines[2] == f"{ending}{cluster.log('1_0')}; last line: '{why[:200]}')"
     assert "2_0 ended before it did (node fail; " in cluster.lines[3] and len(cluster.lines) == 4
 
 
@@ -213,6 +214,13 @@ def test_jobs_of_other_commands_workers_are_waited_for(make):
     assert workers.look() and not cluster.submissions
     cluster.results.queue.finish(claim, {}, {}, {})
     assert workers.look() and cluster.submissions == [1]
+
+
+def test_a_job_whose_worker_is_dead_gets_a_task(make):
+    cluster = make("a")
+    Queue(cluster.results.database, lease=-1.0).claim("elsewhere:1:x/0")
+    cluster.workers()
+    assert cluster.submissions == [1]
 
 
 def test_a_second_call_attaches_to_the_tasks_and_submits_the_rest(make):

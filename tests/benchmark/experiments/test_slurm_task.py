@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,9 +37,8 @@ class Signalled(Method):
 def node(plan, bench, tmp_path, monkeypatch) -> Iterator[Session]:
     """The session of a task 17_3, in a process that submitit has prepared."""
     monkeypatch.setitem(sys.modules, "tests_signalled", sys.modules[__name__])
-    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
-    monkeypatch.setenv("SLURM_NTASKS", "4")
+    for name, value in {"ARRAY_JOB_ID": "17", "ARRAY_TASK_ID": "3", "NTASKS": "4"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
     monkeypatch.setattr(slurm_task, "DECISION", 0)
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, NOTICE)}
     yield Session(replace(plan, results=tmp_path / "results"), bench=bench)
@@ -88,6 +88,13 @@ def test_sigterm_puts_the_job_back_and_leaves_the_rest_to_slurm(node):
     assert _states(node) == [("queued", why)]
     (run,) = node.results.runs(node.experiment)
     assert (run.status, run.error) == ("KILLED", why)
+
+
+def test_a_stopped_task_that_waits_for_its_end_is_requeued_by_the_notice(node, monkeypatch):
+    signal.signal(NOTICE, lambda number, frame: sys.exit("requeued"))
+    monkeypatch.setattr(slurm_task, "time", SimpleNamespace(sleep=lambda seconds: os.kill(os.getpid(), NOTICE)))
+    with pytest.raises(SystemExit, match="requeued"):
+        _task(node, 1)()
 
 
 def test_the_notice_puts_the_job_back_first_and_then_requeues_the_task(node, monkeypatch):
