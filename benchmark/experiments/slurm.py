@@ -83,7 +83,7 @@ class SlurmWorkers:
         # A job whose task is killed `attempts` times fails.
         self._queue = Queue(results.database, results.queue.lease, kills=profile.attempts)
         self._folder = results.folder / "slurm"
-        self._alive: set[str] = set()
+        self._alive: dict[str, str] = {}  # tasks, and their states at the last look
         self._barren = 0  # tasks that ended before a run began; they are replaced only when none is alive
         self._claims = self._fruitless = 0  # claims of all jobs, and submissions since the last of them
         self._cancelled = False
@@ -105,9 +105,10 @@ class SlurmWorkers:
         """
         tasks = ask(self.name)  # before the jobs are read, so that those hold what a task wrote before its end
         if tasks is None:
+            self._alive = dict.fromkeys(self._alive, "")  # before the next answer they may end and be forgotten
             return True
         self._put_back(tasks)
-        if {tasks[task][0] for task in self._alive} == {"PENDING"}:
+        if set(self._alive.values()) == {"PENDING"}:
             reasons = ", ".join(sorted({tasks[task][1] for task in self._alive} - {"None"}))
             self._say(f"{len(self._alive)} tasks wait; Slurm says: {reasons}" if reasons else "")
         try:
@@ -120,11 +121,12 @@ class SlurmWorkers:
 
     def _put_back(self, tasks: Mapping[str, tuple[str, str]]) -> None:
         """Put back the jobs of ended tasks, and note how those ended that were alive at the last look."""
-        alive = {task for task, (state, _) in tasks.items() if state not in ENDED}
+        alive = {task: state for task, (state, _) in tasks.items() if state not in ENDED}
         running = [row for row in self._queue.rows(keys=self._keys) if row.state == RUNNING]
-        known = self._alive | (tasks.keys() & {task_of(row.worker) for row in running})
-        for task in sorted(known - alive):
-            state, _ = tasks.get(task, ("", ""))
+        known = self._alive.keys() | (tasks.keys() & {task_of(row.worker) for row in running})
+        for task in sorted(known - alive.keys()):
+            # Slurm does not list single tasks that were cancelled while they waited.
+            state, _ = tasks.get(task, ("CANCELLED" if self._alive.get(task) == "PENDING" else "", ""))
             end = f"({_describe(state, self._folder / f'{task}_0_log.out')})"
             reason = f"its Slurm task {task} ended before it did {end}"
             dead = {row.worker for row in running if task_of(row.worker) == task}
@@ -153,7 +155,7 @@ class SlurmWorkers:
         if self._fruitless >= self._profile.attempts and not self._alive:
             raise TrainingError(f"{self._fruitless} submissions to Slurm ended before a run began{self._last_end}")
         task = Task(self._results.folder, self._keys, self._profile.runs_per_device, Path.cwd())
-        self._alive.update(submit(task, missing, self._profile, self.name))
+        self._alive.update(dict.fromkeys(submit(task, missing, self._profile, self.name), "PENDING"))
         self._fruitless += 1
         return True
 

@@ -187,6 +187,20 @@ def test_after_scancel_nothing_is_submitted_before_the_next_call(make):
     assert len(cluster.run()) == 3 and cluster.submissions[:2] == [3, 3]
 
 
+def test_a_task_that_is_cancelled_while_it_waits_is_not_listed(make):
+    cluster = make("a", "b")
+    workers, cluster.waits = cluster.workers(), True
+    del cluster.states["1_1"]
+    assert workers.look() and cluster.submissions == [2]
+    cluster.states.clear()
+    assert not workers.look() and "tasks were cancelled" in cluster.lines[-1]
+    workers, cluster.answers = cluster.workers(), False
+    assert workers.look()  # meanwhile it could end in any way
+    cluster.states.clear()
+    cluster.answers = True
+    assert workers.look() and cluster.submissions == [2, 2, 2]
+
+
 def test_a_command_whose_jobs_are_done_by_others_ends_well_after_scancel(make):
     cluster = make("a", "b")
     cluster.dies = ["CANCELLED"]
