@@ -80,8 +80,7 @@ class SlurmWorkers:
         # Tasks are found by their name, since ids start again from 1 when a controller loses its state.
         digest = hashlib.sha256(" ".join([str(results.folder), *sorted(keys)]).encode()).hexdigest()
         self.name = f"landshift-{digest[:8]}"
-        # A job whose task is killed `attempts` times fails.
-        self._queue = Queue(results.database, results.queue.lease, kills=profile.attempts)
+        self._queue = Queue(results.database, results.queue.lease, kills=profile.attempts)  # then a job fails
         self._folder = results.folder / "slurm"
         self._alive: dict[str, str] = {}  # tasks, and their states at the last look
         self._barren = 0  # tasks that ended before a run began; they are replaced only when none is alive

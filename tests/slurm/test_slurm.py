@@ -123,14 +123,8 @@ def test_what_is_killed_or_requeued_goes_on_and_what_fails_says_why(
         requeued = _await_running(results, "3")
         subprocess.run(["scontrol", "requeue", requeued], check=True, timeout=30)
         _await_running(results, "4")
-        urgent = [
-            "sbatch",
-            "--partition=high",
-            "--ntasks=4",
-            "--output=/dev/null",
-            "--wrap=sleep 1",
-        ]  # takes every slot
-        subprocess.run(urgent, check=True, timeout=30)
+        every_slot = ["--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 1"]
+        subprocess.run(["sbatch", *every_slot], check=True, timeout=30)
         text = attached.communicate(timeout=700)[0]
     print(f"ended after {time.monotonic() - began:.0f} s\n{text}")
     assert attached.returncode == 1  # one failed
@@ -149,6 +143,17 @@ def test_what_is_killed_or_requeued_goes_on_and_what_fails_says_why(
                            capture_output=True, text=True, timeout=30, check=True)  # fmt: skip
     assert len(again.stdout.splitlines()) > 1  # the same task began twice
     assert "no idea what to do" in (results / "tiny-v1" / "comparison.md").read_text()
+
+
+def test_cancelled_tasks_are_not_replaced(cluster: None, command: list[str], tmp_path: Path) -> None:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as attached:
+        assert attached.stdout and any("12 tasks submitted" in line for line in attached.stdout)
+        task = _await_running(tmp_path / "results", "2")  # others wait
+        subprocess.run(["scancel", task.partition("_")[0]], check=True, timeout=30)
+        text = attached.communicate(timeout=300)[0]
+    assert attached.returncode == 1 and "the tasks were cancelled" in text
+    left = subprocess.run(["squeue", "--noheader", "--me"], capture_output=True, text=True, timeout=30, check=True)
+    assert not left.stdout and not any(row.state == "running" for row in _rows(tmp_path / "results").values())
 
 
 def test_runs_side_by_side_in_one_task_stop_before_its_time_limit_and_go_on(

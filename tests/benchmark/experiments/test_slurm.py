@@ -111,8 +111,7 @@ def test_every_job_has_a_task_and_ends_as_its_worker_says(make):
     ends = cluster.run()
     assert [ends[key].error for key in "abc"] == ["", "no idea", ""] and ends["a"].miou == 0.5
     assert cluster.submissions == [3]  # what fails is not tried again
-    logs = cluster.results.folder / "slurm"
-    assert cluster.lines[0] == f"Slurm: 3 tasks submitted, 0 there before; logs in {logs}"
+    assert cluster.lines[0] == f"Slurm: 3 tasks submitted, 0 there before; logs in {cluster.results.folder}/slurm"
     assert cluster.lines[1:] == ["3 tasks wait; Slurm says: Resources"]
 
 
@@ -254,8 +253,7 @@ def test_a_second_call_attaches_to_the_tasks_and_submits_the_rest(make):
 
 def test_nothing_is_submitted_or_concluded_without_an_answer(make):
     cluster = make("a")
-    cluster.plays["a"] = ["RUNNING"]
-    cluster.answers = False
+    cluster.plays["a"], cluster.answers = ["RUNNING"], False
     with pytest.raises(SettingsError, match="does not answer"):
         cluster.workers()
     cluster.answers = True
