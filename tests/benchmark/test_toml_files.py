@@ -1,7 +1,5 @@
 """A file that a person wrote: what is wrong in it is told in one line, with what would be right."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -66,8 +64,3 @@ def test_a_file_that_cannot_be_read_is_named(file: Path) -> None:
         make()
         with pytest.raises(SettingsError, match=r"house\.toml cannot be read"):
             read_toml(file, House)
-
-
-def test_the_help_does_not_import_pydantic() -> None:
-    command = [sys.executable, "-X", "importtime", "-m", "benchmark", "--help"]
-    assert "pydantic" not in subprocess.run(command, capture_output=True, text=True, check=True).stderr
