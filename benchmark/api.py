@@ -73,9 +73,9 @@ def run(
     Raises:
         LandshiftError, MethodError, ProtocolError: with one line that says what is wrong.
     """
-    from benchmark.commands.engines import Local
     from benchmark.experiments.asked import key_of
     from benchmark.experiments.compare import measure_pixels, train_comparison
+    from benchmark.experiments.engines import Local
     from benchmark.experiments.labels import parse_label
 
     labels = list(registry.available()) if methods is None else [label_of(method) for method in methods]
@@ -273,7 +273,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def _prepare_world(protocol: Protocol, data: str | Path | None) -> None:
-    from benchmark.commands.world import prepare_world
+    from benchmark.data.default_world import prepare_world
 
     if protocol.dataset == "world" and data is None:
         prepare_world()

@@ -12,7 +12,7 @@ from benchmark.calibration import calibration_of, calibrations
 from benchmark.comparison import table
 from benchmark.errors import SettingsError, TrackingError
 from benchmark.experiments import results as store
-from benchmark.experiments.publishing import describe
+from benchmark.experiments.experiment_pages import describe
 from benchmark.experiments.standing import Standing, standing
 from benchmark.latex import latex_table
 from benchmark.paired import Paired, compare_with_control

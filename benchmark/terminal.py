@@ -1,12 +1,10 @@
 """What a person sees in the terminal: progress bars with the time left, and tables."""
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,26 +13,9 @@ from rich.text import Text
 
 from benchmark.texts import shown
 
-if TYPE_CHECKING:  # a command that only looks can do without torch, which these need
-    from benchmark.data.synthetic import World
-    from benchmark.experiments.jobs import Job
-    from benchmark.experiments.session import Ended
-
 # Where there is no terminal rich assumes 80 columns, too few for the table.
 # Emoji codes stay text: `module:Class` holds colons.
 console = Console(emoji=False, width=None if Console().is_terminal else 140)
-COLUMNS = (  # each with its turn to be left out where the terminal is too narrow; 0 for never
-    ("method", 0),
-    ("target mIoU", 0),
-    ("95 % interval", 4),
-    ("gain", 0),
-    ("gap closed", 6),
-    ("source val", 5),
-    ("worst", 2),
-    ("rare", 1),
-    ("device-seconds", 3),
-)
-TWO_LINES = re.compile("(target |gap |source |device-)")
 
 
 @contextmanager
@@ -47,7 +28,7 @@ def silence(quiet: bool) -> Iterator[None]:
         console.quiet = before
 
 
-class _Bar:
+class Bar:
     """A progress bar for the length of a block."""
 
     def __init__(self, title: str, total: float | None = None) -> None:
@@ -77,14 +58,44 @@ class _Bar:
         self._progress.update(self._task, completed=done, total=total, visible=True)
 
 
-class FileBar(_Bar):
+class FileBar(Bar):
     """Shown only if there is a file to read."""
 
     def __call__(self, done: int, total: int) -> None:
         self.show(done, total)
 
 
-class RunBar(_Bar):
+class Job(Protocol):
+    """A job as a bar shows it."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def fold(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+
+
+class Ended(Protocol):
+    """How a job ended, as a bar shows it (`benchmark.experiments.session.Ended`)."""
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def miou(self) -> float: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def pruned(self) -> bool: ...
+    @property
+    def elsewhere(self) -> bool: ...
+
+
+class RunBar(Bar):
     """The runs of a comparison: one line for each that ended, and one bar for all."""
 
     def __init__(self, runs: int) -> None:
@@ -95,7 +106,7 @@ class RunBar(_Bar):
         self._started = time.monotonic()
         self.failed = 0
 
-    def advance(self, job: "Job", share: float) -> None:
+    def advance(self, job: Job, share: float) -> None:
         self._shares[job.identity] = min(share, 0.99)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
@@ -103,7 +114,7 @@ class RunBar(_Bar):
         """Print a line above the bar."""
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def end(self, ended: "Ended", result: str = "") -> None:
+    def end(self, ended: Ended, result: str = "") -> None:
         """Tell how a run ended.
 
         Args:
@@ -134,41 +145,6 @@ def duration(seconds: float) -> str:
     """A length of time in hours and minutes, or in seconds if it is short."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
-
-
-def generate_with_bar(world: "World", folder: Path) -> None:
-    """Generate a synthetic world and show how far it is."""
-    from benchmark.data.synthetic import generate
-
-    with _Bar("generating the world") as bar:
-        generate(world, folder, bar.show)
-
-
-def print_comparison(body: Sequence[Sequence[str]], rules: str, empty: str, shared: str) -> None:
-    """The comparison as a table, with as many columns as the terminal is wide.
-
-    Args:
-        body: of `benchmark.report.rows`.
-        rules: which rules chose the checkpoints; "" where that is not known.
-        empty: cells without a result, a line each.
-        shared: what all runs share.
-    """
-    from benchmark.report import HEADER
-
-    for left_out in range(1 + max(turn for _, turn in COLUMNS)):
-        columns = [name for name, turn in COLUMNS if not 0 < turn <= left_out]
-        # Two names in two lines, or they would be wider than their numbers.
-        header = [TWO_LINES.sub(r"\1\n", column) for column in columns]
-        table = plain_table(header, [[row[HEADER.index(column)] for column in columns] for row in body])
-        if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
-            break
-    console.print(table)
-    if rules:
-        console.print(rules, style="dim", markup=False, highlight=False)
-    if empty:
-        console.print("cells without a result:", highlight=False)
-        console.print("\n".join(map(shown, empty.splitlines())), markup=False, highlight=False, soft_wrap=True)
-    console.print(shown(shared), style="dim", markup=False, highlight=False)
 
 
 def print_line(line: str) -> None:

@@ -13,7 +13,8 @@ SOURCES = sorted(path for top in ("benchmark", "methods", "protocols") for path 
 FLOORS = (
     {"__main__"},
     {"cli"},
-    {"commands"},
+    {"commands", "api"},
+    {"comparison_results"},
     {"latex", "terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
     {"tuning"},
     {"experiments", "conformance"},

@@ -59,7 +59,8 @@ def report(options: argparse.Namespace) -> int:
 
 
 def _print(printed: Printed) -> None:
-    from benchmark.terminal import print_comparison, print_line
+    from benchmark.commands.printed import print_comparison
+    from benchmark.terminal import print_line
 
     if printed.verdict:
         print_line(printed.verdict)
@@ -147,7 +148,7 @@ def _write_files(
     commands: Sequence[str],
 ) -> bool:
     """Write the report's files into a folder, and its tables into MLflow; returns whether MLflow took them."""
-    from benchmark.experiments.publishing import describe
+    from benchmark.experiments.experiment_pages import describe
     from benchmark.experiments.records import class_shares
     from benchmark.latex import latex_table
     from benchmark.replay.table import TABLE, as_json

@@ -8,8 +8,8 @@ from typing import Any
 def shift(options: argparse.Namespace) -> int:
     """Measure, print, write and log; several protocols of one data set share a table."""
     from benchmark.data.classes import short_slug
+    from benchmark.experiments.experiment_pages import SHIFT
     from benchmark.experiments.jobs import Bench, Plan
-    from benchmark.experiments.publishing import SHIFT
     from benchmark.experiments.results import Results
     from benchmark.experiments.session import open_experiment
     from benchmark.experiments.shifts import MEASURES, measure_shifts

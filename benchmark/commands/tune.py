@@ -5,7 +5,6 @@ import shlex
 import sys
 from typing import Any
 
-from benchmark.commands.engines import Local
 from benchmark.commands.settings import number_of_workers, open_bench
 from benchmark.errors import SettingsError
 
@@ -24,7 +23,8 @@ HEADER = ("method", "tuned on", "done / pruned / failed", "score of defaults", "
 
 def tune(options: argparse.Namespace) -> int:
     """Run the trials that are left, then print what the rule takes."""
-    engine = Local(number_of_workers(options), [], wait=True)  # workers import beside what is imported here
+    workers = number_of_workers(options)  # they import beside what is imported here
+    from benchmark.experiments.engines import Local
     from benchmark.experiments.labels import control_label
     from benchmark.experiments.queue import FAILED
     from benchmark.terminal import print_rows
@@ -32,6 +32,7 @@ def tune(options: argparse.Namespace) -> int:
     from benchmark.tuning.results import OPEN, publish, results
     from benchmark.tuning.session import TuningSession
 
+    engine = Local(workers, [], wait=True)
     tuning = Tuning(options.rule, options.trials, options.fold, options.seed, options.prune)
     check_rule(tuning)
     labels = _methods(options.method, tuning)

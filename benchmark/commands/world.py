@@ -1,9 +1,6 @@
 """``landshift world``: generate a synthetic world."""
 
 import argparse
-from pathlib import Path
-
-from filelock import FileLock
 
 from benchmark.errors import SettingsError
 
@@ -25,10 +22,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def world(options: argparse.Namespace) -> int:
     """``landshift world``: generate a world."""
+    from benchmark.data.default_world import generate_with_bar
     from benchmark.data.flair import read_flair
     from benchmark.data.synthetic import World
     from benchmark.figures import domain_sheet
-    from benchmark.terminal import generate_with_bar
 
     strengths = {shift: getattr(options, shift) for shift in SHIFTS}
     try:
@@ -43,19 +40,8 @@ def world(options: argparse.Namespace) -> int:
 
 def prepare(options: argparse.Namespace) -> None:
     """Generate the default world with a progress bar, where it is wanted and not there yet."""
+    from benchmark.data.default_world import prepare_world
     from protocols.files import load
 
     if load(options.protocol).dataset == "world" and options.data is None:
         prepare_world()
-
-
-def prepare_world() -> None:
-    """Generate the default world in its default folder, with a progress bar, where it is not there yet."""
-    from benchmark.data.synthetic import World
-    from benchmark.terminal import generate_with_bar
-
-    folder = Path("data/world")
-    if not (folder / "world.json").is_file():
-        folder.parent.mkdir(exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
-            generate_with_bar(World(), folder)  # does nothing where the other one has done it

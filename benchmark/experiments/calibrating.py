@@ -8,8 +8,8 @@ from pathlib import Path
 from benchmark.calibration import DIGITS, Calibration, Point, calibration_of, rows
 from benchmark.data.classes import short_slug
 from benchmark.errors import TrackingError
+from benchmark.experiments.experiment_pages import describe
 from benchmark.experiments.jobs import Job
-from benchmark.experiments.publishing import describe
 from benchmark.experiments.results import RunRecord
 from benchmark.experiments.session import Session
 from benchmark.texts import markdown

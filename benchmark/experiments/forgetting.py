@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from benchmark.errors import SettingsError
 from benchmark.experiments.asked import INNER, Asked, drop_rows, key_of_runs, keys, read_asked
 from benchmark.experiments.cells import STATUS
-from benchmark.experiments.publishing import unpublish
+from benchmark.experiments.experiment_pages import unpublish
 from benchmark.experiments.queue import QUEUED
 from benchmark.experiments.results import Results, RunRecord
 

@@ -1,22 +1,21 @@
 """A comparison written into MLflow: a summary run a method, and the tables on the experiment's page."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchmark.comparison import summary_metrics
+from benchmark.experiments.experiment_pages import PAGE, describe, write_page
 from benchmark.experiments.results import Results
 from benchmark.paired import paired_metrics
 from benchmark.tracking import Summary
-from benchmark.tracking.ui_views import View, newest_first, table_tag
+from benchmark.tracking.ui_views import table_tag
 from protocols.base import Protocol
 
 if TYPE_CHECKING:
     from benchmark.experiments.standing import Standing
 
 HALF_INTERVAL = "summary/target_miou_half_interval"  # MLflow's bars have no error bars, its table has a column for it
-SHIFT = "shift"  # the summary run of `landshift shift`, which is of the folds and not of a comparison
-PAGE = "page/"  # of the names of documents with what the experiment's page says of a comparison, with its key behind it
 NOTE_LENGTH = 12_000  # of the 20,000 characters that MLflow keeps; links take the others
 
 
@@ -70,38 +69,8 @@ def publish(
     }
     pages = results.database.documents(experiment, PAGE)
     if pages.get(PAGE + comparison) != page:
-        _describe(results, experiment, pages | {PAGE + comparison: page})
+        write_page(results, experiment, pages | {PAGE + comparison: page})
         results.database.edit(experiment, PAGE + comparison, lambda old: page)
-
-
-def unpublish(results: Results, experiment: str, comparisons: Collection[str]) -> None:
-    """Take comparisons that were forgotten off the experiment's page, with their summary runs and views.
-
-    Raises:
-        TrackingError: MLflow cannot be used.
-    """
-    known = results.summaries(experiment)
-    results.remove_summaries(
-        experiment, [name for name, facts in known.items() if facts.get("comparison") in comparisons]
-    )
-    pages = results.database.documents(experiment, PAGE)
-    gone = {PAGE + comparison for comparison in comparisons} & set(pages)
-    if gone:
-        _describe(results, experiment, {name: page for name, page in pages.items() if name not in gone})
-        for name in gone:
-            results.database.edit(experiment, name, lambda old: None)
-
-
-def _describe(results: Results, experiment: str, pages: Mapping[str, Any]) -> None:
-    """Write the experiment's page: links to the views of each comparison, then the tables of the newest.
-
-    A comparison without a finished run has no views; its page is shown where there is no other.
-    """
-    views = newest_first(
-        [View(name.removeprefix(PAGE), page["words"], page["created"]) for name, page in pages.items()]
-    )
-    note = pages[PAGE + views[0].comparison]["note"] if views else results.about(experiment)["description"]
-    results.client.describe(experiment, note, [view for view in views if view.created])
 
 
 def words_of(state: "Standing") -> str:
@@ -109,12 +78,3 @@ def words_of(state: "Standing") -> str:
     counts = [(len(state.grid.methods), "method"), (len(state.grid.folds), "fold"), (len(state.grid.seeds), "seed")]
     told = [f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count > 1 or name != "seed"]
     return ", ".join([f"{state.facts['steps']} steps", *["tuned"] * bool(state.tuned), *told])
-
-
-def describe(protocol: Protocol) -> str:
-    """The protocol as the note on its experiment's page."""
-    title, description, confounds = (
-        text.strip().replace("&", "&amp;").replace("<", "&lt;")  # Markdown may stand in it, raw HTML may not
-        for text in (protocol.title, protocol.description, protocol.confounds)
-    )
-    return f"**{title}.** {description}\n\n*What it confounds:* {confounds}"

@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.experiments.asked import INNER, TunedRows, key_of, remember
+from benchmark.experiments.experiment_pages import describe
 from benchmark.experiments.jobs import Bench, Job, Plan
-from benchmark.experiments.publishing import describe
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING
 from benchmark.experiments.results import Results
 from benchmark.experiments.worker import Worker, entry_of

@@ -332,6 +332,6 @@ def test_of_two_first_commands_one_generates_the_world(tmp_path, monkeypatch):
             FileLock(tmp_path / "data" / "world.lock").acquire(timeout=0)
         seen.append(folder)
 
-    monkeypatch.setattr("benchmark.terminal.generate_with_bar", generate)
+    monkeypatch.setattr("benchmark.data.default_world.generate_with_bar", generate)
     prepare(Namespace(protocol="world-leave-times-out", data=None))
     assert seen == [Path("data/world")]

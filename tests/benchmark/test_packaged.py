@@ -10,6 +10,7 @@ import torch
 from benchmark.errors import NetworkError
 from benchmark.network import NetworkSettings, build_network
 from benchmark.packaged import ENCODER, packaged_digest, packaged_file, timm_names
+from methods.base import TargetBatch
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_an_encoder_of_any_depth_has_them(state, depth):
     network = _build(depth)
     loaded, renamed = network.model.encoder.model.state_dict(), timm_names(state)
     assert loaded and all(torch.equal(value, renamed[name]) for name, value in loaded.items())
-    assert network.eval()(torch.rand(1, 3, 64, 64)).shape == (1, 4, 64, 64)
+    assert network.eval()(TargetBatch.of(torch.rand(1, 3, 64, 64))).shape == (1, 4, 64, 64)
 
 
 def test_the_first_layer_is_widened_for_more_bands(state):

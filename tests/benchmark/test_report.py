@@ -13,6 +13,8 @@ from rich.console import Console
 
 from benchmark import terminal
 from benchmark.charts import draw
+from benchmark.commands import printed
+from benchmark.commands.printed import print_comparison
 from benchmark.comparison import Cell, Grid, compare, rarer_half
 from benchmark.report import (
     HEADER,
@@ -29,7 +31,7 @@ from benchmark.report import (
 )
 from benchmark.rules import RuleLine
 from benchmark.statistics import spread
-from benchmark.terminal import print_comparison, print_line
+from benchmark.terminal import print_line
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),
@@ -236,7 +238,7 @@ def test_a_narrow_terminal_gets_fewer_columns(cells, capsys, monkeypatch):
     label = "adversarial-alignment[width=16]"
     grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
     longest = [replace(cell, method=label) for cell in cells if cell.method == "oracle"]
-    monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80))
+    monkeypatch.setattr(printed, "console", Console(emoji=False, width=80))
     print_comparison(rows(compare([*cells, *longest], grid), {"north": 0.2, "south": 0.3}), "", "", "shared")
     text = capsys.readouterr().out
     assert "…" not in text and label in text and "per-pixel baseline (no method)" in text
@@ -249,7 +251,7 @@ def test_a_name_that_is_too_long_for_the_terminal_goes_on_in_the_next_line(cells
     label = f"idea[{','.join(f'option_{number}=0.125' for number in range(6))}]"
     grid = replace(GRID, methods=(*GRID.methods, label), needs=GRID.needs | {label: "target images"})
     longest = [replace(cell, method=label) for cell in cells if cell.method == "oracle"]
-    monkeypatch.setattr(terminal, "console", Console(emoji=False, width=80))
+    monkeypatch.setattr(printed, "console", Console(emoji=False, width=80))
     print_comparison(rows(compare([*cells, *longest], grid)), "", "", "shared")
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80 and len(label) > 80

@@ -23,9 +23,9 @@ TUNED = {"shot": {"2019": "shot[learning_rate=0.1]", "2020": "shot"}, DACS: dict
 @pytest.fixture
 def untrained(monkeypatch):
     """Calls of ``landshift run`` remember what was asked for, and train and report nothing."""
-    monkeypatch.setattr("benchmark.commands.engines.Local.check", lambda self, bench, work: None)
-    monkeypatch.setattr("benchmark.commands.engines.Local.work", lambda self, session, work: 0)
-    monkeypatch.setattr("benchmark.commands.runs._measure_pixels", lambda session, folds: None)
+    monkeypatch.setattr("benchmark.experiments.engines.Local.check", lambda self, bench, work: None)
+    monkeypatch.setattr("benchmark.experiments.engines.Local.work", lambda self, session, work: 0)
+    monkeypatch.setattr("benchmark.experiments.compare.measure_pixels", lambda bench, folds, tell: None)
     monkeypatch.setattr("benchmark.commands.runs.report", lambda options: 0)
     monkeypatch.setattr("benchmark.tuning.results.chosen_settings", lambda *which, mixed: (TUNING, TUNED))
 
