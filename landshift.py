@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.api import check as check_method
     from benchmark.api import list_methods, list_protocols, load_protocol, load_results, run, train
-    from benchmark.comparison_results import Results
-    from benchmark.errors import LandshiftError
-    from benchmark.recipe import Recipe as TrainingConfig
+    from benchmark.common.errors import LandshiftError
+    from benchmark.reporting.results import Results
+    from benchmark.training.config import Recipe as TrainingConfig
     from methods.base import (
         IGNORE,
         Method,
@@ -37,9 +37,9 @@ _PLACES = {
         ("run", "train", "load_results", "list_methods", "list_protocols", "load_protocol"), "benchmark.api"
     ),
     "check_method": "benchmark.api:check",
-    "Results": "benchmark.comparison_results",
-    "TrainingConfig": "benchmark.recipe:Recipe",
-    "LandshiftError": "benchmark.errors",
+    "Results": "benchmark.reporting.results",
+    "TrainingConfig": "benchmark.training.config:Recipe",
+    "LandshiftError": "benchmark.common.errors",
     **dict.fromkeys(("IGNORE", "Method", "MethodError", "Needs", "Progress", "SourceBatch"), "methods.base"),
     **dict.fromkeys(("TargetBatch", "Task", "choice", "switch", "tunable"), "methods.base"),
 }

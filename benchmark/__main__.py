@@ -2,14 +2,14 @@
 
 import sys
 
-from benchmark.garbage import at_the_end, while_loading
+from benchmark.common.garbage import at_the_end, while_loading
 
 
 def program() -> int:
     """The exit status."""
     while_loading()
     try:
-        from benchmark.cli import main  # which has its own way to stop, once it is there
+        from benchmark.cli.app import main  # which has its own way to stop, once it is there
     except KeyboardInterrupt:
         return 130
     status = main()

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchmark.comparison_results import Results
+from benchmark.common.errors import LandshiftError
 from benchmark.conformance import Result, check_method
-from benchmark.errors import LandshiftError
-from benchmark.recipe import Recipe, make_recipe
+from benchmark.reporting.results import Results
+from benchmark.training.config import Recipe, make_recipe
 from methods import registry
 from methods.base import Method
 from protocols.base import Fold, Protocol
 
 if TYPE_CHECKING:
     from benchmark.experiments.jobs import Bench
-    from benchmark.trained import TrainedModel
+    from benchmark.experiments.single import TrainedModel
 
 MethodSpec = str | type[Method] | tuple[str | type[Method], Mapping[str, Any]]
 """A method: its name, ``name[hyperparameter=value,...]``, a class, or one of these with hyperparameters."""
@@ -73,15 +73,15 @@ def run(
     Raises:
         LandshiftError, MethodError, ProtocolError: with one line that says what is wrong.
     """
-    from benchmark.experiments.asked import key_of
     from benchmark.experiments.compare import measure_pixels, train_comparison
     from benchmark.experiments.engines import Local
     from benchmark.experiments.labels import parse_label
+    from benchmark.experiments.request import key_of
 
     labels = list(registry.available()) if methods is None else [label_of(method) for method in methods]
     for label in labels:
         parse_label(label)  # a wrong name or value is an error before any data are read
-    from benchmark.terminal import print_line, silence
+    from benchmark.common.console import print_line, silence
 
     if workers > 1 and any(label.startswith("__main__:") for label in labels):
         print_line("one worker: a class of this notebook or script is known to this process alone")
@@ -131,8 +131,8 @@ def train(
 
     A method that starts from a source model trains source-only first. The arguments are those of `run`.
     """
-    from benchmark.terminal import silence
-    from benchmark.trained import train_model
+    from benchmark.common.console import silence
+    from benchmark.experiments.single import train_model
 
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder, silence(quiet), _one_thread():
         bench = open_bench(protocol, config, data, folder, stores, accelerator, partial=partial)
@@ -245,8 +245,8 @@ def open_bench(
     partial: bool,
 ) -> "Bench":
     """Open the data of a protocol, see `run`; the synthetic world is made where it is missing."""
+    from benchmark.common.console import FileBar
     from benchmark.experiments.jobs import Bench, Plan
-    from benchmark.terminal import FileBar
     from protocols.files import load
 
     _prepare_world(load(str(protocol), partial=partial), data)

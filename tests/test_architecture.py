@@ -9,27 +9,24 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for top in ("benchmark", "methods", "protocols") for path in (REPOSITORY / top).rglob("*.py"))
-# Floors of benchmark from the top; a room imports only from floors below its own.
-FLOORS = (
-    {"__main__"},
-    {"cli"},
-    {"commands", "api"},
-    {"comparison_results"},
-    {"latex", "terminal", "bench", "method_costs", "method_pages", "replay", "planning"},
-    {"tuning"},
-    {"experiments", "conformance"},
-    {"fitting"},
-    {"training", "evidence", "pixel_baseline", "report", "charts", "gallery", "shift_report"},
-    {"rules", "alarms", "calibration"},
-    {"comparison", "evaluation", "paired"},
-    {"pools"},
-    {"recipe"},
-    {"figures", "page", "data"},
-    {"network", "selection", "validators", "statistics", "shift", "tracking", "provenance", "savepoints", "devices"},
-    {"light_fpn", "network_settings", "toml_files"},
-    {"files", "texts", "packaged"},
-    {"errors", "costs", "garbage", "locations"},
-)
+# The packages of benchmark and what each is for; a package imports only from those above it.
+PACKAGES = {
+    "common": "errors, files, texts, the console",
+    "data": "FLAIR, folders, the synthetic world: from files to catalog, decoded store and batches",
+    "models": "segmentation networks (smp, timm) and their encoder weights",
+    "evaluation": "selection rules, validators, statistics, domain shift, the lines of a comparison: pure functions",
+    "training": "config, fold data with the label guard, trainer, loop, savepoints, prediction of a part",
+    "tracking": "MLflow; nothing else knows it",
+    "experiments": "jobs and their keys, provenance, the queue, the worker, launchers (local, Slurm), status",
+    "tuning": "Optuna; nothing else knows it",
+    "reporting": "from the runs of a comparison to tables, figures and pages",
+    "conformance": "checks of a method, replay of runs, verification of published tables, costs of a step",
+    "planning": "what a comparison will cost",
+    "api": "the Python interface",
+    "cli": "the command line",
+    "__main__": "the command line as a process",
+}
+ORDER = list(PACKAGES)
 
 
 def _imports(path: Path) -> set[str]:
@@ -45,25 +42,26 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-def _floor(module: str) -> int:
-    room = module.split(".")[1]
-    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
-
-
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_arrows_go_down(path):
+def test_arrows_go_up(path):
     parts = path.relative_to(REPOSITORY).with_suffix("").parts
     imports = _imports(path)
     if parts[0] in ("methods", "protocols"):
         others = {"benchmark", "methods", "protocols"} - {parts[0]}
         assert not {name for name in imports if name.split(".")[0] in others}
     elif parts[1] != "__init__":
-        mine = _floor(".".join(parts))
         for name in imports:
             if name.startswith("benchmark."):
-                same_room = name.split(".")[1] == parts[1]
-                within = same_room or {parts[1], name.split(".")[1]} <= {"figures", "page", "data"}
-                assert within or _floor(name) > mine, f"{'.'.join(parts)} imports {name}"
+                above = ORDER.index(name.split(".")[1]) <= ORDER.index(parts[1])
+                assert above, f"{'.'.join(parts)} imports {name}"
+
+
+def test_the_top_of_benchmark_is_its_packages_and_the_design_page_lists_them():
+    folder = REPOSITORY / "benchmark"
+    top = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert top == {"__init__", *PACKAGES} and len(top) <= 16
+    rows = [f"| `{name}` | {purpose} |" for name, purpose in PACKAGES.items()]
+    assert "\n".join(rows) in (REPOSITORY / "docs" / "design.md").read_text(encoding="utf-8")
 
 
 def _users(library: str) -> set[str]:
@@ -118,7 +116,8 @@ def test_no_file_is_too_long():
 
 
 def test_help_answers_without_the_heavy_imports():
-    answer = _and_the_heavy_imports("import sys, benchmark.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: pass")
+    code = "import sys, benchmark.cli.app as c\ntry: c.main(['--help'])\nexcept SystemExit: pass"
+    answer = _and_the_heavy_imports(code)
     assert "examples:" in answer and answer.endswith("[]\n")
 
 
@@ -130,7 +129,7 @@ def test_the_server_of_workers_is_started_before_the_heavy_imports():
     ):
         code = "import os, sys\nos.sched_getaffinity = lambda process: {0, 1}\n"
         code += "import benchmark.experiments.fork_server as s\ns.start_server = lambda: sys.exit('server')\n"
-        code += "import benchmark.cli as c\n"
+        code += "import benchmark.cli.app as c\n"
         code += f"try: c.main({command})\nexcept SystemExit as e: print(e)"
         assert _and_the_heavy_imports(code) == "server\n[]\n"
 

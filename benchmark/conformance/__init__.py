@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.common.errors import LandshiftError
 from benchmark.conformance.checks import CHECKS, Failed, NotApplicable
 from benchmark.conformance.ground import Ground
 from benchmark.conformance.subject import Subject
-from benchmark.errors import LandshiftError
 from methods.base import Method, MethodError
 from methods.sources import blamed
 

@@ -15,8 +15,8 @@ from benchmark.conformance.cost import cost_of
 from benchmark.conformance.ground import STEPS, train
 from benchmark.conformance.subject import Subject, first_batches, predict_of, work
 from benchmark.conformance.world import CLASSES
-from benchmark.devices import make_fabric
-from benchmark.training import Stepper, load_state, state_of
+from benchmark.training.devices import make_fabric
+from benchmark.training.trainer import Stepper, load_state, state_of
 from methods.base import IGNORE, Method, Needs, SourceBatch, TargetBatch
 
 

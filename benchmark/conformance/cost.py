@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
+from benchmark.conformance.costs import Cost
 from benchmark.conformance.subject import Subject, first_batches, work
-from benchmark.costs import Cost
-from benchmark.training import Stepper
+from benchmark.training.trainer import Stepper
 
 
 def cost_of(subject: Subject, pairs: int) -> Cost:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from benchmark.conformance.world import open_world
-from benchmark.devices import make_fabric
-from benchmark.network import NetworkSettings
-from benchmark.pools import FEW, FoldData, batches_of
-from benchmark.recipe import Recipe
-from benchmark.savepoints import read, write
-from benchmark.training import Stepper, state_of
+from benchmark.models.segmentation import NetworkSettings
+from benchmark.training.config import Recipe
+from benchmark.training.devices import make_fabric
+from benchmark.training.fold_data import FEW, FoldData, batches_of
+from benchmark.training.savepoints import read, write
+from benchmark.training.trainer import Stepper, state_of
 from methods.base import Method, Needs, Progress
 
 STEPS = 4

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from benchmark.conformance.ground import STEPS, Ground, ignore, train
-from benchmark.pools import FoldData, batches_of
-from benchmark.training import Stepper
+from benchmark.training.fold_data import FoldData, batches_of
+from benchmark.training.trainer import Stepper
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.metadata import Metadata
 

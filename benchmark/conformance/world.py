@@ -11,7 +11,7 @@ from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import open_store
 from benchmark.data.synthetic import World, generate
-from benchmark.pools import FEW, FoldData, Part
+from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Task
 from protocols.base import Protocol, Split
 from protocols.cutting import cut

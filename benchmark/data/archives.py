@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from benchmark.errors import DataError
-from benchmark.files import read_regular
-from benchmark.texts import shown
+from benchmark.common.errors import DataError
+from benchmark.common.files import read_regular
+from benchmark.common.texts import shown
 
 _MARK = ".zip!/"  # "!/" alone would also be in the path of a folder whose name ends in "!"
 _UNREADABLE = (

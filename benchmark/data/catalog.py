@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from benchmark.common.errors import DataError
+from benchmark.common.texts import unfit
 from benchmark.data.classes import MOST_LETTERS, ClassSet, slug
-from benchmark.errors import DataError
-from benchmark.texts import unfit
 
 _TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "camera")
 _NEVER_EMPTY = ("id", "image", "place", "zone")

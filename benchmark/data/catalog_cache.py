@@ -12,7 +12,7 @@ from stat import S_ISDIR
 import pandas as pd
 from pyarrow.feather import read_table
 
-from benchmark.files import read_text
+from benchmark.common.files import read_text
 
 _LOG = logging.getLogger(__name__)
 

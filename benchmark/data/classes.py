@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import DataError
-from benchmark.texts import unfit
+from benchmark.common.errors import DataError
+from benchmark.common.texts import unfit
 
 IGNORE = 255
 """The index of pixels that take part in neither loss nor metric."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import TEST_1, TEST_2, TRAINING, read_flair
 from benchmark.data.folder import DESCRIPTIONS, read_folder
-from benchmark.errors import DataError
 
 Opener = Callable[[Path], Catalog]
 """Makes a catalog of the folder that holds a dataset."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from benchmark.common.console import Bar
 from benchmark.data.synthetic import World, generate
-from benchmark.terminal import Bar
 
 FOLDER = Path("data/world")
 

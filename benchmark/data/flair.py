@@ -11,13 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.common.errors import DataError
+from benchmark.common.texts import unfit
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.catalog_cache import Made, cached
 from benchmark.data.classes import CLASS_SETS
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
 from benchmark.data.raster import image_size
-from benchmark.errors import DataError
-from benchmark.texts import unfit
 
 _LOG = logging.getLogger(__name__)
 

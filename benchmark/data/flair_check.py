@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from rasterio.errors import NotGeoreferencedWarning
 
+from benchmark.common.errors import DataError
 from benchmark.data.archives import check_member
 from benchmark.data.flair import BANDS, TEST_2, belongs, metadata_faults
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
 from benchmark.data.raster import BandsError, read_image, read_mask
-from benchmark.errors import DataError
 from protocols.columns import read_table
 from protocols.files import FOLDER
 

@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from benchmark.common.errors import DataError
+from benchmark.common.files import TEXT_BYTES, leads_out, parse_json
 from benchmark.data.archives import members, read_bytes, source_file
 from benchmark.data.catalog_cache import Stamp, stamp
-from benchmark.errors import DataError
-from benchmark.files import TEXT_BYTES, leads_out, parse_json
 
 _READ = (".tif", ".json", ".zip")
 _OUTSIDE = "is a link that leads out of the data set's folder; name the folder that holds all of it, or copy the files"

@@ -44,12 +44,12 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.common.errors import DataError
+from benchmark.common.files import DESCRIPTION_BYTES, leads_out, read_text
+from benchmark.common.texts import unfit
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, LandClass, color_value
 from benchmark.data.raster import image_size, rescaled_size, windows
-from benchmark.errors import DataError
-from benchmark.files import DESCRIPTION_BYTES, leads_out, read_text
-from benchmark.texts import unfit
 
 _LOG = logging.getLogger(__name__)
 DESCRIPTIONS = Path(__file__).parent / "descriptions"

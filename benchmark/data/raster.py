@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from benchmark.common.errors import DataError
 from benchmark.data.archives import gdal_path, source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
-from benchmark.errors import DataError
 
 _TIFF = (".tif", ".tiff")
 # All that the two raise; pillow's plugins let out whatever a damaged header leads them to.

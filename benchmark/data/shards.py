@@ -17,12 +17,12 @@ import pandas as pd
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
+from benchmark.common.errors import DataError
+from benchmark.common.files import read_arrays, read_text
 from benchmark.data.archives import source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
 from benchmark.data.raster import Patches, read_patches
-from benchmark.errors import DataError
-from benchmark.files import read_arrays, read_text
 
 FORMAT = 2
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open

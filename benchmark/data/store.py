@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.shards import Plan, Shard, open_shard, plan_shards, write_shard
-from benchmark.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.calibration import DIGITS, Calibration, Point, calibration_of, rows
+from benchmark.common.errors import TrackingError
+from benchmark.common.texts import markdown
 from benchmark.data.classes import short_slug
-from benchmark.errors import TrackingError
+from benchmark.experiments.calibration import DIGITS, Calibration, Point, calibration_of, rows
 from benchmark.experiments.experiment_pages import describe
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.results import RunRecord
 from benchmark.experiments.session import Session
-from benchmark.texts import markdown
 from benchmark.tracking import Summary
 
 BESIDE = " (calibration)"

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.comparison import Cell, Grid
-from benchmark.experiments.asked import Asked
+from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.experiments.request import Asked
 from benchmark.experiments.results import RunRecord
 
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from benchmark.experiments.asked import TunedRows
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.labels import control_label, parse_label
 from benchmark.experiments.pixels import keep_pixel_scores, pixel_scores
+from benchmark.experiments.provenance import Provenance
+from benchmark.experiments.request import TunedRows
 from benchmark.experiments.session import Session, Work
-from benchmark.provenance import Provenance
 
 Tell = Callable[[str], None]
 """Takes a line for the user."""
@@ -95,7 +95,7 @@ def train_comparison(
 
 def measure_pixels(bench: Bench, folds: Sequence[str], tell: Tell) -> None:
     """Compute the per-pixel baseline of the folds that have none yet, for the report, which has no data."""
-    from benchmark.pixel_baseline import pixel_miou
+    from benchmark.training.pixel_baseline import pixel_miou
 
     results, facts = Session(bench.plan, bench=bench).results, bench.shared_facts()
     scores = pixel_scores(results, bench.protocol.label, facts)

@@ -11,9 +11,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import CreateTable
 
-from benchmark.errors import DataError, TrackingError
-from benchmark.files import parse_json
-from benchmark.texts import without_passwords
+from benchmark.common.errors import DataError, TrackingError
+from benchmark.common.files import parse_json
+from benchmark.common.texts import without_passwords
 
 PATIENCE = 3600.0  # seconds to wait for a database that does not answer
 PAUSE, SAY_EVERY = 1.0, 30.0

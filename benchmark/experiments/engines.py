@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.terminal import RunBar
+from benchmark.common.console import RunBar
 
 if TYPE_CHECKING:  # the heavy modules are imported after the server of worker processes is started
     from benchmark.experiments.jobs import Bench
+    from benchmark.experiments.provenance import Provenance
     from benchmark.experiments.session import Ended, Session, Work
     from benchmark.experiments.slurm import Profile
-    from benchmark.provenance import Provenance
 
 Describe = Callable[["Ended"], str]
 """Says the result of an ended job; "" for its target mIoU."""
@@ -39,8 +39,8 @@ class Local:
 
     def provenance(self, bench: "Bench") -> "Provenance":
         """Return that of the trainings to come."""
-        from benchmark.devices import device_name, make_fabric
-        from benchmark.provenance import Provenance
+        from benchmark.experiments.provenance import Provenance
+        from benchmark.training.devices import device_name, make_fabric
 
         return Provenance.here(device_name(make_fabric(bench.plan.accelerator, bench.plan.recipe.precision)))
 
@@ -137,7 +137,7 @@ class Slurm:
 
     def provenance(self, bench: "Bench") -> "Provenance":
         """Return what is known of the trainings to come: code and packages, but not processor and device."""
-        from benchmark.provenance import Provenance
+        from benchmark.experiments.provenance import Provenance
 
         here = Provenance.here()
         return Provenance(here.code, here.packages)

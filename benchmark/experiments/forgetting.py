@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.errors import SettingsError
-from benchmark.experiments.asked import INNER, Asked, drop_rows, key_of_runs, keys, read_asked
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.cells import STATUS
 from benchmark.experiments.experiment_pages import unpublish
 from benchmark.experiments.queue import QUEUED
+from benchmark.experiments.request import INNER, Asked, drop_rows, key_of_runs, keys, read_asked
 from benchmark.experiments.results import Results, RunRecord
 
 Row = tuple[str, str]

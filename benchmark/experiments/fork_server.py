@@ -7,7 +7,7 @@ import multiprocessing
 import signal
 from multiprocessing import forkserver, resource_tracker
 
-from benchmark.locations import hidden_working_folder
+from benchmark.common.locations import hidden_working_folder
 
 
 def start_server() -> None:

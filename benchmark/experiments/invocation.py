@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.comparison import Grid
+from benchmark.evaluation.comparison import Grid
 
 if TYPE_CHECKING:
     from benchmark.experiments.jobs import Plan  # needs torch, which a report can do without
@@ -18,7 +18,7 @@ def shared_arguments(plan: "Plan") -> str:
 
     Where results and stores are, and on which device and in how many processes is trained, is left to the reader.
     """
-    from benchmark.recipe import preset_and_changes
+    from benchmark.training.config import preset_and_changes
 
     found = preset_and_changes(plan.recipe)
     if found is None:

@@ -8,24 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmark.common.errors import DataError, SettingsError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
-from benchmark.devices import make_fabric
-from benchmark.errors import DataError, SettingsError
+from benchmark.evaluation.selection import DEFAULT_RULE
 from benchmark.experiments.identity import comparison_of, identity_of
 from benchmark.experiments.labels import control_label, parse_label
 from benchmark.experiments.listing import Job as Job
 from benchmark.experiments.listing import chosen_folds, list_jobs, reason_to_skip, wanted_labels
-from benchmark.network import check_network
-from benchmark.packaged import PACKAGED, packaged_digest
-from benchmark.pools import FEW, FoldData, Part
-from benchmark.provenance import Provenance, code_version
-from benchmark.recipe import Recipe
-from benchmark.selection import DEFAULT_RULE
+from benchmark.experiments.provenance import Provenance, code_version
+from benchmark.models.packaged import PACKAGED, packaged_digest
+from benchmark.models.segmentation import check_network
 from benchmark.tracking import DatasetFact, Fact
+from benchmark.training.config import Recipe
+from benchmark.training.devices import make_fabric
+from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Method, Needs, Task
 from methods.sources import code_digest
 from protocols.base import Fold, Protocol, fingerprint

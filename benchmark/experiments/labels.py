@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
 from methods import registry
 from methods.base import Method, MethodError, Needs, make_hyperparameters
 from methods.sources import code_digest, is_imported

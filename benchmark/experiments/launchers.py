@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark.errors import Stopped, TrackingError, TrainingError
+from benchmark.common.errors import Stopped, TrackingError, TrainingError
 from benchmark.experiments.fork_server import start_server
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.results import Results

@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.labels import canonical_label, control_label, parse_label
 from benchmark.experiments.trial import Trial
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
 from methods.base import Method, Needs
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import TrackingError
-from benchmark.experiments.asked import PREFIX, merge_requests
+from benchmark.common.errors import TrackingError
 from benchmark.experiments.pixels import NAME as PIXELS
+from benchmark.experiments.provenance import Provenance, differences, provenance_of
 from benchmark.experiments.queue import DONE, Entry, Row
+from benchmark.experiments.request import PREFIX, merge_requests
 from benchmark.experiments.results import ABOUT, Results
 from benchmark.experiments.run_folder import RECORD, folder_of
-from benchmark.provenance import Provenance, differences, provenance_of
 
 SCORE = "target/miou"
 

@@ -7,11 +7,11 @@ from typing import Any
 from benchmark.experiments.results import Results
 
 NAME = "pixels/"  # of documents, followed by the version and the key of the data and the folds
-VERSION = 2  # of what `benchmark.pixel_baseline` computes: raise it when a value may change, and all are fitted again
+VERSION = 2  # of `benchmark.training.pixel_baseline`: raise it when a value may change, and all are fitted again
 
 
 def pixel_scores(results: Results, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
-    """Return the mean IoU by fold of `benchmark.pixel_baseline`, where it was computed: it depends on no training.
+    """Return the mean IoU by fold of `benchmark.training.pixel_baseline`, where it was computed.
 
     Args:
         facts: `Bench.shared_facts`.

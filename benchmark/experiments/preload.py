@@ -8,7 +8,7 @@ import os
 import sys
 from importlib import import_module
 
-from benchmark.garbage import while_loading
+from benchmark.common.garbage import while_loading
 
 while_loading()
 command = os.getppid()

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.experiments.database import JOBS, PUBLICATIONS, Database, Values
 from benchmark.experiments.publications import show
 from benchmark.tracking.settings import KILLS, LEASE

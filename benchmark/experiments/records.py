@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.alarms import majority_miou
-from benchmark.comparison import Cell, Grid
+from benchmark.common.errors import DataError
+from benchmark.common.files import read_arrays, read_json
 from benchmark.data.classes import slug
-from benchmark.errors import DataError
+from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.evaluation.sanity_checks import majority_miou
+from benchmark.evaluation.selection import Record
+from benchmark.evaluation.significance import patch_noise
+from benchmark.evaluation.validators import AGREEMENT, ensemble_agreement
 from benchmark.experiments.results import Files
-from benchmark.files import read_arrays, read_json
-from benchmark.paired import patch_noise
-from benchmark.selection import Record
-from benchmark.validators import AGREEMENT, ensemble_agreement
 
 RECORDS = "checkpoints.json"
 CONFUSIONS = "confusions.npz"
@@ -90,7 +90,7 @@ def with_nested(
 
 
 def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
-    """`benchmark.paired.patch_noise` of each method but the control, from the runs' confusion matrices."""
+    """Return `patch_noise` of each method but the control, from the runs' confusion matrices."""
     done = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.metrics is not None}
     control = {key[1:]: _matrices(cell, folders[key]) for key, cell in done.items() if key[0] == grid.control}
     noises = {}
@@ -105,7 +105,7 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 
 
 def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
-    """`benchmark.alarms.majority_miou` of each fold, by what the control's runs know of its test."""
+    """`benchmark.evaluation.sanity_checks.majority_miou` of each fold, by what the control's runs know of its test."""
     return {fold: majority_miou(confusion) for fold, (confusion, _) in _tests(cells, grid, folders).items()}
 
 

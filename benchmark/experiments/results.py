@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark.errors import DataError, TrackingError
+from benchmark.common.errors import DataError, TrackingError
 from benchmark.experiments.database import Database
 from benchmark.experiments.publications import Publications
 from benchmark.experiments.queue import DONE, EXPIRED, FAILED, PRUNED, QUEUED, RUNNING, Queue, Row

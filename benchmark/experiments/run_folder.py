@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import DataError
-from benchmark.files import read_json
+from benchmark.common.errors import DataError
+from benchmark.common.files import read_json
 from benchmark.tracking import (
     Client,
     Curve,

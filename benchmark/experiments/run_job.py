@@ -17,25 +17,25 @@ from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from benchmark.common.errors import LandshiftError, SettingsError, TrainingError
 from benchmark.data.classes import slug
-from benchmark.devices import device_name, make_fabric
-from benchmark.errors import LandshiftError, SettingsError, TrainingError
-from benchmark.evaluation import METRICS, Scores, by_domain, named_metrics, target_metrics
-from benchmark.evidence import Look, look, scores_of_all
+from benchmark.data.patch_images import prediction_panel
+from benchmark.evaluation.selection import RULES, Record, select
 from benchmark.experiments.jobs import Bench, Job, selection_rule
 from benchmark.experiments.labels import parse_label
+from benchmark.experiments.provenance import Provenance, environment
 from benchmark.experiments.queue import DONE, LeaseLost
 from benchmark.experiments.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
 from benchmark.experiments.results import Results, run_name
 from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
-from benchmark.figures import prediction_panel
-from benchmark.fitting import fitted
-from benchmark.pools import FoldData
-from benchmark.provenance import Provenance, environment
-from benchmark.recipe import Recipe
-from benchmark.savepoints import Savepoints
-from benchmark.selection import RULES, Record, select
-from benchmark.training import Stepper, evaluate_part, state_of
+from benchmark.training.config import Recipe
+from benchmark.training.devices import device_name, make_fabric
+from benchmark.training.fold_data import FoldData
+from benchmark.training.loop import fitted
+from benchmark.training.prediction import METRICS, Scores, by_domain, named_metrics, target_metrics
+from benchmark.training.savepoints import Savepoints
+from benchmark.training.target_sample import Look, look, scores_of_all
+from benchmark.training.trainer import Stepper, evaluate_part, state_of
 from methods.base import Method, MethodError, Needs
 from methods.sources import blamed
 

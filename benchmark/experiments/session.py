@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.experiments.asked import INNER, TunedRows, key_of, remember
 from benchmark.experiments.experiment_pages import describe
 from benchmark.experiments.jobs import Bench, Job, Plan
+from benchmark.experiments.provenance import Provenance, refuse_mixture
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING
+from benchmark.experiments.request import INNER, TunedRows, key_of, remember
 from benchmark.experiments.results import Results
 from benchmark.experiments.worker import Worker, entry_of
-from benchmark.provenance import Provenance, refuse_mixture
 from benchmark.tracking.ui_views import table_tag
 
 
@@ -155,7 +155,7 @@ class Session:
         nested: bool = False,
         command: str = "",
     ) -> None:
-        """Add the jobs to the comparison that was requested (`benchmark.experiments.asked.remember`)."""
+        """Add the jobs to the comparison that was requested (`benchmark.experiments.request.remember`)."""
         tag = table_tag(key_of(self.bench, tuned))
         rows = {(fold, label): row for row, of in tuned.labels.items() for fold, label in of.items()} if tuned else {}
         for job in tuned_jobs:

@@ -1,4 +1,4 @@
-"""How far the target of each fold lies from its source: every measure of `benchmark.shift` on one protocol."""
+"""How far the target of each fold lies from its source, by every measure of `benchmark.evaluation.domain_shift`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from benchmark import shift
-from benchmark.evaluation import most_at_once
+from benchmark.evaluation import domain_shift as shift
 from benchmark.experiments.jobs import Bench
-from benchmark.network import NetworkSettings, build_network
+from benchmark.models.segmentation import NetworkSettings, build_network
+from benchmark.training.prediction import most_at_once
 from methods.parts.randomness import numpy_generator
 
 SOURCE, TARGET = ("source_train", "source_val"), ("target_adapt", "target_test")

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmark.errors import SettingsError, TrainingError
+from benchmark.common.errors import SettingsError, TrainingError
+from benchmark.common.toml_files import Positive, Text, TomlModel, Whole
 from benchmark.experiments.queue import RUNNING, Queue, Row
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import is_open
 from benchmark.experiments.slurm_task import Task, task_of
-from benchmark.toml_files import Positive, Text, TomlModel, Whole
 
 # After these a task is not run again; in all other states, of which every version of Slurm has some more, it is alive.
 ENDED = {

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import Stopped, TrackingError
+from benchmark.common.errors import Stopped, TrackingError
+from benchmark.common.locations import add_folder
 from benchmark.experiments.fork_server import start_server
 from benchmark.experiments.launchers import LOOK_EVERY, LocalWorkers
 from benchmark.experiments.queue import RUNNING
 from benchmark.experiments.results import Results, has_results
 from benchmark.experiments.session import is_open
 from benchmark.experiments.worker import Worker
-from benchmark.locations import add_folder
 
 PREFIX = "slurm:"
 DECISION = 600  # seconds that a stopped task waits for Slurm to end it

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
 
-from benchmark.comparison import Cell
-from benchmark.errors import TrackingError
-from benchmark.experiments.asked import Asked, key_of_runs, keys, newest, read_asked
+from benchmark.common.errors import TrackingError
+from benchmark.evaluation.comparison import Cell
 from benchmark.experiments.cells import STATUS, Place, best_record, cell_of, places_of, runs_of
+from benchmark.experiments.request import Asked, key_of_runs, keys, newest, read_asked
 from benchmark.experiments.results import Results, RunRecord
 
 STATES = ("done", "running", "waiting", "interrupted", "failed", "skipped")

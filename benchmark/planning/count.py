@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.labels import control_label
 from benchmark.experiments.listing import wanted_labels
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Work, sort_out
 from benchmark.planning.outline import Outline
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
 from benchmark.tuning.plan import Tuning, why_not
 from benchmark.tuning.space import label_of, settings
 

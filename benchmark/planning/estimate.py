@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.costs import Cost
+from benchmark.conformance.costs import Cost
 from benchmark.data.shapes import Shape
-from benchmark.evidence import PATCHES, PIXELS
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.labels import control_label
 from benchmark.experiments.results import Files, RunRecord
 from benchmark.planning.count import Stage
 from benchmark.planning.outline import Outline
 from benchmark.planning.pace import Paces, work_of
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
+from benchmark.training.target_sample import PATCHES, PIXELS
 
 HOST_BYTES = 1.5 * 2**30  # of a process: torch, MLflow and the batches that are read ahead
 DEVICE_BYTES = 0.5 * 2**30  # of a CUDA context with its libraries

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from benchmark.common.errors import SettingsError
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.data.shapes import Shape, shape_in, shape_of
 from benchmark.data.store import is_decoded
-from benchmark.errors import SettingsError
 from benchmark.experiments.jobs import Bench, Job, Plan, job_content, recipe_content
 from benchmark.experiments.listing import list_jobs, reason_to_skip
 from benchmark.experiments.records import SETTINGS

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.costs import Cost
+from benchmark.conformance.costs import Cost
 from benchmark.data.shapes import Shape
-from benchmark.evidence import PATCHES
 from benchmark.experiments.labels import control_label, digest_at_hand, parse_label
 from benchmark.experiments.results import RunRecord
 from benchmark.planning.outline import Outline, Sizes
-from benchmark.recipe import Recipe
-from benchmark.training import VALIDATION_PATCHES
+from benchmark.training.config import Recipe
+from benchmark.training.target_sample import PATCHES
+from benchmark.training.trainer import VALIDATION_PATCHES
 from methods.base import Method, Needs
 
 # What the time of a step and of a patch depends on, of what a run knows of itself.

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmark.common.garbage import while_training
 from benchmark.conformance.cost import kept_for_backward
 from benchmark.data.shapes import Shape
-from benchmark.devices import make_fabric
-from benchmark.garbage import while_training
-from benchmark.network import build_network, set_precision
+from benchmark.models.segmentation import build_network, set_precision
 from benchmark.planning.pace import side_of
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
+from benchmark.training.devices import make_fabric
 from methods.base import TargetBatch
 
 LONGEST = 10.0  # seconds that a measurement may go on once it has two steps

@@ -10,8 +10,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from benchmark.errors import TrackingError
-from benchmark.texts import without_passwords
+from benchmark.common.errors import TrackingError
+from benchmark.common.texts import without_passwords
 from benchmark.tracking import ui_views
 from benchmark.tracking.limits import EXPERIMENT_TAG_LENGTH, Fact, checked_text
 from benchmark.tracking.settings import read_settings

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 
 Fact = str | int | float | bool | tuple[str, ...]
 """A value that is written as an MLflow param and as a tag, both of them text. Of names it says how many there are."""

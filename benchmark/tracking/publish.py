@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import LandshiftError, Stopped, TrackingError
+from benchmark.common.errors import LandshiftError, Stopped, TrackingError
 from benchmark.tracking.artifacts import store_files
 from benchmark.tracking.client import NOTE, Client, one_line_errors
 from benchmark.tracking.limits import BATCH_FACTS, BATCH_METRICS, DIGEST_LENGTH, Fact, checked_facts

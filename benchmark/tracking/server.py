@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.tracking.client import Client, one_line_errors, prepare_environment
 from benchmark.tracking.settings import read_settings
 from benchmark.tracking.ui_views import newest_link

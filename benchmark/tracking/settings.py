@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmark.toml_files import Positive, TomlModel, Url, read_toml
+from benchmark.common.toml_files import Positive, TomlModel, Url, read_toml
 
 FILE = "settings.toml"
 LEASE = 120.0

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 
-from benchmark.selection import RULES, Record, regret, select
+from benchmark.evaluation.selection import RULES, Record, regret, select
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from benchmark.common.errors import SettingsError
 from benchmark.data.classes import short_slug
-from benchmark.errors import SettingsError
+from benchmark.evaluation.selection import RULES
 from benchmark.experiments.labels import parse_label
-from benchmark.selection import RULES
 from methods.base import Needs
 
 EACH = "each-fold"
@@ -16,7 +16,7 @@ class Tuning:
     """What is equal for all methods that are tuned together.
 
     Attributes:
-        rule: which chooses, of `benchmark.selection.RULES`.
+        rule: which chooses, of `benchmark.evaluation.selection.RULES`.
         trials: settings tried of each method, the defaults among them.
         fold: the only one that is tuned on, for all; "" where each fold has a search of its own.
         seed: of all trials.

@@ -12,7 +12,7 @@ import optuna
 from optuna.pruners import MedianPruner
 from optuna.trial import TrialState, create_trial
 
-from benchmark.errors import Pruned
+from benchmark.common.errors import Pruned
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.queue import DONE
 from benchmark.experiments.results import Results

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from optuna.distributions import BaseDistribution
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.labels import control_label
 from benchmark.experiments.queue import PRUNED

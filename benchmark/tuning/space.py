@@ -12,9 +12,9 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.labels import RATE, canonical_label, has_recipe_rate, parse_label, split_label
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
 from methods.parts.randomness import numpy_generator
 
 RATE_FACTOR = 10.0  # how far the learning rate is searched below and above the recipe's

@@ -22,8 +22,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import NullLocator
 from scipy.stats import kendalltau
 
-from benchmark.cli import main
-from benchmark.commands.arguments import names, seeds
+from benchmark.cli.app import main
+from benchmark.cli.arguments import names, seeds
 from protocols.files import load
 
 CONTROL, BOUND = "source-only", "oracle"

@@ -19,13 +19,13 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmark.data.synthetic import World, generate
-from benchmark.devices import make_fabric
-from benchmark.evaluation import miou
 from benchmark.experiments.jobs import Bench, Plan
-from benchmark.network import NetworkSettings
-from benchmark.pools import FoldData, batches_of
-from benchmark.recipe import PRESETS, Recipe
-from benchmark.training import Stepper, evaluate_part
+from benchmark.models.segmentation import NetworkSettings
+from benchmark.training.config import PRESETS, Recipe
+from benchmark.training.devices import make_fabric
+from benchmark.training.fold_data import FoldData, batches_of
+from benchmark.training.prediction import miou
+from benchmark.training.trainer import Stepper, evaluate_part
 from methods.base import Method, Progress
 from methods.oracle import Oracle
 from methods.source_only import SourceOnly

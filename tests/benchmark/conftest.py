@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark import network as networks
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
@@ -19,10 +18,11 @@ from benchmark.experiments.jobs import Bench, Plan
 from benchmark.experiments.queue import Entry
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Session
-from benchmark.network import NetworkSettings
-from benchmark.pools import FEW, FoldData, Part
-from benchmark.recipe import Recipe
+from benchmark.models import segmentation as networks
+from benchmark.models.segmentation import NetworkSettings
 from benchmark.tracking import Client
+from benchmark.training.config import Recipe
+from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Task
 from protocols.base import Protocol, Split
 from protocols.cutting import cut

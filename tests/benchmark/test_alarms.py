@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.alarms import alarms, majority_miou
-from benchmark.comparison import Cell, Grid
-from benchmark.evaluation import miou
+from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.evaluation.sanity_checks import alarms, majority_miou
+from benchmark.training.prediction import miou
 
 FOLDS, SEEDS = ("north", "south"), (0, 1)
 

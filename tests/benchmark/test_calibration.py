@@ -9,14 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import calibration
-from benchmark.calibration import Calibration, Point, add, calibration_of, calibrations, config_of, gain_at, read
-from benchmark.cli import main
-from benchmark.errors import DataError, TrackingError
-from benchmark.experiments import calibrating
+from benchmark.cli.app import main
+from benchmark.common.errors import DataError, TrackingError
+from benchmark.experiments import calibrating, calibration
 from benchmark.experiments.calibrating import finished
+from benchmark.experiments.calibration import (
+    Calibration,
+    Point,
+    add,
+    calibration_of,
+    calibrations,
+    config_of,
+    gain_at,
+    read,
+)
 from benchmark.experiments.results import SUMMARIES, Results
-from benchmark.recipe import PRESETS, Recipe
+from benchmark.training.config import PRESETS, Recipe
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 ODD = '20\x7f21 "b" é'  # a fold's name

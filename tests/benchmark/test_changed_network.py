@@ -4,7 +4,7 @@ import pytest
 from lightning_fabric import Fabric
 from torch import nn
 
-from benchmark.training import Stepper
+from benchmark.training.trainer import Stepper
 from methods import registry
 from methods.base import Method
 

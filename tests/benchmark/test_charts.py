@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from benchmark.charts import draw_classes, draw_costs, draw_ranks
-from benchmark.comparison import Cell, Grid, compare
-from benchmark.paired import rank
+from benchmark.evaluation.comparison import Cell, Grid, compare
+from benchmark.evaluation.significance import rank
+from benchmark.reporting.plots import draw_classes, draw_costs, draw_ranks
 
 GRID = Grid(("source-only", "idea"), ("north",), (0,), {"source-only": "", "idea": ""}, frozenset(), "source-only")
 

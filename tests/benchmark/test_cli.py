@@ -13,13 +13,13 @@ from types import SimpleNamespace
 import pytest
 from filelock import FileLock, Timeout
 
-from benchmark.cli import _parser, _unraisable, main
-from benchmark.commands import report
-from benchmark.commands.reported import Printed
-from benchmark.commands.settings import make_plan
-from benchmark.commands.world import prepare
+from benchmark.cli import report
+from benchmark.cli.app import _parser, _unraisable, main
+from benchmark.cli.reported import Printed
+from benchmark.cli.settings import make_plan
+from benchmark.cli.world import prepare
 from benchmark.experiments import pixels
-from benchmark.experiments.asked import keys
+from benchmark.experiments.request import keys
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Session
 from methods.base import Method
@@ -60,7 +60,7 @@ def test_run_trains_compares_and_does_nothing_the_second_time(plan, tmp_path, ca
     command = f"<code>landshift run {plan.protocol} --data {plan.data} --preset tiny --steps 2 --batch-size 2 "
     assert f"{command}--checkpoints 1 --method source-only --method oracle --folds 2020 --seeds 0,1</code>" in page
 
-    monkeypatch.setattr("benchmark.replay.table.as_json", _full)
+    monkeypatch.setattr("benchmark.reporting.table_file.as_json", _full)
     assert main(["report", plan.protocol, "--results", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "landshift: [Errno 28] No space left on device: 'comparison.json'\n"
 
@@ -100,7 +100,7 @@ def test_the_end_of_what_another_command_trains_is_waited_for(plan, tmp_path, cl
             getattr(queue, end)(claim, *arguments)
 
     monkeypatch.setattr("benchmark.experiments.worker.time.sleep", sleep)
-    monkeypatch.setattr("benchmark.commands.runs.report", lambda options: 0)
+    monkeypatch.setattr("benchmark.cli.runs.report", lambda options: 0)
     assert _run(plan, tmp_path, *TWO) == 0
     told = capsys.readouterr().out
     assert "1 of these runs are being trained by other commands" in told
@@ -129,7 +129,7 @@ def test_a_report_needs_neither_torch_nor_pandas_nor_mlflow(plan, tmp_path):
     """Each takes seconds to import; of MLflow nothing is wanted that it has already."""
     assert _run(plan, tmp_path, "--method", "source-only", "--folds", "2020") == 0
     for more in ([], ["--output", str(tmp_path / "made")]):
-        code = "import sys, benchmark.cli as c\n"
+        code = "import sys, benchmark.cli.app as c\n"
         code += f"c.main({['report', plan.protocol, '--results', str(tmp_path), *more]})\n"
         code += "print([m for m in ('torch', 'mlflow', 'pandas', 'scipy.stats') if m in sys.modules])"
         program = [sys.executable, "-c", code]
@@ -167,7 +167,7 @@ def test_a_report_is_made_again_only_where_what_it_is_made_of_or_a_file_of_it_ha
     for change in (
         (results.files(row.key) / "sample.npz").unlink,
         lambda: results.database.edit("tiny-v1", pixels.NAME, lambda old: {}),
-        lambda: monkeypatch.setattr("benchmark.experiments.standing.digest_here", lambda label: "other"),
+        lambda: monkeypatch.setattr("benchmark.reporting.collect.digest_here", lambda label: "other"),
     ):
         change()
         assert reports()[0] == 1 and reports()[0] == 0

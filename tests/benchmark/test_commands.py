@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark import terminal
-from benchmark.cli import main
+from benchmark.cli.app import main
+from benchmark.common import console as terminal
+from benchmark.conformance.costs import read_costs
 from benchmark.conformance.ground import RECIPE
-from benchmark.costs import read_costs
 from benchmark.data import flair_check
 from benchmark.data.statistics import domain_statistics
 from methods.registry import available
@@ -175,7 +175,7 @@ def test_the_committed_pages_are_what_the_methods_say(tmp_path, capsys):
 def test_what_a_step_costs_is_measured_beside_source_only(tmp_path, capsys, monkeypatch):
     chosen = {name: available()[name] for name in ("rand-conv", "source-only", "tent")}
     monkeypatch.setattr("methods.registry.available", lambda: chosen)
-    monkeypatch.setattr("benchmark.method_costs.RESNET", RECIPE)
+    monkeypatch.setattr("benchmark.conformance.method_costs.RESNET", RECIPE)
     monkeypatch.setattr("benchmark.experiments.jobs.control_label", lambda: "source-only")
     assert main(["bench", "--methods", str(tmp_path / "costs.json")]) == 0
     costs = read_costs(tmp_path / "costs.json")

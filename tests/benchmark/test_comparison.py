@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.comparison import Cell, Grid, compare, table
+from benchmark.evaluation.comparison import Cell, Grid, compare, table
 
 GRID = Grid(
     methods=("control", "idea", "bound"),

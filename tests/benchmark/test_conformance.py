@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from benchmark import conformance
-from benchmark.cli import main
+from benchmark.cli.app import main
 from benchmark.conformance import CHECKS, Ground, check_method
 from benchmark.conformance.cost import cost_of
 from benchmark.experiments.labels import parse_label
@@ -308,7 +308,7 @@ def test_what_hangs_on_two_equal_trainings_says_nothing_where_they_differ(ground
 
 def test_a_method_that_sees_hidden_labels_is_found(ground, monkeypatch, only):
     """Where the guard itself were broken: the labelled pool of a plain method becomes the target's."""
-    from benchmark.pools import FoldData
+    from benchmark.training.fold_data import FoldData
 
     monkeypatch.setattr(FoldData, "labelled", lambda self, needs: self.parts["target_adapt"])
     only("noise for target labels changes nothing")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from benchmark.cli import _parser, main
-from benchmark.commands import engines
-from benchmark.commands.settings import number_of_workers
-from benchmark.errors import SettingsError
+from benchmark.cli import engines
+from benchmark.cli.app import _parser, main
+from benchmark.cli.settings import number_of_workers
+from benchmark.common.errors import SettingsError
 
 
 def _made(*options: str):

@@ -8,8 +8,9 @@ import torch
 from lightning_fabric import Fabric
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
-from benchmark import evaluation
-from benchmark.evaluation import (
+from benchmark.training import prediction as evaluation
+from benchmark.training.fold_data import Part
+from benchmark.training.prediction import (
     arrival,
     evaluate,
     evaluate_stream,
@@ -20,7 +21,6 @@ from benchmark.evaluation import (
     miou_flair_main,
     overall_accuracy,
 )
-from benchmark.pools import Part
 from methods.parts.metadata import Metadata
 
 

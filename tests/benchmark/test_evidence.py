@@ -11,13 +11,22 @@ from scipy.special import expit
 from torch import nn
 from torch.nn import functional as F
 
-from benchmark import evaluation
-from benchmark import evidence as module
 from benchmark.data.classes import IGNORE
-from benchmark.evidence import Evidence, Look, agreement, gather, look, principal_components, scores_of, scores_of_all
-from benchmark.network import build_network
-from benchmark.selection import Record, select
-from benchmark.validators import Sample
+from benchmark.evaluation.selection import Record, select
+from benchmark.evaluation.validators import Sample
+from benchmark.models.segmentation import build_network
+from benchmark.training import prediction as evaluation
+from benchmark.training import target_sample as module
+from benchmark.training.target_sample import (
+    Evidence,
+    Look,
+    agreement,
+    gather,
+    look,
+    principal_components,
+    scores_of,
+    scores_of_all,
+)
 from methods.ema import EMA
 from methods.source_only import SourceOnly
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from benchmark.data.classes import FLAIR_13, IGNORE
-from benchmark.figures import GAP, SIDE, TITLE, colorize, domain_sheet, prediction_panel, to_rgb
+from benchmark.data.patch_images import GAP, SIDE, TITLE, colorize, domain_sheet, prediction_panel, to_rgb
 
 
 def test_bands_are_shown_by_name():

@@ -7,10 +7,10 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from benchmark import savepoints
-from benchmark.fitting import fitted
-from benchmark.savepoints import Savepoints
-from benchmark.training import Stepper, state_of
+from benchmark.training import savepoints
+from benchmark.training.loop import fitted
+from benchmark.training.savepoints import Savepoints
+from benchmark.training.trainer import Stepper, state_of
 from methods import registry
 from methods.base import Method, MethodError, Needs
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.comparison import Cell
 from benchmark.data.classes import ClassSet, LandClass
-from benchmark.figures import GAP, SIDE, prediction_panel
-from benchmark.gallery import ACROSS, TITLE, differing, widest
+from benchmark.data.patch_images import GAP, SIDE, prediction_panel
+from benchmark.evaluation.comparison import Cell
+from benchmark.reporting.gallery import ACROSS, TITLE, differing, widest
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.comparison import Cell, Grid, compare
-from benchmark.latex import COLUMNS, MOST_FOLDS, escape, latex_table
-from benchmark.report import HEADER, rows
+from benchmark.evaluation.comparison import Cell, Grid, compare
+from benchmark.reporting.latex import COLUMNS, MOST_FOLDS, escape, latex_table
+from benchmark.reporting.tables import HEADER, rows
 
 NASTY = r"a_b&c%d#e$f{g}h~i^j\k[l=1]<|>" + '"–é'
 GRID = Grid(

@@ -7,9 +7,9 @@ PROBE = """
 import gc
 from unittest.mock import patch
 from benchmark import __main__
-from benchmark.garbage import USUAL, while_training
+from benchmark.common.garbage import USUAL, while_training
 seen = []
-with patch("benchmark.cli.main", lambda: seen.append(gc.get_threshold()[0]) or 7):
+with patch("benchmark.cli.app.main", lambda: seen.append(gc.get_threshold()[0]) or 7):
     status = __main__.program()
 while_training()
 print(status, seen[0] > 10 * USUAL[0], gc.get_freeze_count() > 1000, gc.get_threshold() == USUAL)

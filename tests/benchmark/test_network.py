@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmark import network as network_module
-from benchmark.errors import NetworkError
-from benchmark.network import NetworkSettings, build_network
+from benchmark.common.errors import NetworkError
+from benchmark.models import segmentation as network_module
+from benchmark.models.segmentation import NetworkSettings, build_network
 from methods.base import TargetBatch
 
 SMALL = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))

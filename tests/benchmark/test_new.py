@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli.app import main
 from benchmark.conformance import CHECKS
 
 REPOSITORY = Path(__file__).resolve().parents[2]

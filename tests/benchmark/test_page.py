@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from PIL import Image
 
-from benchmark.page import Figure, Section, html_page
+from benchmark.reporting.html import Figure, Section, html_page
 
 
 class Reader(HTMLParser):

@@ -8,8 +8,16 @@ import pytest
 from scipy.stats import t, wilcoxon
 from statsmodels.stats.power import TTestPower
 
-from benchmark.evaluation import miou
-from benchmark.paired import LEVEL, compare_with_control, holm, patch_noise, rank, rank_biserial, signed_rank_p
+from benchmark.evaluation.significance import (
+    LEVEL,
+    compare_with_control,
+    holm,
+    patch_noise,
+    rank,
+    rank_biserial,
+    signed_rank_p,
+)
+from benchmark.training.prediction import miou
 
 NOTHING: dict[str, float] = {}
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from benchmark import pixel_baseline as module
-from benchmark.evaluation import miou
 from benchmark.experiments import pixels
 from benchmark.experiments.pixels import keep_pixel_scores, pixel_scores
-from benchmark.pixel_baseline import _pixels, pixel_baseline, pixel_miou
+from benchmark.training import pixel_baseline as module
+from benchmark.training.pixel_baseline import _pixels, pixel_baseline, pixel_miou
+from benchmark.training.prediction import miou
 
 
 def test_it_counts_every_labelled_pixel_of_a_small_test(data):

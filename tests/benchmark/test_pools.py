@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lightning_fabric import Fabric
 
-from benchmark.pools import batches_of
+from benchmark.training.fold_data import batches_of
 from methods.base import Method, Needs
 
 LABELLED = {

@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark import provenance as module
-from benchmark.provenance import PACKAGES, Provenance, code_version, differences, differences_from, environment
+from benchmark.experiments import provenance as module
+from benchmark.experiments.provenance import (
+    PACKAGES,
+    Provenance,
+    code_version,
+    differences,
+    differences_from,
+    environment,
+)
 
 
 def test_every_package_has_its_version_and_a_missing_one_says_so(monkeypatch):
@@ -46,14 +53,14 @@ def test_of_the_packages_only_those_are_named_whose_versions_differ():
     assert differences_from(one, [other, other]) == "packages numpy 3 (2), here numpy 2"
 
 
-ROOT = Path(module.__file__).parent
+ROOT = Path(module.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("training", "data/batches", "network", "network_settings", "light_fpn", "evaluation", "validators", "pools"),
-        "experiments/run_job",
+        *("training/trainer", "training/prediction", "training/fold_data", "training/target_sample", "data/batches"),
+        *("models/segmentation", "models/settings", "models/light_fpn", "evaluation/validators", "experiments/run_job"),
     ],
 )
 def test_an_edit_of_what_a_result_depends_on_is_another_version(name, monkeypatch):
@@ -61,7 +68,7 @@ def test_an_edit_of_what_a_result_depends_on_is_another_version(name, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "name", ["report", "cli", "tracking/publish", "commands/status", "experiments/standing", "charts"]
+    "name", ["reporting/tables", "cli/app", "tracking/publish", "cli/status", "reporting/collect", "reporting/plots"]
 )
 def test_an_edit_of_reports_commands_or_tracking_is_not(name, monkeypatch):
     assert (ROOT / f"{name}.py").is_file()

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.experiments.asked import PREFIX, keys
 from benchmark.experiments.forgetting import Selection, find, forget
-from benchmark.experiments.publishing import NOTE_LENGTH, PAGE, publish
+from benchmark.experiments.request import PREFIX, keys
 from benchmark.experiments.run_folder import RunFolder
 from benchmark.experiments.session import Session
-from benchmark.experiments.standing import standing
+from benchmark.reporting.collect import standing
+from benchmark.reporting.publishing import NOTE_LENGTH, PAGE, publish
 from benchmark.tracking import RunInfo
 from benchmark.tracking.publish import KIND
 from benchmark.tracking.ui_views import LISTED, table_tag

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmark.commands.settings import RECIPE_OPTIONS
-from benchmark.errors import SettingsError
-from benchmark.recipe import PRESETS, Recipe, make_recipe, option_types, preset_and_changes, recipe_of
+from benchmark.cli.settings import RECIPE_OPTIONS
+from benchmark.common.errors import SettingsError
+from benchmark.training.config import PRESETS, Recipe, make_recipe, option_types, preset_and_changes, recipe_of
 
 
 def test_changes_reach_the_recipe_and_its_network():

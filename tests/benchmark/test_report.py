@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from benchmark import terminal
-from benchmark.charts import draw
-from benchmark.commands import printed
-from benchmark.commands.printed import print_comparison
-from benchmark.comparison import Cell, Grid, compare, rarer_half
-from benchmark.report import (
+from benchmark.cli import printed
+from benchmark.cli.printed import print_comparison
+from benchmark.common import console as terminal
+from benchmark.common.console import print_line
+from benchmark.evaluation.comparison import Cell, Grid, compare, rarer_half
+from benchmark.evaluation.selection_rules import RuleLine
+from benchmark.evaluation.statistics import spread
+from benchmark.reporting.plots import draw
+from benchmark.reporting.tables import (
     HEADER,
     cells_csv,
     empty_cells,
@@ -29,9 +32,6 @@ from benchmark.report import (
     rules_line,
     shared_line,
 )
-from benchmark.rules import RuleLine
-from benchmark.statistics import spread
-from benchmark.terminal import print_line
 
 GRID = Grid(
     methods=("source-only", "idea[weight=2]", "oracle", "blind"),

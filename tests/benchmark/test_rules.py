@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.comparison import Cell, Grid
-from benchmark.rules import compare_rules
-from benchmark.selection import Record
+from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.evaluation.selection import Record
+from benchmark.evaluation.selection_rules import compare_rules
 
 GRID = Grid(
     methods=("source-only", "idea", "oracle", "stream"),

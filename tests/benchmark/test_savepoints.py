@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.errors import DataError
-from benchmark.savepoints import Savepoints, read, write
+from benchmark.common.errors import DataError
+from benchmark.training.savepoints import Savepoints, read, write
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_no_code_of_a_file_is_run(tmp_path):
     for stem, save in (("zip", torch.save), ("bare", lambda what, path: path.write_bytes(pickle.dumps(what)))):
         path = write(tmp_path, stem, 0)
         save(_Trap(tmp_path / "run"), path)
-        from benchmark.savepoints import _digest
+        from benchmark.training.savepoints import _digest
 
         trap = path.rename(tmp_path / f"{stem}-{_digest(path)}.pt")
         with pytest.raises(DataError, match="cannot be read"):
@@ -73,7 +73,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
 def test_a_training_goes_on_where_it_cannot_be_saved(points, caplog):
     points.save(1, {"step": 1})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmark.savepoints.write", _full)
+        patch.setattr("benchmark.training.savepoints.write", _full)
         points.save(2, {"step": 2})
     assert "cannot be saved" in caplog.text and points.newest() == {"step": 1}
 

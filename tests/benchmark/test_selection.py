@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from scipy.stats import spearmanr
 
-from benchmark.rules import rank_correlation
-from benchmark.selection import RULES, Record, regret, select
+from benchmark.evaluation.selection import RULES, Record, regret, select
+from benchmark.evaluation.selection_rules import rank_correlation
 
 RECORDS = [Record(10, 0.5, 0.40), Record(20, 0.7, 0.20), Record(30, 0.7, 0.35), Record(40, 0.6, 0.30)]
 

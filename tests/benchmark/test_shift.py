@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.shift import (
+from benchmark.evaluation.domain_shift import (
     camera_change,
     centre_distance,
     day_of_year_gap,

@@ -5,7 +5,7 @@ import csv
 import pytest
 from PIL import Image
 
-from benchmark.cli import main
+from benchmark.cli.app import main
 from benchmark.experiments.results import Results
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmark.shift_report import as_csv, cells, correlations, draw, markdown
+from benchmark.reporting.shift_report import as_csv, cells, correlations, draw, markdown
 
 MEASURES = {"prior_js": "bits", "proxy_a": "0 to 2", "chance": "95 %"}
 

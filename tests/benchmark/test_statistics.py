@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmark.statistics import (
+from benchmark.evaluation.statistics import (
     average_ranks,
     covariance_of_means,
     gap_closed,

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from benchmark.terminal import console, print_rows
-from benchmark.texts import OneLine, markdown, shown, unfit
+from benchmark.common.console import console, print_rows
+from benchmark.common.texts import OneLine, markdown, shown, unfit
 
 
 @pytest.mark.parametrize("text", ["a", "Bâtiment", "水", "a|b", "[red]x", "مزرعه\u200cها"])

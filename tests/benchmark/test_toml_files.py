@@ -6,8 +6,8 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from benchmark.errors import SettingsError
-from benchmark.toml_files import Positive, TomlModel, Url, Whole, read_toml
+from benchmark.common.errors import SettingsError
+from benchmark.common.toml_files import Positive, TomlModel, Url, Whole, read_toml
 
 
 class House(TomlModel):

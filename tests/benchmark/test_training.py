@@ -13,15 +13,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from benchmark.common.errors import TrainingError
+from benchmark.common.garbage import USUAL, while_loading, while_training
 from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
-from benchmark.errors import TrainingError
-from benchmark.fitting import fitted
-from benchmark.garbage import USUAL, while_loading, while_training
-from benchmark.pools import FoldData
-from benchmark.recipe import Recipe
-from benchmark.training import Stepper, _LossBuffer, evaluate_part, state_of
+from benchmark.training.config import Recipe
+from benchmark.training.fold_data import FoldData
+from benchmark.training.loop import fitted
+from benchmark.training.trainer import Stepper, _LossBuffer, evaluate_part, state_of
 from methods import registry
 from methods.base import Method, Needs
 
@@ -292,7 +292,7 @@ def test_the_memory_of_a_batch_is_kept_for_the_next():
     """Each page of memory that the system gives is a fault; a kept block has none."""
     batches = """
 import resource, numpy, torch
-from benchmark.garbage import while_training
+from benchmark.common.garbage import while_training
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def make():
     before = faults()
@@ -387,7 +387,7 @@ class Looking(Method):
 
 
 def test_validations_are_spread_evenly_and_look_at_a_sample(data, recipe, monkeypatch):
-    monkeypatch.setattr("benchmark.training.VALIDATION_PATCHES", 1)
+    monkeypatch.setattr("benchmark.training.trainer.VALIDATION_PATCHES", 1)
     with fitted(_stepper(Looking, data, replace(recipe, steps=6))) as trained:
         assert trained.method.seen == [(2, 1), (4, 1), (6, 1)]
 

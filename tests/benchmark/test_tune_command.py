@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli.app import main
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-from benchmark import validators as v
+from benchmark.evaluation import validators as v
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

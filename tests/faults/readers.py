@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import LandshiftError
+from benchmark.common.errors import LandshiftError
 from methods.base import MethodError
 from protocols.base import ProtocolError
 
@@ -59,7 +59,7 @@ def _flair(folder: Path) -> str:
 def _weights(folder: Path) -> str:
     from torch import nn
 
-    from benchmark.network import _load_encoder
+    from benchmark.models.segmentation import _load_encoder
 
     (path,) = folder.glob("weights.*")
     _load_encoder(nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3, bias=False))), path)
@@ -67,12 +67,12 @@ def _weights(folder: Path) -> str:
 
 
 def _run_files(folder: Path) -> str:
+    from benchmark.common.files import read_json, read_tensors
+    from benchmark.conformance.replay.checks import check_engine, check_files, check_identities, check_protocol
     from benchmark.experiments.records import class_names, matrices_at, read_confusions, read_records
     from benchmark.experiments.run_folder import read_run
-    from benchmark.files import read_json, read_tensors
-    from benchmark.recipe import recipe_of
-    from benchmark.replay.checks import check_engine, check_files, check_identities, check_protocol
-    from benchmark.replay.table import read_table
+    from benchmark.reporting.table_file import read_table
+    from benchmark.training.config import recipe_of
 
     sys.path.insert(0, str(folder))  # where it lies, the module that the table names could be imported
     refused: list[LandshiftError] = []
@@ -103,8 +103,8 @@ def _run_files(folder: Path) -> str:
 def _job_database(folder: Path) -> str:
     """What ``status``, ``report`` and ``forget`` read."""
     from benchmark.experiments.results import Results
-    from benchmark.experiments.standing import standing
     from benchmark.experiments.status import status_of
+    from benchmark.reporting.collect import standing
 
     results = Results(folder)
     told = [f"{results.experiments()} {results.about('x-v1')} {results.summaries('x-v1')} {results.look('x-v1', 'm')}"]
@@ -124,7 +124,12 @@ READERS: dict[str, Callable[[Path], str]] = {
 }
 
 
-SLOW = ("benchmark.data.flair_check", "benchmark.experiments.status", "benchmark.replay.checks", "protocols.cutting")
+SLOW = (
+    "benchmark.data.flair_check",
+    "benchmark.experiments.status",
+    "benchmark.conformance.replay.checks",
+    "protocols.cutting",
+)
 
 
 def outcome_of(kind: str, folder: Path) -> tuple[str, str]:

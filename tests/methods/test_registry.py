@@ -131,7 +131,7 @@ def test_the_digest_follows_a_module_beside_the_method_but_no_environment_there(
     assert digest_of("idea_file:Idea") != before
     environment = Path(sources.importlib.util.find_spec("numpy").origin).parents[1]
     assert not sources._is_part("numpy", environment.parents[3])
-    assert sources._is_part("idea_part", tmp_path) and not sources._is_part("benchmark.cli", REPOSITORY)
+    assert sources._is_part("idea_part", tmp_path) and not sources._is_part("benchmark.cli.app", REPOSITORY)
 
 
 def test_the_digest_follows_relative_imports(tmp_path, digest_of):

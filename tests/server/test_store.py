@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.experiments.queue import Claim, Entry
 from benchmark.experiments.results import Results
 from benchmark.experiments.run_folder import RECORD, RunFolder, read_run

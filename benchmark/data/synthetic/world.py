@@ -13,11 +13,11 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
+from benchmark.common.files import read_json
 from benchmark.data.synthetic.appearance import Flight, flight, materials, render
 from benchmark.data.synthetic.draws import generator
 from benchmark.data.synthetic.ground import compose
 from benchmark.data.synthetic.landscape import landscape
-from benchmark.files import read_json
 
 FORMAT = 1
 IMAGES, MASKS, METADATA = "flair_aerial_train", "flair_labels_train", "flair-1_metadata_aerial.json"

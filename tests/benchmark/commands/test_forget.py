@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 import sqlalchemy as sql
 
-from benchmark.cli import main
-from benchmark.experiments.asked import PREFIX, TunedRows, key_of, keys, read_asked
+from benchmark.cli.app import main
 from benchmark.experiments.database import JOBS
 from benchmark.experiments.identity import identity_of
-from benchmark.experiments.publishing import publish
+from benchmark.experiments.request import PREFIX, TunedRows, key_of, keys, read_asked
 from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
 from benchmark.experiments.session import INNER, Session
-from benchmark.experiments.standing import standing
 from benchmark.experiments.status import status_of
+from benchmark.reporting.collect import standing
+from benchmark.reporting.publishing import publish
 from benchmark.tracking import RunInfo, Summary
 from benchmark.tracking.ui_views import PREFIX as PREFIX_OF_VIEWS
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli.app import main
 from benchmark.experiments.jobs import Bench
-from benchmark.recipe import make_recipe
+from benchmark.training.config import make_recipe
 
 pytestmark = pytest.mark.usefixtures("networks_once")
 SMALL = [

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import main
-from benchmark.experiments.asked import PREFIX
+from benchmark.cli.app import main
 from benchmark.experiments.queue import Entry
+from benchmark.experiments.request import PREFIX
 from benchmark.experiments.results import Results
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -80,7 +80,7 @@ def test_watch_ends_when_nothing_runs_or_waits(asked, run, protocol_file, monkey
         looks.append(seconds)
         run(asked, ("2019", "2020")[len(looks) - 1])
 
-    monkeypatch.setattr("benchmark.commands.status.time.sleep", sleep)
+    monkeypatch.setattr("benchmark.cli.status.time.sleep", sleep)
     assert _status(asked, str(protocol_file), "--watch", "7") == 0
     assert looks == [7, 7]
     assert "nothing runs and nothing waits" in capsys.readouterr().out
@@ -93,7 +93,7 @@ def test_watch_waits_for_a_command_to_begin(run, protocol_file, tmp_path, monkey
         for fold in ("2019", "2020"):
             run(results, fold)
 
-    monkeypatch.setattr("benchmark.commands.status.time.sleep", sleep)
+    monkeypatch.setattr("benchmark.cli.status.time.sleep", sleep)
     assert main(["status", str(protocol_file), "--results", str(tmp_path / "empty"), "--watch", "7"]) == 0
     text = capsys.readouterr().out
     assert "yet; waiting for it" in " ".join(text.split()) and "nothing runs and nothing waits" in text
@@ -129,7 +129,7 @@ def test_no_store_is_made(tmp_path, capsys):
 def test_a_look_needs_neither_torch_nor_mlflow(asked, run):
     """Each takes seconds to import, and somebody may look every few minutes."""
     run(asked, "2019")
-    code = "import sys, benchmark.cli as c\n"
+    code = "import sys, benchmark.cli.app as c\n"
     code += f"c.main(['status', 'tiny-v1', '--results', {str(asked.folder)!r}])\n"
     code += "print([m for m in ('torch', 'mlflow', 'pandas', 'scipy') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli.app import main
 from benchmark.experiments.launchers import LocalWorkers
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Session

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.common.errors import DataError
 from benchmark.data.archives import gdal_path, members, read_bytes, source_file
 from benchmark.data.flair_files import read_metadata
 from benchmark.data.raster import read_image
-from benchmark.errors import DataError
 
 
 @pytest.fixture

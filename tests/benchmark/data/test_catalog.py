@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.common.errors import DataError
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import FLAIR_13
-from benchmark.errors import DataError
 
 
 def _catalog(patches: pd.DataFrame, **settings: object) -> Catalog:

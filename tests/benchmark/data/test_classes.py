@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from benchmark.common.errors import DataError
 from benchmark.data.classes import (
     CLASS_SETS,
     FLAIR_13,
@@ -16,7 +17,6 @@ from benchmark.data.classes import (
     short_slug,
     slug,
 )
-from benchmark.errors import DataError
 
 COLORED = ClassSet(
     "colored",

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.common.errors import DataError
 from benchmark.data.datasets import DATASETS, open_catalog
 from benchmark.data.raster import read_patches
-from benchmark.errors import DataError
 from protocols.cutting import cut
 from protocols.files import load, names
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from benchmark.common.errors import DataError
 from benchmark.data.datasets import DATASETS
 from benchmark.data.flair import TRAINING, read_flair
 from benchmark.data.flair_check import check_flair
 from benchmark.data.raster import read_mask, read_patches
-from benchmark.errors import DataError
 
 
 def test_catalog_of_the_zip_layout(flair: Path) -> None:

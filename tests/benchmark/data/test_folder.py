@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.common.errors import DataError
 from benchmark.data.classes import IGNORE
 from benchmark.data.folder import read_folder
 from benchmark.data.raster import read_patches
 from benchmark.data.store import open_store
-from benchmark.errors import DataError
 
 
 def test_one_row_a_window(folder: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from benchmark.common.errors import DataError
 from benchmark.data.flair import _camera, _clock, _date, _number, read_flair
 from benchmark.data.flair_files import domain_and_zone
-from benchmark.errors import DataError
 from protocols import files
 from protocols.base import ProtocolError
 from protocols.columns import read_table

@@ -60,8 +60,8 @@ class Noting(Method):
 def test_methods_see_the_metadata_of_both_sides(data, recipe):
     from lightning_fabric import Fabric
 
-    from benchmark.fitting import fitted
-    from benchmark.training import Stepper
+    from benchmark.training.loop import fitted
+    from benchmark.training.trainer import Stepper
 
     Noting.seen.clear()
     stepper = Stepper(Fabric(accelerator="cpu", devices=1), Noting, None, data, recipe, 0, lambda losses, step: None)

@@ -14,6 +14,7 @@ import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
+from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet, LandClass
 from benchmark.data.raster import (
@@ -26,7 +27,6 @@ from benchmark.data.raster import (
     rescaled_size,
     windows,
 )
-from benchmark.errors import DataError
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 255, (3, 6, 9), dtype=np.uint8)

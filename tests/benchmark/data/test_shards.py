@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from benchmark.common.errors import DataError
 from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.catalog import Catalog
@@ -25,7 +26,6 @@ from benchmark.data.folder import read_folder
 from benchmark.data.shards import plan_shards, source_file
 from benchmark.data.store import open_store
 from benchmark.data.synthetic import World, generate
-from benchmark.errors import DataError
 
 CORES = 2
 AT_ONCE = 2 * CORES + 1  # files that may be decoded ahead of the one that is written

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import rasterio
 
+from benchmark.common.errors import DataError
 from benchmark.data import shards
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import FLAIR_13
 from benchmark.data.store import open_store
-from benchmark.errors import DataError
 
 
 def _masks(store, rows):

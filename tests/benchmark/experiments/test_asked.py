@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.experiments.asked import _with, drop_rows, read_asked
+from benchmark.experiments.request import _with, drop_rows, read_asked
 from benchmark.experiments.session import Session
 
 ONE = [["a", "b"], ["north"], [0]]

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sql
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.experiments import database as module
 from benchmark.experiments.database import JOBS, Database
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.comparison import Cell, Grid
-from benchmark.errors import TrackingError
-from benchmark.evaluation import METRICS
-from benchmark.experiments.headline import by_rule
+from benchmark.common.errors import TrackingError
+from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.evaluation.selection import Record
 from benchmark.experiments.records import LEFT_OUT
-from benchmark.selection import Record
+from benchmark.reporting.reselection import by_rule
+from benchmark.training.prediction import METRICS
 
 GRID = Grid(("a", "oracle"), ("north", "south"), (0,), {}, frozenset({"oracle"}), "a")
 RIGHT, HALF = np.array([[3, 0], [0, 5], [0, 0]]), np.array([[2, 2], [2, 2], [0, 0]])

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark import savepoints
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.session import Session
+from benchmark.training import savepoints
 from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli import _parser, main
-from benchmark.comparison import Grid
-from benchmark.experiments.asked import keys, read_asked
+from benchmark.cli.app import _parser, main
+from benchmark.evaluation.comparison import Grid
 from benchmark.experiments.invocation import merged, shared_arguments
+from benchmark.experiments.request import keys, read_asked
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Session
 from benchmark.tuning.plan import Tuning
@@ -26,7 +26,7 @@ def untrained(monkeypatch):
     monkeypatch.setattr("benchmark.experiments.engines.Local.check", lambda self, bench, work: None)
     monkeypatch.setattr("benchmark.experiments.engines.Local.work", lambda self, session, work: 0)
     monkeypatch.setattr("benchmark.experiments.compare.measure_pixels", lambda bench, folds, tell: None)
-    monkeypatch.setattr("benchmark.commands.runs.report", lambda options: 0)
+    monkeypatch.setattr("benchmark.cli.runs.report", lambda options: 0)
     monkeypatch.setattr("benchmark.tuning.results.chosen_settings", lambda *which, mixed: (TUNING, TUNED))
 
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmark import packaged
+from benchmark.common.errors import DataError, SettingsError
 from benchmark.data.catalog import COLUMNS
 from benchmark.data.datasets import open_catalog
-from benchmark.errors import DataError, SettingsError
 from benchmark.experiments.jobs import Bench, recipe_content
-from benchmark.network import NetworkSettings
-from benchmark.recipe import Recipe
+from benchmark.models import packaged
+from benchmark.models.segmentation import NetworkSettings
+from benchmark.training.config import Recipe
 from methods.base import Needs
 
 PLACES_OF_PIXELS = ("image", "mask", "row", "column")

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.experiments.labels import canonical_label, parse_label
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
 from methods.base import MethodError
 
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.errors import TrainingError
+from benchmark.common.errors import TrainingError
 from benchmark.experiments import launchers
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.launchers import LocalWorkers, follow

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from benchmark.experiments.asked import TunedRows, keys, read_asked
 from benchmark.experiments.jobs import Bench
+from benchmark.experiments.request import TunedRows, keys, read_asked
 from benchmark.experiments.results import Results
 from benchmark.experiments.session import Session
-from benchmark.experiments.standing import standing
+from benchmark.reporting.collect import standing
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 PLACES = [f"Commune de Saint-Exemple-sur-Loire, canton {number:03}" for number in range(204)]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from benchmark.data.synthetic import World, generate
-from benchmark.experiments.asked import TunedRows, key_of
 from benchmark.experiments.jobs import Bench
+from benchmark.experiments.request import TunedRows, key_of
 from benchmark.experiments.session import Session
-from benchmark.experiments.standing import standing
+from benchmark.reporting.collect import standing
 from methods.base import MethodError
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")

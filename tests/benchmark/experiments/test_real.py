@@ -4,7 +4,7 @@ import pytest
 
 from benchmark.experiments.jobs import Plan
 from benchmark.experiments.session import Session
-from benchmark.recipe import make_recipe
+from benchmark.training.config import make_recipe
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmark.comparison import Cell, Grid
-from benchmark.errors import DataError
+from benchmark.common.errors import DataError
+from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.evaluation.selection import Record
 from benchmark.experiments.records import (
     LEFT_OUT,
     patch_noises,
@@ -13,7 +14,6 @@ from benchmark.experiments.records import (
     with_records,
     write_records,
 )
-from benchmark.selection import Record
 
 GRID = Grid(("a", "b", "oracle"), ("north",), (0,), {}, frozenset({"oracle"}), "a")
 SURE = {name: np.eye(3)[[index] * 4] for index, name in enumerate(("water", "forest", "field"))}

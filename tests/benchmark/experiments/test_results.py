@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sql
 
-from benchmark.errors import DataError, SettingsError, TrackingError
+from benchmark.common.errors import DataError, SettingsError, TrackingError
 from benchmark.experiments import run_folder as run_folders
 from benchmark.experiments.database import DOCUMENTS, JOBS
 from benchmark.experiments.queue import EXPIRED, Entry

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from benchmark.errors import DataError, TrackingError
+from benchmark.common.errors import DataError, TrackingError
 from benchmark.experiments.run_folder import (
     CURVE,
     RECORD,

@@ -11,13 +11,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from benchmark.common.errors import TrainingError
 from benchmark.data.classes import IGNORE
-from benchmark.errors import TrainingError
-from benchmark.evaluation import METRICS
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.run_folder import RunFolder
 from benchmark.experiments.run_job import Outcome, _source_weights, run_job, run_metrics, train_and_score
 from benchmark.tracking import RunInfo
+from benchmark.training.prediction import METRICS
 from methods.base import Method, Needs
 from methods.entropy_minimization import EntropyMinimization
 

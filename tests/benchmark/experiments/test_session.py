@@ -9,20 +9,20 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from benchmark.comparison import summary_metrics
-from benchmark.errors import TrackingError
-from benchmark.evaluation import miou
-from benchmark.experiments.asked import TunedRows, keys, newest
+from benchmark.common.errors import TrackingError
+from benchmark.evaluation.comparison import summary_metrics
+from benchmark.evaluation.selection import RULES
 from benchmark.experiments.cells import best_record
-from benchmark.experiments.publishing import publish
+from benchmark.experiments.provenance import Provenance
 from benchmark.experiments.records import read_confusions
+from benchmark.experiments.request import TunedRows, keys, newest
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.session import Session
-from benchmark.experiments.standing import Aside, _code, _networks, _remarks, standing
 from benchmark.experiments.worker import entry_of
-from benchmark.provenance import Provenance
-from benchmark.selection import RULES
+from benchmark.reporting.collect import Aside, _code, _networks, _remarks, standing
+from benchmark.reporting.publishing import publish
 from benchmark.tracking import KIND
+from benchmark.training.prediction import miou
 from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
@@ -224,7 +224,7 @@ def _with_one(session, monkeypatch, where, values):
 
 
 def test_a_table_of_a_changed_engine_says_so_also_when_nothing_is_left_to_do(session, ended, monkeypatch):
-    monkeypatch.setattr("benchmark.experiments.standing.code_version", lambda: "of tomorrow")
+    monkeypatch.setattr("benchmark.reporting.collect.code_version", lambda: "of tomorrow")
     alarms = standing(session.results, session.experiment).alarms
     assert any("another version of landshift" in alarm and "of tomorrow" in alarm for alarm in alarms)
 

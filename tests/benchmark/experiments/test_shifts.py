@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from benchmark import evaluation
 from benchmark.data.classes import slug
 from benchmark.experiments.jobs import Bench, Plan
 from benchmark.experiments.shifts import MEASURES, measure_shifts
-from benchmark.network import NetworkSettings, SegmentationNetwork
-from benchmark.recipe import Recipe
+from benchmark.models.segmentation import NetworkSettings, SegmentationNetwork
+from benchmark.training import prediction as evaluation
+from benchmark.training.config import Recipe
 from methods.parts.randomness import numpy_generator
 
 SETTINGS = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))

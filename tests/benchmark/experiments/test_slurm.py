@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import SettingsError, TrainingError
+from benchmark.common.errors import SettingsError, TrainingError
+from benchmark.common.toml_files import read_toml
 from benchmark.experiments import slurm
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.launchers import follow
@@ -14,7 +15,6 @@ from benchmark.experiments.results import Results
 from benchmark.experiments.session import Ended
 from benchmark.experiments.slurm import ENDED, Profile, SlurmWorkers
 from benchmark.experiments.slurm_task import Task
-from benchmark.toml_files import read_toml
 
 
 class Cluster:

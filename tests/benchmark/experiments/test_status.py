@@ -5,9 +5,9 @@ import math
 import pytest
 import sqlalchemy as sql
 
-from benchmark.errors import TrackingError
-from benchmark.experiments.asked import PREFIX
+from benchmark.common.errors import TrackingError
 from benchmark.experiments.queue import Entry
+from benchmark.experiments.request import PREFIX
 from benchmark.experiments.status import count_runs, status_of
 
 EXPERIMENT = "towns-v1"

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from benchmark import fitting, savepoints
-from benchmark.errors import Pruned, Stopped, TrackingError
+from benchmark.common.errors import Pruned, Stopped, TrackingError
 from benchmark.experiments import worker as module
 from benchmark.experiments.database import JOBS
 from benchmark.experiments.jobs import Bench
@@ -23,6 +22,8 @@ from benchmark.experiments.run_folder import RunFolder, folder_of, read_run, sav
 from benchmark.experiments.session import Session
 from benchmark.experiments.worker import Place, Worker, entry_of, plan_of
 from benchmark.tracking import Client, LiveRun
+from benchmark.training import loop as fitting
+from benchmark.training import savepoints
 from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")

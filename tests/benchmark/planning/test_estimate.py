@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.costs import Cost
+from benchmark.conformance.costs import Cost
 from benchmark.experiments.results import FetchedFiles, RunRecord
 from benchmark.planning.count import comparison_stage
 from benchmark.planning.estimate import DEVICE_BYTES, Timing, disk_of, memory_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.jobs import Plan
 from benchmark.experiments.run_folder import folder_of
 from benchmark.planning.outline import outline, read_simulated

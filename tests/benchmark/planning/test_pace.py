@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.costs import Cost
+from benchmark.conformance.costs import Cost
 from benchmark.experiments.results import RunRecord
 from benchmark.planning.pace import Pace, Paces, assumed_base, measured_paces, stream_factor, work_of
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.network import build_network
+from benchmark.models.segmentation import build_network
 from benchmark.planning.probe import activations_of, probe, weights_of
 
 pytestmark = pytest.mark.usefixtures("networks_once")

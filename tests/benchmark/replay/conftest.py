@@ -9,9 +9,9 @@ import pytest
 from benchmark.data.synthetic import World, generate
 from benchmark.experiments.jobs import Plan
 from benchmark.experiments.session import Session
-from benchmark.experiments.standing import standing
-from benchmark.replay.table import TABLE, as_json
-from benchmark.report import cells_csv, markdown_page
+from benchmark.reporting.collect import standing
+from benchmark.reporting.table_file import TABLE, as_json
+from benchmark.reporting.tables import cells_csv, markdown_page
 
 
 @dataclass(frozen=True)

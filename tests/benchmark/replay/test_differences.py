@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.replay.circumstances import Row
-from benchmark.replay.differences import Numbers, compare_runs
-from benchmark.replay.verdict import same, verdict
+from benchmark.conformance.replay.circumstances import Row
+from benchmark.conformance.replay.differences import Numbers, compare_runs
+from benchmark.conformance.replay.verdict import same, verdict
 
 CPU = Row("device", "cpu", "cpu", True)
 MATRICES = {

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.cli import main
+from benchmark.cli.app import main
+from benchmark.common.errors import DataError, SettingsError, TrackingError
+from benchmark.conformance.replay.again import jobs_of
+from benchmark.conformance.replay.circumstances import circumstances, deciding
+from benchmark.conformance.replay.differences import read_curves
+from benchmark.conformance.replay.stored import data_place, plan_of, stored_run
 from benchmark.data.synthetic import World, generate
-from benchmark.errors import DataError, SettingsError, TrackingError
 from benchmark.experiments.identity import identity_of
-from benchmark.replay.again import jobs_of
-from benchmark.replay.circumstances import circumstances, deciding
-from benchmark.replay.differences import read_curves
-from benchmark.replay.stored import data_place, plan_of, stored_run
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 

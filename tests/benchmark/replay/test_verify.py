@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.cli import main
-from benchmark.errors import DataError, SettingsError
+from benchmark.cli.app import main
+from benchmark.common.errors import DataError, SettingsError
+from benchmark.conformance.replay.against_runs import check_numbers, runs_of
+from benchmark.conformance.replay.checks import check_engine, check_files, check_identities, check_protocol
+from benchmark.conformance.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
 from benchmark.experiments.identity import comparison_of, identity_of
 from benchmark.experiments.jobs import job_content
-from benchmark.replay.against_runs import check_numbers, runs_of
-from benchmark.replay.checks import check_engine, check_files, check_identities, check_protocol
-from benchmark.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
-from benchmark.replay.table import TABLE, comparison_in, has_table, read_table
+from benchmark.reporting.table_file import TABLE, comparison_in, has_table, read_table
 from methods import registry
 from methods.sources import code_digest
 from protocols.files import load
@@ -117,7 +117,7 @@ def test_every_column_is_held_against_the_run(folder, table, runs, column):
 def test_a_logged_number_that_the_confusion_matrices_do_not_give_is_found(table, runs, monkeypatch):
     real = check_numbers.__globals__["read_confusions"]
     monkeypatch.setattr(
-        "benchmark.replay.against_runs.read_confusions",
+        "benchmark.conformance.replay.against_runs.read_confusions",
         lambda folder, *places: {
             place: {zone: matrix[:, ::-1] for zone, matrix in found.items()}
             for place, found in real(folder, *places).items()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.tracking import Client, LiveRun, RunInfo
 from benchmark.tracking import client as module
 

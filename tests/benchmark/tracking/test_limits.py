@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.tracking.limits import PARAM_LENGTH, checked_facts, checked_key, checked_metrics, checked_text
 
 GOOD = ["target/miou", "target/iou/bâti", "target/iou/bare soil", "a:b-c_d.e/0"]

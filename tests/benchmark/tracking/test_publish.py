@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.errors import Stopped, TrackingError, TrainingError
+from benchmark.common.errors import Stopped, TrackingError, TrainingError
 from benchmark.tracking import (
     Client,
     DatasetFact,

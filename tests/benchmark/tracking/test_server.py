@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.tracking import Client, RunInfo, publish_run, serve
 from benchmark.tracking.ui_views import View, links
 

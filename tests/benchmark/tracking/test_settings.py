@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.tracking import Settings, read_settings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.errors import TrackingError
+from benchmark.common.errors import TrackingError
 from benchmark.tracking import Summary
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from benchmark.selection import Record
+from benchmark.evaluation.selection import Record
 from benchmark.tuning.choice import best_score, choose
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.tuning.plan import Tuning, check_rule, why_not
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.errors import Pruned
+from benchmark.common.errors import Pruned
 from benchmark.experiments.listing import Job
 from benchmark.experiments.trial import Trial
 from benchmark.tuning.pruning import WATCHED, watched

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.errors import SettingsError, TrackingError
-from benchmark.provenance import code_version
+from benchmark.common.errors import SettingsError, TrackingError
+from benchmark.experiments.provenance import code_version
 from benchmark.tuning.plan import EACH
 from benchmark.tuning.results import chosen_settings
 from methods.entropy_minimization import EntropyMinimization

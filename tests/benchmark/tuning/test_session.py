@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.errors import SettingsError, TrackingError
-from benchmark.experiments.asked import TunedRows, key_of
+from benchmark.common.errors import SettingsError, TrackingError
 from benchmark.experiments.jobs import Bench
+from benchmark.experiments.provenance import Provenance
 from benchmark.experiments.queue import DONE, FAILED, PRUNED
+from benchmark.experiments.request import TunedRows, key_of
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.run_job import train_and_score
 from benchmark.experiments.session import Session
-from benchmark.experiments.standing import standing
-from benchmark.provenance import Provenance
+from benchmark.reporting.collect import standing
 from benchmark.tuning import pruning
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.results import OPEN, chosen_settings, publish, results, row_name

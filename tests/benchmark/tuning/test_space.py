@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from benchmark.errors import SettingsError
+from benchmark.common.errors import SettingsError
 from benchmark.experiments.labels import RATE, parse_label
-from benchmark.recipe import Recipe
+from benchmark.training.config import Recipe
 from benchmark.tuning.space import label_of, search_space, settings
 from methods import registry
 from methods.base import tunable

@@ -1,0 +1,135 @@
+"""``landshift data``: look through a copy of FLAIR, and what the bands and classes of a data set hold."""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+from benchmark.common.errors import SettingsError
+
+VERBS = {
+    "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata",
+    "stats": "mean, deviation and quantiles of the bands and shares of the classes, domain by domain",
+}
+QUANTILES = (0.02, 0.5, 0.98)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that only this command has."""
+    parser.add_argument("verb", choices=list(VERBS), help="; ".join(f"{k}: {text}" for k, text in VERBS.items()))
+    parser.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
+    parser.add_argument(
+        "--dataset",
+        default="flair1",
+        metavar="NAME",
+        help="flair1 (default) or flair2; for stats also world, or a .toml",
+    )
+    parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
+
+
+def data(options: argparse.Namespace) -> int:
+    """One of the verbs."""
+    return {"check": _check, "stats": _stats}[options.verb](options)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from benchmark.common.console import FileBar, print_rows
+    from benchmark.data.flair import TEST_1, TEST_2, TRAINING
+    from benchmark.data.flair_check import check_flair
+
+    tests = {"flair1": TEST_1, "flair2": TEST_2}
+    if options.dataset not in tests:
+        raise SettingsError(f"landshift data check knows what {', '.join(tests)} should hold, not {options.dataset!r}")
+    if not options.root.is_dir():
+        raise SettingsError(f"there is no folder {options.root}")
+    _check_writable(options.output)
+    with FileBar("reading patches") as bar:
+        check = check_flair(options.root, (TRAINING, tests[options.dataset]), bar, names_only=options.names_only)
+    rows = [
+        (
+            domain.domain,
+            str(domain.patches),
+            str(int(domain.expected)) if domain.expected == domain.expected else "?",
+            str(sum(map(len, domain.faults.values()))),
+        )
+        for domain in check.domains
+    ]
+    print_rows(("domain", "patches", "published", "faults"), rows)
+    for name, found, expected in check.groups:
+        print(f"together: {name}: {found} patches of {expected}")
+    named = {kind: list(names) for kind, names in check.faults.items()}
+    for domain in check.domains:
+        for kind, names in domain.faults.items():
+            named.setdefault(kind, []).extend(names)
+    for kind, names in sorted(named.items()):
+        print(f"{kind}: {len(names)}, for example {names[0]}")
+    if options.output:
+        missing = [(f"{count} missing patches", where) for where, count in check.missing().items()]
+        missing += [("no metadata", path) for path in check.undated]
+        missing += [("dated in another year than its folder", name) for name in check.misdated]
+        faults = [(kind, name) for kind, names in sorted(named.items()) for name in names]
+        _write(options.output, [("fault", "where"), *missing, *faults])
+    good, verdict = check.verdict()
+    print(f"{verdict} (by the names; no file was opened)" if options.names_only else verdict)
+    return 0 if good else 1
+
+
+def _stats(options: argparse.Namespace) -> int:
+    """From the store, which keeps them from the one decoding of all files."""
+    from benchmark.common.console import FileBar, console, print_rows
+    from benchmark.data.datasets import open_catalog
+    from benchmark.data.statistics import domain_statistics
+    from benchmark.data.store import open_store
+
+    catalog = open_catalog(options.dataset, options.root)
+    _check_writable(options.output)
+    with FileBar("decoding files") as bar:
+        store = open_store(catalog, options.stores, bar)
+    rows = domain_statistics(catalog, store, QUANTILES)
+    marks = [f"{100 * quantile:g} %" for quantile in QUANTILES]
+    bands = [
+        (row.domain, str(row.patches), band, *(f"{value:.1f}" for value in (mean, std)), *(str(q) for q in quantiles))
+        for row in rows
+        for band, mean, std, quantiles in zip(catalog.bands, row.mean, row.std, row.quantiles, strict=True)
+    ]
+    print_rows(("domain", "patches", "band", "mean", "std", *marks), bands)
+    names = catalog.classes.names
+    shown, title = rows, "% of labelled pixels"
+    if max(map(len, (title, *names))) + sum(max(len(row.domain), 6) + 3 for row in rows) > console.width:
+        shown = rows[-1:]
+        print(f"the classes of all domains together; --output FILE has those of each of the {len(rows) - 1}")
+    classes = [(name, *(f"{100 * row.class_shares[index]:.2f}" for row in shown)) for index, name in enumerate(names)]
+    print_rows((title, *(row.domain for row in shown)), classes)
+    if options.output:
+        header = ["domain", "patches", *(f"{name} %" for name in names)]
+        for band in catalog.bands:
+            header += [f"{band} {figure}" for figure in ("mean", "std", *marks)]
+        body: list[tuple[Any, ...]] = []
+        for row in rows:
+            figures = [
+                value
+                for mean, std, quantiles in zip(row.mean, row.std, row.quantiles, strict=True)
+                for value in (f"{mean:.3f}", f"{std:.3f}", *quantiles)
+            ]
+            shares = (f"{100 * share:.3f}" for share in row.class_shares)
+            body.append((row.domain, row.patches, *shares, *figures))
+        _write(options.output, [tuple(header), *body])
+    return 0
+
+
+def _check_writable(path: Path | None) -> None:
+    """Before hours of reading, not after."""
+    if not path:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _write(path: Path, rows: list[tuple[Any, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    print(f"written: {path}")

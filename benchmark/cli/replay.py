@@ -1,0 +1,44 @@
+"""``landshift replay``: train one run again from what is recorded of it, and compare."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Tell what is not as it was, train, and tell what differs; the status is 0 where nothing does."""
+    from benchmark.common.console import FileBar, RunBar, print_rows
+    from benchmark.common.errors import TrackingError
+    from benchmark.conformance.replay.again import jobs_of, retrain
+    from benchmark.conformance.replay.circumstances import circumstances, deciding
+    from benchmark.conformance.replay.differences import compare_runs, numbers_of
+    from benchmark.conformance.replay.stored import plan_of, stored_run
+    from benchmark.conformance.replay.verdict import same, verdict
+    from benchmark.experiments.jobs import Bench
+    from benchmark.experiments.labels import is_foreign
+    from benchmark.experiments.results import Results, has_results
+
+    if not has_results(options.results):
+        raise TrackingError(f"there are no runs in {options.results} (see --results)")
+    run = stored_run(Results(options.results), options.run)
+    with tempfile.TemporaryDirectory(prefix="landshift-replay-") as folder:
+        plan = plan_of(run, Path(folder), options.stores, options.data, options.protocol)
+        with FileBar("decoding files") as decoding:
+            bench = Bench(plan, decoding)
+        if is_foreign(run.label):
+            print(f"imports the module of {run.label}, which the run names")
+        rows = circumstances(run, bench)
+        print(f"{run.record.id}: {run.record.name}")
+        print_rows(("what", "recorded", "here", "same"), [row.cells for row in rows], texts=True)
+        if other := deciding(rows):
+            print(f"not trained again: with other {' and '.join(other)} the numbers are others")
+            return 1
+        jobs = jobs_of(bench, run.label, run.fold, run.seed, run.inside)
+        bench.check_settings()
+        with RunBar(len(jobs)) as bar:
+            new = retrain(bench, jobs, Path(folder), bar.advance, bar.end)[jobs[-1].identity]
+        findings = compare_runs(numbers_of(run.record), numbers_of(new))
+    recorded, here = (found.metrics.get("target/miou", float("nan")) for found in (run.record, new))
+    print(f"target mIoU: recorded {100 * recorded:.4f}, here {100 * here:.4f} ({100 * (here - recorded):+.4f} points)")
+    print("\n".join(verdict(findings, rows)))
+    return 0 if same(findings) else 1

@@ -1,0 +1,96 @@
+"""From the options of the commands that train to a plan, its open data and its workers."""
+
+import argparse
+import os
+from typing import Any
+
+from benchmark.cli import world
+
+# The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
+RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
+    "architecture": (str, "light-fpn, or one of segmentation-models-pytorch: unet, fpn, deeplabv3plus, segformer ..."),
+    "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
+    "encoder_weights": (str, "none, packaged (of tu-tf_efficientnet_lite0), a name the encoder knows, or a file"),
+    "encoder_depth": (int, "stages of the encoder"),
+    "steps": (int, "optimiser steps"),
+    "batch_size": (int, "labelled patches a step"),
+    "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
+    "turn": (bool, "flip training patches and turn them by right angles: true or false"),
+    "optimizer": (str, "adamw or sgd"),
+    "learning_rate": (float, "the highest"),
+    "weight_decay": (float, "of the optimiser"),
+    "momentum": (float, "of sgd"),
+    "schedule": (str, "of the learning rate: one-cycle, poly, plateau or constant"),
+    "checkpoints": (int, "how often weights are kept and scored on source validation"),
+    "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
+}
+
+
+def make_plan(options: argparse.Namespace) -> Any:
+    """The plan that the options describe."""
+    from benchmark.experiments.jobs import Plan
+    from benchmark.training.config import make_recipe
+
+    changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if changes.get("encoder_weights") == "none":
+        changes["encoder_weights"] = ""
+    recipe = make_recipe(options.preset, changes)
+    return Plan(
+        options.protocol,
+        options.data,
+        options.results,
+        options.stores,
+        recipe,
+        options.accelerator,
+        options.partial,
+        options.save_every,
+    )
+
+
+def open_bench(options: argparse.Namespace) -> Any:
+    """The plan with its data open; the world is made first where it is asked for and missing."""
+    from benchmark.common.console import FileBar
+    from benchmark.experiments.jobs import Bench
+
+    plan = make_plan(options)
+    world.prepare(options)
+    with FileBar("decoding files") as decoding:
+        return Bench(plan, decoding)
+
+
+def number_of_workers(options: argparse.Namespace) -> int:
+    """As asked for, or one process a core; on an accelerator one, since several might not fit into its memory.
+
+    Several workers' imports begin at once, while the caller goes on, unless nothing seems to be left for them.
+    """
+    from benchmark.experiments.fork_server import start_server
+
+    workers: int | None = options.workers
+    if workers is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        workers = 1 if options.accelerator != "cpu" and _accelerated() else cores
+    if workers > 1 and not _seems_done(options):
+        start_server()
+    return workers
+
+
+def _seems_done(options: argparse.Namespace) -> bool:
+    """Return whether the same command was given before, and every job of its results folder is done."""
+    if not (options.results / "jobs.db").is_file():  # another database may take longer to ask
+        return False
+    from benchmark.experiments.queue import DONE
+    from benchmark.experiments.request import PREFIX
+    from benchmark.experiments.results import Results
+    from protocols.files import load
+
+    results = Results(options.results)
+    asked = results.database.documents(load(options.protocol, partial=options.partial).label, PREFIX)
+    commands = {call[1] for content in asked.values() for call in content.get("calls", ())}
+    return options.command_line in commands and {state for state, _ in results.queue.states().values()} <= {DONE}
+
+
+def _accelerated() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available() or torch.backends.mps.is_available())

@@ -1,0 +1,101 @@
+"""``landshift verify``: published tables against their protocol, the code at hand, their runs, and a rerun."""
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+WORDS = {True: "holds", False: "CONTRADICTED", None: "–"}
+
+
+def verify(options: argparse.Namespace) -> int:
+    """One table of checks a published comparison, then the counts; the status is 1 where something contradicts."""
+    from benchmark.common.console import print_rows
+    from benchmark.common.errors import SettingsError
+    from benchmark.experiments.results import Results, has_results
+    from benchmark.reporting.table_file import TABLE, read_table, table_folders
+
+    folders = table_folders(options.folder)
+    if not folders:
+        raise SettingsError(f"there is no published comparison in {options.folder} or below")
+    tables = {folder: read_table(folder) for folder in folders if (folder / TABLE).is_file()}
+    datasets = sorted({table.facts["dataset"] for table in tables.values()})
+    if options.data and len(datasets) > 1:
+        raise SettingsError(f"--data is of one data set; these tables are of {', '.join(datasets)}: take one at a time")
+    results = Results(options.results) if has_results(options.results) else None
+    contradicted = 0
+    for folder in folders:
+        print(f"\n{folder}")
+        if folder not in tables:
+            print("no record of identities: it was written by an older version of landshift")
+            continue
+        checks = _checks(tables[folder], results, options)
+        print_rows(
+            ("check", "", "told"), [(check.what, WORDS[check.holds], check.told) for check in checks], texts=True
+        )
+        contradicted += any(check.holds is False for check in checks)
+    whole, without = len(tables) - contradicted, len(folders) - len(tables)
+    print(
+        f"\n{len(folders)} tables: {whole} without a contradiction, {contradicted} contradicted, "
+        f"{without} without a record of identities"
+    )
+    return 1 if contradicted else 0
+
+
+def _checks(table: Any, results: Any, options: argparse.Namespace) -> list[Any]:
+    from benchmark.conformance.replay.against_runs import check_numbers, runs_of
+    from benchmark.conformance.replay.checks import check_engine, check_files, check_identities, check_protocol
+
+    runs = runs_of(table, results) if results else {}
+    data = options.data or _recorded_place(table, runs)
+    checks = [
+        check_protocol(table, data, options.protocol),
+        check_identities(table),
+        check_engine(table),
+        check_files(table),
+        check_numbers(table, runs),
+    ]
+    return [*checks, _rerun(table, data, options)] if options.rerun and table.cells else checks
+
+
+def _recorded_place(table: Any, runs: Mapping[str, Any]) -> Path | None:
+    """Return where the data of a table's runs were, if the runs and the data are here; else None, the default place."""
+    from benchmark.common.errors import DataError
+    from benchmark.conformance.replay.stored import data_place
+
+    try:
+        return data_place(next(iter(runs.values())).source, table.facts["dataset"]) if runs else None
+    except DataError:
+        return None
+
+
+def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
+    from benchmark.common.console import FileBar, RunBar
+    from benchmark.common.errors import LandshiftError
+    from benchmark.conformance.replay.again import retrain
+    from benchmark.conformance.replay.checks import Check
+    from benchmark.conformance.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
+    from benchmark.experiments.jobs import Bench
+    from benchmark.experiments.labels import is_foreign
+    from methods.base import MethodError
+    from protocols.base import ProtocolError
+
+    cells = chosen(table, options.rerun)
+    with tempfile.TemporaryDirectory(prefix="landshift-verify-") as folder:
+        try:
+            plan = plan_of_table(table, Place(data, options.stores, Path(folder), options.protocol))
+            with FileBar("decoding files") as decoding:
+                bench = Bench(plan, decoding)
+            if why := other_data(table, bench):
+                return Check("rerun", None, f"not possible: {why}")
+            bench.check_settings()
+            for label in dict.fromkeys(cell.setting for cell in cells if is_foreign(cell.setting)):
+                print(f"imports the module of {label}, which the table names")
+            of_cells = jobs_of_cells(bench, cells)
+            jobs = list(dict.fromkeys(job for found in of_cells.values() for job in found))
+            with RunBar(len(jobs)) as bar:
+                again = retrain(bench, jobs, Path(folder), bar.advance, bar.end)
+            return check_rerun(table, cells, of_cells, again)
+        except (LandshiftError, MethodError, ProtocolError) as error:
+            return Check("rerun", None, f"not possible: {error}")

@@ -1,0 +1,47 @@
+"""``landshift world``: generate a synthetic world."""
+
+import argparse
+
+from benchmark.common.errors import SettingsError
+
+SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The settings of ``landshift world``."""
+    parser.add_argument("--seed", type=int, default=0)
+    for shift in SHIFTS:
+        parser.add_argument(
+            f"--{shift.replace('_', '-')}",
+            type=float,
+            default=1.0,
+            metavar="STRENGTH",
+            help="0 for none, 1 the default, 5 at most",
+        )
+
+
+def world(options: argparse.Namespace) -> int:
+    """``landshift world``: generate a world."""
+    from benchmark.data.default_world import generate_with_bar
+    from benchmark.data.flair import read_flair
+    from benchmark.data.patch_images import domain_sheet
+    from benchmark.data.synthetic import World
+
+    strengths = {shift: getattr(options, shift) for shift in SHIFTS}
+    try:
+        generate_with_bar(World(seed=options.seed, **strengths), options.folder)
+    except (ValueError, FileExistsError) as error:
+        raise SettingsError(str(error)) from error
+    domain_sheet(read_flair(options.folder, name="world")).save(options.folder / "world.png")
+    print(f"the world is in {options.folder}, a picture of its domains in {options.folder}/world.png")
+    print(f"use it with --data {options.folder}")
+    return 0
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Generate the default world with a progress bar, where it is wanted and not there yet."""
+    from benchmark.data.default_world import prepare_world
+    from protocols.files import load
+
+    if load(options.protocol).dataset == "world" and options.data is None:
+        prepare_world()

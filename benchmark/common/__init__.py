@@ -1,0 +1,1 @@
+"""Errors, files, texts and the console: what all other packages use."""

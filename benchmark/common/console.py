@@ -1,0 +1,170 @@
+"""What a person sees in the terminal: progress bars with the time left, and tables."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.common.texts import shown
+
+# Where there is no terminal rich assumes 80 columns, too few for the table.
+# Emoji codes stay text: `module:Class` holds colons.
+console = Console(emoji=False, width=None if Console().is_terminal else 140)
+
+
+@contextmanager
+def silence(quiet: bool) -> Iterator[None]:
+    """Print nothing and show no bars for the length of a block, if `quiet`."""
+    before, console.quiet = console.quiet, console.quiet or quiet
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+class Bar:
+    """A progress bar for the length of a block."""
+
+    def __init__(self, title: str, total: float | None = None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(),
+            console=console,
+            speed_estimate_period=600,  # runs last from seconds to hours; the last half minute says little
+        )
+        self._title, self._total = title, total
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        self._task = self._progress.add_task(self._title, total=self._total, visible=self._total is not None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, done: float, total: float) -> None:
+        self._progress.update(self._task, completed=done, total=total, visible=True)
+
+
+class FileBar(Bar):
+    """Shown only if there is a file to read."""
+
+    def __call__(self, done: int, total: int) -> None:
+        self.show(done, total)
+
+
+class Job(Protocol):
+    """A job as a bar shows it."""
+
+    @property
+    def label(self) -> str: ...
+    @property
+    def fold(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def identity(self) -> str: ...
+
+
+class Ended(Protocol):
+    """How a job ended, as a bar shows it (`benchmark.experiments.session.Ended`)."""
+
+    @property
+    def job(self) -> Job: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def miou(self) -> float: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def pruned(self) -> bool: ...
+    @property
+    def elsewhere(self) -> bool: ...
+
+
+class RunBar(Bar):
+    """The runs of a comparison: one line for each that ended, and one bar for all."""
+
+    def __init__(self, runs: int) -> None:
+        super().__init__("training", runs)
+        self._runs = runs
+        self._shares: dict[str, float] = {}
+        self._ended = 0
+        self._started = time.monotonic()
+        self.failed = 0
+
+    def advance(self, job: Job, share: float) -> None:
+        self._shares[job.identity] = min(share, 0.99)
+        self.show(self._ended + sum(self._shares.values()), self._runs)
+
+    def tell(self, line: str) -> None:
+        """Print a line above the bar."""
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def end(self, ended: Ended, result: str = "") -> None:
+        """Tell how a run ended.
+
+        Args:
+            result: in place of the target's mean IoU, where that is not to be looked at.
+        """
+        self._shares.pop(ended.job.identity, None)
+        self._ended += 1
+        what = shown(f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}")
+        if ended.elsewhere and not ended.error:
+            console.print(f"{what}: trained by another command", markup=False, highlight=False)
+        elif ended.pruned:
+            console.print(f"{what}: {ended.error}", markup=False, highlight=False)
+        elif ended.error:
+            self.failed += 1
+            console.print(
+                f"{what}: FAILED: {shown(ended.error)}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
+        else:
+            # A log file shows no bar, so that every line tells the time left, too.
+            left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
+            result = result or f"target mIoU {100 * ended.miou:.1f}"
+            took = f"({ended.seconds:.0f} s; about {duration(left)} left)"
+            console.print(f"{what}: {result} {took}", markup=False, highlight=False)
+        self.show(self._ended + sum(self._shares.values()), self._runs)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in hours and minutes, or in seconds if it is short."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+def print_line(line: str) -> None:
+    """Print words, in a terminal broken between them; elsewhere in one line, which a program can read."""
+    console.print(shown(line), markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:
+    """A plain table, the first column to the left, the others to the right, or to the left where they are texts."""
+    console.print(plain_table(header, body, texts=texts))
+
+
+def plain_table(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> Table:
+    """What `print_rows` prints."""
+    table = Table(show_edge=False, pad_edge=False)
+    for index, name in enumerate(header):
+        # Names come from data: a `Text` is taken as it is, where a plain one would be read as rich's markup.
+        shown_name = Text("\n".join(map(shown, name.split("\n"))))
+        words = texts or index == 0  # a long name goes on in the next line, so that every number is seen whole
+        table.add_column(shown_name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    for row in body:
+        table.add_row(*(Text(shown(cell)) for cell in row))
+    return table

@@ -1,0 +1,60 @@
+"""Where Python finds landshift's packages and a user's own modules, in this process and in those that it starts.
+
+A working folder may hold folders of the packages' names, as `methods`. An editable installation is asked after every
+folder of `sys.path`, so that any of them would come before the package.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+PACKAGES = ("benchmark", "methods", "protocols")
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds the three packages, in a checkout and in an installation."""
+
+
+class OwnPackages(MetaPathFinder):
+    """Finds the three packages beside each other, and nothing else."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The specification of one of the packages; None of all other modules."""
+        return PathFinder.find_spec(fullname, [str(ROOT)]) if fullname in PACKAGES else None
+
+
+def find_own_packages_first() -> None:
+    """Have this process look for the three packages beside this file first. A second call does nothing."""
+    if not any(isinstance(finder, OwnPackages) for finder in sys.meta_path):
+        sys.meta_path.insert(0, OwnPackages())
+
+
+def add_folder(folder: str) -> None:
+    """Find modules of a folder, too, where no other folder has them.
+
+    Processes that are spawned get this `sys.path`, so that landshift's own folder comes before.
+    """
+    sys.path.extend(path for path in (str(ROOT), folder) if path not in sys.path)
+
+
+@contextmanager
+def hidden_working_folder() -> Iterator[None]:
+    """Processes that are started meanwhile begin without the working folder in their `sys.path`.
+
+    `python -c` has it there as the first, before anything of landshift is imported. In landshift's own folder all stays
+    as it is, since it need not be installed there.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    if before is not None or Path.cwd() == ROOT:
+        yield
+        return
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]

@@ -1,0 +1,40 @@
+"""``landshift bench --methods``: what a step of each method costs, on the network that the baseline of FLAIR has."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from benchmark.conformance.cost import cost_of
+from benchmark.conformance.costs import Cost
+from benchmark.conformance.ground import RECIPE, Ground
+from benchmark.conformance.subject import Subject
+from benchmark.models.segmentation import NetworkSettings
+from methods.base import Method
+
+RESNET = replace(RECIPE, network=NetworkSettings(encoder="resnet34"), crop=64)
+
+
+def measure_methods(
+    methods: Mapping[str, type[Method]],
+    control: type[Method],
+    pairs: int = 5,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Cost]:
+    """Cost of each method by name, with its defaults: U-Net on ResNet-34, 4 patches of 64 pixels, one CPU thread.
+
+    Args:
+        control: source-only.
+        pairs: of steps, the method's and source-only's in turn.
+        progress: called with (methods done, methods in all).
+    """
+    torch.set_num_threads(1)
+    costs = {}
+    with tempfile.TemporaryDirectory(prefix="landshift-bench-") as folder:
+        ground = Ground(Path(folder), control, RESNET, patch_size=RESNET.crop)
+        for number, (name, method) in enumerate(methods.items()):
+            costs[name] = cost_of(Subject(method, None, ground), pairs)
+            progress(number + 1, len(methods))
+    return costs

@@ -1,0 +1,1 @@
+"""Selection rules, statistics and comparisons: pure functions over records."""

@@ -1,0 +1,310 @@
+"""What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
+
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmark.common.errors import TrackingError
+from benchmark.evaluation.comparison import Grid
+from benchmark.experiments.invocation import Block, commands_of, is_within, shared_arguments
+from benchmark.experiments.results import Results
+
+if TYPE_CHECKING:
+    from benchmark.experiments.jobs import Bench, Job  # needs torch, which who only reads can do without
+    from methods.base import Needs
+
+PREFIX = "comparison/"  # of the names of documents, with the comparison's key behind it
+INNER = " (source domains held out)"  # the name of the experiment with runs inside the folds of another
+ADAPTS, IMAGES = "adapts", "target_images"  # marks of a method
+
+
+@dataclass(frozen=True)
+class TunedRows:
+    """Rows of a table whose settings were tuned.
+
+    Attributes:
+        key: of the tuning.
+        words: how they were tuned.
+        labels: of each row, the label that stands behind it on each fold.
+        search: what ``landshift tune`` was given for them (`benchmark.experiments.invocation.tuning_arguments`).
+    """
+
+    key: str
+    words: str
+    labels: Mapping[str, Mapping[str, str]]
+    search: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One comparison as it was asked for.
+
+    Attributes:
+        grid: its axes.
+        labels: of a row whose setting is another on each fold, the label behind it.
+        skipped: why a method cannot be run, by label and fold.
+        facts: what all its runs share.
+        commands: that make its runs in an empty results folder; none where they are not known.
+        blocks: rows, folds and seeds that were asked for together; none where that was not written down.
+        calls: when each command was first given, the command, and its rows.
+    """
+
+    grid: Grid
+    labels: Mapping[str, Mapping[str, str]]
+    skipped: Mapping[str, Mapping[str, str]]
+    facts: dict[str, str]
+    commands: Sequence[str] = ()
+    blocks: Sequence[Block] = ()
+    calls: Sequence[tuple[str, str, Sequence[str]]] = ()
+
+    def wants(self, row: str, fold: str, seed: int) -> bool:
+        """Whether some command asked for this place of the grid, which spans what several commands asked for."""
+        asked = ((row in rows, fold in folds, seed in seeds) for rows, folds, seeds in self.blocks)
+        return not self.blocks or any(map(all, asked))
+
+    def label(self, row: str, fold: str) -> str:
+        """What was trained for a row of the table on a fold."""
+        return self.labels.get(row, {}).get(fold, row)
+
+
+def key_of(bench: "Bench", tuned: TunedRows | None = None) -> str:
+    """The key of a comparison: a table with tuned rows is one of its own."""
+    return bench.comparison + (f"-{tuned.key}" if tuned else "")
+
+
+def key_of_runs(comparison: str) -> str:
+    """The key that the runs of a comparison carry: tuned rows are runs like all others."""
+    return comparison.partition("-")[0]
+
+
+def keys(results: Results, experiment: str) -> list[str]:
+    """Return the comparisons that were requested; the one that was requested last is last."""
+    return [name.removeprefix(PREFIX) for name in results.database.documents(experiment, PREFIX)]
+
+
+def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
+    """The newest of the comparisons that were asked for: that of the newest run, and of several with this run the one
+    that was asked for last.
+
+    Args:
+        known: of `keys`.
+        of_runs: keys that runs carry, oldest first.
+    """
+    return ([key for key in known if of_runs and key_of_runs(key) == of_runs[-1]] or known)[-1]
+
+
+def remember(
+    results: Results,
+    experiment: str,
+    bench: "Bench",
+    jobs: Sequence["Job"],
+    tuned: TunedRows | None = None,
+    tuned_jobs: Sequence["Job"] = (),
+    *,
+    nested: bool = False,
+    command: str = "",
+) -> None:
+    """Add to a requested comparison.
+
+    Args:
+        jobs: one a cell of the rows that are named by their labels.
+        tuned: further rows.
+        tuned_jobs: those of these rows.
+        nested: whether the folds inside the folds are trained, too.
+        command: the command line that requests them; "" if none does.
+    """
+    request = _request(bench, jobs, tuned, tuned_jobs, nested)
+    if command:
+        request["calls"] = [[time.strftime("%Y-%m-%d %H:%M"), command, list(request["methods"])]]
+    results.database.edit(experiment, PREFIX + key_of(bench, tuned), lambda old: merge_requests(old, request))
+
+
+def _request(
+    bench: "Bench", jobs: Sequence["Job"], tuned: TunedRows | None, tuned_jobs: Sequence["Job"], nested: bool
+) -> dict[str, Any]:
+    """Return what one command requests of a comparison."""
+    every = [*jobs, *tuned_jobs]
+    methods: dict[str, Any] = {}
+    facts = {name: str(value) for name, value in bench.shared_facts().items()}
+    facts["recipe"] = json.dumps(bench.shared["recipe"])  # all of it, to be looked up among calibrations
+    call = {"shared": shared_arguments(bench.plan)}
+    if tuned:
+        call |= {"tuned": tuned.key, "search": tuned.search}
+        facts |= {"tuned": tuned.words, "comparison": key_of(bench, tuned)}
+        for row, labels in tuned.labels.items():
+            methods[row] = _described(next(iter(labels.values()))) | {"labels": labels}
+    methods |= {job.label: _described(job.label) for job in jobs}
+    skipped: dict[str, dict[str, str]] = {}
+    for job in every:
+        if job.skip:
+            skipped.setdefault(job.label, {})[job.fold] = job.skip
+    folds, seeds = sorted({job.fold for job in every}), sorted({job.seed for job in every})
+    block = [sorted(methods), folds, seeds]
+    return {
+        **{"methods": methods, "controls": _controls(bench), "facts": facts, "call": call, "skipped": skipped},
+        **{"folds": folds, "seeds": seeds, "blocks": [block], "nested": [block] if nested else [], "calls": []},
+    }
+
+
+def drop_rows(results: Results, experiment: str, comparison: str, rows: Collection[str]) -> None:
+    """Take rows out of a requested comparison; with its last row the comparison is deleted, too."""
+
+    def change(content: Any) -> Any:
+        content = _empty() | (content or {})
+        methods = {row: about for row, about in content["methods"].items() if row not in rows}
+        if not methods:
+            return None
+        labels = {label for row, about in methods.items() for label in (row, *about.get("labels", {}).values())}
+        content["methods"] = methods
+        content["skipped"] = {label: of for label, of in content["skipped"].items() if label in labels}
+        for name in ("blocks", "nested"):
+            content[name] = _without(content[name], rows)
+        left = [(made, command, [row for row in of if row not in rows]) for made, command, of in content["calls"]]
+        content["calls"] = [call for call in left if call[2]]
+        for axis, name in ((1, "folds"), (2, "seeds")):
+            content[name] = sorted({value for block in content["blocks"] for value in block[axis]})
+        return content
+
+    results.database.edit(experiment, PREFIX + comparison, change)
+
+
+def merge_requests(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two requests of one comparison as one.
+
+    Args:
+        old: content of its document; None where there is none.
+        new: another one, which holds where both say something.
+    """
+    if not old:
+        return dict(new)
+    merged = {**old, **new}
+    merged["methods"] = {**old["methods"], **new["methods"]}
+    both = {**old["skipped"], **new["skipped"]}
+    merged["skipped"] = {label: {**old["skipped"].get(label, {}), **of} for label, of in both.items()}
+    for name in ("folds", "seeds"):
+        merged[name] = sorted({*old[name], *new[name]})
+    for name in ("blocks", "nested"):
+        merged[name] = list(old[name])
+        for block in new[name]:
+            merged[name] = _with(merged[name], block)
+    merged["calls"] = list(old["calls"])
+    for call in new["calls"]:
+        if call[1:] not in [known[1:] for known in merged["calls"]]:  # a repeated one goes on
+            merged["calls"] = [*(known for known in merged["calls"] if known[1] != call[1]), call]
+    return merged
+
+
+def read_asked(results: Results, experiment: str, comparison: str) -> Asked:
+    """Return a comparison as it was requested."""
+    try:
+        return _asked(_empty() | (results.document(experiment, PREFIX + comparison) or {}))
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise TrackingError(f"what was asked of the comparison {comparison} cannot be read: {error!r}") from error
+
+
+def _asked(content: Mapping[str, Any]) -> Asked:
+    methods = content["methods"]
+    tuned = {label for about in methods.values() for label in about.get("labels", {}).values()}
+    there = {label.partition("[")[0] for label in (*methods, *tuned)}
+    controls = _said_by(content["controls"], {mark for about in methods.values() for mark in about})
+
+    def marked(name: str) -> frozenset[str]:
+        return frozenset(row for row, about in methods.items() if about.get(name))
+
+    grid = Grid(
+        methods=tuple(methods),
+        folds=tuple(content["folds"]),
+        seeds=tuple(content["seeds"]),
+        needs={row: about["needs"] for row, about in methods.items()},
+        bounds=marked("bound"),
+        control=next((row for row, about in methods.items() if about.get("control")), ""),
+        source_free=marked("source_free"),
+        target_images=marked(IMAGES),
+        target_control=next((row for row, about in methods.items() if about.get("target_control")), ""),
+        lacking=tuple(f"{name} ({words})" for name, words in controls.items() if name not in there),
+    )
+    labels = {row: about["labels"] for row, about in methods.items() if "labels" in about}
+    blocks, nested = (_blocks(content[name]) for name in ("blocks", "nested"))
+    facts = content["facts"]
+    all_folds = int(facts.get("protocol_folds", len(grid.folds)))
+    commands = commands_of(content["call"], grid, labels, all_folds, blocks, nested)
+    calls = [(str(made), str(command), [str(row) for row in rows]) for made, command, rows in content["calls"]]
+    return Asked(grid, labels, content["skipped"], facts, commands, blocks, calls)
+
+
+def _said_by(controls: Mapping[str, Any], marks: Collection[str]) -> dict[str, str]:
+    """The controls that say something about methods with these marks."""
+    return {name: words for name, (mark, words) in controls.items() if not mark or mark in marks}
+
+
+def _blocks(lists: Sequence[Sequence[Any]]) -> list[Block]:
+    return [(frozenset(rows), frozenset(folds), frozenset(seeds)) for rows, folds, seeds in lists]
+
+
+def _empty() -> dict[str, Any]:
+    lists: dict[str, Any] = {name: [] for name in ("folds", "seeds", "blocks", "nested", "calls")}
+    return {**lists, **{name: {} for name in ("methods", "controls", "skipped", "facts", "call")}}
+
+
+def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[list[list[Any]]]:
+    """The blocks without some rows; none of them within another."""
+    found: list[list[list[Any]]] = []
+    for asked, folds, seeds in blocks:
+        if left := [row for row in asked if row not in rows]:
+            found = _with(found, [left, list(folds), list(seeds)])
+    return found
+
+
+def _with(blocks: Sequence[list[list[Any]]], block: list[list[Any]]) -> list[list[list[Any]]]:
+    """The blocks and one more, without those that lie within another."""
+    if any(is_within(block, other) for other in blocks):
+        return list(blocks)
+    return [*(other for other in blocks if not is_within(other, block)), block]
+
+
+def _described(label: str) -> dict[str, Any]:
+    """What a table must know of a method that may not be installed any more when it is made.
+
+    Of the marks only those that are true.
+    """
+    from benchmark.experiments.labels import parse_label
+    from methods.base import Needs
+
+    method = parse_label(label).method
+    marks = {
+        "bound": method.needs.is_bound,
+        "control": method.is_control,
+        "source_free": method.needs.starts_from_source,
+        ADAPTS: _adapts(method.needs),
+        IMAGES: method.needs is Needs.TARGET_IMAGES,
+        "target_control": method.is_target_control,
+    }
+    return {"needs": method.needs.value} | {name: True for name, is_true in marks.items() if is_true}
+
+
+def _controls(bench: "Bench") -> dict[str, tuple[str, str]]:
+    """Of each control that can be run on some fold: the mark that a method has about which it says something, "" if
+    about all, and what it shows.
+
+    A control with target images says something about methods with target images, and another one that sees the target
+    without all its labels says something about methods that see it in any way.
+    """
+    from methods.base import Needs
+    from methods.registry import available
+
+    controls = {name: method for name, method in available().items() if method.control_for}
+    runnable = {job.label for job in bench.jobs(list(controls), [0]) if not job.skip}
+
+    def mark(needs: Needs) -> str:
+        return IMAGES if needs is Needs.TARGET_IMAGES else ADAPTS if _adapts(needs) else ""
+
+    return {name: (mark(method.needs), method.control_for) for name, method in controls.items() if name in runnable}
+
+
+def _adapts(needs: "Needs") -> bool:
+    """Whether a method sees the target in some way, but not all its labels."""
+    from methods.base import Needs
+
+    return needs not in (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)

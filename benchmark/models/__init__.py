@@ -1,0 +1,1 @@
+"""Segmentation networks from segmentation-models-pytorch and timm."""

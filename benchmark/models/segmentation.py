@@ -1,0 +1,321 @@
+"""Segmentation networks from segmentation-models-pytorch with any smp or timm encoder."""
+
+import inspect
+import socket
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmark.common.errors import DataError, NetworkError
+from benchmark.common.files import read_tensors
+from benchmark.models import light_fpn
+from benchmark.models.packaged import PACKAGED, packaged_file, timm_names
+from benchmark.models.settings import NetworkSettings
+from methods.base import SourceBatch, TargetBatch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+MOST_TIMES = 4  # bytes in memory to bytes on disk
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Fabric's precision
+HUB = ("huggingface.co", 443)
+
+
+class SegmentationNetwork(nn.Module):
+    """An smp network that takes batches of raw pixel values of any image size, and normalises them itself.
+
+    Args:
+        settings: what to build. Random weights come from torch's global generator: seed it before.
+        bands: number of image bands.
+        classes: number of outputs.
+        mean, std: (bands,) of the raw pixel values of the source domains.
+
+    Attributes:
+        stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
+            none where they cannot be told.
+        perturbation: called with (stage, features), and gives the features to go on with; None for none.
+        autocast: the lower precision of a pass, where it is mixed; None for that of the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray) -> None:
+        super().__init__()
+        self.model = _build(settings, bands, classes)
+        self.stages = _stages(self.model.encoder, bands, 2**settings.encoder_depth)
+        self.perturbation: Callable[[str, Tensor], Tensor] | None = None
+        self.autocast: torch.dtype | None = None
+        for name, stage in self.stages.items():
+            stage.register_forward_hook(partial(self._perturb, name))
+        self._multiple = 2**settings.encoder_depth
+        self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(
+        self, batch: SourceBatch | TargetBatch, return_features: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Return logits (N, classes, H, W) float32 of a batch with raw images (N, bands, H, W).
+
+        Args:
+            return_features: return (logits, the encoder's deepest features (N, D, h, w) float32).
+        """
+        images = batch.images.to(self.mean.dtype)
+        with torch.autocast(images.device.type, self.autocast) if self.autocast else nullcontext():
+            logits, features = self._predict(images)
+        return (logits.float(), features.float()) if return_features else logits.float()
+
+    def _predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        height, width = images.shape[-2:]
+        below, right = -height % self._multiple, -width % self._multiple
+        normalized = (images - self.mean) / self.std
+        if below or right:
+            normalized = F.pad(normalized, (0, right, 0, below), mode="replicate")
+        deepest: list[Tensor] = []
+        hook = self.model.encoder.register_forward_hook(lambda encoder, inputs, features: deepest.append(features[-1]))
+        logits: Tensor = self.model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
+        hook.remove()
+        return logits, deepest[0]
+
+    def features(self, images: Tensor) -> Tensor:
+        """The encoder's deepest features, averaged over each image: (N, D) of raw images (N, bands, H, W) float32."""
+        deepest: Tensor = self.model.encoder((images - self.mean) / self.std)[-1]
+        return deepest.mean((2, 3))
+
+    def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
+        return None if self.perturbation is None else self.perturbation(name, features)
+
+
+def structure_of(network: nn.Module) -> list[tuple[str, type, list[tuple[int, ...]]]]:
+    """Name, class and shapes of the weights of every module: the same for two networks that differ in values alone."""
+    return [
+        (name, type(module), [tuple(weights.shape) for weights in module.parameters(recurse=False)])
+        for name, module in network.named_modules()
+    ]
+
+
+def build_network(
+    settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray, seed: int
+) -> SegmentationNetwork:
+    """A network whose random weights depend on the seed alone; torch's global generator is left as it was.
+
+    Raises:
+        NetworkError: an unknown architecture or encoder, or weights that cannot be had; at once, and in one line.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)
+
+
+def set_precision(network: Any, fabric: "Fabric") -> None:
+    """Have a network compute in the precision of Fabric, whose own wrapper of modules takes no batches."""
+    precision = fabric.strategy.precision
+    precision.convert_module(network)
+    network.autocast = AUTOCAST.get(str(precision.precision))
+
+
+def check_network(settings: NetworkSettings, bands: int, classes: int) -> None:
+    """Build a network and predict one black image, so that what is wrong with the settings fails early.
+
+    Raises:
+        NetworkError: see `build_network`; or its logits are not of the size of the image.
+    """
+    network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0).eval()
+    side = max(2**settings.encoder_depth, 64)
+    black = TargetBatch.of(torch.zeros(1, bands, side, side))
+    with torch.no_grad():
+        shape = tuple(network(black).shape)
+    if shape != (1, classes, side, side):
+        raise NetworkError(
+            f"{settings.architecture} on {settings.encoder} at depth {settings.encoder_depth} gives logits of "
+            f"{shape[-2]} x {shape[-1]} pixels for an image of {side} x {side}"
+        )
+
+
+def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
+    import segmentation_models_pytorch as smp  # importing it takes seconds
+
+    weights = settings.encoder_weights
+    packaged = weights == PACKAGED
+    from_file = packaged or (bool(weights) and Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors"))
+    file = packaged_file(settings.encoder) if packaged else Path(weights)
+    if weights and not from_file:
+        _require_hub(settings)
+    try:
+        # Pretrained files are for three bands; their first layer is widened after loading.
+        model = _model(
+            smp, settings, weights if weights and not from_file else None, 3 if from_file else bands, classes
+        )
+    except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
+        raise NetworkError(f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}") from error
+    if from_file:
+        _load_encoder(model.encoder, file, timm_names if packaged else _without_prefix)
+        _widen(model.encoder, bands)
+    return model
+
+
+def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int) -> Any:
+    """The encoder with its decoder and head; ``weights`` is a name that the encoder knows."""
+    if settings.architecture.lower() == light_fpn.NAME:
+        if len(settings.decoder_channels) > 1:
+            raise ValueError(f"a light FPN has one width, not the channels {settings.decoder_channels}")
+        encoder = smp.encoders.get_encoder(
+            settings.encoder, in_channels=bands, depth=settings.encoder_depth, weights=weights
+        )
+        model = light_fpn.LightFPN(encoder, classes, *settings.decoder_channels)
+    else:
+        channels = settings.decoder_channels or _decoder_channels(smp, settings)
+        model = smp.create_model(
+            settings.architecture,
+            encoder_name=settings.encoder,
+            encoder_weights=weights,
+            encoder_depth=settings.encoder_depth,
+            in_channels=bands,
+            classes=classes,
+            **({"decoder_channels": channels} if channels else {}),
+        )
+    _drop_unused_blocks(model.encoder)
+    return model
+
+
+def _drop_unused_blocks(encoder: Any) -> None:
+    """Drop the blocks behind the deepest stage that is used: timm's EfficientNets compute them, for nothing."""
+    inner = getattr(encoder, "model", None)
+    blocks = getattr(inner, "blocks", None)
+    if inner is None or not isinstance(blocks, nn.Sequential) or not hasattr(inner, "feature_info"):
+        return
+    container, _, last = str(inner.feature_info.module_name()[-1]).partition(".")
+    if container == "blocks" and last.isdigit():
+        inner.blocks = blocks[: int(last) + 1]
+
+
+def _decoder_channels(smp: Any, settings: NetworkSettings) -> tuple[int, ...]:
+    """The last of smp's default, which is for five stages; none where the decoder has one width, or none is known."""
+    architecture = smp.MODEL_ARCHITECTURES_MAPPING.get(settings.architecture.lower())
+    known = inspect.signature(architecture).parameters if architecture else {}
+    default = known["decoder_channels"].default if "decoder_channels" in known else ()
+    return tuple(default[-settings.encoder_depth :]) if isinstance(default, (tuple, list)) else ()
+
+
+def _require_hub(settings: NetworkSettings) -> None:
+    """Fail at once where the hub cannot be reached: its own client tries for most of a minute first."""
+    try:
+        socket.create_connection(HUB, timeout=3).close()
+    except OSError as error:
+        raise NetworkError(
+            f"the weights {settings.encoder_weights!r} of {settings.encoder} lie on a model hub that cannot be reached "
+            "from here; give the path of a local file with --encoder-weights, or 'none' for random weights"
+        ) from error
+
+
+def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's own names of tensors in smp's, timm's or torchvision's naming."""
+    return {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
+
+
+def _load_encoder(
+    encoder: nn.Module, path: Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _without_prefix
+) -> None:
+    """Load an encoder's weights from a local file, whose tensors have the encoder's names once they are renamed.
+
+    What the file holds beyond the encoder (its stages left out, a classifier) is not used.
+
+    Raises:
+        NetworkError: the file cannot be read, or lacks a tensor of the encoder in its shape.
+    """
+    if not path.is_file():
+        raise NetworkError(f"there is no file {path} with encoder weights")
+    state = rename(_read_weights(path))
+    wanted = getattr(encoder, "model", encoder)
+    expected = wanted.state_dict()
+    fitting = {name: value for name, value in state.items() if name in expected and value.shape == expected[name].shape}
+    missing = sorted(set(expected) - set(fitting))
+    if missing:
+        raise NetworkError(
+            f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another "
+            f"shape, for example {missing[0]}"
+        )
+    try:
+        wanted.load_state_dict(fitting)
+    except RuntimeError as error:  # sparse, quantised or complex weights
+        raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name. No object is made of what a file holds but tensors and plain containers."""
+    if path.suffix == ".safetensors":
+        try:
+            return read_tensors(path)
+        except DataError as error:
+            raise NetworkError(f"cannot read encoder weights from {error}") from error
+    if (declared := _declared(path)) > MOST_TIMES * path.stat().st_size:
+        raise NetworkError(f"cannot read encoder weights from {path}: it says that it holds {declared:,} bytes")
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, with the advice to file an issue
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle's, zip's and torch's own; torch's text advises to switch the guard off
+        raise NetworkError(
+            f"cannot read encoder weights from {path}: it is damaged, or a pickle that holds more than tensors, which "
+            "could run any code and is never loaded; give a .safetensors file, or a .pth of a state_dict alone"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise NetworkError(f"cannot read encoder weights from {path}: no state_dict, but a {type(state).__name__}")
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def _declared(path: Path) -> int:
+    """Bytes that torch would take for a file: it does not compress, but unpacks what is."""
+    try:
+        with zipfile.ZipFile(path) as content:
+            return sum(member.file_size for member in content.infolist())
+    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
+        return 0  # of the older kind, or damaged, which torch tells
+
+
+def _widen(encoder: nn.Module, bands: int) -> None:
+    """Repeat the first layer's filters over the extra bands, scaled so that the response keeps its size."""
+    from segmentation_models_pytorch.encoders._utils import patch_first_conv
+
+    patch_first_conv(encoder, bands, pretrained=True)
+    encoder._out_channels = [bands, *list(encoder.out_channels)[1:]]  # type: ignore[assignment,arg-type]
+
+
+def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Module]:
+    """The modules whose outputs the decoder sees, named ``stage1`` (shallowest) onwards.
+
+    None at all, unless the last of those that run gives the deepest features: some encoders use parts of their modules.
+    """
+    inner = getattr(encoder, "model", None)
+    if inner is not None and hasattr(inner, "feature_info"):
+        modules = dict(inner.named_modules())
+        # Most of timm's encoders are flattened, which puts underscores into the names; EfficientNets are not.
+        known = [str(name) for name in inner.feature_info.module_name()]
+        names = [name if name in modules else name.replace(".", "_") for name in known]
+    else:
+        modules = dict(encoder.named_children())
+        names = [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]
+    ran: dict[nn.Module, Any] = {}
+    candidates = [modules[name] for name in names if name in modules]
+    hooks = [module.register_forward_hook(lambda module, _, out: ran.update({module: out})) for module in candidates]
+    training = encoder.training
+    with torch.no_grad():
+        side = max(multiple, 64)  # some encoders merge stages, and fail on smaller images
+        deepest = encoder.eval()(torch.zeros(1, bands, side, side))[-1]
+    encoder.train(training)
+    for hook in hooks:
+        hook.remove()
+    last = list(ran.values())[-1] if ran else None
+    if not isinstance(last, Tensor) or not torch.equal(last, deepest):
+        return {}
+    return {f"stage{index + 1}": module for index, module in enumerate(ran)}

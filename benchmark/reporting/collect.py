@@ -1,0 +1,285 @@
+"""The state of a comparison: from what was asked for and the runs there are to all that a report tells."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from benchmark.common.errors import TrackingError
+from benchmark.evaluation.comparison import Cell, Grid, Line, compare, rarer_half, table
+from benchmark.evaluation.sanity_checks import alarms
+from benchmark.evaluation.selection import RULES
+from benchmark.evaluation.selection_rules import RuleLine, compare_rules
+from benchmark.evaluation.significance import Paired, Ranking, compare_with_control, rank
+from benchmark.experiments.cells import Place, best_record, cell_of, places_of, runs_of
+from benchmark.experiments.pixels import pixel_scores
+from benchmark.experiments.provenance import code_version, differences, provenance_of
+from benchmark.experiments.records import (
+    CHANGED_NETWORK,
+    class_pixels,
+    majorities,
+    patch_noises,
+    with_nested,
+    with_records,
+)
+from benchmark.experiments.request import INNER, Asked, key_of_runs, keys, newest, read_asked
+from benchmark.experiments.results import Files, Results, RunRecord
+from methods.sources import file_digest, is_imported
+
+# Of what two comparisons may differ in.
+UNTOLD = ("comparison", "code_version", "recipe")
+HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Runs that are not in a comparison.
+
+    Attributes:
+        runs: how many are finished.
+        differs: by what the other comparison differs, in words.
+    """
+
+    runs: int
+    differs: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The state of a comparison.
+
+    Attributes:
+        grid: its axes.
+        tuned: of each tuned row the label behind it on each fold.
+        cells: every place of the grid.
+        lines: one a method.
+        paired: one a method but the control, against it.
+        ranking: of the methods on the folds; None where there are too few.
+        pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
+        rules: one a selection rule; none where the runs have no record of their checkpoints.
+        others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
+        facts: what all its runs share; and, as ``networks``, whose network is another one.
+        folders: of the artifacts of each cell that has a run, by method, fold and seed.
+        runs: the same runs as the store knows them.
+        commands: that make its runs in an empty results folder; none where they are not known.
+        calls: when each command was first given, the command, and its rows.
+        alarms: what is most likely a mistake, or must be known before the table is believed.
+    """
+
+    grid: Grid
+    tuned: Mapping[str, Mapping[str, str]]
+    cells: list[Cell]
+    lines: list[Line]
+    paired: list[Paired]
+    ranking: Ranking | None
+    pixels: Mapping[str, float]
+    rules: list[RuleLine]
+    others: Mapping[str, Aside]
+    facts: dict[str, str]
+    folders: Mapping[Place, Files]
+    runs: Mapping[Place, RunRecord]
+    commands: Sequence[str]
+    calls: Sequence[tuple[str, str, Sequence[str]]]
+    alarms: list[str]
+
+    @property
+    def has_results(self) -> bool:
+        """Whether any of its runs is finished."""
+        return any(cell.status == "done" for cell in self.cells)
+
+
+def standing(
+    results: Results, experiment: str, comparison: str = "", *, rule: str = "", mixed: bool = False
+) -> Standing:
+    """The state of the newest comparison of an experiment, or of the one named.
+
+    Args:
+        rule: which chooses the checkpoints; "" for the one that each run went by.
+        mixed: take runs of different provenance (`benchmark.experiments.provenance`) into one table.
+
+    Raises:
+        TrackingError: there is no run yet, or the runs differ in their provenance.
+    """
+    records = results.runs(experiment)
+    comparison = comparison or newest_comparison(results, experiment, records)
+    known = keys(results, experiment)
+    if comparison not in known:
+        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known) or 'none'}")
+    mine = key_of_runs(comparison)
+    asked = read_asked(results, experiment, comparison)
+    best = runs_of(asked, best_record([record for record in records if record.facts.get("comparison") == mine]))
+    grid = replace(asked.grid, held_out=_held_out(best))
+    folders = {place: record.artifacts for place, record in best.items()}
+    cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
+    inside: list[RunRecord] = []
+    if inner := results.runs(experiment + INNER):
+        runs = best_record([run for run in inner if run.facts.get("comparison") == mine])
+        inside = [run for run in runs.values() if run.status == "FINISHED"]
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in inside], asked.label)
+    if rule:
+        from benchmark.reporting.reselection import by_rule  # needs torch, which a report can do without
+
+        cells = by_rule(cells, grid, folders, rule)
+    target = {row: table(cells, grid, row, "target/miou") for row in grid.methods}
+    rows = [row for row in grid.methods if row != grid.control]
+    control = target.get(grid.control, np.nan)
+    rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
+    paired = compare_with_control(
+        {row: target[row] - control for row in rows},
+        patch_noises(cells, grid, folders),
+        grid.groups,
+        grid.bounds,
+        {row: target[row] - target[grid.target_control] for row in grid.target_images - {grid.target_control}}
+        if grid.target_control
+        else {},
+    )
+    scores = pixel_scores(results, experiment, asked.facts)
+    pixels = {fold: scores.get(fold, np.nan) for fold in grid.folds}
+    return Standing(
+        grid=grid,
+        tuned={
+            row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in asked.labels.items()
+        },
+        cells=cells,
+        lines=compare(cells, grid, rare),
+        paired=paired,
+        ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}, grid.groups),
+        pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
+        rules=compare_rules(cells, grid),
+        others=_others({key: read_asked(results, experiment, key) for key in known}, comparison, records, best),
+        facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]} | _networks(best),
+        folders=folders,
+        runs=best,
+        commands=asked.commands,
+        calls=asked.calls,
+        alarms=[
+            *_tuned(asked.facts),
+            *_headline(rule),
+            *_provenance([*best.values(), *inside], mixed),
+            *_remarks(best),
+            *alarms(
+                cells,
+                grid,
+                majorities(cells, grid, folders),
+                [line.method for line in paired if line.within_seed_noise],
+                pixels,
+            ),
+        ],
+    )
+
+
+def newest_comparison(results: Results, experiment: str, runs: Sequence[RunRecord]) -> str:
+    """Return the key of the newest comparison of an experiment.
+
+    Args:
+        runs: of the experiment.
+
+    Raises:
+        TrackingError: none was requested yet.
+    """
+    known = keys(results, experiment)
+    if not known:
+        raise TrackingError(f"nothing has been run under this protocol yet in {results.folder} (see --results)")
+    ended = sorted((run for run in runs if run.status == "FINISHED"), key=lambda run: run.started)
+    return newest(known, [run.facts["comparison"] for run in ended])
+
+
+def _held_out(best: Mapping[Place, RunRecord]) -> dict[str, dict[str, str]]:
+    """What each fold holds out, as its runs say it."""
+    return {
+        place[1]: {
+            name.removeprefix(HELD_OUT): value
+            for name, value in record.facts.items()
+            if name.startswith(HELD_OUT) and value != "none"
+        }
+        for place, record in best.items()
+    }
+
+
+def _others(
+    known: Mapping[str, Asked], comparison: str, records: Sequence[RunRecord], best: Mapping[Any, RunRecord]
+) -> dict[str, Aside]:
+    """Of each other comparison the finished runs that are not in this one."""
+    mine, facts = {record.id for record in best.values()}, known[comparison].facts
+    found = {}
+    for key, asked in known.items():
+        theirs = best_record([run for run in records if run.facts.get("comparison") == key_of_runs(key)])
+        runs = [run for run in runs_of(asked, theirs).values() if run.status == "FINISHED" and run.id not in mine]
+        if key != comparison and runs:
+            names = [name for name in asked.facts if name not in UNTOLD and asked.facts[name] != facts.get(name)]
+            differs = ", ".join(f"{name.replace('_', ' ')} {asked.facts[name]}" for name in names)
+            found[key] = Aside(len(runs), differs or "other rows")
+    return found
+
+
+def _code(best: Mapping[Any, RunRecord]) -> str:
+    """The versions of landshift that the finished runs are of, each with its number where there are several."""
+    count = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
+    return ", ".join(f"{name} ({runs} runs)" if len(count) > 1 else name for name, runs in count.items())
+
+
+def _networks(best: Mapping[Any, RunRecord]) -> dict[str, str]:
+    """Of the methods that train another network than the config names: which, as a fact; none where there are none."""
+    words = {run.facts["method"]: run.tags[CHANGED_NETWORK] for run in best.values() if CHANGED_NETWORK in run.tags}
+    told = [f"the network of {label} is changed by the method ({text})" for label, text in words.items()]
+    return {"networks": "; ".join(told)} if told else {}
+
+
+def _tuned(facts: Mapping[str, str]) -> list[str]:
+    return [facts["tuned"]] if "no legitimate result" in facts.get("tuned", "") else []
+
+
+def _headline(rule: str) -> list[str]:
+    looks = rule and not RULES[rule].legitimate
+    return [f"{rule} chose the checkpoints: it looks at the target's labels, no legitimate result"] if looks else []
+
+
+def _provenance(runs: Sequence[RunRecord], mixed: bool) -> list[str]:
+    """In what the runs of a table differ besides their jobs, and whether landshift has changed since they were run."""
+    found = [provenance_of(run) for run in runs if run.status == "FINISHED"]
+    if words := differences(found):
+        told = f"runs of several versions of landshift, packages or machines: {words}"
+        if not mixed:
+            raise TrackingError(f"{told}. A difference may be one of these. --mixed takes them into one table")
+        return [told]
+    here = code_version()
+    codes = {one.code for one in found if one.code} - {here}
+    return [f"the runs are of another version of landshift ({code}) than this ({here})" for code in codes]
+
+
+def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
+    """Which methods' results were run by other code than is at hand; the engine runs such jobs anew when asked."""
+    digests: dict[str, set[str]] = {}
+    for record in best.values():
+        if record.status == "FINISHED":
+            digests.setdefault(record.facts["method"], set()).add(record.facts["method_digest"])
+    mixed = [label for label, found in digests.items() if len(found) > 1]
+    here = {label: digest_here(label) for label in digests}
+    other = [label for label in digests if label not in mixed and here[label] not in (None, *digests[label])]
+    unknown = [label for label in digests if label not in mixed and here[label] is None]
+    return [
+        f"{'all runs' if len(labels) == len(digests) else 'the runs of ' + ', '.join(labels)} are of {versions}"
+        for labels, versions in (
+            (mixed, "several versions of a method's code"),
+            (other, "another version of the methods' code than the one that made this report"),
+            (
+                unknown,
+                "modules that a report never imports, so that it is not known whether their code is the same",
+            ),
+        )
+        if labels
+    ]
+
+
+def digest_here(label: str) -> str | None:
+    """`labels.digest_at_hand` of a label; of a method that comes with landshift by its files, without torch."""
+    name = label.partition("[")[0]
+    if not is_imported(name):
+        return None
+    if (digest := file_digest(name)) is not None:
+        return digest
+    from benchmark.experiments.labels import digest_at_hand
+
+    return digest_at_hand(label)

@@ -1,0 +1,85 @@
+"""Patches of the tests on which the methods differ most: image, truth, and what each method predicts."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from benchmark.common.errors import DataError
+from benchmark.data.patch_images import GAP, SIDE, panel_tiles
+from benchmark.evaluation.comparison import Cell
+
+ACROSS = 6  # tiles in a row
+TITLE = 16  # pixels above a tile
+LONGEST = 30  # letters of a method's name that fit above its tile
+
+
+def widest(cells: Sequence[Cell], seed: int) -> list[str]:
+    """The folds with a result of a seed, by how far the methods' mean IoU lies apart: the widest first.
+
+    So that not every picture of every fold has to be opened to find the few that are shown.
+    """
+    values: dict[str, list[float]] = defaultdict(list)
+    for cell in cells:
+        if cell.seed == seed and cell.metrics is not None:
+            values[cell.fold].append(cell.metrics["target/miou"])
+    return sorted(values, key=lambda fold: -float(np.std(values[fold])))
+
+
+def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
+    """The patch of one fold and seed on which the predictions differ most.
+
+    Args:
+        panels: of each method the file with its `prediction_panel`, all of the same patches.
+
+    Returns:
+        the picture, and the share of the patch's pixels on which a method differs from the others' most frequent
+        answer, mean over methods; None where fewer than two methods have a panel.
+    """
+    there = {method: path for method, path in panels.items() if path.is_file()}
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
+        tiles = dict(zip(there, pool.map(_tiles, there.values()), strict=True))
+    patches = min(map(len, tiles.values()), default=0)
+    if len(tiles) < 2 or not patches:
+        return None
+    shares = [_disagreement(np.stack([found[patch, 2] for found in tiles.values()])) for patch in range(patches)]
+    chosen = int(np.argmax(shares))
+    image, truth, _ = next(iter(tiles.values()))[chosen]
+    predicted = {name: found[chosen, 2] for name, found in tiles.items()}
+    return _sheet({"image": image, "truth": truth} | predicted), shares[chosen]
+
+
+def _tiles(path: Path) -> NDArray[np.uint8]:
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return panel_tiles(picture)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: no readable picture ({error})") from error
+
+
+def _disagreement(pictures: NDArray[np.uint8]) -> float:
+    """From pictures (methods, S, S, 3) in the classes' colours."""
+    red, green, blue = np.moveaxis(pictures.astype(np.int32), -1, 0)
+    codes = (red << 16 | green << 8 | blue).reshape(len(pictures), -1)
+    seen = np.zeros(1 << 24, bool)
+    seen[codes] = True
+    colors, pixels = np.flatnonzero(seen), codes.shape[1]  # NumPy's unique would sort a million pixels
+    flat = np.searchsorted(colors, codes)
+    votes = np.bincount((flat * pixels + np.arange(pixels)).ravel(), minlength=len(colors) * pixels)
+    return float(1 - votes.reshape(-1, pixels).max(0).mean() / len(codes))
+
+
+def _sheet(tiles: Mapping[str, NDArray[np.uint8]]) -> Image.Image:
+    step, rows = SIDE + GAP, -(-len(tiles) // ACROSS)
+    canvas = Image.new("RGB", (ACROSS * step + GAP, rows * (step + TITLE) + GAP), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
+    for index, (name, tile) in enumerate(tiles.items()):
+        x, y = GAP + index % ACROSS * step, GAP + index // ACROSS * (step + TITLE)
+        short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+        draw.text((x, y), short, fill="black", font=font)
+        canvas.paste(Image.fromarray(tile), (x, y + TITLE))
+    return canvas

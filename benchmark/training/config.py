@@ -1,0 +1,157 @@
+"""Recipes: everything about a training that is the same for every method of a comparison."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, get_type_hints
+
+from benchmark.common.errors import SettingsError
+from benchmark.models.packaged import PACKAGED
+from benchmark.models.settings import NetworkSettings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Network, input, optimiser and budget.
+
+    Attributes:
+        network: what is trained.
+        steps: optimiser steps, equal for every method.
+        batch_size: labelled patches a step; a method that sees target images gets as many of those on top.
+        crop: side of the square cut from each training patch, in pixels; 0 for the whole patch.
+        turn: flip and rotate training patches by right angles.
+        optimizer: ``adamw`` or ``sgd``.
+        learning_rate, weight_decay, momentum: the optimiser's (momentum for ``sgd`` only).
+        schedule: ``constant``; ``poly`` (down to 0 with power 0.9); ``one-cycle`` (up to the learning rate over the
+            first 15 % of the steps, then down to nearly 0 along a cosine; Smith and Topin 2019, arXiv 1708.07120);
+            ``plateau`` (halved after 10 evaluations without a better source validation loss, then 4 of rest, down to
+            1e-7).
+        checkpoints: how often the weights are kept and scored on source validation, evenly spaced, the last at the end.
+        precision: Lightning Fabric's, for example ``32-true`` or ``bf16-mixed``.
+    """
+
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    steps: int = 1000
+    batch_size: int = 8
+    crop: int = 0
+    turn: bool = True
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.0
+    schedule: str = "poly"
+    checkpoints: int = 4
+    precision: str = "32-true"
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> "Recipe":
+        """Return a preset with some values changed (`make_recipe`), for example ``preset("tiny", steps=800)``."""
+        return make_recipe(name, changes)
+
+    @property
+    def curve_every(self) -> int:
+        """Steps from one point of the losses' curves to the next, which have 1,000 to 2,000 where there are so many:
+        each is a row of MLflow's tables, and with one a step a long comparison would fill terabytes."""
+        return max(self.steps // 1000, 1)
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoints"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.checkpoints > self.steps:
+            raise SettingsError(f"checkpoints must be at most the steps ({self.steps}), not {self.checkpoints}")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise SettingsError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+
+
+CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("constant", "poly", "one-cycle", "plateau")}
+
+PRESETS = {
+    # 0.1 million weights, random at the start: learns the synthetic world on one CPU core in half a minute.
+    "tiny": Recipe(
+        network=NetworkSettings("light-fpn", "tu-test_resnet", encoder_depth=3),
+        steps=2000,
+        batch_size=16,
+        crop=32,
+        learning_rate=1e-2,
+        schedule="one-cycle",
+    ),
+    # 3 million weights, pretrained on ImageNet, from a Python package: real images on CPU cores.
+    "small": Recipe(
+        network=NetworkSettings("light-fpn", "tu-tf_efficientnet_lite0", PACKAGED, encoder_depth=4),
+        steps=1000,
+        batch_size=8,
+        crop=96,
+        learning_rate=3e-3,
+        schedule="one-cycle",
+    ),
+    # The published baseline of FLAIR #1 (IGNF/FLAIR-1, challenge code): plain SGD at 0.02, halved on a plateau of the
+    # validation loss, geometric augmentation. Its batch size, epochs and early stop are not published or not
+    # compatible with equal steps: 10 patches, and about 100 epochs of the 32 training departments, are ours.
+    "flair-baseline": Recipe(
+        network=NetworkSettings(encoder="resnet34", encoder_weights="imagenet"),
+        steps=475_000,
+        batch_size=10,
+        optimizer="sgd",
+        learning_rate=0.02,
+        weight_decay=0.0,
+        schedule="plateau",
+        checkpoints=100,
+    ),
+}
+
+
+def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
+    """A preset with some values changed; those of the network are named like those of the recipe.
+
+    Raises:
+        SettingsError: there is no such preset, or a value is not allowed.
+    """
+    if preset not in PRESETS:
+        raise SettingsError(f"there is no preset {preset!r}; there are {', '.join(PRESETS)}")
+    recipe = PRESETS[preset]
+    of_network = {item.name for item in fields(NetworkSettings)}
+    network = replace(recipe.network, **{key: value for key, value in changes.items() if key in of_network})
+    if network.decoder_channels and network.encoder_depth != recipe.network.encoder_depth:
+        network = replace(network, decoder_channels=())  # those of the preset are for its own depth
+    return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
+
+
+def preset_and_changes(recipe: Recipe) -> tuple[str, dict[str, Any]] | None:
+    """The preset with the fewest changes that make a recipe of it (`make_recipe`); None if no preset and changes do."""
+    found = []
+    for preset, known in PRESETS.items():
+        changes = {name: value for name in option_types() if (value := _value(recipe, name)) != _value(known, name)}
+        if make_recipe(preset, changes) == recipe:
+            found.append((preset, changes))
+    return min(found, key=lambda one: len(one[1]), default=None)
+
+
+def _value(recipe: Recipe, name: str) -> Any:
+    return getattr(recipe, name) if hasattr(recipe, name) else getattr(recipe.network, name)
+
+
+def recipe_of(values: Any) -> Recipe:
+    """A recipe from what a run wrote down of it; what this version of landshift added since has its default.
+
+    Raises:
+        SettingsError: it holds a value that this version does not know, or one of another kind than it has.
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get("network"), Mapping):
+        raise SettingsError("the record holds no recipe with a network")
+    network = dict(values["network"])
+    if unknown := {*values, *network} - {item.name for kind in (Recipe, NetworkSettings) for item in fields(kind)}:
+        raise SettingsError(f"this version of landshift knows no {', '.join(sorted(unknown))} of a recipe")
+    channels = network.get("decoder_channels", ())
+    kinds = {name: (int, float) if kind is float else kind for name, kind in option_types().items()}
+    of_kind = all(isinstance(value, kinds.get(name, object)) for name, value in {**values, **network}.items())
+    if not of_kind or not isinstance(channels, list | tuple) or not all(isinstance(item, int) for item in channels):
+        raise SettingsError("the record holds a recipe with a value of another kind than it should have")
+    network["decoder_channels"] = tuple(channels)
+    return Recipe(**{**values, "network": NetworkSettings(**network)})
+
+
+def option_types() -> dict[str, type]:
+    """The type of each value that the command line can change, by name."""
+    hints = get_type_hints(NetworkSettings) | get_type_hints(Recipe)
+    return {name: kind for name, kind in hints.items() if kind in (int, float, str, bool)}

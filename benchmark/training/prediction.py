@@ -1,0 +1,266 @@
+"""Evaluation: confusion matrices, one a zone, and every metric as a pure function of their sum."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmark.data.classes import IGNORE, slug
+from benchmark.training.fold_data import FoldData, Part
+from methods.base import Progress, TargetBatch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # half of the import time of a command that only looks
+
+Confusion = NDArray[np.int64]
+"""(C + 1, C): rows are true classes, the last row pixels that are ignored; columns are predicted classes."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one pass over a part of a fold gives.
+
+    Attributes:
+        confusions: confusion matrix by zone.
+        loss: mean cross-entropy over the valid pixels.
+        kept: (H, W) uint8 predicted classes of the patches that were asked for, by row of the store.
+    """
+
+    confusions: Mapping[str, Confusion]
+    loss: float
+    kept: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+    def total(self, zones: Iterable[str] | None = None) -> Confusion:
+        """The sum over some zones, or all."""
+        return np.sum([self.confusions[zone] for zone in zones or self.confusions], axis=0)
+
+
+Predict = Callable[[TargetBatch], Tensor]
+"""Logits (N, classes, H, W) of raw images, on the device."""
+
+PIXELS_AT_ONCE = 2**22  # of a batch that is only predicted: 16 patches of 512 x 512, some 2 GiB of a U-Net
+AT_ONCE = 32  # patches of it, at most
+
+
+def most_at_once(side: int) -> int:
+    """How many squares of so many pixels' side are predicted in one batch, at most."""
+    return max(1, PIXELS_AT_ONCE // side**2)
+
+
+def evaluate(
+    fabric: "Fabric", predict: Predict, data: FoldData, part: str, batch_size: int = AT_ONCE, keep: Sequence[int] = ()
+) -> Scores:
+    """Predict a labelled part and count, on the device; one transfer at the end.
+
+    Args:
+        batch_size: patches of a batch, fewer where they are large (`most_at_once`).
+        keep: rows of the store whose predicted classes are kept.
+    """
+    batch_size = min(batch_size, most_at_once(data.store.size))
+    reader = _Reader(fabric, data, part)
+    counts = _Counts(fabric.device, reader.zones, data, keep)
+    order = np.arange(len(reader.part.rows))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        batch, truth = reader.read(chosen)
+        with torch.inference_mode(), fabric.autocast():
+            counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
+    return counts.scores()
+
+
+def evaluate_stream(
+    fabric: "Fabric",
+    predict: Predict,
+    adapt: Callable[[TargetBatch], None],
+    data: FoldData,
+    part: str,
+    batch_size: int,
+    keep: Sequence[int] = (),
+    arrive: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[Scores, Scores]:
+    """Predict a part batch by batch as it would arrive, by date and zone, and let the method learn from each batch.
+
+    Args:
+        keep: as in `evaluate`.
+        arrive: told which batch comes next, of how many.
+
+    Returns:
+        the scores of what was predicted before the method had learned from the patch, which is what counts, and of the
+        same patches predicted once more right after.
+    """
+    reader = _Reader(fabric, data, part)
+    before, after = (_Counts(fabric.device, reader.zones, data, keep) for _ in range(2))
+    order = arrival(reader.part)
+    starts = range(0, len(order), batch_size)
+    for number, start in enumerate(starts):
+        arrive(Progress(number, len(starts)))
+        chosen = order[start : start + batch_size]
+        batch, truth = reader.read(chosen)
+        with _weights_as_they_are(), fabric.autocast():
+            for counts in (before, after):
+                with torch.no_grad():  # no inference mode: what is predicted with may be learned from
+                    counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
+                if counts is before:
+                    adapt(batch)
+    return before.scores(), after.scores()
+
+
+@contextmanager
+def _weights_as_they_are() -> Iterator[None]:
+    """Autocast keeps its 16-bit copies of the weights for as long as it is on; here they change meanwhile."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+def arrival(part: Part) -> NDArray[np.int64]:
+    """Positions in a part in the order of date, zone and row; patches without a date come first."""
+    times = [getattr(part.metadata, name).nan_to_num(-1).numpy() for name in ("month", "day")]
+    year = part.metadata.year.nan_to_num(-1).numpy()
+    _, zones = np.unique(part.zones, return_inverse=True)
+    return np.lexsort((part.rows, zones, times[1], times[0], year))
+
+
+class _Reader:
+    """The patches of a part with their masks; the zones have numbers."""
+
+    def __init__(self, fabric: "Fabric", data: FoldData, part: str) -> None:
+        self.part = data.parts[part]
+        self.zones, self.numbers = np.unique(self.part.zones, return_inverse=True)
+        self._device, self._store = fabric.device, data.store
+        self._labels = data.store.labels_of(self.part.rows)
+
+    def read(self, chosen: NDArray[np.int64]) -> tuple[TargetBatch, Tensor]:
+        """A batch, and the truth (N, H, W) int64 of it, which goes to nobody who predicts."""
+        rows = self.part.rows[chosen]
+        images = torch.from_numpy(self._store.read(rows)).to(self._device).float()
+        metadata = self.part.metadata.take(torch.from_numpy(chosen)).to(self._device)
+        truth = torch.from_numpy(self._labels.read(rows)).to(self._device).long()
+        return TargetBatch(images, metadata), truth
+
+
+class _Counts:
+    """One confusion matrix a zone and the loss, summed up on the device."""
+
+    def __init__(self, device: torch.device, zones: NDArray[np.str_], data: FoldData, keep: Sequence[int]) -> None:
+        classes = len(data.task.classes)
+        self._zones, self._classes, self._keep = zones, classes, set(keep)
+        self._cells = torch.zeros(len(zones) * (classes + 1) * classes, dtype=torch.int64, device=device)
+        self._loss = torch.zeros(2, dtype=torch.float64, device=device)
+        self._kept: dict[int, NDArray[np.uint8]] = {}
+
+    def add(self, logits: Tensor, truth: Tensor, rows: NDArray[np.int64], zones: NDArray[np.int64]) -> None:
+        logits = logits.float()
+        valid, classes = truth != IGNORE, self._classes
+        self._loss[0] += F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum").double()
+        self._loss[1] += valid.sum()
+        zone = torch.from_numpy(zones).to(truth.device).view(-1, 1, 1)
+        predicted = logits.argmax(1)
+        cell = (zone * (classes + 1) + torch.where(valid, truth, classes)) * classes + predicted
+        self._cells += torch.bincount(cell.flatten(), minlength=len(self._cells))
+        for place in [place for place, row in enumerate(rows.tolist()) if row in self._keep]:
+            self._kept[int(rows[place])] = predicted[place].to(torch.uint8).cpu().numpy()
+
+    def scores(self) -> Scores:
+        """Of all that was added."""
+        matrices = self._cells.view(len(self._zones), self._classes + 1, self._classes).cpu().numpy()
+        total, pixels = self._loss.tolist()
+        return Scores(dict(zip(self._zones.tolist(), matrices, strict=True)), total / max(pixels, 1), self._kept)
+
+
+# ---------------------------------------------------------------- metrics: (C + 1, C) -> number, NaN where undefined
+
+
+def iou(confusion: Confusion) -> NDArray[np.float64]:
+    """Intersection over union (C,) over the valid pixels; NaN for a class without truth, whatever is predicted.
+
+    Pixels that are predicted as such a class are still missing from the class they belong to. So the classes that count
+    are the same ones for every method.
+    """
+    valid = confusion[:-1]
+    hits, truth = np.diag(valid), valid.sum(1)
+    return np.divide(hits, valid.sum(0) + truth - hits, out=np.full(len(hits), np.nan), where=truth > 0)
+
+
+def miou(confusion: Confusion) -> float:
+    """Mean IoU over the classes that have truth; ignored pixels do not count."""
+    return _mean(iou(confusion))
+
+
+def miou_flair_challenge(confusion: Confusion) -> float:
+    """Mean IoU as FLAIR's challenge code has it (IGNF/FLAIR-1, branch legacy-torch, ``generate_miou.py``).
+
+    A pixel whose truth is ignored ("other") still counts as a false positive of the class it is predicted as; a class
+    that is neither true nor predicted is left out, and one that is only predicted counts as 0.
+    """
+    hits = np.diag(confusion[:-1])
+    union = confusion.sum(0) + confusion[:-1].sum(1) - hits
+    return _mean(np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0))
+
+
+def miou_flair_main(confusion: Confusion) -> float:
+    """Mean IoU as FLAIR's current code has it (IGNF/FLAIR-1, ``metrics.py``).
+
+    Ignored pixels do not count at all; an absent class counts as 0.
+    """
+    return float(np.nan_to_num(iou(confusion)).mean())
+
+
+def overall_accuracy(confusion: Confusion) -> float:
+    """Share of the valid pixels that are right."""
+    valid = confusion[:-1]
+    return float(np.diag(valid).sum() / valid.sum()) if valid.sum() else float("nan")
+
+
+def f1(confusion: Confusion) -> float:
+    """Mean over the classes that have truth of the harmonic mean of precision and recall."""
+    valid = confusion[:-1]
+    hits, truth = np.diag(valid), valid.sum(1)
+    return _mean(np.divide(2 * hits, valid.sum(0) + truth, out=np.full(len(hits), np.nan), where=truth > 0))
+
+
+METRICS: dict[str, Callable[[Confusion], float]] = {
+    "miou": miou,
+    "overall_accuracy": overall_accuracy,
+    "f1": f1,
+    "miou_flair_challenge": miou_flair_challenge,
+    "miou_flair_main": miou_flair_main,
+}
+
+
+def named_metrics(prefix: str, confusion: Confusion) -> dict[str, float]:
+    """Every metric of a confusion matrix, as ``prefix/name``."""
+    return {f"{prefix}/{name}": metric(confusion) for name, metric in METRICS.items()}
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
+    """What the confusion matrices of a test say: together, of each class and of each domain."""
+    total = test.total()
+    metrics = named_metrics("target", total)
+    for name, value in zip(classes, iou(total), strict=True):
+        metrics[f"target/iou/{slug(name)}"] = float(value)
+    for domain, confusion in by_domain(test).items():
+        metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
+    return metrics
+
+
+def by_domain(scores: Scores) -> dict[str, Confusion]:
+    """The confusion matrix of each domain; the name of a zone begins with its domain's, as ``domain|zone``."""
+    zones: dict[str, list[str]] = defaultdict(list)
+    for zone in scores.confusions:
+        zones[zone.partition("|")[0]].append(zone)
+    return {domain: scores.total(members) for domain, members in sorted(zones.items())}

@@ -1,0 +1,357 @@
+"""Training: the network, its optimisers and the step that every method shares."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.common.errors import TrainingError
+from benchmark.common.garbage import while_training
+from benchmark.models.segmentation import build_network, set_precision, structure_of
+from benchmark.training.config import Recipe
+from benchmark.training.fold_data import FoldData, Part
+from benchmark.training.prediction import Predict, Scores, evaluate, evaluate_stream, named_metrics
+from benchmark.training.savepoints import write
+from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
+from methods.parts.randomness import address, numpy_generator
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # half of the import time of a command that only looks
+
+WARM_UP = 0.15  # share of the steps in which the one-cycle schedule rises
+VALIDATION_PATCHES = 64  # of source validation, which a method looks at while it trains
+LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step waits for a transfer
+
+Log = Callable[[dict[str, float], int], None]
+"""Takes metrics and their step."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights after some steps: the scores on source validation, and the file that holds the weights."""
+
+    step: int
+    source_val: Scores
+    file: Path
+
+
+def state_of(method: Method) -> dict[str, Tensor]:
+    """All weights and buffers of a method but the adversary's: ``network.…`` and what else it made."""
+    # Module by module: what wraps a module for the device would otherwise stand in the names.
+    children = {name: child for name, child in method.named_children() if child is not method.discriminator}
+    state = {f"{name}.{key}": value for name, child in children.items() for key, value in child.state_dict().items()}
+    return state | _own_tensors(method)
+
+
+def load_state(method: Method, state: Mapping[str, Tensor]) -> None:
+    """Put back what `state_of` gave."""
+    for name, child in method.named_children():
+        if child is not method.discriminator:
+            prefix = f"{name}."
+            child.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
+    with torch.no_grad():
+        for name, value in _own_tensors(method).items():
+            value.copy_(state[name])
+
+
+def _own_tensors(method: Method) -> dict[str, Tensor]:
+    return dict(method.named_parameters(recurse=False)) | dict(method.named_buffers(recurse=False))
+
+
+def held_by(method: Method) -> dict[str, Any]:
+    """All that a method holds but its adversary, as `benchmark.training.savepoints.write` takes it.
+
+    Raises:
+        MethodError: ``state()`` gives what no file can hold.
+    """
+    extras = method.state()
+    _require_plain(extras, f"{type(method).__name__}.state()")
+    return {"tensors": state_of(method), "extras": extras}
+
+
+def put_back(method: Method, held: Mapping[str, Any]) -> None:
+    """Put back what `held_by` gave."""
+    load_state(method, held["tensors"])
+    method.load_state(held["extras"])
+
+
+def _require_plain(value: Any, where: str) -> None:
+    if type(value) in (list, tuple, dict):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            _require_plain(inner, f"{where}[{key!r}]")
+    elif not (isinstance(value, Tensor) or type(value) in (bool, int, float, str, type(None))):
+        raise MethodError(
+            f"{where} is a {type(value).__name__}; give numbers, texts and tensors, in lists, tuples or dictionaries"
+        )
+
+
+def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
+    """Score the method's prediction on one labelled part of the fold."""
+    method.eval()
+    scores = evaluate(fabric, method.predict, data, part, keep=keep)
+    method.train()
+    return scores
+
+
+class Stepper:
+    """A method with its network and optimisers on the device, and the step that all methods share.
+
+    Attributes:
+        method: whose trained modules are wrapped for the device.
+        losses: those not logged yet.
+        curves: (step, metrics), all that was logged.
+        changed_network: what is trained where that is not the network that the recipe names, in words; "" where it is.
+
+    Args:
+        log: takes metrics and their step.
+        weights: of a trained source model, for a method that starts from one.
+    """
+
+    def __init__(
+        self,
+        fabric: "Fabric",
+        method_class: type[Method],
+        hyperparameters: Any,
+        data: FoldData,
+        recipe: Recipe,
+        seed: int,
+        log: Log,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        while_training()
+        mean, std = data.store.band_statistics(data.parts["source_train"].rows)
+        bands, classes = len(data.task.bands), len(data.task.classes)
+        # The starting weights are the same for every method of a seed.
+        network = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
+        if weights is not None:
+            network.load_state_dict(weights)
+        changes_features = (method_class.perturb, method_class.fuse) != (Method.perturb, Method.fuse)
+        if changes_features and not network.stages:
+            raise TrainingError(
+                f"{method_class.__name__} changes features between the stages of the encoder, and those of "
+                f"{recipe.network.encoder} cannot be told; take a ResNet, or another one of timm's (tu-...)"
+            )
+        built, size = structure_of(network), _count(network.parameters())
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(address(seed, "method"))
+            self.method = method_class(network, data.task_of(method_class.needs), hyperparameters, seed)
+        number = _changed(self.method, built)
+        self.changed_network = f"{number:,} parameters; the config's has {size:,}" if number else ""
+        if changes_features:
+            network.perturbation = self.method.change_features
+        self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
+        self.losses = _LossBuffer(self.log, recipe.curve_every)
+        self.curves: list[tuple[int, dict[str, float]]] = []
+        self._log = log
+        self._optimizer, self._scheduler = self._set_up_training()
+        self._adversary_optimizer = self._set_up_adversary()
+        self.method.to(fabric.device).train()
+
+    def _set_up_training(self) -> tuple[Any, Any]:
+        """The optimiser of everything that is trained but the adversary, and its schedule; None where nothing is."""
+        method, fabric = self.method, self.fabric
+        if method.needs is Needs.TEST_STREAM:
+            return None, None  # it learns by itself, from the stream
+        adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
+        trained = [weights for weights in method.parameters() if weights.requires_grad and weights not in adversary]
+        optimizer = method.optimizer() or (_optimizer(self.recipe, trained) if trained else None)
+        set_precision(method.network, fabric)
+        for name, child in list(method.named_children()):
+            if child in (method.network, method.discriminator):
+                continue
+            if any(weights.requires_grad for weights in child.parameters()):
+                setattr(method, name, fabric.setup_module(child))
+        if optimizer is None:
+            return None, None
+        scheduler = None if method.constant_rate else _scheduler(self.recipe, optimizer)
+        return fabric.setup_optimizers(optimizer), scheduler
+
+    def _set_up_adversary(self) -> Any:
+        method = self.method
+        if method.discriminator is None:
+            return None
+        optimizer = method.adversary_optimizer(method.discriminator.parameters())
+        method.discriminator = self.fabric.setup_module(method.discriminator)
+        return self.fabric.setup_optimizers(optimizer)
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """Hand metrics on, and keep them for a training that goes on from here."""
+        self.curves.append((step, {name: float(value) for name, value in metrics.items()}))
+        self._log(metrics, step)
+
+    def step(self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress) -> None:
+        """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
+        self.arrive(progress)
+        method, adversary = self.method, self.method.discriminator
+        if adversary is not None:
+            adversary.requires_grad_(False)
+        with self.fabric.autocast():
+            losses = method.step_losses(source, target, progress)
+        self._descend(self._optimizer, losses)
+        if adversary is not None:
+            adversary.requires_grad_(True)
+            with self.fabric.autocast():
+                adversary_losses = method.adversary_step_losses(progress)
+            self._descend(self._adversary_optimizer, adversary_losses)
+            losses = losses | adversary_losses
+        method.after_step(progress)
+        self.losses.add(losses, progress.step)
+        if self.recipe.schedule != "plateau" and self._scheduler:
+            self._scheduler.step()
+
+    def stream(self, batch_size: int, keep: Sequence[int] = ()) -> tuple[Scores, Scores]:
+        """Let the method learn from the test stream; its scores before and after each batch (`evaluate_stream`)."""
+        method = self.method.eval()
+        return evaluate_stream(
+            self.fabric, method.predict, method.adapt, self.data, "target_test", batch_size, keep, self.arrive
+        )
+
+    def arrive(self, progress: Progress) -> None:
+        """Address what a step, or a batch of the test stream, draws; called before anything is done with it."""
+        self.method.progress = progress
+        # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
+        _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
+
+    def _descend(self, optimizer: Any, losses: dict[str, Tensor]) -> None:
+        if optimizer is None:
+            return
+        optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+        optimizer.step()
+
+    def checkpoint(self, step: int, folder: Path) -> Checkpoint:
+        """Score what the method predicts now on source validation, and keep all it holds."""
+        method = self.method
+        # Before anything is predicted, which might leave traces.
+        file = write(folder, f"weights-{step:09d}", held_by(method))
+        scores = evaluate_part(self.fabric, method, self.data, "source_val")
+        self.log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
+        if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
+            self._scheduler.step(self._bound_loss() if method.needs.is_bound else scores.loss)
+        return Checkpoint(step, scores, file)
+
+    def validate(self, progress: Progress) -> None:
+        """Let the method look at losses on source validation, if it wants to and sees source data."""
+        method = self.method
+        if not method.needs.starts_from_source and type(method).validate is not Method.validate:
+            method.eval()
+            method.validate(self._loss_of, progress)
+            method.train()
+
+    def _loss_of(self, predict: Predict) -> float:
+        part = self.data.parts["source_val"]
+        chosen = numpy_generator("validation sample").permutation(len(part.rows))[:VALIDATION_PATCHES]
+        return self._loss_on(part.take(np.sort(chosen)), predict)
+
+    def _bound_loss(self) -> float:
+        """Of a bound on zones of the target that it is not trained on: its source validation says nothing."""
+        self.method.eval()
+        loss = self._loss_on(self.data.split_bound()[1], self.method.predict)
+        self.method.train()
+        return loss
+
+    def _loss_on(self, part: Part, predict: Predict) -> float:
+        data = replace(self.data, parts={"looked at": part})
+        return evaluate(self.fabric, predict, data, "looked at").loss
+
+    def state(self) -> dict[str, Any]:
+        """All that a later step depends on; the draws depend on the step's number alone."""
+        optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
+        adversary = self.method.discriminator
+        return {
+            "precision": self.fabric.strategy.precision.state_dict(),  # of 16-mixed, the scale of its gradients
+            "method": held_by(self.method),
+            "adversary": adversary.state_dict() if adversary is not None else {},
+            "optimizers": [optimizer.state_dict() if optimizer else {} for optimizer in optimizers],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; ``state`` is not changed by what follows."""
+        state = copy.deepcopy(state)
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        put_back(self.method, state["method"])
+        if self.method.discriminator is not None:
+            self.method.discriminator.load_state_dict(state["adversary"])
+        optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
+        for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
+            if optimizer:
+                optimizer.load_state_dict(values)
+
+
+def _changed(method: Method, built: Any) -> int:
+    """How many parameters the network of a method has, with what else of the method's own is trained and may take part
+    in a prediction; 0 where that is the network that was built.
+
+    Args:
+        built: `structure_of` of that.
+    """
+    kind, network = type(method), set(method.network.parameters())
+    adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
+    own = {weights for weights in method.parameters() if weights.requires_grad} - network - adversary
+    if (kind.predict, kind.fuse) == (Method.predict, Method.fuse):
+        own = set()
+    return _count(network | own) if own or structure_of(method.network) != built else 0
+
+
+def _count(weights: Iterable[nn.Parameter]) -> int:
+    return sum(each.numel() for each in weights)
+
+
+class _LossBuffer:
+    """Losses stay on the device and are checked in blocks; those of every n-th step are handed on."""
+
+    def __init__(self, log: Log, every: int) -> None:
+        self._log, self._every = log, every
+        self._waiting: list[tuple[int, list[str], Tensor]] = []
+
+    def add(self, losses: dict[str, Tensor], step: int) -> None:
+        self._waiting.append((step, list(losses), torch.stack([loss.detach() for loss in losses.values()])))
+        if len(self._waiting) >= LOG_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        for step, names, stacked in self._waiting:
+            values = dict(zip(names, stacked.tolist(), strict=True))
+            for name, value in values.items():
+                if not math.isfinite(value):
+                    hint = "a lower learning rate may help" if step else "nothing was learned yet: look at its formula"
+                    raise TrainingError(f"the {name} loss is {value} at step {step}; {hint}")
+            if step % self._every == 0:
+                self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
+        self._waiting.clear()
+
+
+def _seed_device(device: torch.device, seed: int) -> None:
+    """Seed what a step can draw from; ``torch.manual_seed`` also formats a stack trace for each idle backend."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def _optimizer(recipe: Recipe, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    # Fused: one pass over each weight instead of a dozen; on a CPU a tenth of a small network's step.
+    return torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _scheduler(recipe: Recipe, optimizer: Any) -> Any:
+    if recipe.schedule == "constant":
+        return None
+    if recipe.schedule == "plateau":
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10, cooldown=4, min_lr=1e-7)
+    if recipe.schedule == "one-cycle":
+        # One step more than there are: the last one would have no rate left.
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rates, recipe.steps + 1, pct_start=WARM_UP, cycle_momentum=False
+        )
+    return torch.optim.lr_scheduler.PolynomialLR(optimizer, recipe.steps, power=0.9)
