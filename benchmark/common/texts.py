@@ -2,12 +2,16 @@
 
 import logging
 import re
+import traceback
 from collections.abc import Iterable
+
+from benchmark.common.errors import LandshiftError, Stopped
 
 # Control characters (a terminal obeys them), separators of lines, half characters that no file can hold, and those
 # that turn the direction of what follows.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 LONGEST = 1000  # characters of a name; the path of an image may be one
+ERROR_LENGTH = 500
 
 
 def unfit(texts: Iterable[str], longest: int = LONGEST) -> str:
@@ -40,6 +44,18 @@ def markdown(text: str) -> str:
     text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "&#96;")
     text = text.replace("\\", "\\\\").replace("|", "\\|")
     return text.replace("](", "]\\(").replace("][", "]\\[")
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error in one line of at most 500 characters; with its class, unless it is our own."""
+    kind = "" if isinstance(error, LandshiftError | Stopped) else f"{type(error).__name__}: "
+    text = " ".join(f"{kind}{error}".split()).removesuffix(":")
+    return text if len(text) <= ERROR_LENGTH else f"{text[: ERROR_LENGTH - 1]}…"
+
+
+def trace(error: BaseException) -> str:
+    """Return the traceback of an error as text."""
+    return "".join(traceback.format_exception(error))
 
 
 class OneLine(logging.Formatter):

@@ -17,11 +17,11 @@ from benchmark.experiments.queue import DONE, EXPIRED, FAILED, PRUNED, QUEUED, R
 from benchmark.experiments.run_folder import RECORD, FetchedFiles, attempt_folders, folder_of, read_run, savepoints_of
 from benchmark.tracking import (
     Client,
+    LiveRun,
     Summary,
     close_run,
     delete_run,
-    fetch_run,
-    publish_run,
+    fetch_file,
     publish_summary,
     read_settings,
     runs_of,
@@ -269,7 +269,7 @@ class Results:
             run, _ = self.publications.whole(row.key)  # others may lack files
             if not run:
                 raise DataError(f"the files of {run_name(row.facts)} are not in {folder}, but where it was trained")
-            fetch_run(self.client, run, folder)
+            fetch_file(self.client, run, "", folder)
         if not self._is_here(row.key):
             if row.run:  # its worker was killed
                 close_run(self.client, row.run, row.error, STATUS[row.state])
@@ -281,13 +281,9 @@ class Results:
         tags = {**record["end_tags"], **({"error": row.error} if row.error else {})}
         facts = self.about(experiment)["facts"]
         self.delete_runs(row.key, experiment, row.run)
-
-        def note(run: str) -> None:  # at once, so that what is cut short is deleted later
-            self.publications.note(row.key, experiment, run, -1)
-
-        run = publish_run(
-            self.client, experiment, info, curve, STATUS[row.state], tags, folder, row.ended, facts, on_created=note
-        )
+        live = LiveRun(self.client, experiment, info, facts)
+        self.publications.note(row.key, experiment, live.id, -1)  # at once, so that what is cut short is deleted later
+        run = live.write_whole(curve, STATUS[row.state], tags, folder, row.ended)
         self.publications.note(row.key, experiment, run, row.attempts)
 
     def delete_runs(self, key: str, experiment: str, noted: str, but: str = "") -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.common.errors import LandshiftError, Pruned, Stopped, TrackingError, TrainingError
+from benchmark.common.texts import one_line, trace
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.jobs import Bench, Job, Plan
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING, Claim, Entry, LeaseLost
 from benchmark.experiments.results import STATUS, Results, run_name
 from benchmark.experiments.run_folder import TRACEBACK, RunFolder, legend_name, savepoints_of
 from benchmark.experiments.trial import Trial
-from benchmark.tracking import KIND, LiveRun, RunInfo, checked_facts, one_line, trace
+from benchmark.tracking import KIND, LiveRun, RunInfo, checked_facts
 from benchmark.training.config import recipe_of
 from methods.base import MethodError
 from methods.sources import blamed

@@ -21,13 +21,13 @@ WAIT = "?timeout=60"  # seconds for another process to end its transaction; SQLi
 # MLflow repeats calls to a server for minutes otherwise; what a run cannot publish is published later.
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ALLOW_FILE_STORE": "true",  # for mlflow = "file:///folder" in settings.toml
     "MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool",  # a pooled connection must not cross a fork
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # two processes of the server, for language models
 }
 
 
@@ -41,14 +41,8 @@ def prepare_environment() -> None:
 
 @contextmanager
 def one_line_errors(action: str) -> Iterator[None]:
-    """Turn an error of MLflow, its database or the disk into one line.
-
-    Args:
-        action: what failed, for example "the run cannot be published".
-
-    Raises:
-        TrackingError: in place of those errors.
-    """
+    """Turn an error of MLflow, its database or the disk into a `TrackingError` of one line, which begins with
+    ``action``: what failed, for example "the run cannot be published"."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -60,18 +54,16 @@ def one_line_errors(action: str) -> Iterator[None]:
 
 
 class Client:
-    """MLflow's client, opened on first use, with the experiments of a results folder by name.
+    """MLflow's client of a results folder, opened on first use, with its experiments by name.
 
-    Args:
-        results: the results folder.
-
-    Raises:
-        TrackingError: by every method, if MLflow cannot be used.
+    Every method raises a `TrackingError` if MLflow cannot be used.
     """
 
     def __init__(self, results: Path) -> None:
+        prepare_environment()
         self.results = results.resolve()
-        self.uri = read_settings(results).mlflow
+        settings = read_settings(results)
+        self.uri, self.needs_http = settings.mlflow, settings.needs_http
         self.is_own = self.uri == f"sqlite:///{self.results / 'mlflow.db'}"
         """Whether the runs are in a SQLite file of the results folder, which may be moved or copied with it."""
         self._client: Any = None
@@ -81,12 +73,10 @@ class Client:
     def api(self) -> Any:
         """The `MlflowClient`."""
         if self._client is None:
-            prepare_environment()
             from mlflow import MlflowClient
 
             with one_line_errors(f"MLflow at {self.uri} cannot be used"), self._alone():
-                file = self.results / "mlflow.db"
-                if self.is_own and not file.exists():
+                if self.is_own and not (file := self.results / "mlflow.db").exists():
                     _create(file)
                 address = self.uri + WAIT * self.is_own
                 self._client = MlflowClient(address, address)
@@ -98,78 +88,63 @@ class Client:
         return FileLock(self.results / "mlflow.lock")
 
     def experiment(self, name: str, tags: Mapping[str, Fact] | None = None) -> str:
-        """Return the id of an experiment, which is created on the first call, and again if it was deleted in the UI.
-
-        Args:
-            tags: facts of the protocol.
-        """
+        """Return the id of an experiment, which is created on the first call, and again if it was deleted in the UI;
+        its tags are facts of the protocol."""
         if name not in self._experiments:
             api = self.api
             with one_line_errors(f"the experiment {name!r} cannot be used"), self._alone():
-                self._experiments[name] = self._open_experiment(api, name, tags or {})
+                found = self._open(api, name)
+                # Without this tag the UI asks every visitor what kind of experiment it is.
+                self._tag(found, {**(tags or {}), "mlflow.experimentKind": "custom_model_development"})
+            self._experiments[name] = str(found.experiment_id)
         return self._experiments[name]
 
-    def _open_experiment(self, api: Any, name: str, tags: Mapping[str, Fact]) -> str:
+    def _open(self, api: Any, name: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
         found = api.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":  # MLflow keeps its name taken
+        if found is not None and found.lifecycle_stage != "deleted":
+            return found
+        if found is not None:  # MLflow keeps its name taken
             api.restore_experiment(found.experiment_id)
             api.rename_experiment(found.experiment_id, f"{name} (deleted, {found.experiment_id})")
             api.delete_experiment(found.experiment_id)
-            found = None
-        if found is None:
-            folder = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "experiment"
-            own = f"mlflow-artifacts:/{folder}" if self.is_own else (self.results / "artifacts" / folder).as_uri()
-            place = None if self.uri.startswith(("http://", "https://")) else own
-            found = _create_experiment(api, name, place)
-        texts = {key: checked_text(key, value, EXPERIMENT_TAG_LENGTH) for key, value in tags.items()}
-        # Without this tag the UI asks every visitor what kind of experiment it is.
-        texts["mlflow.experimentKind"] = "custom_model_development"
-        for key, text in texts.items():
-            if found.tags.get(key) != text:
-                api.set_experiment_tag(found.experiment_id, key, text)
-        return str(found.experiment_id)
+        folder = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "experiment"
+        own = f"mlflow-artifacts:/{folder}" if self.is_own else (self.results / "artifacts" / folder).as_uri()
+        try:
+            return api.get_experiment(api.create_experiment(name, None if self.needs_http else own))
+        except MlflowException:  # a process with another results folder has created it meanwhile
+            if (found := api.get_experiment_by_name(name)) is None:
+                raise
+            return found
+
+    def _tag(self, experiment: Any, tags: Mapping[str, Fact]) -> None:
+        """Set those tags of an experiment that differ."""
+        for key, value in tags.items():
+            text = checked_text(key, value, EXPERIMENT_TAG_LENGTH)
+            if experiment.tags.get(key) != text:
+                self.api.set_experiment_tag(experiment.experiment_id, key, text)
 
     def describe(self, experiment: str, markdown: str, views: Sequence[ui_views.View] = ()) -> None:
-        """Set the note on top of an experiment's page, with links to its views in front, and the views.
-
-        Args:
-            experiment: its name.
-            views: all that it has, the first one first; others are deleted.
-        """
+        """Set the note on top of an experiment's page, with links to its views in front, and the views, in the order
+        of the links; others are deleted."""
         id = self.experiment(experiment)
         tags = {name: text for view in views for name, text in ui_views.tags(view).items()}
         tags[NOTE] = "\n\n".join(filter(None, [ui_views.links(id, views), markdown]))
         with one_line_errors(f"the experiment {experiment!r} cannot be described"):
-            old = self.api.get_experiment(id).tags
-            for key, text in tags.items():
-                if old.get(key) != checked_text(key, text, EXPERIMENT_TAG_LENGTH):
-                    self.api.set_experiment_tag(id, key, text)
-            for key in old:
+            found = self.api.get_experiment(id)
+            self._tag(found, tags)
+            for key in found.tags:
                 if key.startswith(ui_views.PREFIX) and key not in tags:
                     self.api.delete_experiment_tag(id, key)
 
     def artifact_folder(self, uri: str) -> Path | None:
-        """Return the folder of a run's artifacts if it is one of the results folder; None if MLflow has to store them.
-
-        Args:
-            uri: MLflow's name of the place.
-        """
-        place = self.results / "artifacts"
-        folder = place / uri.removeprefix("mlflow-artifacts:/").lstrip("/")
-        # Below the experiment's folder and the run's, which is deleted with the run.
-        inside = folder.is_relative_to(place) and len(folder.relative_to(place).parts) >= 3 and ".." not in folder.parts
-        return folder if self.is_own and uri.startswith("mlflow-artifacts:/") and inside else None
-
-
-def _create_experiment(api: Any, name: str, place: str | None) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return api.get_experiment(api.create_experiment(name, place))
-    except MlflowException:  # a process with another results folder has created it meanwhile
-        if (found := api.get_experiment_by_name(name)) is None:
-            raise
-        return found
+        """Return the folder of a run's artifacts, by MLflow's name of it, if it is one of the results folder; None if
+        MLflow has to store them."""
+        scheme, _, place = uri.partition(":/")
+        parts = Path(place.lstrip("/")).parts  # the experiment's folder, the run's, which is deleted with the run, ...
+        inside = scheme == "mlflow-artifacts" and len(parts) >= 3 and ".." not in parts
+        return Path(self.results, "artifacts", *parts) if self.is_own and inside else None
 
 
 def _create(file: Path) -> None:

@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from benchmark.common.console import console, print_rows
-from benchmark.common.texts import OneLine, markdown, shown, unfit
+from benchmark.common.errors import Stopped, TrainingError
+from benchmark.common.texts import OneLine, markdown, one_line, shown, trace, unfit
 
 
 @pytest.mark.parametrize("text", ["a", "Bâtiment", "水", "a|b", "[red]x", "مزرعه\u200cها"])
@@ -34,3 +35,24 @@ def test_a_name_is_no_markup(name):
     with console.capture() as told:
         print_rows((name, "n"), [(name, "1")])
     assert told.get().count(name) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("the loss is not finite\n at step 3"), "ValueError: the loss is not finite at step 3"),
+        (TrainingError("the loss\nis not finite"), "the loss is not finite"),
+        (Stopped("stopped"), "stopped"),
+        (KeyError(), "KeyError"),
+        (ValueError("x" * 1000), f"ValueError: {'x' * 487}…"),
+    ],
+)
+def test_an_error_is_one_line(error, words):
+    assert one_line(error) == words and len(one_line(error)) <= 500
+
+
+def test_a_traceback_names_the_place():
+    try:
+        raise ValueError("here")
+    except ValueError as error:
+        assert "test_texts.py" in trace(error) and trace(error).endswith("ValueError: here\n")

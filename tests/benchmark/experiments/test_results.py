@@ -552,7 +552,7 @@ def test_a_summary_is_kept_or_replaced(results, tmp_path):
 
 def test_a_summary_that_was_not_written_is_written_by_the_next_command(results, monkeypatch):
     summary = Summary("dann", {"method": "dann"}, {"summary/cells": 3})
-    with monkeypatch.context() as patch, pytest.raises(TrackingError, match="'dann' cannot be created: away"):
+    with monkeypatch.context() as patch, pytest.raises(TrackingError, match="'dann' cannot be published: away"):
         patch.setattr(type(results.client.api), "create_run", raising("away"))
         results.summarise(A, summary)
     assert results.summaries(A) == {}

@@ -208,7 +208,7 @@ def test_what_mlflow_does_not_get_is_published_later(session, monkeypatch, when)
             api = session.results.client.api
             at_step(patch, 1, lambda: patch.setattr(type(api), "log_batch", raising(OSError("away"))))
         else:
-            patch.setattr("benchmark.tracking.publish._end", raising(OSError("away")))
+            patch.setattr("benchmark.tracking.publish.store_files", raising(OSError("away")))
         session.run([job])
         row = row_of(session, job)
         assert row.state == "done" and not row.published
