@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.api import list_methods, list_protocols, load_protocol, load_results, run, train
     from benchmark.common.errors import LandshiftError
     from benchmark.reporting.results import Results
-    from benchmark.training.config import Recipe as TrainingConfig
+    from benchmark.training.config import TrainingConfig
     from methods.base import (
         IGNORE,
         Method,
@@ -38,7 +38,7 @@ _PLACES = {
     ),
     "check_method": "benchmark.api:check",
     "Results": "benchmark.reporting.results",
-    "TrainingConfig": "benchmark.training.config:Recipe",
+    "TrainingConfig": "benchmark.training.config",
     "LandshiftError": "benchmark.common.errors",
     **dict.fromkeys(("IGNORE", "Method", "MethodError", "Needs", "Progress", "SourceBatch"), "methods.base"),
     **dict.fromkeys(("TargetBatch", "Task", "choice", "switch", "tunable"), "methods.base"),

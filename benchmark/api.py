@@ -19,7 +19,7 @@ import pandas as pd
 from benchmark.common.errors import LandshiftError
 from benchmark.conformance import Result, check_method
 from benchmark.reporting.results import Results
-from benchmark.training.config import Recipe, make_recipe
+from benchmark.training.config import TrainingConfig, make_recipe
 from methods import registry
 from methods.base import Method
 from protocols.base import Fold, Protocol
@@ -40,7 +40,7 @@ def run(
     *,
     seeds: Sequence[int] = (0,),
     folds: Sequence[str] = (),
-    config: Recipe | str = "tiny",
+    config: TrainingConfig | str = "tiny",
     data: str | Path | None = None,
     results: str | Path = "results",
     stores: str | Path = STORES,
@@ -120,7 +120,7 @@ def train(
     fold: str,
     seed: int = 0,
     *,
-    config: Recipe | str = "tiny",
+    config: TrainingConfig | str = "tiny",
     data: str | Path | None = None,
     stores: str | Path = STORES,
     accelerator: str = "auto",
@@ -236,7 +236,7 @@ def label_of(method: MethodSpec) -> str:
 
 def open_bench(
     protocol: str | Path,
-    config: Recipe | str,
+    config: TrainingConfig | str,
     data: str | Path | None,
     results: str | Path,
     stores: str | Path,

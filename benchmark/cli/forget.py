@@ -52,14 +52,14 @@ def forget(options: argparse.Namespace) -> int:
     from benchmark.common.console import print_line
     from benchmark.common.errors import SettingsError
     from benchmark.experiments import forgetting
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
 
     selection = forgetting.Selection(options.method, options.status, options.comparison, options.steps, options.run)
     if selection == forgetting.Selection(methods=[], runs=[]):
         raise SettingsError("name what is to be forgotten: --method, --status, --comparison, --steps or --run")
     if not has_results(options.results):
         raise SettingsError(f"there is no store in {options.results} (see --results)")
-    results = Results(options.results)
+    results = ResultsFolder(options.results)
     experiment = experiment_of(results, options)
     results.close_expired()
     doomed = forgetting.find(results, experiment, selection)

@@ -25,12 +25,12 @@ def merge(options: argparse.Namespace) -> int:
     from benchmark.common.console import print_line
     from benchmark.common.errors import SettingsError
     from benchmark.experiments import merging
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
 
     if options.source.resolve() == options.results.resolve():
         raise SettingsError("a results folder cannot be merged into itself")
     source = merging.open_source(options.source)
-    target = Results(options.results)
+    target = ResultsFolder(options.results)
     merged = merging.merge(target, source)
     print_line(f"{merged.added} runs added, {merged.same} were in both folders")
     if merged.mixture:

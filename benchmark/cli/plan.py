@@ -83,12 +83,12 @@ def plan(options: argparse.Namespace) -> int:
             folds.
     """
     from benchmark.experiments.listing import chosen_folds, wanted_labels
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
     from benchmark.planning.outline import outline, read_simulated
     from methods.registry import available
 
     settings = make_plan(options)
-    results = Results(options.results) if has_results(options.results) else None
+    results = ResultsFolder(options.results) if has_results(options.results) else None
     found = outline(settings, results, read_simulated(options.simulate) if options.simulate else None)
     labels = wanted_labels(options.method or available(), settings.recipe)
     folds = chosen_folds(found.label, list(found.folds), options.folds)

@@ -16,11 +16,11 @@ def replay(options: argparse.Namespace) -> int:
     from benchmark.conformance.replay.verdict import same, verdict
     from benchmark.experiments.jobs import Bench
     from benchmark.experiments.labels import is_foreign
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
 
     if not has_results(options.results):
         raise TrackingError(f"there are no runs in {options.results} (see --results)")
-    run = stored_run(Results(options.results), options.run)
+    run = stored_run(ResultsFolder(options.results), options.run)
     with tempfile.TemporaryDirectory(prefix="landshift-replay-") as folder:
         plan = plan_of(run, Path(folder), options.stores, options.data, options.protocol)
         with FileBar("decoding files") as decoding:

@@ -32,12 +32,12 @@ def report(options: argparse.Namespace) -> int:
         SettingsError: the process that draws was killed.
     """
     from benchmark.common.errors import SettingsError
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
     from benchmark.reporting.collect import newest_comparison
     from protocols.files import load
 
     protocol = load(options.protocol, partial=options.partial)
-    results = Results(options.results) if has_results(options.results) else None
+    results = ResultsFolder(options.results) if has_results(options.results) else None
     if results is None or protocol.label not in results.experiments():
         raise TrackingError(f"nothing has been run under this protocol yet in {options.results} (see --results)")
     results.close_expired()
@@ -84,11 +84,11 @@ def _write(
 ) -> Printed:
     """Make the report; returns what is to be printed, which is kept where all of it was written."""
     from benchmark.common.texts import shown
-    from benchmark.reporting.collect import standing
+    from benchmark.reporting.collect import collect
     from benchmark.reporting.table_file import has_table
     from benchmark.reporting.tables import empty_cells, rows, rules_line, shared_line
 
-    state = standing(results, protocol.label, options.comparison, rule=options.rule, mixed=options.mixed)
+    state = collect(results, protocol.label, options.comparison, rule=options.rule, mixed=options.mixed)
     verdict = _verdict(options.results, protocol.name, state.facts)
     shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
     folder, is_whole = _folder_of(options, protocol, state.facts["comparison"]), False

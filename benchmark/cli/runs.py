@@ -91,10 +91,10 @@ def _tuned(bench: Any, key: str, mixed: bool) -> Any:
     """Return the rows that a tuning gives."""
     from benchmark.experiments.invocation import tuning_arguments
     from benchmark.experiments.request import TunedRows
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
     from benchmark.tuning.results import chosen_settings, row_name
 
-    tuning, settings = chosen_settings(Results(bench.plan.results), bench, key, mixed=mixed)
+    tuning, settings = chosen_settings(ResultsFolder(bench.plan.results), bench, key, mixed=mixed)
     print(f"hyperparameters: {tuning.words}")
     rows = {row_name(method, tuning): of for method, of in settings.items()}
     return TunedRows(key, tuning.words, rows, tuning_arguments(tuning, list(settings)))

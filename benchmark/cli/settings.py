@@ -81,10 +81,10 @@ def _seems_done(options: argparse.Namespace) -> bool:
         return False
     from benchmark.experiments.queue import DONE
     from benchmark.experiments.request import PREFIX
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
     from protocols.files import load
 
-    results = Results(options.results)
+    results = ResultsFolder(options.results)
     asked = results.database.documents(load(options.protocol, partial=options.partial).label, PREFIX)
     commands = {call[1] for content in asked.values() for call in content.get("calls", ())}
     return options.command_line in commands and {state for state, _ in results.queue.states().values()} <= {DONE}

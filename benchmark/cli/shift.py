@@ -11,18 +11,18 @@ def shift(options: argparse.Namespace) -> int:
     from benchmark.data.classes import short_slug
     from benchmark.experiments.experiment_pages import SHIFT
     from benchmark.experiments.jobs import Bench, Plan
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
     from benchmark.experiments.session import open_experiment
     from benchmark.experiments.shifts import MEASURES, measure_shifts
     from benchmark.models.segmentation import NetworkSettings
     from benchmark.reporting.shift_report import as_csv, cells, draw, header, markdown
     from benchmark.tracking import Summary
-    from benchmark.training.config import Recipe
+    from benchmark.training.config import TrainingConfig
     from protocols.files import load
 
     weights = "" if options.encoder_weights in (None, "none") else options.encoder_weights
     settings = NetworkSettings(encoder=options.encoder, encoder_weights=weights)
-    results = Results(options.results)
+    results = ResultsFolder(options.results)
     folder: Path = options.output or options.results / "-".join(["shift", *map(_stem, options.protocols)])
     folder.mkdir(parents=True, exist_ok=True)
     of = f"{options.encoder} with {weights or 'random'} weights"
@@ -32,7 +32,7 @@ def shift(options: argparse.Namespace) -> int:
     for name in options.protocols:
         load(name, partial=options.partial)  # a misspelt one is told before the first is measured
     for name in options.protocols:
-        plan = Plan(name, options.data, options.results, options.stores, Recipe(), partial=options.partial)
+        plan = Plan(name, options.data, options.results, options.stores, TrainingConfig(), partial=options.partial)
         with FileBar("decoding files") as decoding:
             bench = Bench(plan, decoding)
         with FileBar(f"folds of {bench.protocol.name}") as bar:
@@ -87,10 +87,10 @@ def _drops(results: Any, experiment: str) -> dict[str, float]:
     import numpy as np
 
     from benchmark.common.errors import TrackingError
-    from benchmark.reporting.collect import standing
+    from benchmark.reporting.collect import collect
 
     try:
-        state = standing(results, experiment)
+        state = collect(results, experiment)
     except TrackingError:
         return {}
     drops: dict[str, list[float]] = {}

@@ -63,14 +63,14 @@ def status(options: argparse.Namespace) -> int:
     """
     from benchmark.common.console import console
     from benchmark.common.errors import SettingsError
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
     from benchmark.experiments.status import status_of
 
     if options.watch and options.protocol:
         _wait_for(options)
     if not has_results(options.results):
         raise SettingsError(f"there is no store in {options.results} yet (landshift run makes one; see --results)")
-    results = Results(options.results)
+    results = ResultsFolder(options.results)
     if not options.protocol:
         if options.watch or options.comparison:
             raise SettingsError("--watch and --comparison need a protocol: landshift status PROTOCOL")
@@ -107,10 +107,10 @@ def _wait_for(options: argparse.Namespace) -> None:
     from benchmark.common.console import console
     from benchmark.common.errors import SettingsError
     from benchmark.experiments.request import keys
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
 
     def begun() -> bool:
-        results = Results(options.results) if has_results(options.results) else None
+        results = ResultsFolder(options.results) if has_results(options.results) else None
         with contextlib.suppress(SettingsError):
             experiment = experiment_of(results, options)
             return bool(results and keys(results, experiment))

@@ -13,7 +13,7 @@ def verify(options: argparse.Namespace) -> int:
     """One table of checks a published comparison, then the counts; the status is 1 where something contradicts."""
     from benchmark.common.console import print_rows
     from benchmark.common.errors import SettingsError
-    from benchmark.experiments.results import Results, has_results
+    from benchmark.experiments.results import ResultsFolder, has_results
     from benchmark.reporting.table_file import TABLE, read_table, table_folders
 
     folders = table_folders(options.folder)
@@ -23,7 +23,7 @@ def verify(options: argparse.Namespace) -> int:
     datasets = sorted({table.facts["dataset"] for table in tables.values()})
     if options.data and len(datasets) > 1:
         raise SettingsError(f"--data is of one data set; these tables are of {', '.join(datasets)}: take one at a time")
-    results = Results(options.results) if has_results(options.results) else None
+    results = ResultsFolder(options.results) if has_results(options.results) else None
     contradicted = 0
     for folder in folders:
         print(f"\n{folder}")

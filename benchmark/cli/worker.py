@@ -53,10 +53,10 @@ def worker(options: argparse.Namespace) -> int:
     from benchmark.common.console import print_line
     from benchmark.experiments.launchers import LOOK_EVERY, LocalWorkers
     from benchmark.experiments.queue import QUEUED
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
     from benchmark.experiments.worker import UNABLE, Place
 
-    results = Results(options.results)
+    results = ResultsFolder(options.results)
     place = Place(options.data, options.stores, options.accelerator)
     print_line(f"training jobs of {results.folder}, {options.workers} at a time")
     ends = _Ends(results)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmark.conformance.world import open_world
 from benchmark.models.segmentation import NetworkSettings
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FEW, FoldData, batches_of
 from benchmark.training.savepoints import read, write
@@ -19,7 +19,7 @@ from benchmark.training.trainer import Stepper, state_of
 from methods.base import Method, Needs, Progress
 
 STEPS = 4
-RECIPE = Recipe(
+RECIPE = TrainingConfig(
     network=NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8)),
     steps=STEPS,
     batch_size=4,
@@ -40,7 +40,7 @@ class Ground:
     """
 
     def __init__(
-        self, folder: Path, control: type[Method], recipe: Recipe = RECIPE, patch_size: int = RECIPE.crop
+        self, folder: Path, control: type[Method], recipe: TrainingConfig = RECIPE, patch_size: int = RECIPE.crop
     ) -> None:
         self._folder, self._worlds = folder, dict[str, FoldData]()
         self._patch_size = patch_size

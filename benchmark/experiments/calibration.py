@@ -125,9 +125,9 @@ def config_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config with every value that a recipe has today: one that was added after it was written has its default."""
-    from benchmark.training.config import Recipe  # which loads torch
+    from benchmark.training.config import TrainingConfig  # which loads torch
 
-    defaults = config_of(asdict(Recipe()))
+    defaults = config_of(asdict(TrainingConfig()))
     return {**defaults, **config, "network": {**defaults["network"], **config["network"]}}
 
 

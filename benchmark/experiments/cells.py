@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from benchmark.evaluation.comparison import Cell, Grid
-from benchmark.experiments.request import Asked
+from benchmark.experiments.request import ComparisonRequest
 from benchmark.experiments.results import RunRecord
 
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
@@ -16,7 +16,7 @@ def places_of(grid: Grid) -> list[Place]:
     return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
 
 
-def runs_of(asked: Asked, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[Place, RunRecord]:
+def runs_of(asked: ComparisonRequest, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[Place, RunRecord]:
     """The run behind each place of a table."""
     behind = {place: (asked.label(place[0], place[1]), place[1], str(place[2])) for place in places_of(asked.grid)}
     return {place: best[key] for place, key in behind.items() if key in best}
@@ -31,7 +31,7 @@ def best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunR
     return {(record.facts["method"], record.facts["fold"], record.facts["seed"]): record for record in newest_last}
 
 
-def cell_of(asked: Asked, place: Place, record: RunRecord | None) -> Cell:
+def cell_of(asked: ComparisonRequest, place: Place, record: RunRecord | None) -> Cell:
     """The state of a place, by the run behind it."""
     row, fold, _ = place
     if record is None:

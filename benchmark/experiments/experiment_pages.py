@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.tracking.ui_views import View, newest_first
 from protocols.base import Protocol
 
@@ -11,7 +11,7 @@ SHIFT = "shift"  # the summary run of `landshift shift`, which is of the folds a
 PAGE = "page/"  # of the names of documents with what the experiment's page says of a comparison, with its key behind it
 
 
-def unpublish(results: Results, experiment: str, comparisons: Collection[str]) -> None:
+def unpublish(results: ResultsFolder, experiment: str, comparisons: Collection[str]) -> None:
     """Take comparisons that were forgotten off the experiment's page, with their summary runs and views.
 
     Raises:
@@ -29,7 +29,7 @@ def unpublish(results: Results, experiment: str, comparisons: Collection[str]) -
             results.database.edit(experiment, name, lambda old: None)
 
 
-def write_page(results: Results, experiment: str, pages: Mapping[str, Any]) -> None:
+def write_page(results: ResultsFolder, experiment: str, pages: Mapping[str, Any]) -> None:
     """Write the experiment's page: links to the views of each comparison, then the tables of the newest.
 
     A comparison without a finished run has no views; its page is shown where there is no other.

@@ -7,8 +7,8 @@ from benchmark.common.errors import SettingsError
 from benchmark.experiments.cells import STATUS
 from benchmark.experiments.experiment_pages import unpublish
 from benchmark.experiments.queue import QUEUED
-from benchmark.experiments.request import INNER, Asked, drop_rows, key_of_runs, keys, read_asked
-from benchmark.experiments.results import Results, RunRecord
+from benchmark.experiments.request import INNER, ComparisonRequest, drop_rows, key_of_runs, keys, read_request
+from benchmark.experiments.results import ResultsFolder, RunRecord
 
 Row = tuple[str, str]
 """Key of a comparison, and a row of its table."""
@@ -37,7 +37,7 @@ class Selection:
         """Whether it may select some runs of a row and not others."""
         return bool(self.status or self.runs)
 
-    def fits_row(self, key: str, row: str, asked: Asked) -> bool:
+    def fits_row(self, key: str, row: str, asked: ComparisonRequest) -> bool:
         """Whether methods, comparison and steps fit a row of a comparison."""
         return (
             (not self.methods or row in self.methods)
@@ -77,7 +77,7 @@ class Doomed:
     comparisons: Sequence[str]
 
 
-def find(results: Results, experiment: str, selection: Selection) -> Doomed:
+def find(results: ResultsFolder, experiment: str, selection: Selection) -> Doomed:
     """What a selection comes to.
 
     A run that two tables show is kept as long as one of them keeps its row. A row goes with its last job, or, where the
@@ -86,7 +86,7 @@ def find(results: Results, experiment: str, selection: Selection) -> Doomed:
     Raises:
         SettingsError: nothing fits; there is no such comparison, method or run; or a process is at one of the runs.
     """
-    tables = {key: read_asked(results, experiment, key) for key in keys(results, experiment)}
+    tables = {key: read_request(results, experiment, key) for key in keys(results, experiment)}
     every = [*results.runs(experiment), *results.runs(experiment + INNER)]
     queued = [
         row
@@ -118,7 +118,7 @@ def find(results: Results, experiment: str, selection: Selection) -> Doomed:
     return Doomed(runs, waiting, sorted(rows), [key for key in tables if key not in rows_left])
 
 
-def forget(results: Results, experiment: str, doomed: Doomed) -> None:
+def forget(results: ResultsFolder, experiment: str, doomed: Doomed) -> None:
     """Delete the jobs with the files of their runs, and take the rows out of their tables."""
     keys = [*(run.id for run in doomed.runs), *doomed.waiting]
     for place in (experiment, experiment + INNER):
@@ -132,7 +132,7 @@ def forget(results: Results, experiment: str, doomed: Doomed) -> None:
     unpublish(results, experiment, doomed.comparisons)
 
 
-def _rows_of(facts: Mapping[str, str], tables: dict[str, Asked]) -> set[Row]:
+def _rows_of(facts: Mapping[str, str], tables: dict[str, ComparisonRequest]) -> set[Row]:
     """The rows of tables that a job stands behind; one inside a fold stands behind what that fold does."""
     fold, method = facts.get("inside", facts.get("fold", "")), facts.get("method", "")
     return {
@@ -144,7 +144,7 @@ def _rows_of(facts: Mapping[str, str], tables: dict[str, Asked]) -> set[Row]:
     }
 
 
-def _check(selection: Selection, tables: dict[str, Asked], runs: Sequence[RunRecord]) -> None:
+def _check(selection: Selection, tables: dict[str, ComparisonRequest], runs: Sequence[RunRecord]) -> None:
     if selection.comparison and selection.comparison not in tables:
         raise SettingsError(f"there is no comparison {selection.comparison!r}; there are {', '.join(tables) or 'none'}")
     rows = dict.fromkeys(row for asked in tables.values() for row in asked.grid.methods)

@@ -23,7 +23,7 @@ from benchmark.experiments.provenance import Provenance, code_version
 from benchmark.models.packaged import PACKAGED, packaged_digest
 from benchmark.models.segmentation import check_network
 from benchmark.tracking import DatasetFact, Fact
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Method, Needs, Task
@@ -55,7 +55,7 @@ class Plan:
     data: Path | None
     results: Path
     stores: Path
-    recipe: Recipe
+    recipe: TrainingConfig
     accelerator: str = "auto"
     partial: bool = False
     save_every: float = 60.0
@@ -271,7 +271,7 @@ def selection_rule(method: type[Method]) -> str:
     return "last-step" if method.needs.is_bound or method.needs.starts_from_source else DEFAULT_RULE
 
 
-def recipe_content(recipe: Recipe) -> dict[str, Any]:
+def recipe_content(recipe: TrainingConfig) -> dict[str, Any]:
     """What of a recipe a result depends on. Weights from a file are known by their bytes, wherever it lies.
 
     Raises:

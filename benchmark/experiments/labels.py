@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods import registry
 from methods.base import Method, MethodError, Needs, make_hyperparameters
 from methods.sources import code_digest, is_imported
@@ -28,7 +28,7 @@ class Setting:
     hyperparameters: Any
     learning_rate: float | None = None
 
-    def recipe(self, shared: Recipe) -> Recipe:
+    def recipe(self, shared: TrainingConfig) -> TrainingConfig:
         """The comparison's recipe as this method is trained with it."""
         return shared if self.learning_rate is None else replace(shared, learning_rate=self.learning_rate)
 
@@ -63,7 +63,7 @@ def parse_label(label: str) -> Setting:
     return Setting(method, make_hyperparameters(method, values), rate)
 
 
-def canonical_label(label: str, shared: Recipe | None = None) -> str:
+def canonical_label(label: str, shared: TrainingConfig | None = None) -> str:
     """The one way to write a setting: the method by its name, if it has one, and with only those values that are not
     the defaults, in their order.
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from benchmark.common.errors import Stopped, TrackingError, TrainingError
 from benchmark.experiments.fork_server import start_server
 from benchmark.experiments.jobs import Job
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Ended, ends, is_open
 from benchmark.experiments.worker import STOP_PATIENCE, Place, Worker, new_name, parent_is_alive
 
@@ -56,7 +56,7 @@ class LocalWorkers:
         wait: bool = True,
         family: str = "",
     ) -> None:
-        self._results = Results(folder)
+        self._results = ResultsFolder(folder)
         self._arguments = (folder, list(keys) if keys is not None else None, place, wait)
         self._gpus = gpus
         self.family = family or new_name().rpartition("/")[0]
@@ -129,7 +129,7 @@ class LocalWorkers:
 
 
 def follow(
-    results: Results,
+    results: ResultsFolder,
     jobs: Sequence[Job],
     launcher: Launcher,
     on_progress: Callable[[Job, float], None],
@@ -169,7 +169,7 @@ def _work(name: str, gpu: str, folder: Path, keys: Sequence[str] | None, place: 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides
     signal.signal(signal.SIGTERM, _stop)
     try:
-        Worker(Results(folder), keys, place=place, name=name, is_wanted=parent_is_alive).run(wait=wait)
+        Worker(ResultsFolder(folder), keys, place=place, name=name, is_wanted=parent_is_alive).run(wait=wait)
     except KeyboardInterrupt:
         sys.exit(STOPPED)
 

@@ -10,7 +10,7 @@ from benchmark.common.errors import SettingsError
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.labels import canonical_label, control_label, parse_label
 from benchmark.experiments.trial import Trial
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods.base import Method, Needs
 
 
@@ -37,7 +37,7 @@ class Job:
     trial: Trial | None = None
 
 
-def wanted_labels(labels: Iterable[str], recipe: Recipe) -> list[str]:
+def wanted_labels(labels: Iterable[str], recipe: TrainingConfig) -> list[str]:
     """The rows that are asked for, each once and in the one way to write it; with the control, which comes first, where
     one of them starts from it.
 

@@ -11,7 +11,7 @@ from benchmark.experiments.pixels import NAME as PIXELS
 from benchmark.experiments.provenance import Provenance, differences, provenance_of
 from benchmark.experiments.queue import DONE, Entry, Row
 from benchmark.experiments.request import PREFIX, merge_requests
-from benchmark.experiments.results import ABOUT, Results
+from benchmark.experiments.results import ABOUT, ResultsFolder
 from benchmark.experiments.run_folder import RECORD, folder_of
 
 SCORE = "target/miou"
@@ -36,7 +36,7 @@ class Merged:
     mixture: str
 
 
-def merge(target: Results, source: Results) -> Merged:
+def merge(target: ResultsFolder, source: ResultsFolder) -> Merged:
     """Take the finished runs and the requested comparisons of a results folder into another one.
 
     A killed merge is completed by another one. Nothing of the source is changed.
@@ -68,7 +68,7 @@ def merge(target: Results, source: Results) -> Merged:
     return Merged(added, same, other, experiments, differences(provenances.values()))
 
 
-def _take(target: Results, source: Results, row: Row, experiment: str, name: str) -> None:
+def _take(target: ResultsFolder, source: ResultsFolder, row: Row, experiment: str, name: str) -> None:
     folder, place = folder_of(source.folder, row.key), folder_of(target.folder, row.key)
     if not (folder / RECORD).is_file():
         raise TrackingError(f"the files of the run {name} are not in {folder}, so that it cannot be merged")
@@ -81,7 +81,7 @@ def _take(target: Results, source: Results, row: Row, experiment: str, name: str
     target.queue.add_done(entry, row, experiment)
 
 
-def _merge_documents(target: Results, source: Results, experiment: str) -> None:
+def _merge_documents(target: ResultsFolder, source: ResultsFolder, experiment: str) -> None:
     for name, content in source.database.documents(experiment).items():
         if name.startswith(PREFIX):
             target.database.edit(experiment, name, lambda mine, theirs=content: merge_requests(theirs, mine or theirs))  # type: ignore[misc]
@@ -95,7 +95,7 @@ def _both(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
     return {**new, **(old or {})}
 
 
-def open_source(folder: Path) -> Results:
+def open_source(folder: Path) -> ResultsFolder:
     """Return the results of a folder that is merged into another one.
 
     Raises:
@@ -105,4 +105,4 @@ def open_source(folder: Path) -> Results:
 
     if not has_results(folder):
         raise TrackingError(f"there is no job database in {folder}")
-    return Results(folder)
+    return ResultsFolder(folder)

@@ -4,13 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 
 NAME = "pixels/"  # of documents, followed by the version and the key of the data and the folds
 VERSION = 2  # of `benchmark.training.pixel_baseline`: raise it when a value may change, and all are fitted again
 
 
-def pixel_scores(results: Results, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
+def pixel_scores(results: ResultsFolder, experiment: str, facts: Mapping[str, object]) -> dict[str, float]:
     """Return the mean IoU by fold of `benchmark.training.pixel_baseline`, where it was computed.
 
     Args:
@@ -24,7 +24,7 @@ def pixel_scores(results: Results, experiment: str, facts: Mapping[str, object])
 
 
 def keep_pixel_scores(
-    results: Results, experiment: str, facts: Mapping[str, object], scores: Mapping[str, float]
+    results: ResultsFolder, experiment: str, facts: Mapping[str, object], scores: Mapping[str, float]
 ) -> None:
     """Add to what `pixel_scores` reads, to six digits."""
     values = {fold: round(value, 6) if math.isfinite(value) else None for fold, value in scores.items()}

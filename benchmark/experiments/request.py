@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Grid
 from benchmark.experiments.invocation import Block, commands_of, is_within, shared_arguments
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 
 if TYPE_CHECKING:
     from benchmark.experiments.jobs import Bench, Job  # needs torch, which who only reads can do without
@@ -38,7 +38,7 @@ class TunedRows:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComparisonRequest:
     """One comparison as it was asked for.
 
     Attributes:
@@ -79,7 +79,7 @@ def key_of_runs(comparison: str) -> str:
     return comparison.partition("-")[0]
 
 
-def keys(results: Results, experiment: str) -> list[str]:
+def keys(results: ResultsFolder, experiment: str) -> list[str]:
     """Return the comparisons that were requested; the one that was requested last is last."""
     return [name.removeprefix(PREFIX) for name in results.database.documents(experiment, PREFIX)]
 
@@ -96,7 +96,7 @@ def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
 
 
 def remember(
-    results: Results,
+    results: ResultsFolder,
     experiment: str,
     bench: "Bench",
     jobs: Sequence["Job"],
@@ -148,7 +148,7 @@ def _request(
     }
 
 
-def drop_rows(results: Results, experiment: str, comparison: str, rows: Collection[str]) -> None:
+def drop_rows(results: ResultsFolder, experiment: str, comparison: str, rows: Collection[str]) -> None:
     """Take rows out of a requested comparison; with its last row the comparison is deleted, too."""
 
     def change(content: Any) -> Any:
@@ -196,7 +196,7 @@ def merge_requests(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def read_asked(results: Results, experiment: str, comparison: str) -> Asked:
+def read_request(results: ResultsFolder, experiment: str, comparison: str) -> ComparisonRequest:
     """Return a comparison as it was requested."""
     try:
         return _asked(_empty() | (results.document(experiment, PREFIX + comparison) or {}))
@@ -204,7 +204,7 @@ def read_asked(results: Results, experiment: str, comparison: str) -> Asked:
         raise TrackingError(f"what was asked of the comparison {comparison} cannot be read: {error!r}") from error
 
 
-def _asked(content: Mapping[str, Any]) -> Asked:
+def _asked(content: Mapping[str, Any]) -> ComparisonRequest:
     methods = content["methods"]
     tuned = {label for about in methods.values() for label in about.get("labels", {}).values()}
     there = {label.partition("[")[0] for label in (*methods, *tuned)}
@@ -231,7 +231,7 @@ def _asked(content: Mapping[str, Any]) -> Asked:
     all_folds = int(facts.get("protocol_folds", len(grid.folds)))
     commands = commands_of(content["call"], grid, labels, all_folds, blocks, nested)
     calls = [(str(made), str(command), [str(row) for row in rows]) for made, command, rows in content["calls"]]
-    return Asked(grid, labels, content["skipped"], facts, commands, blocks, calls)
+    return ComparisonRequest(grid, labels, content["skipped"], facts, commands, blocks, calls)
 
 
 def _said_by(controls: Mapping[str, Any], marks: Collection[str]) -> dict[str, str]:

@@ -78,7 +78,7 @@ class RunRecord:
         return self.id
 
 
-class Results:
+class ResultsFolder:
     """What a results folder holds.
 
     Args:
@@ -385,7 +385,7 @@ def run_name(facts: Mapping[str, str]) -> str:
 
 
 def has_results(folder: Path) -> bool:
-    """Return whether a results folder has a job database; `Results` makes one."""
+    """Return whether a results folder has a job database; `ResultsFolder` makes one."""
     file = folder.resolve() / "jobs.db"
     return read_settings(folder).database != f"sqlite:///{file}" or file.is_file()
 

@@ -26,9 +26,9 @@ from benchmark.experiments.labels import parse_label
 from benchmark.experiments.provenance import Provenance, environment
 from benchmark.experiments.queue import DONE, LeaseLost
 from benchmark.experiments.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
-from benchmark.experiments.results import Results, run_name
+from benchmark.experiments.results import ResultsFolder, run_name
 from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import device_name, make_fabric
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
@@ -84,7 +84,7 @@ class Outcome:
     method: Method
 
 
-def run_job(bench: Bench, job: Job, results: Results, run: RunFolder, report: Callable[[float], None]) -> None:
+def run_job(bench: Bench, job: Job, results: ResultsFolder, run: RunFolder, report: Callable[[float], None]) -> None:
     """Train a job, score its checkpoints, and write all of it into the folder of its run.
 
     Args:
@@ -143,7 +143,7 @@ def _watcher(name: str) -> Callable[..., Log]:
     return found
 
 
-def _source_weights(results: Results, parent: str) -> dict[str, Tensor]:
+def _source_weights(results: ResultsFolder, parent: str) -> dict[str, Tensor]:
     """Return the network of the source-only run that a job starts from.
 
     Raises:
@@ -164,7 +164,7 @@ def train_and_score(
     method: type[Method],
     hyperparameters: Any,
     data: FoldData,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     seed: int,
     log: Log,
     report: Callable[[float], None],

@@ -8,7 +8,7 @@ from benchmark.experiments.jobs import Bench, Job, Plan
 from benchmark.experiments.provenance import Provenance, refuse_mixture
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING
 from benchmark.experiments.request import INNER, TunedRows, key_of, remember
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.worker import Worker, entry_of
 from benchmark.tracking.ui_views import table_tag
 
@@ -79,7 +79,7 @@ class Session:
     ) -> None:
         self.plan = plan
         self.bench = bench or Bench(plan, progress)
-        self.results = Results(plan.results)
+        self.results = ResultsFolder(plan.results)
         self.experiment = self.bench.protocol.label + (INNER if nested else beside)
         self._tables: dict[str, dict[str, str]] = {}  # by job, tags that name the tables and the row
         open_experiment(self.results, self.bench, self.experiment)
@@ -165,13 +165,13 @@ class Session:
         remember(self.results, self.experiment, self.bench, jobs, tuned, tuned_jobs, nested=nested, command=command)
 
 
-def open_experiment(results: Results, bench: Bench, experiment: str) -> None:
+def open_experiment(results: ResultsFolder, bench: Bench, experiment: str) -> None:
     """Note what an experiment is about."""
     facts = {"protocol": bench.protocol.name, "fingerprint": bench.fingerprint}
     results.describe(experiment, describe(bench.protocol), facts)
 
 
-def sort_out(jobs: Iterable[Job], results: Results | None) -> Work:
+def sort_out(jobs: Iterable[Job], results: ResultsFolder | None) -> Work:
     """Sort jobs by their state in the queue.
 
     Args:
@@ -190,7 +190,7 @@ def sort_out(jobs: Iterable[Job], results: Results | None) -> Work:
     return Work(done, running, skipped, left)
 
 
-def ends(results: Results, jobs: Iterable[Job], family: str = "") -> list[Ended]:
+def ends(results: ResultsFolder, jobs: Iterable[Job], family: str = "") -> list[Ended]:
     """Return how jobs ended that have.
 
     Args:

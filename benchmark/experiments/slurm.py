@@ -12,7 +12,7 @@ from pydantic import Field
 from benchmark.common.errors import SettingsError, TrainingError
 from benchmark.common.toml_files import Positive, Text, TomlModel, Whole
 from benchmark.experiments.queue import RUNNING, Queue, Row
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import is_open
 from benchmark.experiments.slurm_task import Task, task_of
 
@@ -75,7 +75,9 @@ class SlurmWorkers:
         SettingsError: Slurm does not answer, or it refuses the tasks.
     """
 
-    def __init__(self, results: Results, keys: Sequence[str], profile: Profile, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, results: ResultsFolder, keys: Sequence[str], profile: Profile, tell: Callable[[str], None]
+    ) -> None:
         self._results, self._keys, self._profile, self._tell = results, list(keys), profile, tell
         # Tasks are found by their name, since ids start again from 1 when a controller loses its state.
         digest = hashlib.sha256(" ".join([str(results.folder), *sorted(keys)]).encode()).hexdigest()

@@ -13,7 +13,7 @@ from benchmark.common.locations import add_folder
 from benchmark.experiments.fork_server import start_server
 from benchmark.experiments.launchers import LOOK_EVERY, LocalWorkers
 from benchmark.experiments.queue import RUNNING
-from benchmark.experiments.results import Results, has_results
+from benchmark.experiments.results import ResultsFolder, has_results
 from benchmark.experiments.session import is_open
 from benchmark.experiments.worker import Worker
 
@@ -77,7 +77,7 @@ class Task:
         add_folder(str(self.working_folder))
         if not has_results(self.results):
             raise TrackingError(f"this node does not see the results folder {self.results}; it must be shared")
-        results = Results(self.results)
+        results = ResultsFolder(self.results)
         rows = results.queue.rows(keys=self.keys)
         for worker in {row.worker for row in rows if row.state == RUNNING and task_of(row.worker) == task}:
             results.queue.release_worker(worker, f"its Slurm task {task} was ended and went back into the queue")

@@ -9,8 +9,8 @@ from math import isnan, nan
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell
 from benchmark.experiments.cells import STATUS, Place, best_record, cell_of, places_of, runs_of
-from benchmark.experiments.request import Asked, key_of_runs, keys, newest, read_asked
-from benchmark.experiments.results import Results, RunRecord
+from benchmark.experiments.request import ComparisonRequest, key_of_runs, keys, newest, read_request
+from benchmark.experiments.results import ResultsFolder, RunRecord
 
 STATES = ("done", "running", "waiting", "interrupted", "failed", "skipped")
 
@@ -93,7 +93,7 @@ class Status:
         return max((self.waiting + sum(lefts)) / len(lefts), *lefts)
 
 
-def status_of(results: Results, experiment: str, comparison: str = "") -> Status:
+def status_of(results: ResultsFolder, experiment: str, comparison: str = "") -> Status:
     """How far a comparison of an experiment is.
 
     Args:
@@ -111,7 +111,7 @@ def status_of(results: Results, experiment: str, comparison: str = "") -> Status
     )
     if comparison not in known:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
-    asked, mine = read_asked(results, experiment, comparison), key_of_runs(comparison)
+    asked, mine = read_request(results, experiment, comparison), key_of_runs(comparison)
     found = best_record([record for record in records if record.facts.get("comparison") == mine])
     runs = runs_of(asked, found)
     cells = [
@@ -123,10 +123,10 @@ def status_of(results: Results, experiment: str, comparison: str = "") -> Status
 
 
 def _status(
-    results: Results,
+    results: ResultsFolder,
     comparison: str,
     others: Sequence[str],
-    asked: Asked,
+    asked: ComparisonRequest,
     cells: Sequence[Cell],
     runs: Mapping[Place, RunRecord],
 ) -> Status:

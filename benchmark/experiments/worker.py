@@ -19,7 +19,7 @@ from benchmark.common.texts import one_line, trace
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.jobs import Bench, Job, Plan
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING, Claim, Entry, LeaseLost
-from benchmark.experiments.results import STATUS, Results, run_name
+from benchmark.experiments.results import STATUS, ResultsFolder, run_name
 from benchmark.experiments.run_folder import TRACEBACK, RunFolder, legend_name, savepoints_of
 from benchmark.experiments.trial import Trial
 from benchmark.tracking import KIND, LiveRun, RunInfo, checked_facts
@@ -83,7 +83,7 @@ class Worker:
 
     def __init__(
         self,
-        results: Results,
+        results: ResultsFolder,
         keys: Sequence[str] | None = None,
         bench: Bench | None = None,
         place: Place = Place(),

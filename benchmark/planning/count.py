@@ -8,10 +8,10 @@ from benchmark.common.errors import SettingsError
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.labels import control_label
 from benchmark.experiments.listing import wanted_labels
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Work, sort_out
 from benchmark.planning.outline import Outline
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.tuning.plan import Tuning, why_not
 from benchmark.tuning.space import label_of, settings
 
@@ -69,8 +69,8 @@ def comparison_stage(
     labels: Sequence[str],
     seeds: Sequence[int],
     folds: Sequence[str],
-    recipe: Recipe,
-    results: Results | None,
+    recipe: TrainingConfig,
+    results: ResultsFolder | None,
 ) -> Stage:
     """What ``landshift run`` would do."""
     asked = outline.jobs(wanted_labels(labels, recipe), folds, seeds)
@@ -82,8 +82,8 @@ def tuned_stage(
     labels: Sequence[str],
     seeds: Sequence[int],
     folds: Sequence[str],
-    recipe: Recipe,
-    results: Results | None,
+    recipe: TrainingConfig,
+    results: ResultsFolder | None,
     tuning: Tuning,
     trials: Stage,
 ) -> Stage:
@@ -107,8 +107,8 @@ def tuning_stage(
     outline: Outline,
     labels: Sequence[str],
     folds: Sequence[str],
-    recipe: Recipe,
-    results: Results | None,
+    recipe: TrainingConfig,
+    results: ResultsFolder | None,
     tuning: Tuning,
 ) -> Stage:
     """What ``landshift tune`` would do: every trial of every method on every one of these folds."""
@@ -125,13 +125,13 @@ def tuning_stage(
     return Stage(words, asked, sort_out(asked, results), rows)
 
 
-def tunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> list[str]:
+def tunable(labels: Sequence[str], recipe: TrainingConfig, tuning: Tuning) -> list[str]:
     """The methods that the rule can choose for and that have something to tune."""
     untuned = {label for row in untunable(labels, recipe, tuning).values() for label in row}
     return [label for label in wanted_labels(labels, recipe) if label not in untuned]
 
 
-def untunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> dict[str, list[str]]:
+def untunable(labels: Sequence[str], recipe: TrainingConfig, tuning: Tuning) -> dict[str, list[str]]:
     """The other methods, by why."""
     found: dict[str, list[str]] = {}
     for label in wanted_labels(labels, recipe):
@@ -141,14 +141,14 @@ def untunable(labels: Sequence[str], recipe: Recipe, tuning: Tuning) -> dict[str
     return found
 
 
-def _has_space(label: str, recipe: Recipe) -> bool:
+def _has_space(label: str, recipe: TrainingConfig) -> bool:
     try:
         return bool(settings(label, recipe, 1))
     except SettingsError:
         return False
 
 
-def _trial_labels(label: str, recipe: Recipe, trials: int) -> list[str]:
+def _trial_labels(label: str, recipe: TrainingConfig, trials: int) -> list[str]:
     return [label_of(label, params, recipe) for params in settings(label, recipe, trials)]
 
 

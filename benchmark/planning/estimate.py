@@ -14,7 +14,7 @@ from benchmark.experiments.results import Files, RunRecord
 from benchmark.planning.count import Stage
 from benchmark.planning.outline import Outline
 from benchmark.planning.pace import Paces, work_of
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.target_sample import PATCHES, PIXELS
 
 HOST_BYTES = 1.5 * 2**30  # of a process: torch, MLflow and the batches that are read ahead
@@ -43,7 +43,7 @@ class Timing:
         paces: of every method.
     """
 
-    def __init__(self, outline: Outline, recipe: Recipe, paces: Paces) -> None:
+    def __init__(self, outline: Outline, recipe: TrainingConfig, paces: Paces) -> None:
         self._outline, self._recipe, self._paces = outline, recipe, paces
         self._known: dict[tuple[str, str], Hours] = {}
 
@@ -102,7 +102,7 @@ class Disk:
     run_words: str
 
 
-def disk_of(outline: Outline, recipe: Recipe, weights: int, records: Sequence[RunRecord]) -> Disk:
+def disk_of(outline: Outline, recipe: TrainingConfig, weights: int, records: Sequence[RunRecord]) -> Disk:
     """Estimate the disk space.
 
     Args:
@@ -150,7 +150,7 @@ class Memory:
 
 def memory_of(
     labels: Sequence[str],
-    recipe: Recipe,
+    recipe: TrainingConfig,
     weights: int,
     activations: float | None,
     costs: Mapping[str, Cost],

@@ -12,7 +12,7 @@ from benchmark.data.store import is_decoded
 from benchmark.experiments.jobs import Bench, Job, Plan, job_content, recipe_content
 from benchmark.experiments.listing import list_jobs, reason_to_skip
 from benchmark.experiments.records import SETTINGS
-from benchmark.experiments.results import Results, RunRecord
+from benchmark.experiments.results import ResultsFolder, RunRecord
 from methods.base import Method
 from protocols.base import Protocol
 from protocols.cutting import cut
@@ -95,7 +95,7 @@ def read_simulated(text: str) -> Simulated:
     return Simulated(**counts)
 
 
-def outline(plan: Plan, results: Results | None, simulated: Simulated | None = None) -> Outline:
+def outline(plan: Plan, results: ResultsFolder | None, simulated: Simulated | None = None) -> Outline:
     """What is known here of a protocol.
 
     Args:
@@ -127,7 +127,7 @@ def outline(plan: Plan, results: Results | None, simulated: Simulated | None = N
     )
 
 
-def _of_data(plan: Plan, protocol: Protocol, results: Results | None) -> Outline:
+def _of_data(plan: Plan, protocol: Protocol, results: ResultsFolder | None) -> Outline:
     catalog = open_catalog(protocol.dataset, plan.data)
     folds = {fold.name: fold for fold in cut(protocol, catalog.patches)}
     used = {patch for fold in folds.values() for ids in fold.parts.values() for patch in ids}
@@ -175,7 +175,7 @@ def _shape(protocol: Protocol, simulated: Simulated | None) -> Shape:
     return Shape(*(number or 0 for number in given))
 
 
-def _earlier(plan: Plan, protocol: Protocol, results: Results | None) -> tuple[Mapping[str, Any] | None, bool]:
+def _earlier(plan: Plan, protocol: Protocol, results: ResultsFolder | None) -> tuple[Mapping[str, Any] | None, bool]:
     """What the jobs of an earlier run depended on, if it was of the same folds and recipe."""
     if results is None:
         return None, False
@@ -195,7 +195,7 @@ def _stand_in(plan: Plan, protocol: Protocol) -> dict[str, Any]:
     return {"protocol": protocol.fingerprint or protocol.label, "recipe": recipe_content(plan.recipe)}
 
 
-def _told(identified: bool, results: Results | None) -> str:
+def _told(identified: bool, results: ResultsFolder | None) -> str:
     if results is None:
         return "there are no results yet, so all is to be trained"
     if identified:

@@ -11,7 +11,7 @@ from benchmark.data.shapes import Shape
 from benchmark.experiments.labels import control_label, digest_at_hand, parse_label
 from benchmark.experiments.results import RunRecord
 from benchmark.planning.outline import Outline, Sizes
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.target_sample import PATCHES
 from benchmark.training.trainer import VALIDATION_PATCHES
 from methods.base import Method, Needs
@@ -47,7 +47,7 @@ class Work:
         return self.steps * pace.step, self.patches * pace.patch
 
 
-def work_of(label: str, sizes: Sizes, few: int, recipe: Recipe, shape: Shape) -> Work:
+def work_of(label: str, sizes: Sizes, few: int, recipe: TrainingConfig, shape: Shape) -> Work:
     """What a run of a method on a fold of these sizes does.
 
     Every checkpoint is scored on source_val and on target_test; it predicts the fixed sample for the selection rules,
@@ -65,7 +65,7 @@ def work_of(label: str, sizes: Sizes, few: int, recipe: Recipe, shape: Shape) ->
     return Work(recipe.steps, recipe.checkpoints * (validation + test + sample + set_aside) + looked_at)
 
 
-def side_of(recipe: Recipe, shape: Shape) -> int:
+def side_of(recipe: TrainingConfig, shape: Shape) -> int:
     """The side of what is trained on, in pixels."""
     return min(recipe.crop or shape.size, shape.size)
 
@@ -104,7 +104,7 @@ class Paces:
 
 
 def measured_paces(
-    records: Sequence[RunRecord], outline: Outline, recipe: Recipe
+    records: Sequence[RunRecord], outline: Outline, recipe: TrainingConfig
 ) -> tuple[dict[str, Pace], str, list[RunRecord]]:
     """Of the finished runs with this recipe, by label and by the method's name; the device they ran on; and the runs.
 
@@ -146,17 +146,17 @@ def measured_paces(
     return found, device, mine
 
 
-def _recipe_of(record: RunRecord, recipe: Recipe) -> Recipe:
+def _recipe_of(record: RunRecord, recipe: TrainingConfig) -> TrainingConfig:
     """The recipe with the steps that a run took, which may be others."""
     return replace(recipe, steps=int(record.facts["steps"]), checkpoints=int(record.facts["checkpoints"]))
 
 
-def assumed_base(step: float, patch: float | None, recipe: Recipe, shape: Shape) -> Pace:
+def assumed_base(step: float, patch: float | None, recipe: TrainingConfig, shape: Shape) -> Pace:
     """Of source-only, by what a user says; a patch that is only predicted costs a third of one that is trained on."""
     forward = step / recipe.batch_size / 3 * (shape.size / side_of(recipe, shape)) ** 2
     return Pace(step, forward if patch is None else patch, "as given")
 
 
-def stream_factor(recipe: Recipe, shape: Shape) -> float:
+def stream_factor(recipe: TrainingConfig, shape: Shape) -> float:
     """How many times the pixels of a training batch a batch of the test stream has."""
     return (shape.size / side_of(recipe, shape)) ** 2

@@ -15,7 +15,7 @@ from benchmark.conformance.cost import kept_for_backward
 from benchmark.data.shapes import Shape
 from benchmark.models.segmentation import build_network, set_precision
 from benchmark.planning.pace import side_of
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import make_fabric
 from methods.base import TargetBatch
 
@@ -42,12 +42,12 @@ class Probe:
     device: str
 
 
-def weights_of(recipe: Recipe, shape: Shape) -> int:
+def weights_of(recipe: TrainingConfig, shape: Shape) -> int:
     """Bytes of the network's weights and buffers."""
     return sum(tensor.numel() * tensor.element_size() for tensor in _network(recipe, shape).state_dict().values())
 
 
-def activations_of(recipe: Recipe, shape: Shape) -> float:
+def activations_of(recipe: TrainingConfig, shape: Shape) -> float:
     """Bytes that autograd keeps in a step of source-only, measured on the CPU with a few patches."""
     subject, batch = _Subject(recipe, shape, "cpu"), min(FEW, recipe.batch_size)
     data = subject.data(batch, side_of(recipe, shape))
@@ -55,7 +55,7 @@ def activations_of(recipe: Recipe, shape: Shape) -> float:
     return kept_for_backward(held, lambda: subject.step(*data)) * recipe.batch_size / batch
 
 
-def probe(recipe: Recipe, shape: Shape, accelerator: str) -> Probe:
+def probe(recipe: TrainingConfig, shape: Shape, accelerator: str) -> Probe:
     """Measure, in this process and on one device. On a CPU with one thread, as a run has."""
     subject, side = _Subject(recipe, shape, accelerator), side_of(recipe, shape)
     batch = min(FEW, recipe.batch_size)
@@ -71,7 +71,7 @@ def probe(recipe: Recipe, shape: Shape, accelerator: str) -> Probe:
 class _Subject:
     """Source-only on noise."""
 
-    def __init__(self, recipe: Recipe, shape: Shape, accelerator: str) -> None:
+    def __init__(self, recipe: TrainingConfig, shape: Shape, accelerator: str) -> None:
         torch.set_num_threads(1)
         while_training()
         self.fabric = make_fabric(accelerator, recipe.precision)
@@ -123,6 +123,6 @@ class _Subject:
         return min(found[1:] or found)
 
 
-def _network(recipe: Recipe, shape: Shape) -> torch.nn.Module:
+def _network(recipe: TrainingConfig, shape: Shape) -> torch.nn.Module:
     settings = replace(recipe.network, encoder_weights="")  # which weights they are costs nothing
     return build_network(settings, shape.bands, shape.classes, np.zeros(shape.bands), np.ones(shape.bands), 0)

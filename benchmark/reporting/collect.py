@@ -24,8 +24,8 @@ from benchmark.experiments.records import (
     with_nested,
     with_records,
 )
-from benchmark.experiments.request import INNER, Asked, key_of_runs, keys, newest, read_asked
-from benchmark.experiments.results import Files, Results, RunRecord
+from benchmark.experiments.request import INNER, ComparisonRequest, key_of_runs, keys, newest, read_request
+from benchmark.experiments.results import Files, ResultsFolder, RunRecord
 from methods.sources import file_digest, is_imported
 
 # Of what two comparisons may differ in.
@@ -47,7 +47,7 @@ class Aside:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ComparisonState:
     """The state of a comparison.
 
     Attributes:
@@ -90,9 +90,9 @@ class Standing:
         return any(cell.status == "done" for cell in self.cells)
 
 
-def standing(
-    results: Results, experiment: str, comparison: str = "", *, rule: str = "", mixed: bool = False
-) -> Standing:
+def collect(
+    results: ResultsFolder, experiment: str, comparison: str = "", *, rule: str = "", mixed: bool = False
+) -> ComparisonState:
     """The state of the newest comparison of an experiment, or of the one named.
 
     Args:
@@ -108,7 +108,7 @@ def standing(
     if comparison not in known:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known) or 'none'}")
     mine = key_of_runs(comparison)
-    asked = read_asked(results, experiment, comparison)
+    asked = read_request(results, experiment, comparison)
     best = runs_of(asked, best_record([record for record in records if record.facts.get("comparison") == mine]))
     grid = replace(asked.grid, held_out=_held_out(best))
     folders = {place: record.artifacts for place, record in best.items()}
@@ -137,7 +137,7 @@ def standing(
     )
     scores = pixel_scores(results, experiment, asked.facts)
     pixels = {fold: scores.get(fold, np.nan) for fold in grid.folds}
-    return Standing(
+    return ComparisonState(
         grid=grid,
         tuned={
             row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in asked.labels.items()
@@ -148,7 +148,7 @@ def standing(
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}, grid.groups),
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
-        others=_others({key: read_asked(results, experiment, key) for key in known}, comparison, records, best),
+        others=_others({key: read_request(results, experiment, key) for key in known}, comparison, records, best),
         facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]} | _networks(best),
         folders=folders,
         runs=best,
@@ -170,7 +170,7 @@ def standing(
     )
 
 
-def newest_comparison(results: Results, experiment: str, runs: Sequence[RunRecord]) -> str:
+def newest_comparison(results: ResultsFolder, experiment: str, runs: Sequence[RunRecord]) -> str:
     """Return the key of the newest comparison of an experiment.
 
     Args:
@@ -199,7 +199,7 @@ def _held_out(best: Mapping[Place, RunRecord]) -> dict[str, dict[str, str]]:
 
 
 def _others(
-    known: Mapping[str, Asked], comparison: str, records: Sequence[RunRecord], best: Mapping[Any, RunRecord]
+    known: Mapping[str, ComparisonRequest], comparison: str, records: Sequence[RunRecord], best: Mapping[Any, RunRecord]
 ) -> dict[str, Aside]:
     """Of each other comparison the finished runs that are not in this one."""
     mine, facts = {record.id for record in best.values()}, known[comparison].facts

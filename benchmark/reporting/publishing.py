@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 from benchmark.evaluation.comparison import summary_metrics
 from benchmark.evaluation.significance import paired_metrics
 from benchmark.experiments.experiment_pages import PAGE, describe, write_page
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.tracking import Summary
 from benchmark.tracking.ui_views import table_tag
 from protocols.base import Protocol
 
 if TYPE_CHECKING:
-    from benchmark.reporting.collect import Standing
+    from benchmark.reporting.collect import ComparisonState
 
 HALF_INTERVAL = "summary/target_miou_half_interval"  # MLflow's bars have no error bars, its table has a column for it
 NOTE_LENGTH = 12_000  # of the 20,000 characters that MLflow keeps; links take the others
 
 
 def publish(
-    results: Results,
+    results: ResultsFolder,
     experiment: str,
     protocol: Protocol,
-    state: "Standing",
+    state: "ComparisonState",
     markdown: str,
     figures: Sequence[Path] = (),
 ) -> None:
@@ -73,7 +73,7 @@ def publish(
         results.database.edit(experiment, PAGE + comparison, lambda old: page)
 
 
-def words_of(state: "Standing") -> str:
+def words_of(state: "ComparisonState") -> str:
     """Return what tells a comparison from others of its experiment."""
     counts = [(len(state.grid.methods), "method"), (len(state.grid.folds), "fold"), (len(state.grid.seeds), "seed")]
     told = [f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count > 1 or name != "seed"]

@@ -15,7 +15,7 @@ from benchmark.evaluation.significance import Paired, compare_with_control
 from benchmark.experiments import results as store
 from benchmark.experiments.calibration import calibration_of, calibrations
 from benchmark.experiments.experiment_pages import describe
-from benchmark.reporting.collect import Standing, standing
+from benchmark.reporting.collect import ComparisonState, collect
 from benchmark.reporting.latex import latex_table
 from benchmark.reporting.tables import shared_line
 from protocols.base import Protocol
@@ -51,7 +51,7 @@ class Results:
         is_converged: whether a calibration shows that twice the steps gain less than two points of source validation.
     """
 
-    def __init__(self, state: Standing, protocol: Protocol, folder: Path) -> None:
+    def __init__(self, state: ComparisonState, protocol: Protocol, folder: Path) -> None:
         self._state, self.protocol, self.folder = state, protocol, folder
         facts = state.facts
         known = calibrations(folder, protocol.name)
@@ -74,9 +74,9 @@ class Results:
         """Return a comparison of a results folder; see `landshift.load_results`."""
         if not store.has_results(Path(folder)):
             raise TrackingError(f"{folder} is no results folder: landshift.run makes one")
-        results = store.Results(Path(folder))
+        results = store.ResultsFolder(Path(folder))
         found = load(protocol, partial=partial) if protocol else _only_protocol(results)
-        return cls(standing(results, found.label, comparison, rule=rule, mixed=mixed), found, Path(folder))
+        return cls(collect(results, found.label, comparison, rule=rule, mixed=mixed), found, Path(folder))
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -173,7 +173,7 @@ def _paired_row(line: Paired) -> dict[str, Any]:
     }
 
 
-def _only_protocol(results: store.Results) -> Protocol:
+def _only_protocol(results: store.ResultsFolder) -> Protocol:
     """Return the protocol of the folder's comparisons.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_json
 from benchmark.experiments.records import SETTINGS
-from benchmark.reporting.collect import Standing
+from benchmark.reporting.collect import ComparisonState
 from protocols.base import PARTIAL
 
 TABLE = "comparison.json"
@@ -72,7 +72,7 @@ class Table:
         return self.facts["fingerprint"].startswith(PARTIAL)
 
 
-def as_json(state: Standing) -> str:
+def as_json(state: ComparisonState) -> str:
     """The record of a comparison: a line a cell, so that two of them can be compared by eye."""
     shared: dict[str, Any] = {}
     environments: list[dict[str, Any]] = []

@@ -277,7 +277,7 @@ def shared_line(facts: Mapping[str, str], grid: Grid) -> str:
     """What all runs of the comparison have in common, in one line.
 
     Args:
-        facts: `Standing.facts`, of which some may be missing.
+        facts: `ComparisonState.facts`, of which some may be missing.
     """
     training = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in TRAINING if name in facts)
     number, of = len(grid.folds), int(facts.get("protocol_folds", len(grid.folds)))

@@ -10,7 +10,7 @@ from benchmark.models.settings import NetworkSettings
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingConfig:
     """Network, input, optimiser and budget.
 
     Attributes:
@@ -43,7 +43,7 @@ class Recipe:
     precision: str = "32-true"
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> "Recipe":
+    def preset(cls, name: str, **changes: Any) -> "TrainingConfig":
         """Return a preset with some values changed (`make_recipe`), for example ``preset("tiny", steps=800)``."""
         return make_recipe(name, changes)
 
@@ -68,7 +68,7 @@ CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("constant", "poly", "one-
 
 PRESETS = {
     # 0.1 million weights, random at the start: learns the synthetic world on one CPU core in half a minute.
-    "tiny": Recipe(
+    "tiny": TrainingConfig(
         network=NetworkSettings("light-fpn", "tu-test_resnet", encoder_depth=3),
         steps=2000,
         batch_size=16,
@@ -77,7 +77,7 @@ PRESETS = {
         schedule="one-cycle",
     ),
     # 3 million weights, pretrained on ImageNet, from a Python package: real images on CPU cores.
-    "small": Recipe(
+    "small": TrainingConfig(
         network=NetworkSettings("light-fpn", "tu-tf_efficientnet_lite0", PACKAGED, encoder_depth=4),
         steps=1000,
         batch_size=8,
@@ -88,7 +88,7 @@ PRESETS = {
     # The published baseline of FLAIR #1 (IGNF/FLAIR-1, challenge code): plain SGD at 0.02, halved on a plateau of the
     # validation loss, geometric augmentation. Its batch size, epochs and early stop are not published or not
     # compatible with equal steps: 10 patches, and about 100 epochs of the 32 training departments, are ours.
-    "flair-baseline": Recipe(
+    "flair-baseline": TrainingConfig(
         network=NetworkSettings(encoder="resnet34", encoder_weights="imagenet"),
         steps=475_000,
         batch_size=10,
@@ -101,7 +101,7 @@ PRESETS = {
 }
 
 
-def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
+def make_recipe(preset: str, changes: dict[str, Any]) -> TrainingConfig:
     """A preset with some values changed; those of the network are named like those of the recipe.
 
     Raises:
@@ -117,7 +117,7 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> Recipe:
     return replace(recipe, network=network, **{k: v for k, v in changes.items() if k not in of_network})
 
 
-def preset_and_changes(recipe: Recipe) -> tuple[str, dict[str, Any]] | None:
+def preset_and_changes(recipe: TrainingConfig) -> tuple[str, dict[str, Any]] | None:
     """The preset with the fewest changes that make a recipe of it (`make_recipe`); None if no preset and changes do."""
     found = []
     for preset, known in PRESETS.items():
@@ -127,11 +127,11 @@ def preset_and_changes(recipe: Recipe) -> tuple[str, dict[str, Any]] | None:
     return min(found, key=lambda one: len(one[1]), default=None)
 
 
-def _value(recipe: Recipe, name: str) -> Any:
+def _value(recipe: TrainingConfig, name: str) -> Any:
     return getattr(recipe, name) if hasattr(recipe, name) else getattr(recipe.network, name)
 
 
-def recipe_of(values: Any) -> Recipe:
+def recipe_of(values: Any) -> TrainingConfig:
     """A recipe from what a run wrote down of it; what this version of landshift added since has its default.
 
     Raises:
@@ -140,7 +140,9 @@ def recipe_of(values: Any) -> Recipe:
     if not isinstance(values, Mapping) or not isinstance(values.get("network"), Mapping):
         raise SettingsError("the record holds no recipe with a network")
     network = dict(values["network"])
-    if unknown := {*values, *network} - {item.name for kind in (Recipe, NetworkSettings) for item in fields(kind)}:
+    if unknown := {*values, *network} - {
+        item.name for kind in (TrainingConfig, NetworkSettings) for item in fields(kind)
+    }:
         raise SettingsError(f"this version of landshift knows no {', '.join(sorted(unknown))} of a recipe")
     channels = network.get("decoder_channels", ())
     kinds = {name: (int, float) if kind is float else kind for name, kind in option_types().items()}
@@ -148,10 +150,10 @@ def recipe_of(values: Any) -> Recipe:
     if not of_kind or not isinstance(channels, list | tuple) or not all(isinstance(item, int) for item in channels):
         raise SettingsError("the record holds a recipe with a value of another kind than it should have")
     network["decoder_channels"] = tuple(channels)
-    return Recipe(**{**values, "network": NetworkSettings(**network)})
+    return TrainingConfig(**{**values, "network": NetworkSettings(**network)})
 
 
 def option_types() -> dict[str, type]:
     """The type of each value that the command line can change, by name."""
-    hints = get_type_hints(NetworkSettings) | get_type_hints(Recipe)
+    hints = get_type_hints(NetworkSettings) | get_type_hints(TrainingConfig)
     return {name: kind for name, kind in hints.items() if kind in (int, float, str, bool)}

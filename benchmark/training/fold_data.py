@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmark.data.batches import Batches, ahead
 from benchmark.data.store import Store
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods.base import Method, Needs, SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
 
@@ -88,7 +88,7 @@ class FoldData:
 
 
 def batches_of(
-    fabric: "Fabric", method: Method, data: FoldData, recipe: Recipe, seed: int, first: int = 0
+    fabric: "Fabric", method: Method, data: FoldData, recipe: TrainingConfig, seed: int, first: int = 0
 ) -> Iterator[tuple[SourceBatch | None, TargetBatch | None]]:
     """The batches of every step from ``first`` on, on the device. What has no reader cannot be read."""
     needs, steps = method.needs, range(first, recipe.steps)
@@ -116,7 +116,7 @@ def batches_of(
         yield source_batch, target_batch
 
 
-def _labelled(method: Method, data: FoldData, recipe: Recipe, seed: int) -> Batches:
+def _labelled(method: Method, data: FoldData, recipe: TrainingConfig, seed: int) -> Batches:
     pool = data.labelled(method.needs)
     if method.needs.is_bound and recipe.schedule == "plateau":
         pool, _ = data.split_bound()  # the rate follows the rest
@@ -128,7 +128,7 @@ def _labelled(method: Method, data: FoldData, recipe: Recipe, seed: int) -> Batc
 def _batches(
     store: Store,
     part: Part,
-    recipe: Recipe,
+    recipe: TrainingConfig,
     seed: int,
     purpose: str,
     *,

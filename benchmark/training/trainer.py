@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmark.common.errors import TrainingError
 from benchmark.common.garbage import while_training
 from benchmark.models.segmentation import build_network, set_precision, structure_of
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData, Part
 from benchmark.training.prediction import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.training.savepoints import write
@@ -119,7 +119,7 @@ class Stepper:
         method_class: type[Method],
         hyperparameters: Any,
         data: FoldData,
-        recipe: Recipe,
+        recipe: TrainingConfig,
         seed: int,
         log: Log,
         weights: Mapping[str, Tensor] | None = None,
@@ -334,7 +334,7 @@ def _seed_device(device: torch.device, seed: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _optimizer(recipe: Recipe, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(recipe: TrainingConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             weights, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -343,7 +343,7 @@ def _optimizer(recipe: Recipe, weights: list[nn.Parameter]) -> torch.optim.Optim
     return torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
 
 
-def _scheduler(recipe: Recipe, optimizer: Any) -> Any:
+def _scheduler(recipe: TrainingConfig, optimizer: Any) -> Any:
     if recipe.schedule == "constant":
         return None
     if recipe.schedule == "plateau":

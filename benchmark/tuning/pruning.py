@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from benchmark.common.errors import Pruned
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.queue import DONE
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.tuning.session import EXPERIMENT
 
 WATCHED = "source_val/miou"
@@ -26,7 +26,7 @@ Values = Mapping[str, Mapping[str, float]]
 """Of each trial, by its job's key, source validation at each step."""
 
 
-def watched(log: Log, results: Results, bench: Bench, job: Job) -> Log:
+def watched(log: Log, results: ResultsFolder, bench: Bench, job: Job) -> Log:
     """Return a log that also keeps a trial's source validation, and gives the trial up by it.
 
     Args:

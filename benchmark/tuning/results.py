@@ -18,7 +18,7 @@ from benchmark.experiments.labels import digest_at_hand
 from benchmark.experiments.provenance import Provenance, refuse_mixture
 from benchmark.experiments.queue import DONE, FAILED, PRUNED
 from benchmark.experiments.records import pooled, read_records
-from benchmark.experiments.results import Results, RunRecord
+from benchmark.experiments.results import ResultsFolder, RunRecord
 from benchmark.tracking import Fact, Summary
 from benchmark.tuning.choice import Chosen, best_score, choose
 from benchmark.tuning.plan import EACH, Tuning
@@ -174,7 +174,7 @@ def row_name(method: str, tuning: Tuning) -> str:
 
 
 def chosen_settings(
-    results: Results, bench: Bench, key: str, *, mixed: bool = False
+    results: ResultsFolder, bench: Bench, key: str, *, mixed: bool = False
 ) -> tuple[Tuning, dict[str, dict[str, str]]]:
     """Return what a tuning has found for a comparison: how it was tuned, and of each method the setting of each fold.
 

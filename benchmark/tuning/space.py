@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from benchmark.common.errors import SettingsError
 from benchmark.experiments.labels import RATE, canonical_label, has_recipe_rate, parse_label, split_label
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods.parts.randomness import numpy_generator
 
 RATE_FACTOR = 10.0  # how far the learning rate is searched below and above the recipe's
@@ -24,7 +24,7 @@ DIGITS = 3  # that a drawn number keeps, so that a setting can be read and typed
 Params = dict[str, Any]
 
 
-def search_space(label: str, recipe: Recipe) -> dict[str, BaseDistribution]:
+def search_space(label: str, recipe: TrainingConfig) -> dict[str, BaseDistribution]:
     """What is searched: what the method declares, and the recipe's learning rate where the method is trained with it.
 
     What the label fixes is not searched.
@@ -45,7 +45,7 @@ def search_space(label: str, recipe: Recipe) -> dict[str, BaseDistribution]:
     return {name: distribution for name, distribution in space.items() if name not in fixed}
 
 
-def settings(label: str, recipe: Recipe, trials: int) -> list[Params]:
+def settings(label: str, recipe: TrainingConfig, trials: int) -> list[Params]:
     """The values of each trial; those of trial 0 are the defaults.
 
     Each hyperparameter has its own random stream, addressed by its name and the trial: a method that gets another
@@ -65,7 +65,7 @@ def settings(label: str, recipe: Recipe, trials: int) -> list[Params]:
     return [defaults, *drawn]
 
 
-def label_of(label: str, params: Mapping[str, Any], recipe: Recipe) -> str:
+def label_of(label: str, params: Mapping[str, Any], recipe: TrainingConfig) -> str:
     """The method's label with the values of a trial."""
     name, fixed = split_label(label)
     pairs = ",".join(f"{key}={value}" for key, value in (fixed | dict(params)).items())

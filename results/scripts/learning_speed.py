@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from benchmark.data.synthetic import World, generate
 from benchmark.experiments.jobs import Bench, Plan
 from benchmark.models.segmentation import NetworkSettings
-from benchmark.training.config import PRESETS, Recipe
+from benchmark.training.config import PRESETS, TrainingConfig
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FoldData, batches_of
 from benchmark.training.prediction import miou
@@ -34,9 +34,9 @@ FOLD = "2021"
 BLOCK = 20  # steps that are timed at once
 ROUNDS = 4
 UNET = NetworkSettings("unet", "tu-test_resnet", encoder_depth=3, decoder_channels=(32, 16, 16))
-OLD = Recipe(network=UNET, batch_size=16, crop=32, learning_rate=3e-3, schedule="poly")
+OLD = TrainingConfig(network=UNET, batch_size=16, crop=32, learning_rate=3e-3, schedule="poly")
 LIGHT = PRESETS["tiny"]
-CONFIGS: dict[str, Recipe] = {
+CONFIGS: dict[str, TrainingConfig] = {
     "U-Net, polynomial schedule to 3e-3": OLD,
     "the same, 64-pixel crops, batch 8": replace(OLD, crop=64, batch_size=8),
     "U-Net, one-cycle to 1e-2": replace(OLD, learning_rate=1e-2, schedule="one-cycle"),
@@ -92,14 +92,14 @@ def step_seconds(data: FoldData) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def train_and_score(data: FoldData, method: type[Method], recipe: Recipe, seed: int, part: str) -> float:
+def train_and_score(data: FoldData, method: type[Method], recipe: TrainingConfig, seed: int, part: str) -> float:
     """Mean IoU in percent on a part after all steps."""
     stepper = make_stepper(data, method, recipe, seed)
     run_steps(stepper, recipe.steps)
     return 100 * miou(evaluate_part(stepper.fabric, stepper.method, data, part).total())
 
 
-def make_stepper(data: FoldData, method: type[Method], recipe: Recipe, seed: int) -> Stepper:
+def make_stepper(data: FoldData, method: type[Method], recipe: TrainingConfig, seed: int) -> Stepper:
     log: Callable[[dict[str, float], int], None] = lambda metrics, step: None  # noqa: E731
     return Stepper(make_fabric("cpu", 1, recipe.precision), method, None, data, recipe, seed, log)
 

@@ -16,12 +16,12 @@ from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
 from benchmark.experiments.jobs import Bench, Plan
 from benchmark.experiments.queue import Entry
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Session
 from benchmark.models import segmentation as networks
 from benchmark.models.segmentation import NetworkSettings
 from benchmark.tracking import Client
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Task
 from protocols.base import Protocol, Split
@@ -82,10 +82,10 @@ def data(catalog: Catalog, store: Store) -> FoldData:
 
 
 @pytest.fixture(scope="session")
-def recipe() -> Recipe:
+def recipe() -> TrainingConfig:
     """Four steps of a network of two small stages."""
     network = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))
-    return Recipe(network=network, steps=4, batch_size=2, crop=32, checkpoints=2, learning_rate=1e-2)
+    return TrainingConfig(network=network, steps=4, batch_size=2, crop=32, checkpoints=2, learning_rate=1e-2)
 
 
 @pytest.fixture(scope="session")
@@ -147,9 +147,9 @@ def stores_copied(fresh_store: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> ResultsFolder:
     """An empty results folder."""
-    return Results(tmp_path / "results")
+    return ResultsFolder(tmp_path / "results")
 
 
 AddRun = Callable[..., str]
@@ -160,7 +160,7 @@ def add_run() -> AddRun:
     """Add a job and end it without any training; returns its key."""
 
     def add(
-        results: Results,
+        results: ResultsFolder,
         experiment: str,
         key: str,
         facts: Mapping[str, object],

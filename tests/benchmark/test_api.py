@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import landshift
-from benchmark.experiments.results import Results as Folder
+from benchmark.experiments.results import ResultsFolder as Folder
 from benchmark.experiments.session import Session
 from methods.base import MethodError
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.experiments.records import CONFUSIONS
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import CURVE, RECORD, read_run
 from benchmark.experiments.run_job import WEIGHTS
 from tests.faults.watched import log_of
@@ -146,7 +146,7 @@ class Left:
 
 def left(results: Path) -> Left:
     """Read a results folder, and from MLflow the files that only it has."""
-    opened = Results(results)
+    opened = ResultsFolder(results)
     rows = opened.queue.rows(EXPERIMENT)
     numbers = {}
     for run in opened.finished(EXPERIMENT).values():
@@ -208,7 +208,7 @@ def problems(results: Path, expected: Left, killed: Collection[int] = ()) -> lis
 
 def _unpublished(results: Path, count: int) -> list[str]:
     """Return what MLflow does not show, or shows twice or otherwise than the run folders."""
-    opened = Results(results)
+    opened = ResultsFolder(results)
     api, experiment = opened.client.api, opened.client.experiment(EXPERIMENT)
     runs = api.search_runs([experiment], "tags.`landshift.kind` = 'cell'", max_results=10_000)
     states = Counter(run.info.status for run in runs)

@@ -308,9 +308,9 @@ FACTS = {
 def job_database(place: Place, folder: Path, rng: random.Random) -> None:
     """A results folder whose jobs, documents, tables or bytes were changed."""
     from benchmark.experiments.queue import Entry
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
 
-    results = Results(folder)
+    results = ResultsFolder(folder)
     results.queue.add([Entry(key, "", {"plan": {}}, FACTS | {"fold": key}) for key in ("a" * 64, "b" * 64)], "x-v1")
     claim = results.queue.claim("host:1:2/0")
     assert claim is not None

@@ -102,16 +102,16 @@ def _run_files(folder: Path) -> str:
 
 def _job_database(folder: Path) -> str:
     """What ``status``, ``report`` and ``forget`` read."""
-    from benchmark.experiments.results import Results
+    from benchmark.experiments.results import ResultsFolder
     from benchmark.experiments.status import status_of
-    from benchmark.reporting.collect import standing
+    from benchmark.reporting.collect import collect
 
-    results = Results(folder)
+    results = ResultsFolder(folder)
     told = [f"{results.experiments()} {results.about('x-v1')} {results.summaries('x-v1')} {results.look('x-v1', 'm')}"]
     told += [run.name for run in results.runs("x-v1")]
     results.close_expired()
     status_of(results, "x-v1")
-    standing(results, "x-v1")
+    collect(results, "x-v1")
     return " ".join(told)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from tests.faults.ground import EXPERIMENT, Ground, left, problems
 from tests.server.conftest import Machine
 from tests.server.ground import missing
@@ -54,7 +54,7 @@ def _looks(ground: Ground, one: Path, third: Path) -> None:
     tables = [(results / EXPERIMENT / "cells.csv").read_text() for results in (one, third)]
     assert tables[0] == tables[1] and tables[0].count("done") == 12
     assert list((third / "runs").glob("*/confusions.npz")) and not list((third / "runs").glob("*/weights.safetensors"))
-    run = next(iter(Results(third).finished(EXPERIMENT).values()))
+    run = next(iter(ResultsFolder(third).finished(EXPERIMENT).values()))
     places = ("--data", ground.folder / "world", "--protocol", protocol, "--stores", f"{one}.stores")
     assert "target mIoU" in _say("replay", run.id, "--results", third, *places)
 

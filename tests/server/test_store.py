@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.common.errors import TrackingError
 from benchmark.experiments.queue import Claim, Entry
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RECORD, RunFolder, read_run
 from benchmark.tracking import KIND, DatasetFact, RunInfo, Summary
 from tests.server.conftest import Machine
@@ -22,9 +22,9 @@ FACTS = {"method": "advent", "fold": "north", "seed": "0"}
 
 
 @pytest.fixture
-def pair(machine: Machine, tmp_path: Path) -> tuple[Results, Results]:
+def pair(machine: Machine, tmp_path: Path) -> tuple[ResultsFolder, ResultsFolder]:
     """Two machines."""
-    return Results(machine(tmp_path / "one é")), Results(machine(tmp_path / "two"))
+    return ResultsFolder(machine(tmp_path / "one é")), ResultsFolder(machine(tmp_path / "two"))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def experiment(request: pytest.FixtureRequest) -> str:
     return str(request.node.name)
 
 
-def _claimed(results: Results, experiment: str) -> tuple[Claim, RunFolder]:
+def _claimed(results: ResultsFolder, experiment: str) -> tuple[Claim, RunFolder]:
     key = experiment.encode().hex()[-60:]
     results.queue.add([Entry(key, "", {}, FACTS)], experiment)
     claim = results.queue.claim("host:1:2/0", [key])
@@ -42,7 +42,7 @@ def _claimed(results: Results, experiment: str) -> tuple[Claim, RunFolder]:
     return claim, RunFolder(results.folder, key, claim.attempt, info)
 
 
-def _trained(results: Results, experiment: str) -> str:
+def _trained(results: ResultsFolder, experiment: str) -> str:
     """End a job as a worker does that MLflow does not answer; returns its key."""
     claim, run = _claimed(results, experiment)
     for step in range(600):
@@ -55,11 +55,11 @@ def _trained(results: Results, experiment: str) -> str:
     return claim.key
 
 
-def _runs(results: Results, experiment: str) -> list[Any]:
+def _runs(results: ResultsFolder, experiment: str) -> list[Any]:
     return list(results.client.api.search_runs([results.client.experiment(experiment)]))
 
 
-def test_the_files_of_a_run_come_from_the_server(pair: tuple[Results, Results], experiment: str) -> None:
+def test_the_files_of_a_run_come_from_the_server(pair: tuple[ResultsFolder, ResultsFolder], experiment: str) -> None:
     one, two = pair
     key = _trained(one, experiment)
     assert "but where it was trained" in two.deliver(experiment, [key])
@@ -77,16 +77,18 @@ def test_the_files_of_a_run_come_from_the_server(pair: tuple[Results, Results], 
     assert len(one.client.api.get_metric_history(run.run, "train/loss")) == 600
 
 
-def test_many_deliver_at_once_and_mlflow_has_it_once(pair: tuple[Results, Results], experiment: str) -> None:
+def test_many_deliver_at_once_and_mlflow_has_it_once(
+    pair: tuple[ResultsFolder, ResultsFolder], experiment: str
+) -> None:
     key = _trained(pair[0], experiment)
-    many = [Results(pair[0].folder) for _ in range(6)]
+    many = [ResultsFolder(pair[0].folder) for _ in range(6)]
     with ThreadPoolExecutor(6) as pool:
         assert set(pool.map(lambda results: results.deliver(experiment, [key]), many)) == {""}
     assert [run.info.status for run in _runs(pair[0], experiment)] == ["FINISHED"]
 
 
 def test_what_the_server_did_not_take_is_delivered_later(
-    servers: tuple[Postgres, Server], pair: tuple[Results, Results], experiment: str
+    servers: tuple[Postgres, Server], pair: tuple[ResultsFolder, ResultsFolder], experiment: str
 ) -> None:
     key = _trained(pair[0], experiment)
     servers[1].kill()
@@ -101,7 +103,7 @@ def test_what_the_server_did_not_take_is_delivered_later(
 
 
 def test_files_that_are_being_published_are_waited_for(
-    pair: tuple[Results, Results], experiment: str, monkeypatch: pytest.MonkeyPatch
+    pair: tuple[ResultsFolder, ResultsFolder], experiment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, two = pair
     key = _trained(one, experiment)
@@ -123,7 +125,7 @@ def test_files_that_are_being_published_are_waited_for(
 
 
 def test_a_database_that_is_away_is_waited_for(
-    servers: tuple[Postgres, Server], pair: tuple[Results, Results], experiment: str
+    servers: tuple[Postgres, Server], pair: tuple[ResultsFolder, ResultsFolder], experiment: str
 ) -> None:
     claim, _ = _claimed(pair[0], experiment)
     servers[0].stop()
@@ -135,7 +137,7 @@ def test_a_database_that_is_away_is_waited_for(
 
 
 def test_summaries_are_replaced_and_what_is_forgotten_is_gone_for_all(
-    pair: tuple[Results, Results], experiment: str
+    pair: tuple[ResultsFolder, ResultsFolder], experiment: str
 ) -> None:
     one, two = pair
     key = _trained(one, experiment)

@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.data.synthetic import World, generate
 from benchmark.experiments.queue import Row
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.slurm_task import task_of
 
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch")
@@ -81,7 +81,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def _rows(results: Path) -> dict[tuple[str, str], Row]:
     """The jobs by method and seed."""
-    return {(row.facts["method"], row.facts["seed"]): row for row in Results(results).queue.rows()}
+    return {(row.facts["method"], row.facts["seed"]): row for row in ResultsFolder(results).queue.rows()}
 
 
 def _await_running(results: Path, seed: str) -> str:

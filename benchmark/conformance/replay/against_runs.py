@@ -9,7 +9,7 @@ from benchmark.common.errors import TrackingError
 from benchmark.conformance.replay.checks import Check, read_cells, summed, written
 from benchmark.conformance.replay.stored import Stored, stored_run
 from benchmark.experiments.records import read_confusions
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.reporting.table_file import Table, TableCell
 from benchmark.training.prediction import METRICS, Scores, target_metrics
 
@@ -37,7 +37,7 @@ def check_numbers(table: Table, runs: Mapping[str, Stored]) -> Check:
     return Check(what, True, told) if checked else Check(what, None, "the runs are not here (--results)")
 
 
-def runs_of(table: Table, results: Results) -> dict[str, Stored]:
+def runs_of(table: Table, results: ResultsFolder) -> dict[str, Stored]:
     """Return those of a table's runs that a results folder holds, by the names of their cells."""
     found = {}
     for cell in table.cells:

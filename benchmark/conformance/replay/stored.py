@@ -12,7 +12,7 @@ from benchmark.common.files import read_json
 from benchmark.data.datasets import is_here
 from benchmark.experiments.jobs import Plan
 from benchmark.experiments.records import SETTINGS
-from benchmark.experiments.results import Results, RunRecord
+from benchmark.experiments.results import ResultsFolder, RunRecord
 from benchmark.experiments.run_folder import RECORD
 from benchmark.training.config import recipe_of
 from protocols.base import PARTIAL
@@ -57,7 +57,7 @@ class Stored:
         return self.record.tags.get("device", "cpu")
 
 
-def stored_run(results: Results, prefix: str) -> Stored:
+def stored_run(results: ResultsFolder, prefix: str) -> Stored:
     """Return a finished run by the first characters of its job's key or of its id in MLflow.
 
     Raises:

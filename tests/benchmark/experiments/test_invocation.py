@@ -9,8 +9,8 @@ import pytest
 from benchmark.cli.app import _parser, main
 from benchmark.evaluation.comparison import Grid
 from benchmark.experiments.invocation import merged, shared_arguments
-from benchmark.experiments.request import keys, read_asked
-from benchmark.experiments.results import Results
+from benchmark.experiments.request import keys, read_request
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Session
 from benchmark.tuning.plan import Tuning
 
@@ -32,10 +32,10 @@ def untrained(monkeypatch):
 
 def _comparison(folder: Path):
     """Key, rows, folds and seeds of the one comparison, the places that are wanted, and its commands."""
-    results = Results(folder)
+    results = ResultsFolder(folder)
     experiment = next(name for name in results.experiments() if name in ("tiny-v1", "tiny-v1-partial"))
     (key,) = keys(results, experiment)
-    asked = read_asked(results, experiment, key)
+    asked = read_request(results, experiment, key)
     grid = asked.grid
     wanted = {(m, f, s) for m in grid.methods for f in grid.folds for s in grid.seeds if asked.wants(m, f, s)}
     return (key, set(grid.methods), grid.folds, grid.seeds, wanted, asked.facts), asked.commands

@@ -11,7 +11,7 @@ from benchmark.data.datasets import open_catalog
 from benchmark.experiments.jobs import Bench, recipe_content
 from benchmark.models import packaged
 from benchmark.models.segmentation import NetworkSettings
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods.base import Needs
 
 PLACES_OF_PIXELS = ("image", "mask", "row", "column")
@@ -64,7 +64,7 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
     assert len(identities) == 9
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Recipe) if field.name != "network"])
+@pytest.mark.parametrize("name", [field.name for field in fields(TrainingConfig) if field.name != "network"])
 def test_each_value_of_the_recipe_changes_the_identity(plan, bench, name):
     other = Bench(replace(plan, recipe=replace(plan.recipe, **{name: OTHER_RECIPES[name]})))
     assert _identity(other) != _identity(bench) and other.comparison != bench.comparison

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.experiments.labels import canonical_label, parse_label
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods.base import MethodError
 
 
@@ -16,9 +16,9 @@ def test_every_way_to_write_a_setting_is_one():
 
 
 def test_a_label_may_change_the_learning_rate_of_the_recipe_and_nothing_else_of_it():
-    recipe = Recipe(learning_rate=0.01)
+    recipe = TrainingConfig(learning_rate=0.01)
     label = "source-only[recipe.learning_rate=0.002]"
-    assert parse_label(label).recipe(recipe) == Recipe(learning_rate=0.002)
+    assert parse_label(label).recipe(recipe) == TrainingConfig(learning_rate=0.002)
     assert parse_label("source-only").recipe(recipe) is recipe
     assert canonical_label(label, recipe) == label
     assert canonical_label("source-only[recipe.learning_rate=1e-2]", recipe) == "source-only"

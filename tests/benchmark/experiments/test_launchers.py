@@ -17,7 +17,7 @@ from benchmark.experiments import launchers
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.launchers import LocalWorkers, follow
 from benchmark.experiments.queue import Entry
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import folder_of
 from benchmark.experiments.session import Session
 
@@ -44,7 +44,7 @@ def forked(monkeypatch):
     monkeypatch.setattr(launchers, "start_server", lambda: None)
 
     def work_with(work):
-        monkeypatch.setattr(launchers, "_work", lambda name, gpu, folder, *rest: work(Results(folder), name, gpu))
+        monkeypatch.setattr(launchers, "_work", lambda name, gpu, folder, *rest: work(ResultsFolder(folder), name, gpu))
 
     return work_with
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmark.experiments.jobs import Bench
-from benchmark.experiments.request import TunedRows, keys, read_asked
-from benchmark.experiments.results import Results
+from benchmark.experiments.request import TunedRows, keys, read_request
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Session
-from benchmark.reporting.collect import standing
+from benchmark.reporting.collect import collect
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 PLACES = [f"Commune de Saint-Exemple-sur-Loire, canton {number:03}" for number in range(204)]
@@ -62,7 +62,7 @@ def test_a_fold_of_two_hundred_places_is_run_and_reported(open_bench):
     assert second.facts["held_out_place"].startswith("199 names") and first.facts["held_out_time"] == "none"
     whole = json.loads((first.artifacts / "settings.json").read_text(encoding="utf-8"))
     assert whole["facts"]["held_out_place"] == PLACES[:200]
-    state = standing(session.results, session.experiment)
+    state = collect(session.results, session.experiment)
     assert {cell.status for cell in state.cells} == {"done"} and len(state.grid.held_out) == 2
 
 
@@ -74,7 +74,7 @@ def test_a_comparison_of_two_hundred_folds_is_remembered_with_tuned_rows_and_rea
     rows = {f"v-rex (tuned {n})": dict.fromkeys(bench.folds, f"v-rex[weight=0.{n}]") for n in range(20)}
     session.remember(jobs, TunedRows("key", "by hand", rows))
     (key,) = keys(session.results, session.experiment)
-    asked = read_asked(session.results, session.experiment, key)
+    asked = read_request(session.results, session.experiment, key)
     assert len(asked.grid.folds) == 204 and asked.labels == rows and set(asked.skipped) == {"dacs", "mmd"}
 
 
@@ -82,5 +82,5 @@ def test_an_experiment_of_hundreds_of_settings_has_colours_for_all(results):
     """A tuning has a label for each trial."""
     labels = [f"adversarial-alignment[maps=softmax,width=16,weight=0.{number:04}]" for number in range(200)]
     colors = [results.look("hundreds", label) for label in labels]
-    assert colors == [Results(results.folder).look("hundreds", label) for label in labels]
+    assert colors == [ResultsFolder(results.folder).look("hundreds", label) for label in labels]
     assert len({look["mlflow.runColor"] for look in colors[:12]}) == 12

@@ -10,7 +10,7 @@ from benchmark.data.synthetic import World, generate
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.request import TunedRows, key_of
 from benchmark.experiments.session import Session
-from benchmark.reporting.collect import standing
+from benchmark.reporting.collect import collect
 from methods.base import MethodError
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
@@ -73,7 +73,7 @@ def test_the_rule_takes_the_mean_over_the_source_domains(three_times, bench):
     for session, some in ((outer, jobs), (inner, within)):
         session.run(some, on_end=ends.append)
     assert not any(end.error for end in ends)
-    state = standing(outer.results, outer.experiment)
+    state = collect(outer.results, outer.experiment)
     assert len(state.cells) == 2, "what is inside a fold is no cell"
     runs = inner.results.runs(inner.experiment)
     for cell in state.cells:
@@ -85,7 +85,7 @@ def test_the_rule_takes_the_mean_over_the_source_domains(three_times, bench):
     rows = {f"{label} (tuned)": dict.fromkeys(bench.folds, label) for label in LABELS[:2]}
     tuned = TunedRows("by-hand", "tuned by hand", rows)
     outer.remember([], tuned, jobs)
-    shared = standing(outer.results, outer.experiment, key_of(bench, tuned))
+    shared = collect(outer.results, outer.experiment, key_of(bench, tuned))
     scores = {cell.method: [record.scores[RULE] for record in cell.records] for cell in state.cells}
     for cell in shared.cells:
         assert [record.scores[RULE] for record in cell.records] == scores[cell.method.removesuffix(" (tuned)")]

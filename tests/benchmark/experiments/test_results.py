@@ -12,7 +12,7 @@ from benchmark.common.errors import DataError, SettingsError, TrackingError
 from benchmark.experiments import run_folder as run_folders
 from benchmark.experiments.database import DOCUMENTS, JOBS
 from benchmark.experiments.queue import EXPIRED, Entry
-from benchmark.experiments.results import STATUS, Results, has_results, run_name
+from benchmark.experiments.results import STATUS, ResultsFolder, has_results, run_name
 from benchmark.experiments.run_folder import TRACEBACK, FetchedFiles, RunFolder, folder_of, savepoints_of
 from benchmark.tracking import Client, DatasetFact, LiveRun, RunInfo, Summary
 from benchmark.tracking import publish as publishing
@@ -64,7 +64,7 @@ def opened(tmp_path, fresh_store):
         lines = [f'database = "sqlite:///{tmp_path / "jobs.db"}"']
         lines += [f'mlflow = "{places[kind]}"'] if kind in places else []
         (folder / "settings.toml").write_text("\n".join(lines), encoding="utf-8")
-        return Results(folder)
+        return ResultsFolder(folder)
 
     return opening
 
@@ -104,7 +104,7 @@ def expire(results):
 def test_a_folder_of_an_earlier_version_is_refused_and_stays_as_it_is(tmp_path):
     sqlite3.connect(tmp_path / "mlflow.db").close()
     with pytest.raises(TrackingError, match=r"earlier version of landshift.*--results") as error:
-        Results(tmp_path)
+        ResultsFolder(tmp_path)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"] and not has_results(tmp_path)
 
@@ -113,29 +113,29 @@ def test_a_new_folder_with_published_runs_is_opened_again(results):
     train(results)
     assert results.deliver(A, [key_of(1)]) == ""
     assert (results.folder / "mlflow.db").exists()
-    assert list(Results(results.folder).finished(A)) == [key_of(1)]
+    assert list(ResultsFolder(results.folder).finished(A)) == [key_of(1)]
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
 def test_a_folder_that_is_a_file_is_an_error_in_one_line(tmp_path, name):
     (tmp_path / "file").touch()
     with pytest.raises(TrackingError, match=r"results folder .* cannot be used") as error:
-        Results(tmp_path / name)
+        ResultsFolder(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 def test_a_database_that_is_none_and_wrong_settings_are_errors_in_one_line(tmp_path):
     (tmp_path / "jobs.db").write_bytes(b"no database" * 1000)
     with pytest.raises(TrackingError, match="file is not a database"):
-        Results(tmp_path)
+        ResultsFolder(tmp_path)
     (tmp_path / "settings.toml").write_text("database = 3")
     with pytest.raises(SettingsError, match="database is a URL"):
-        Results(tmp_path)
+        ResultsFolder(tmp_path)
 
 
 def test_a_folder_has_results_where_it_has_a_database(tmp_path):
     assert not has_results(tmp_path / "nothing") and not (tmp_path / "nothing").exists()
-    Results(tmp_path / "own")
+    ResultsFolder(tmp_path / "own")
     assert has_results(tmp_path / "own")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "settings.toml").write_text(f'database = "sqlite:///{tmp_path / "jobs.db"}"')
@@ -143,14 +143,14 @@ def test_a_folder_has_results_where_it_has_a_database(tmp_path):
     (tmp_path / "lease").mkdir()
     (tmp_path / "lease" / "settings.toml").write_text("lease = 3")
     assert not has_results(tmp_path / "lease")
-    assert Results(tmp_path / "lease").queue.lease == 3
+    assert ResultsFolder(tmp_path / "lease").queue.lease == 3
 
 
 def test_results_may_be_moved(results, tmp_path):
     key = train(results)
     results.deliver(A, [key])
     shutil.copytree(results.folder, tmp_path / "moved")
-    moved = Results(tmp_path / "moved")
+    moved = ResultsFolder(tmp_path / "moved")
     (run,) = moved.runs(A)
     assert (run.artifacts / "weights.safetensors").is_relative_to(tmp_path / "moved")
     assert (run.artifacts / "weights.safetensors").read_bytes() == b"weights"
@@ -220,7 +220,7 @@ def test_experiments_have_documents(results):
 
 def test_a_method_has_one_colour_also_where_two_are_new_at_once(results):
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda number: Results(results.folder).look(A, f"m{number}"), range(8)))
+        list(pool.map(lambda number: ResultsFolder(results.folder).look(A, f"m{number}"), range(8)))
     colours = [results.look(A, f"m{number}")["mlflow.runColor"] for number in range(8)]
     assert len(set(colours)) == 8
     assert results.look(A, "another") == results.look(A, "another")
@@ -404,7 +404,7 @@ def test_where_mlflow_cannot_be_opened_all_waits(results, monkeypatch):
 def test_two_commands_at_once_publish_once(results, monkeypatch):
     """The second has read the jobs before the first has published them."""
     keys = [train(results, number) for number in range(6)]
-    others, barrier = [Results(results.folder) for _ in range(4)], threading.Barrier(4)
+    others, barrier = [ResultsFolder(results.folder) for _ in range(4)], threading.Barrier(4)
     assert others[0].client.experiment(A)
 
     def deliver(other):

@@ -19,7 +19,7 @@ from benchmark.experiments.request import TunedRows, keys, newest
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.session import Session
 from benchmark.experiments.worker import entry_of
-from benchmark.reporting.collect import Aside, _code, _networks, _remarks, standing
+from benchmark.reporting.collect import Aside, _code, _networks, _remarks, collect
 from benchmark.reporting.publishing import publish
 from benchmark.tracking import KIND
 from benchmark.training.prediction import miou
@@ -144,7 +144,7 @@ def test_every_checkpoint_is_scored_by_every_rule_but_the_costly_one(session, en
         assert measured <= set(checkpoint["scores"]) and np.isfinite(list(checkpoint["scores"].values())).all()
     assert record.metrics["selection_score/nuclear-norm"] == checkpoints[-1]["scores"]["nuclear-norm"]
     assert {f"selection/{rule}/target_miou" for rule in measured} <= set(record.metrics)
-    rules = {line.rule: line for line in standing(session.results, session.experiment).rules}
+    rules = {line.rule: line for line in collect(session.results, session.experiment).rules}
     assert set(rules) == set(RULES) - {"leave-one-source-domain-out"} and rules["oracle-rule"].regret.mean == 0
 
 
@@ -174,7 +174,7 @@ def test_a_comparison_of_skipped_jobs_only_says_why(session, plan, tmp_path):
     other = Session(replace(plan, results=tmp_path))
     jobs = [replace(job, skip="no images") for job in other.bench.jobs(["oracle"], [0])]
     other.remember(jobs)
-    state = standing(other.results, other.experiment)
+    state = collect(other.results, other.experiment)
     assert {(cell.status, cell.reason) for cell in state.cells} == {("skipped", "no images")}
     assert state.facts["steps"] == "4"
 
@@ -189,7 +189,7 @@ def test_a_cell_shows_its_newest_run_only(session, ended):
 
 
 def test_methods_are_held_against_the_control_with_each_kind_of_noise(session, ended):
-    state = standing(session.results, session.experiment)
+    state = collect(session.results, session.experiment)
     lines = {line.method: line for line in state.paired}
     assert set(lines) == {"oracle", "tests_failing:Failing"} and state.ranking is None
     metrics = {line.method: line for line in state.lines}
@@ -202,8 +202,8 @@ def test_methods_are_held_against_the_control_with_each_kind_of_noise(session, e
 def test_runs_of_several_versions_share_a_table_only_when_asked_for(session, ended, monkeypatch):
     _with_one(session, monkeypatch, "facts", {"code_version": "0.9"})
     with pytest.raises(TrackingError, match=r"code .*0\.9 \(1\).*--mixed"):
-        standing(session.results, session.experiment)
-    state = standing(session.results, session.experiment, mixed=True)
+        collect(session.results, session.experiment)
+    state = collect(session.results, session.experiment, mixed=True)
     assert state.alarms[0].startswith("runs of several versions of landshift") and "0.9 (1)" in state.alarms[0]
 
 
@@ -211,7 +211,7 @@ def test_runs_of_several_versions_share_a_table_only_when_asked_for(session, end
 def test_runs_of_another_provenance_share_a_table_only_when_asked_for(session, ended, monkeypatch, name):
     _with_one(session, monkeypatch, "tags" if name == "device" else "facts", {name: "other"})
     with pytest.raises(TrackingError, match=r"other \(1\).*--mixed"):
-        standing(session.results, session.experiment)
+        collect(session.results, session.experiment)
 
 
 def _with_one(session, monkeypatch, where, values):
@@ -225,12 +225,12 @@ def _with_one(session, monkeypatch, where, values):
 
 def test_a_table_of_a_changed_engine_says_so_also_when_nothing_is_left_to_do(session, ended, monkeypatch):
     monkeypatch.setattr("benchmark.reporting.collect.code_version", lambda: "of tomorrow")
-    alarms = standing(session.results, session.experiment).alarms
+    alarms = collect(session.results, session.experiment).alarms
     assert any("another version of landshift" in alarm and "of tomorrow" in alarm for alarm in alarms)
 
 
 def test_results_of_other_code_of_a_method_are_marked(session, ended):
-    state = standing(session.results, session.experiment)
+    state = collect(session.results, session.experiment)
     assert not any("another version" in alarm or "several versions" in alarm for alarm in state.alarms)
     one = next(record for record in session.results.runs(session.experiment) if record.status == "FINISHED")
     other = replace(one, facts=one.facts | {"method_digest": "of another day"})
@@ -245,7 +245,7 @@ def test_results_of_other_code_of_a_method_are_marked(session, ended):
 
 
 def test_the_standing_names_every_cell(session, ended):
-    state = standing(session.results, session.experiment)
+    state = collect(session.results, session.experiment)
     status = {(cell.method, cell.seed): (cell.status, cell.reason) for cell in state.cells}
     assert status["source-only", 0] == ("done", "")
     failed, reason = status["tests_failing:Failing", 1]
@@ -261,16 +261,16 @@ def test_other_settings_are_left_aside(session, ended, plan):
     jobs = other.bench.jobs(["source-only"], [0], ["2020"])
     other.remember(jobs)
     other.run(jobs)
-    newest = standing(other.results, other.experiment)
+    newest = collect(other.results, other.experiment)
     assert [cell.method for cell in newest.cells] == ["source-only"] and sum(
         aside.runs for aside in newest.others.values()
     ) >= 5
-    older = standing(session.results, session.experiment, session.bench.comparison)
+    older = collect(session.results, session.experiment, session.bench.comparison)
     assert len(older.cells) == 6 and list(older.others.values()) == [Aside(1, "steps 3")]
 
 
 def test_summaries_carry_the_numbers_and_figures_of_the_comparison(session, ended, tmp_path):
-    state = standing(session.results, session.experiment, session.bench.comparison)
+    state = collect(session.results, session.experiment, session.bench.comparison)
     figure = tmp_path / "comparison.png"
     Image.new("RGB", (4, 4)).save(figure)
     published = []
@@ -351,5 +351,5 @@ def test_a_network_that_the_method_changed_is_named_beside_the_config_s(session,
     assert _networks({0: changed, 1: changed, 2: plain}) == {"networks": words}
     assert _networks({2: plain}) == {}
     session.remember(jobs, TunedRows("changed", "by hand", {}))
-    state = standing(session.results, session.experiment, f"{session.bench.comparison}-changed")
+    state = collect(session.results, session.experiment, f"{session.bench.comparison}-changed")
     assert state.facts["networks"] == words

@@ -8,7 +8,7 @@ from benchmark.experiments.jobs import Bench, Plan
 from benchmark.experiments.shifts import MEASURES, measure_shifts
 from benchmark.models.segmentation import NetworkSettings, SegmentationNetwork
 from benchmark.training import prediction as evaluation
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from methods.parts.randomness import numpy_generator
 
 SETTINGS = NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8))
@@ -24,7 +24,7 @@ def measured(world, stores, tmp_path_factory):
             f'name = "{column}"\nversion = 1\ndataset = "world"\ntitle = "t"\ndescription = "d"\n'
             f'confounds = "c"\nhold_out = ["{column}"]\n[split]\ntarget_share = 0.5\n'
         )
-        bench = Bench(Plan(str(path), world, tmp_path_factory.mktemp("results"), stores, Recipe()))
+        bench = Bench(Plan(str(path), world, tmp_path_factory.mktemp("results"), stores, TrainingConfig()))
         found[column] = bench, measure_shifts(bench, SETTINGS, 6)
     return found
 

@@ -11,7 +11,7 @@ from benchmark.experiments import slurm
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.launchers import follow
 from benchmark.experiments.queue import DONE, Claim, Entry, Queue
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Ended
 from benchmark.experiments.slurm import ENDED, Profile, SlurmWorkers
 from benchmark.experiments.slurm_task import Task
@@ -25,7 +25,7 @@ class Cluster:
         dies: the states in which the next tasks end before they claim a job.
     """
 
-    def __init__(self, results: Results, *jobs: str) -> None:
+    def __init__(self, results: ResultsFolder, *jobs: str) -> None:
         pairs = [job.partition("<") for job in jobs]
         self.results, self.keys = results, [key for key, _, _ in pairs]
         results.queue.add([Entry(key, parent, {}, {}) for key, _, parent in pairs], "e")
@@ -93,7 +93,7 @@ class Cluster:
 
 
 @pytest.fixture
-def make(results: Results, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cluster]:
+def make(results: ResultsFolder, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Cluster]:
     """Make a cluster and add jobs to its queue; "b<a" starts from a."""
 
     def made(*jobs: str) -> Cluster:
@@ -290,7 +290,7 @@ def test_a_command_is_known_by_its_jobs_and_its_folder(make, results, tmp_path):
     cluster = make("a", "b")
     name = cluster.workers().name
     assert cluster.workers(Profile(time="9"), ["b", "a"]).name == name != cluster.workers(keys=["a"]).name
-    assert SlurmWorkers(Results(tmp_path / "other"), ["a", "b"], Profile(), print).name != name
+    assert SlurmWorkers(ResultsFolder(tmp_path / "other"), ["a", "b"], Profile(), print).name != name
 
 
 WHOLE = """

@@ -17,7 +17,7 @@ from benchmark.experiments import worker as module
 from benchmark.experiments.database import JOBS
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.queue import Entry, Queue
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RunFolder, folder_of, read_run, savepoints_of
 from benchmark.experiments.session import Session
 from benchmark.experiments.worker import Place, Worker, entry_of, plan_of
@@ -313,7 +313,7 @@ def test_a_command_that_sees_the_end_does_not_publish_what_the_worker_publishes(
     finish, told = LiveRun.finish, []
 
     def slow(self, *given):
-        told.extend([Results(session.results.folder).deliver(session.experiment, [job.identity]), self.id])
+        told.extend([ResultsFolder(session.results.folder).deliver(session.experiment, [job.identity]), self.id])
         return finish(self, *given)
 
     monkeypatch.setattr(LiveRun, "finish", slow)

@@ -13,7 +13,7 @@ from benchmark.experiments.request import TunedRows, key_of
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.run_job import train_and_score
 from benchmark.experiments.session import Session
-from benchmark.reporting.collect import standing
+from benchmark.reporting.collect import collect
 from benchmark.tuning import pruning
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.results import OPEN, chosen_settings, publish, results, row_name
@@ -140,7 +140,7 @@ def test_one_summary_run_a_search_and_a_comparison_that_takes_it_up(finished, be
     jobs = [job for labels in rows.values() for job in bench.jobs([labels["2020"]], [0], ["2020"])]
     session.remember([], tuned_rows, jobs)
     session.run(jobs)
-    state = standing(session.results, session.experiment, key_of(bench, tuned_rows))
+    state = collect(session.results, session.experiment, key_of(bench, tuned_rows))
     assert state.grid.control == "source-only (tuned)" and {cell.status for cell in state.cells} == {"done"}
     assert [line.method for line in state.lines] == [f"{label} (tuned)" for label in LABELS]
     assert state.facts["tuned"] == tuning.words and state.paired[0].method == "entropy-minimization (tuned)"

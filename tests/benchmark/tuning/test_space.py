@@ -7,12 +7,12 @@ import pytest
 
 from benchmark.common.errors import SettingsError
 from benchmark.experiments.labels import RATE, parse_label
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.tuning.space import label_of, search_space, settings
 from methods import registry
 from methods.base import tunable
 
-RECIPE = Recipe(learning_rate=1e-2)
+RECIPE = TrainingConfig(learning_rate=1e-2)
 
 
 def test_the_space_is_what_the_method_declares_and_the_learning_rate_of_the_recipe():

@@ -17,7 +17,7 @@ from methods.registry import available
 from protocols.files import load, names
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 DOMAINS = ("D901_2019", "D901_2020", "D902_2019", "D902_2020")
 TABLE = (
     ["place", "time", "patches", "first_id", "last_id"],

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.cli.app import main
 from benchmark.experiments.launchers import LocalWorkers
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Session
 from benchmark.experiments.worker import Worker
 from methods.base import Method
@@ -22,7 +22,7 @@ class Here(LocalWorkers):
     """Trains in this process what others would."""
 
     def __init__(self, folder, keys, count, gpus=(), place=None, *, wait=True):
-        self.worker, self._wait = Worker(Results(folder), keys, place=place), wait
+        self.worker, self._wait = Worker(ResultsFolder(folder), keys, place=place), wait
         self.family = self.worker.name.rpartition("/")[0]
 
     def look(self):

@@ -12,7 +12,7 @@ from scipy.stats import spearmanr
 
 from benchmark.evaluation import validators as v
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def official(name):

@@ -9,7 +9,7 @@ import pytest
 from benchmark.cli.app import main
 from benchmark.experiments.queue import Entry
 from benchmark.experiments.request import PREFIX
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 GRID = {
@@ -89,7 +89,7 @@ def test_watch_ends_when_nothing_runs_or_waits(asked, run, protocol_file, monkey
 def test_watch_waits_for_a_command_to_begin(run, protocol_file, tmp_path, monkeypatch, capsys):
     def sleep(seconds):
         """While it waits, all that is requested is done."""
-        results = _ask(Results(tmp_path / "empty"))
+        results = _ask(ResultsFolder(tmp_path / "empty"))
         for fold in ("2019", "2020"):
             run(results, fold)
 

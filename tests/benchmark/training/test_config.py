@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.cli.settings import RECIPE_OPTIONS
 from benchmark.common.errors import SettingsError
-from benchmark.training.config import PRESETS, Recipe, make_recipe, option_types, preset_and_changes, recipe_of
+from benchmark.training.config import PRESETS, TrainingConfig, make_recipe, option_types, preset_and_changes, recipe_of
 
 
 def test_changes_reach_the_recipe_and_its_network():
@@ -48,7 +48,7 @@ def test_the_baseline_is_the_published_one():
     assert (baseline.optimizer, baseline.learning_rate, baseline.momentum, baseline.weight_decay) == ("sgd", 0.02, 0, 0)
     assert (baseline.network.architecture, baseline.network.encoder) == ("unet", "resnet34")
     assert baseline.schedule == "plateau"
-    assert isinstance(baseline, Recipe)
+    assert isinstance(baseline, TrainingConfig)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -56,7 +56,7 @@ def test_a_recipe_is_read_again_from_what_was_written_of_it(preset):
     written = json.loads(json.dumps(asdict(PRESETS[preset])))
     assert recipe_of(written) == PRESETS[preset]
     del written["momentum"]
-    assert recipe_of(written).momentum == Recipe().momentum
+    assert recipe_of(written).momentum == TrainingConfig().momentum
     written["network"]["wings"] = 2
     with pytest.raises(SettingsError, match="knows no wings of a recipe"):
         recipe_of(written)

@@ -18,7 +18,7 @@ from benchmark.common.garbage import USUAL, while_loading, while_training
 from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
-from benchmark.training.config import Recipe
+from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
 from benchmark.training.trainer import Stepper, _LossBuffer, evaluate_part, state_of
@@ -266,7 +266,7 @@ def test_every_hook_is_called_in_its_place(data, recipe):
 
 
 def test_of_many_steps_every_nth_loss_is_logged_and_every_loss_is_looked_at():
-    assert [replace(Recipe(), steps=steps).curve_every for steps in (4, 1999, 2000, 475_000)] == [1, 1, 2, 475]
+    assert [replace(TrainingConfig(), steps=steps).curve_every for steps in (4, 1999, 2000, 475_000)] == [1, 1, 2, 475]
     logged = []
     losses = _LossBuffer(lambda metrics, step: logged.append((step, metrics)), every=3)
     for step in range(25):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from benchmark.cli.app import main
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 RUN = ["--steps", "4", "--batch-size", "2", "--checkpoints", "1", "--accelerator", "cpu", "--workers", "1"]
@@ -34,7 +34,7 @@ def test_shifts_are_written_logged_and_stand_beside_the_drop(protocol_file, worl
     assert "with random weights" in (tmp_path / "out/shift.md").read_text()
     assert Image.open(tmp_path / "out/shift.png").width > 1000
 
-    results = Results(tmp_path)
+    results = ResultsFolder(tmp_path)
     assert results.summaries("tiny-v1")["shift"]["encoder"] == "tu-test_resnet"
     assert main(["report", str(protocol_file), *where[:2], *where[4:]]) == 0
     (kept,) = results.client.api.search_runs([results.client.experiment("tiny-v1")], "attributes.run_name = 'shift'")

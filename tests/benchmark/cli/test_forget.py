@@ -9,11 +9,11 @@ import sqlalchemy as sql
 from benchmark.cli.app import main
 from benchmark.experiments.database import JOBS
 from benchmark.experiments.identity import identity_of
-from benchmark.experiments.request import PREFIX, TunedRows, key_of, keys, read_asked
+from benchmark.experiments.request import PREFIX, TunedRows, key_of, keys, read_request
 from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
 from benchmark.experiments.session import INNER, Session
 from benchmark.experiments.status import status_of
-from benchmark.reporting.collect import standing
+from benchmark.reporting.collect import collect
 from benchmark.reporting.publishing import publish
 from benchmark.tracking import RunInfo, Summary
 from benchmark.tracking.ui_views import PREFIX as PREFIX_OF_VIEWS
@@ -74,7 +74,7 @@ def _left(results, experiment=EXPERIMENT):
 
 
 def _rows(results):
-    return {key: read_asked(results, EXPERIMENT, key).grid.methods for key in keys(results, EXPERIMENT)}
+    return {key: read_request(results, EXPERIMENT, key).grid.methods for key in keys(results, EXPERIMENT)}
 
 
 def test_a_row_goes_with_its_runs_its_files_and_its_summary(results, capsys):
@@ -107,7 +107,7 @@ def test_a_row_goes_with_its_runs_its_files_and_its_summary(results, capsys):
 
 
 def _commands(results, key):
-    return read_asked(results, EXPERIMENT, key).commands
+    return read_request(results, EXPERIMENT, key).commands
 
 
 def test_queued_jobs_of_a_row_go_with_it(results, add, capsys):
@@ -245,7 +245,7 @@ def test_afterwards_all_is_as_if_the_row_had_never_been(bench, tmp_path):
 
 
 def _standing(session, key):
-    return standing(session.results, session.experiment, key)
+    return collect(session.results, session.experiment, key)
 
 
 def _in_mlflow(session):

@@ -23,8 +23,8 @@ from benchmark.experiments.calibration import (
     gain_at,
     read,
 )
-from benchmark.experiments.results import SUMMARIES, Results
-from benchmark.training.config import PRESETS, Recipe
+from benchmark.experiments.results import SUMMARIES, ResultsFolder
+from benchmark.training.config import PRESETS, TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
 ODD = '20\x7f21 "b" é'  # a fold's name
@@ -291,7 +291,7 @@ def test_what_is_published_counts_beside_one_s_own(one, tmp_path, monkeypatch):
 
 
 def test_every_value_of_a_recipe_can_be_written(tmp_path, one):
-    for name, recipe in (*PRESETS.items(), ("default", Recipe())):
+    for name, recipe in (*PRESETS.items(), ("default", TrainingConfig())):
         config = config_of(asdict(recipe))
         add(tmp_path / f"{name}.toml", replace(one, recipe=config))
         assert read(tmp_path / f"{name}.toml")[0].recipe == config
@@ -325,7 +325,7 @@ def test_steps_are_doubled_and_tables_then_say_what_is_known(common, tmp_path, c
     assert [point.steps for point in found.points] == [2, 4, 8] and found.protocol_folds == 2
     assert {fold: len(of) for fold, of in found.points[0].values.items()} == {"2020": 2}
 
-    results, experiment = Results(tmp_path / "results"), "tiny-v1 (calibration)"
+    results, experiment = ResultsFolder(tmp_path / "results"), "tiny-v1 (calibration)"
     runs = results.runs(experiment)
     values = {(run.facts["steps"], run.facts["seed"]): run.metrics["selected/source_val_miou"] for run in runs}
     assert found.points[1].values["2020"] == pytest.approx([values["4", "0"], values["4", "1"]], abs=1e-6)
@@ -385,7 +385,7 @@ def test_a_run_is_not_calibrated_until_it_was_measured(common, capsys):
     assert main(["calibrate", *common, "--folds", "2020", "--seeds", "0", "--start", "2", "--most", "4"]) == 0
     told = capsys.readouterr().out
     assert "1 runs of source-only, 1 done before, 0 to do" in told and "4 steps: source validation" in told
-    results, experiment = Results(_results(common)), "tiny-v1 (calibration)"
+    results, experiment = ResultsFolder(_results(common)), "tiny-v1 (calibration)"
     assert {(run.facts["steps"], bool(run.run)) for run in results.runs(experiment)} == {("2", True), ("4", True)}
 
 

@@ -295,7 +295,7 @@ class Broken(Plain):
 def test_an_error_names_the_line_of_the_method_and_is_told_once(ground):
     first, rest = check_method(Broken, None, ground)
     line = inspect.getsourcelines(Broken)[1] + 2
-    assert first.status == "fail" and f"(test_conformance.py:{line})" in first.why
+    assert first.status == "fail" and f"(test_checks.py:{line})" in first.why
     assert rest.check == f"the other {len(CHECKS) - 1} checks" and rest.status == "not applicable"
 
 

@@ -10,7 +10,7 @@ import pytest
 from benchmark.cli.app import main
 from benchmark.conformance import CHECKS
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

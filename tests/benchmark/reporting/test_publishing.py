@@ -11,7 +11,7 @@ from benchmark.experiments.forgetting import Selection, find, forget
 from benchmark.experiments.request import PREFIX, keys
 from benchmark.experiments.run_folder import RunFolder
 from benchmark.experiments.session import Session
-from benchmark.reporting.collect import standing
+from benchmark.reporting.collect import collect
 from benchmark.reporting.publishing import NOTE_LENGTH, PAGE, publish
 from benchmark.tracking import RunInfo
 from benchmark.tracking.publish import KIND
@@ -67,7 +67,7 @@ def publish_one(results, run):
         for row in ROWS[key]:
             for fold in FOLDS:
                 run(key, TUNED.get(row, {}).get(fold, row), fold)
-        publish(results, EXPERIMENT, PROTOCOL, standing(results, EXPERIMENT, key), f"table of {key}")
+        publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, key), f"table of {key}")
 
     return publish_one
 
@@ -112,7 +112,7 @@ def test_a_run_of_other_code_leaves_its_table(results, all_published, add_run):
     runs = results.runs(EXPERIMENT)
     (old,) = [run for run in runs if (run.facts["comparison"], run.facts["fold"]) == ("try", "2019")]
     add_run(results, EXPERIMENT, "aa", {**old.facts, "method_digest": "new"}, metrics=old.metrics)
-    publish(results, EXPERIMENT, PROTOCOL, standing(results, EXPERIMENT, "try", mixed=True), "table")
+    publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, "try", mixed=True), "table")
     assert _views(results)["try", "table"] == ["try source-only 2020"]
 
 
@@ -126,7 +126,7 @@ def test_the_newest_is_first_also_after_a_report_of_an_older_one(results, all_pu
             "200 steps, 2 methods, 2 folds (old)",
         ]
         assert "table of try" in note and "table of old" not in note and "**A tiny split.**" in note
-        publish(results, EXPERIMENT, PROTOCOL, standing(results, EXPERIMENT, "old"), "table of old, again")
+        publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, "old"), "table of old, again")
 
 
 def test_a_comparison_that_is_published_again_replaces_its_own_summaries_only(results, all_published, publish_one):
@@ -135,7 +135,7 @@ def test_a_comparison_that_is_published_again_replaces_its_own_summaries_only(re
     publish_one("old")
     after = {run.info.run_id: run.info.run_name for run in client.api.search_runs([client.experiment(EXPERIMENT)])}
     assert after == before, "what says the same stays"
-    state = standing(results, EXPERIMENT, "old")
+    state = collect(results, EXPERIMENT, "old")
     fewer = [line for line in state.lines if line.method == "dacs"]
     publish(results, EXPERIMENT, PROTOCOL, replace(state, lines=fewer), "table of old")
     assert sorted(results.summaries(EXPERIMENT)) == sorted(
@@ -146,7 +146,7 @@ def test_a_comparison_that_is_published_again_replaces_its_own_summaries_only(re
 def test_a_comparison_without_results_has_no_views(results, all_published):
     asked = _asked("try") | {"facts": _asked("try")["facts"] | {"comparison": "ghost"}}
     results.database.edit(EXPERIMENT, PREFIX + "ghost", lambda old: asked)
-    publish(results, EXPERIMENT, PROTOCOL, standing(results, EXPERIMENT, "ghost"), "table of ghost")
+    publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, "ghost"), "table of ghost")
     assert _views(results) == _expected("old", "old-t", "try")
     assert "table of try" in _tags(results)["mlflow.note.content"]
 
@@ -172,7 +172,7 @@ def test_a_long_note_of_many_comparisons_fits(results, publish_one):
         key = f"{number:012}-leave-one-source-domain-out-{number}-a-long-fold"
         results.database.edit(EXPERIMENT, PAGE + key, lambda old, page=page: page)
     publish_one("old")
-    publish(results, EXPERIMENT, PROTOCOL, standing(results, EXPERIMENT, "old"), "x" * 30_000)
+    publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, "old"), "x" * 30_000)
     tags = _tags(results)
     assert len([name for name in tags if name.startswith(VIEW)]) == 3 * LISTED
     assert "x" * 10_000 in tags["mlflow.note.content"]

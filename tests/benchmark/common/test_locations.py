@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 # As an editable installation finds packages: after all folders of sys.path, and in every process.
 EDITABLE = f"""
 import sys

@@ -9,7 +9,7 @@ import pytest
 from benchmark.data.synthetic import World, generate
 from benchmark.experiments.jobs import Plan
 from benchmark.experiments.session import Session
-from benchmark.reporting.collect import standing
+from benchmark.reporting.collect import collect
 from benchmark.reporting.table_file import TABLE, as_json
 from benchmark.reporting.tables import cells_csv, markdown_page
 
@@ -44,7 +44,7 @@ def trained(protocol_file, recipe, tmp_path_factory) -> Trained:
     assert [end.error for end in ends] == [""] * 5
     records = session.results.runs("")
     runs = {(r.facts["method"], r.facts["fold"], int(r.facts["seed"])): r.id for r in records}
-    state = standing(session.results, session.experiment)
+    state = collect(session.results, session.experiment)
     published = root / "published"
     published.mkdir()
     (published / TABLE).write_text(as_json(state))

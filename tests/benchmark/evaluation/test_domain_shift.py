@@ -21,7 +21,7 @@ from benchmark.evaluation.domain_shift import (
     transfer_score_a_distance,
 )
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 SHIFTS = (0, 0.3, 0.8, 3)
 
 

@@ -20,12 +20,12 @@ from benchmark.cli.settings import make_plan
 from benchmark.cli.world import prepare
 from benchmark.experiments import pixels
 from benchmark.experiments.request import keys
-from benchmark.experiments.results import Results
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Session
 from methods.base import Method
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied")
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def _words(plan, tmp_path, *more):
@@ -85,14 +85,14 @@ def test_without_waiting_the_table_has_a_gap_where_another_command_trains(plan, 
     told = capsys.readouterr().out
     assert "2 runs, 0 done before, 1 running elsewhere, 0 skipped, 1 to do" in told
     assert "[1/2] oracle, 2020, seed 0: target mIoU" in told and "1 runs are left to other commands" in told
-    (row,) = Results(tmp_path).queue.rows(keys=[claim.key])
+    (row,) = ResultsFolder(tmp_path).queue.rows(keys=[claim.key])
     assert row.state == "running" and row.worker == "elsewhere/0"
 
 
 @pytest.mark.parametrize("end", ["release", "finish"])
 def test_the_end_of_what_another_command_trains_is_waited_for(plan, tmp_path, claim, end, capsys, monkeypatch):
     """What it leaves behind is trained."""
-    queue = Results(tmp_path).queue
+    queue = ResultsFolder(tmp_path).queue
 
     def sleep(seconds):
         if {state for state, _ in queue.states().values()} == {"done", "running"}:
@@ -162,7 +162,7 @@ def test_a_report_is_made_again_only_where_what_it_is_made_of_or_a_file_of_it_ha
         change()
         assert reports() == (1, text) and table.read_text() == whole and reports() == (0, text)
 
-    results = Results(tmp_path)
+    results = ResultsFolder(tmp_path)
     (row,) = results.queue.rows()
     for change in (
         (results.files(row.key) / "sample.npz").unlink,
@@ -174,7 +174,7 @@ def test_a_report_is_made_again_only_where_what_it_is_made_of_or_a_file_of_it_ha
     assert "another version of the methods' code" in reports()[1]
 
     table.unlink()
-    monkeypatch.setattr(Results, "deliver", lambda results, experiment: "MLflow is away")
+    monkeypatch.setattr(ResultsFolder, "deliver", lambda results, experiment: "MLflow is away")
     assert [reports()[0], reports()[0]] == [1, 1]  # what MLflow lacks is tried again
 
 
@@ -200,7 +200,7 @@ def test_a_wrong_argument_is_one_line_that_names_what_is_allowed(plan, tmp_path,
 def test_a_comparison_that_is_refused_leaves_no_trace(plan, tmp_path, wrong, capsys):
     assert _run(plan, tmp_path, "--method", "source-only", *wrong) == 1
     capsys.readouterr()
-    results = Results(tmp_path)
+    results = ResultsFolder(tmp_path)
     assert not any(keys(results, experiment) for experiment in results.experiments()) and not results.queue.rows()
     assert main(["status", "--results", str(tmp_path)]) == 0
     assert "tiny-v1" not in capsys.readouterr().out
@@ -218,7 +218,7 @@ def test_a_report_without_a_finished_run_keeps_the_table_that_is_there(plan, tmp
     page = tmp_path / "tiny-v1" / "comparison.md"
     assert "RuntimeError: no idea" in page.read_text()
     assert _run(plan, tmp_path, "--method", "source-only", "--folds", "2020") == 0
-    results = Results(tmp_path)
+    results = ResultsFolder(tmp_path)
     (good,) = (key for key in keys(results, "tiny-v1") if key in page.read_text())
     (bad,) = (key for key in keys(results, "tiny-v1") if key != good)
     before, note = _content(page.parent), _note(results)
