@@ -25,10 +25,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A page about each method, with what it was held against just now.
+# A page about each method, with what it was held against just now, and one about the commands.
 docs: $(READY)
 	$(BIN)/python -m pytest -q tests/methods --references docs/methods/references.json
 	$(BIN)/landshift methods --document docs/methods
+	$(BIN)/python -m benchmark.cli.reference > docs/cli.md
 
 # uv installs in a fraction of pip's time; compiling now keeps the first command from doing it.
 $(READY): pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""The command line. Thin: it reads arguments, calls one room, and prints.
+"""The command line. Thin: it reads arguments, calls one command, and prints.
 
 Nothing heavy is imported until a command needs it, so that ``landshift --help`` answers at once.
 """
@@ -66,7 +66,7 @@ MIXED = "one {} of runs of several versions of landshift, packages or kinds of m
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; the exit status is 0, 1 for an error or failed runs, 2 for wrong arguments, 130 for Ctrl-C."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     add_folder(os.getcwd())  # noqa: PTH109 - as Python spells it; my_idea:MyIdea is found there, by workers too
     handler = logging.StreamHandler()
@@ -128,7 +128,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"landshift: {message} (see {self.prog} --help)\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = _Parser(
         prog="landshift",
         description="Which way of training a land-cover network survives a place or a time it has no labels for?",
@@ -301,9 +302,7 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data", type=Path, metavar="PATH", help="folder of the data set, or a .toml that describes one"
-    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="folder of the data set, or a .toml about it")
     parser.add_argument(
         "--partial",
         action="store_true",

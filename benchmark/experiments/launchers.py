@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,7 +70,8 @@ class LocalWorkers:
         self._started += 1
         start_server()
         process = multiprocessing.get_context("forkserver").Process(target=_work, args=(name, gpu, *self._arguments))
-        process.start()
+        with _hidden_script():
+            process.start()
         self._processes[name] = process, gpu
 
     def look(self) -> bool:
@@ -160,6 +161,19 @@ def follow(
             return
         if waiting:
             time.sleep(every)
+
+
+@contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Keep processes that are started meanwhile from running the user's script again, as multiprocessing does."""
+    main = vars(sys.modules["__main__"])
+    before: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(before)
 
 
 def _work(name: str, gpu: str, folder: Path, keys: Sequence[str] | None, place: Place, wait: bool) -> None:

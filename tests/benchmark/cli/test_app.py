@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from benchmark.cli import report
-from benchmark.cli.app import _parser, _unraisable, main
+from benchmark.cli.app import _unraisable, main, make_parser
 from benchmark.cli.reported import Printed
 from benchmark.cli.settings import make_plan
 from benchmark.cli.world import prepare
@@ -72,7 +72,7 @@ def _full(state):
 @pytest.fixture
 def claim(plan, tmp_path):
     """Another command trains source-only."""
-    session = Session(make_plan(_parser().parse_args(_words(plan, tmp_path))))
+    session = Session(make_plan(make_parser().parse_args(_words(plan, tmp_path))))
     session.add(session.bench.jobs(["source-only"], [0], ["2020"]), again=True)
     return session.results.queue.claim("elsewhere/0")
 
@@ -299,7 +299,7 @@ def _tiny_world(**settings):
 
 
 def test_a_truth_value_is_true_or_false(capsys):
-    options = _parser().parse_args(["run", "world-leave-times-out", "--turn", "false"])
+    options = make_parser().parse_args(["run", "world-leave-times-out", "--turn", "false"])
     assert options.recipe_turn is False
     with pytest.raises(SystemExit):
         main(["run", "world-leave-times-out", "--turn", "no"])

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from benchmark.cli import engines
-from benchmark.cli.app import _parser, main
+from benchmark.cli.app import main, make_parser
 from benchmark.cli.settings import number_of_workers
 from benchmark.common.errors import SettingsError
 
 
 def _made(*options: str):
-    return engines.make_engine(_parser().parse_args(["run", "world-leave-times-out", *options]))
+    return engines.make_engine(make_parser().parse_args(["run", "world-leave-times-out", *options]))
 
 
 @pytest.fixture
@@ -73,7 +73,8 @@ def test_no_worker_is_prepared_for_a_repeated_command_whose_jobs_are_done(result
     """Another command, or a job that is not done, may have something for it to do."""
     started = []
     monkeypatch.setattr("benchmark.experiments.fork_server.start_server", lambda: started.append(True))
-    options = _parser().parse_args(["run", "world-leave-times-out", "--workers", "2", "--results", str(results.folder)])
+    words = ["run", "world-leave-times-out", "--workers", "2", "--results", str(results.folder)]
+    options = make_parser().parse_args(words)
     options.command_line = "landshift run world-leave-times-out"
 
     def starts():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.cli.app import _parser, main
+from benchmark.cli.app import main, make_parser
 from benchmark.evaluation.comparison import Grid
 from benchmark.experiments.invocation import merged, shared_arguments
 from benchmark.experiments.request import keys, read_request
@@ -64,7 +64,7 @@ def test_they_ask_for_the_same_rows_folds_and_seeds(plan, tmp_path, monkeypatch,
     assert len(commands) == count
     for command in commands:
         words = [*shlex.split(command)[1:], "--results", str(tmp_path / "second"), "--stores", str(plan.stores)]
-        options = _parser().parse_args(words)
+        options = make_parser().parse_args(words)
         if words[0] == "tune":
             found = Tuning(options.rule, options.trials, options.fold, options.seed, options.prune)
             assert (found, options.method, options.data) == (TUNING, list(TUNED), plan.data)
