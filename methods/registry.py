@@ -3,17 +3,14 @@
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 
 import methods
 from methods.base import Method, MethodError
+from methods.names import ENTRY_POINTS, hint
 from methods.sources import blamed
-
-ENTRY_POINTS = "landshift.methods"
 
 
 def available() -> dict[str, type[Method]]:
@@ -47,7 +44,7 @@ def find(name: str) -> type[Method]:
     if name in wrong:
         raise MethodError(f"the method {name!r} cannot be used: {wrong[name]}")
     if name not in found:
-        raise MethodError(f"there is no method {name!r}; {_hint(name, found)}")
+        raise MethodError(f"there is no method {name!r}; {hint(name, found)}")
     return found[name]
 
 
@@ -91,16 +88,6 @@ def _scan() -> tuple[dict[str, type[Method]], dict[str, str]]:
         except Exception as error:
             wrong[point.name] = f"{origin}: {blamed(error)}"
     return found, wrong
-
-
-def _hint(name: str, known: Iterable[str]) -> str:
-    """What may have been meant, and what there is."""
-    if "," in name:
-        return "each method has a --method of its own"
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1)
-    meant = f"did you mean {close[0]}? There" if close else "there"
-    return f"{meant} are {', '.join(known)}, or give package.module:Class"
 
 
 def _method_of(module: ModuleType) -> type[Method] | None:

@@ -123,9 +123,9 @@ def test_help_answers_without_the_heavy_imports():
 
 def test_the_server_of_workers_is_started_before_the_heavy_imports():
     for command in (
-        ["run", "p", "--workers", "2"],
-        ["run", "p", "--accelerator", "cpu"],
-        ["tune", "p", "--trials", "1", "--workers", "2"],
+        ["run", "world-leave-times-out", "--workers", "2"],
+        ["run", "world-leave-times-out", "--accelerator", "cpu"],
+        ["tune", "world-leave-times-out", "--trials", "1", "--workers", "2"],
     ):
         code = "import os, sys\nos.sched_getaffinity = lambda process: {0, 1}\n"
         code += "import benchmark.experiments.fork_server as s\ns.start_server = lambda: sys.exit('server')\n"
@@ -141,3 +141,17 @@ def _and_the_heavy_imports(code: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, check=True
     ).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "world-leave-times-ou", "--method", "dann"], "did you mean world-leave-times-out?"),
+        (["run", "world-leave-times-out", "--method", "dan"], "did you mean dann?"),
+        (["tune", "world-leave-times-out", "--trials", "2", "--method", "dan[width=3]"], "did you mean dann?"),
+        (["check", "dan"], "did you mean dann?"),
+    ],
+)
+def test_wrong_names_are_told_before_the_heavy_imports(words, told):
+    answer = _and_the_heavy_imports(f"import sys, benchmark.cli.app as c\nsys.stderr = sys.stdout\nc.main({words})")
+    assert told in answer and answer.endswith("[]\n")

@@ -37,7 +37,7 @@ from benchmark.cli import (
     world,
 )
 from benchmark.cli.arguments import folder, names, positive, seeds, truth
-from benchmark.cli.settings import RECIPE_OPTIONS
+from benchmark.cli.settings import RECIPE_OPTIONS, check_names
 from benchmark.common.errors import LandshiftError
 from benchmark.common.locations import add_folder
 from benchmark.common.texts import OneLine, shown
@@ -78,6 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, _interrupt)
     hook, sys.unraisablehook = sys.unraisablehook, _unraisable
     try:
+        check_names(options)
         status = int(options.action(options))
         sys.stdout.flush()
         return status

@@ -9,7 +9,7 @@ from string import Template
 from benchmark.common.errors import SettingsError
 
 TEMPLATES = Path(__file__).parent / "templates"
-RESERVED = {"base", "parts", "registry", "sources", "methods", "benchmark", "protocols"}
+RESERVED = {"base", "names", "parts", "registry", "sources", "methods", "benchmark", "protocols"}
 
 
 def new(options: argparse.Namespace) -> int:

@@ -26,6 +26,24 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
 }
 
 
+def check_names(options: argparse.Namespace) -> None:
+    """Check the names of a protocol and of methods before anything heavy is imported.
+
+    Raises:
+        ProtocolError, MethodError: there is none of this name; the message says what there is.
+    """
+    labels = getattr(options, "method", None)
+    if labels and isinstance(labels, list):
+        from methods.names import check_name
+
+        for label in labels:
+            check_name(label)
+    if hasattr(options, "recipe_steps") and hasattr(options, "protocol"):
+        from protocols.files import load
+
+        load(options.protocol, partial=bool(options.partial))
+
+
 def make_plan(options: argparse.Namespace) -> Any:
     """The plan that the options describe."""
     from benchmark.experiments.jobs import Plan
