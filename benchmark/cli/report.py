@@ -5,16 +5,16 @@ import json
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from benchmark.cli.reported import Printed, inputs_of, keep, recall
 from benchmark.common.errors import DataError, TrackingError
+
+if TYPE_CHECKING:  # all that takes time to import is imported where it is used
+    from concurrent.futures import ProcessPoolExecutor
+
+    from benchmark.cli.reported import Printed
 
 FIGURES = {
     "comparison.png": "Target mIoU of every method, and its gain over source-only on every fold.",
@@ -31,6 +31,12 @@ def report(options: argparse.Namespace) -> int:
     Raises:
         SettingsError: the process that draws was killed.
     """
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
+    from filelock import FileLock
+
+    from benchmark.cli.reported import inputs_of, recall
     from benchmark.common.errors import SettingsError
     from benchmark.experiments.results import ResultsFolder, has_results
     from benchmark.reporting.collect import newest_comparison
@@ -58,7 +64,7 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(printed: Printed) -> None:
+def _print(printed: "Printed") -> None:
     from benchmark.cli.printed import print_comparison
     from benchmark.common.console import print_line
 
@@ -80,9 +86,10 @@ def _prepare() -> None:
 
 
 def _write(
-    options: argparse.Namespace, artist: ProcessPoolExecutor, protocol: Any, results: Any, inputs: str
-) -> Printed:
+    options: argparse.Namespace, artist: "ProcessPoolExecutor", protocol: Any, results: Any, inputs: str
+) -> "Printed":
     """Make the report; returns what is to be printed, which is kept where all of it was written."""
+    from benchmark.cli.reported import Printed, keep
     from benchmark.common.texts import shown
     from benchmark.reporting.collect import collect
     from benchmark.reporting.table_file import has_table
@@ -138,7 +145,7 @@ def _folder_of(options: argparse.Namespace, protocol: Any, comparison: str) -> P
 
 
 def _write_files(
-    artist: ProcessPoolExecutor,
+    artist: "ProcessPoolExecutor",
     protocol: Any,
     results: Any,
     state: Any,

@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the three packages, in a checkout and in an installation."""
 
 
-class OwnPackages(MetaPathFinder):
+class OwnPackages:
     """Finds the three packages beside each other, and nothing else."""
 
     def find_spec(
