@@ -21,7 +21,6 @@ PACKAGES = {
     "tuning": "Optuna; nothing else knows it",
     "reporting": "from the runs of a comparison to tables, figures and pages",
     "conformance": "checks of a method, replay of runs, verification of published tables, costs of a step",
-    "planning": "what a comparison will cost",
     "api": "the Python interface",
     "cli": "the command line",
     "__main__": "the command line as a process",

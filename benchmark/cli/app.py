@@ -192,7 +192,7 @@ def make_parser() -> argparse.ArgumentParser:
     calibrate.add_options(steps)
     _add_running(steps, without="steps")
 
-    before = _add(commands, "plan", plan.plan, "what a comparison would cost: trainings, device-hours, disk, memory")
+    before = _add(commands, "plan", plan.plan, "what a comparison would cost: trainings, hours, disk")
     _add_protocol(before)
     _add_grid(before)
     plan.add_options(before)

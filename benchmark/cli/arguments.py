@@ -37,17 +37,6 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def above_zero(text: str) -> float:
-    """A number of seconds above 0."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e6:
-        raise argparse.ArgumentTypeError(f"a number of seconds above 0 is allowed, not {text!r}")
-    return seconds
-
-
 def seconds(text: str) -> float:
     """A number of seconds, not so small that nothing but looking is done."""
     try:

@@ -6,7 +6,7 @@ Eight trials in a row form a Latin hypercube (McKay et al., 1979): of each hyper
 drawn from once, so that a short search is not short of high or low values by chance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -15,6 +15,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from benchmark.common.errors import SettingsError
 from benchmark.experiments.labels import RATE, canonical_label, has_recipe_rate, parse_label, split_label
 from benchmark.training.config import TrainingConfig
+from benchmark.tuning.plan import Tuning, why_not
 from methods.parts.randomness import numpy_generator
 
 RATE_FACTOR = 10.0  # how far the learning rate is searched below and above the recipe's
@@ -70,6 +71,22 @@ def label_of(label: str, params: Mapping[str, Any], recipe: TrainingConfig) -> s
     name, fixed = split_label(label)
     pairs = ",".join(f"{key}={value}" for key, value in (fixed | dict(params)).items())
     return canonical_label(f"{name}[{pairs}]", recipe)
+
+
+def trial_labels(
+    labels: Iterable[str], recipe: TrainingConfig, tuning: Tuning
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The labels of all trials of each method that can be tuned, and of the others why they cannot."""
+    trials, reasons = dict[str, list[str]](), dict[str, str]()
+    for label in labels:
+        if reason := why_not(label, tuning.rule):
+            reasons[label] = reason
+            continue
+        try:
+            trials[label] = [label_of(label, params, recipe) for params in settings(label, recipe, tuning.trials)]
+        except SettingsError:
+            reasons[label] = "it has nothing to tune"
+    return trials, reasons
 
 
 def _draw(name: str, distribution: Any, trial: int) -> Any:

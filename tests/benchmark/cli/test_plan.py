@@ -46,80 +46,57 @@ def _row(text, name):
     return next(line.replace("│", " ").split() for line in text.splitlines() if line.startswith(f"{name} "))
 
 
-def test_trainings_hours_disk_and_what_one_more_costs_are_told(ask, bench, tmp_path, capsys):
-    words = ["--method", "source-only", "--method", "tent", "--seeds", "0,1,2", "--seconds-per-step", "900"]
-    assert ask(*words, "--seconds-per-patch", "1e-9", "--fleet", "2", "--no-measure") == 0
+def test_without_runs_jobs_are_counted_and_nothing_is_written(ask, bench, tmp_path, capsys):
+    assert ask("--method", "tent", "--seeds", "0,1,2") == 0
     text = capsys.readouterr().out
-    # Two folds and three seeds; a run of four steps of a quarter of an hour each.
-    assert _row(text, "source-only") == ["source-only", "6", "6", "1", "h", "0", "min", "6.0", "900", "as", "given"]
-    assert "assumed, not measured: 900 s a step" in text
-    assert "trainings: 12 new; 18 if every row and trial trained its own" in text
-    assert "reuse saves 6.0" in text and "wall-clock on 2 devices" in text and "wall-clock on 64 devices" in text
-    assert "seed: 4 trainings" in text and "fold: 6 trainings" in text and "method: 6 trainings" in text
-    assert "(there already)" in text and "there are no results yet" in text
+    assert text.startswith("tiny-v1: 2 methods, 2 folds, 3 seeds; 4 steps a training")
+    assert _row(text, "source-only") == ["source-only", "6", "unknown"] and _row(text, "all")[-1] == "12"
+    assert "6 of them start from the source-only run of their fold and seed" in text
+    assert "time: unknown; a short run" in text and "(there already); results unknown before" in text
     assert not (tmp_path / "results").exists(), "a plan writes nothing"
 
 
-def test_finished_runs_are_counted_and_the_results_stay_as_they_are(ask, bench, results, add_run, capsys):
-    assert ask("--method", "source-only", "--crop", "32", "--learning-rate", "0.01", "--no-measure") == 0
-    assert "of methods without a run here nothing is known" in capsys.readouterr().out
-    assert results.experiments() == [] and {path.name for path in results.folder.iterdir()} <= {"jobs.db"}
-
+def test_finished_runs_are_counted_and_tell_the_hours(ask, bench, results, add_run, capsys):
     changes = {"encoder": "tu-test_resnet", "encoder_depth": 2, "steps": 4, "batch_size": 2, "checkpoints": 2}
     mine = Bench(replace(bench.plan, recipe=make_recipe("tiny", changes)))
     job = mine.jobs(["source-only"], [0], ["2019"])[0]
-    metrics = {"time/training_seconds": 0.5}
+    metrics = {"time/training_seconds": 3600.0}
     add_run(results, bench.protocol.label, job.identity, mine.facts(job), metrics=metrics, tags={"device": "cpu"})
-    assert ask("--method", "source-only", "--no-measure") == 0
+    assert (
+        ask("--method", "source-only", "--method", "dacs", "--workers", "2", "--folds", "2019", "--seeds", "0,1") == 0
+    )
     text = capsys.readouterr().out
-    assert _row(text, "source-only")[:4] == ["source-only", "2", "1", "1"] and "1 runs here" in text
-    assert "times: measured here, on cpu" in text and "finished runs are counted as done" in text
-
-
-def test_where_no_run_is_finished_a_few_steps_are_measured(ask, capsys):
-    assert ask("--method", "source-only", "--method", "dacs") == 0
-    text = capsys.readouterr().out
-    assert "a few steps of source-only measured now on this machine's cpu" in text
-    assert "measured now" in text and "2.15 × source-only" in text and "of the device" in text
-    steps = [float(_row(text, name)[-4 if name == "dacs" else -3]) for name in ("source-only", "dacs")]
-    assert steps[1] == pytest.approx(2.15 * steps[0], rel=0.02)
-
-
-@pytest.mark.parametrize(("on", "trials"), [("one", 6), ("every", 12)])
-def test_tuning_comes_first_where_it_is_asked_for(ask, on, trials, capsys):
-    words = ["--method", "source-only", "--method", "dacs", "--method", "oracle", "--trials", "3", "--tune-on", on]
-    assert ask(*words, "--seconds-per-step", "1", "--no-measure") == 0
-    text = capsys.readouterr().out
-    assert f"3 trials of each method on {'1 fold' if on == 'one' else '2 folds'}:" in text
-    taken = 2 if on == "one" else 4
-    assert f"trainings: {trials + 6 - taken} new" in text and "dacs (tuned)" in text and "oracle (tuned)" not in text
-    assert f"\n{taken} (" in text and "of the comparison are trials as well" in text
-
-
-def test_protocols_with_published_counts_need_no_data(tmp_path, capsys):
-    words = [
-        "--method",
-        "source-only",
-        "--seconds-per-step",
-        "0.05",
-        "--no-measure",
-        "--results",
-        str(tmp_path / "none"),
+    assert _row(text, "source-only")[1:3] == ["1", "1"] and _row(text, "dacs")[1] == "2"
+    assert "1 run of 4 steps" in text and "2.15 × source-only" in text
+    # One hour, and twice 2.15 hours, in two processes.
+    assert "time: 2 h 39 min with 2 at once, by 1 finished runs on cpu\n" in text and results.experiments() == [
+        bench.protocol.label
     ]
-    assert main(["plan", "flair1-leave-departments-out", *words]) == 0
-    text = capsys.readouterr().out
-    assert "1 method, 50 folds, 1 seed" in text and "patches of 5 × 512 × 512, 12 classes" in text
-    assert "disk: decoded store 121.8 GB (to be decoded, at least)" in text
+
+
+def test_without_a_store_finished_runs_cannot_be_counted(ask, results, tmp_path, capsys):
+    assert ask("--method", "source-only", "--stores", str(tmp_path / "none")) == 0
+    assert "finished runs are not counted as done, since the data are not decoded" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("on", "trials", "taken"), [("one", 6, 2), ("every", 12, 4)])
+def test_tuning_comes_first_where_it_is_requested(ask, on, trials, taken, capsys):
+    words = ["--method", "source-only", "--method", "dacs", "--method", "oracle", "--trials", "3", "--tune-on", on]
+    assert ask(*words) == 0
+    first, second = capsys.readouterr().out.split("the tuned comparison:")
+    assert f"3 trials of each method on {'1 fold' if on == 'one' else '2 folds'}:" in first
+    assert "not tuned: oracle: it is trained on target labels" in first and _row(first, "all")[-1] == str(trials)
+    assert _row(second, "all")[1:] == [str(taken), "0", "0", str(6 - taken)]
+    assert "dacs (tuned)" in second and "oracle (tuned)" not in second
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["flair1-official"], "are known only with its data; give --data, or counts as in --simulate"),
+        (["flair1-official"], "are known only with its data; give --data"),
         (["dubai-leave-one-place-out", "--folds", "Tile 9"], "has no fold Tile 9; did you mean Tile"),
         (["dubai-leave-one-place-out", "--method", "dac"], "dac"),
         (["dubai-leave-one-place-out", "--trials", "3", "--rule", "last-step"], "last-step cannot choose among trials"),
-        (["dubai-leave-one-place-out", "--simulate", "fold=3"], "--simulate takes counts of folds, train"),
     ],
 )
 def test_refusals_are_one_line(words, told, tmp_path, capsys):

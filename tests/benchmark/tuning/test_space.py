@@ -8,7 +8,8 @@ import pytest
 from benchmark.common.errors import SettingsError
 from benchmark.experiments.labels import RATE, parse_label
 from benchmark.training.config import TrainingConfig
-from benchmark.tuning.space import label_of, search_space, settings
+from benchmark.tuning.plan import Tuning
+from benchmark.tuning.space import label_of, search_space, settings, trial_labels
 from methods import registry
 from methods.base import tunable
 
@@ -88,3 +89,17 @@ def test_whole_numbers_come_up_equally_often():
 def test_nothing_to_tune_is_told():
     with pytest.raises(SettingsError, match="nothing to tune"):
         settings("source-only[recipe.learning_rate=0.1]", RECIPE, 3)
+
+
+def test_the_trials_of_what_a_rule_can_choose_for_and_why_not_of_the_others():
+    labels = ["source-only", "dacs", "tent", "shot", "oracle"]
+    trials, reasons = trial_labels(labels, RECIPE, Tuning("source-validation", 3))
+    assert trials["dacs"] == [label_of("dacs", params, RECIPE) for params in settings("dacs", RECIPE, 3)]
+    assert list(trials) == labels[:2] and list(reasons) == labels[2:] and "no source data" in reasons["shot"]
+    assert list(trial_labels(labels, RECIPE, Tuning("target-entropy", 3))[0]) == ["source-only", "dacs", "shot"]
+    everything_fixed = (
+        "dacs[" + ",".join(f"{name}={value}" for name, value in settings("dacs", RECIPE, 1)[0].items()) + "]"
+    )
+    assert trial_labels([everything_fixed], RECIPE, Tuning("source-validation", 3))[1] == {
+        everything_fixed: "it has nothing to tune"
+    }

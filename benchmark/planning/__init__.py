@@ -1,1 +1,0 @@
-"""What a comparison would cost, told before anything is trained."""
