@@ -9,11 +9,9 @@ def replay(options: argparse.Namespace) -> int:
     """Tell what is not as it was, train, and tell what differs; the status is 0 where nothing does."""
     from benchmark.common.console import FileBar, RunBar, print_rows
     from benchmark.common.errors import TrackingError
-    from benchmark.conformance.replay.again import jobs_of, retrain
-    from benchmark.conformance.replay.circumstances import circumstances, deciding
     from benchmark.conformance.replay.differences import compare_runs, numbers_of
-    from benchmark.conformance.replay.stored import plan_of, stored_run
-    from benchmark.conformance.replay.verdict import same, verdict
+    from benchmark.conformance.replay.recorded import jobs_of, plan_of, retrain, stored_run
+    from benchmark.conformance.replay.replay import circumstances, deciding, same, verdict
     from benchmark.experiments.jobs import Bench
     from benchmark.experiments.labels import is_foreign
     from benchmark.experiments.results import ResultsFolder, has_results
@@ -25,15 +23,15 @@ def replay(options: argparse.Namespace) -> int:
         plan = plan_of(run, Path(folder), options.stores, options.data, options.protocol)
         with FileBar("decoding files") as decoding:
             bench = Bench(plan, decoding)
-        if is_foreign(run.label):
-            print(f"imports the module of {run.label}, which the run names")
+        if is_foreign(run.place[0]):
+            print(f"imports the module of {run.place[0]}, which the run names")
         rows = circumstances(run, bench)
         print(f"{run.record.id}: {run.record.name}")
         print_rows(("what", "recorded", "here", "same"), [row.cells for row in rows], texts=True)
         if other := deciding(rows):
             print(f"not trained again: with other {' and '.join(other)} the numbers are others")
             return 1
-        jobs = jobs_of(bench, run.label, run.fold, run.seed, run.inside)
+        jobs = jobs_of(bench, *run.place, run.record.facts.get("inside", ""))
         bench.check_settings()
         with RunBar(len(jobs)) as bar:
             new = retrain(bench, jobs, Path(folder), bar.advance, bar.end)[jobs[-1].identity]

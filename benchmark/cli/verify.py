@@ -44,17 +44,16 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def _checks(table: Any, results: Any, options: argparse.Namespace) -> list[Any]:
-    from benchmark.conformance.replay.against_runs import check_numbers, runs_of
-    from benchmark.conformance.replay.checks import check_engine, check_files, check_identities, check_protocol
+    from benchmark.conformance.replay import verify
 
-    runs = runs_of(table, results) if results else {}
+    runs = verify.runs_of(table, results) if results else {}
     data = options.data or _recorded_place(table, runs)
     checks = [
-        check_protocol(table, data, options.protocol),
-        check_identities(table),
-        check_engine(table),
-        check_files(table),
-        check_numbers(table, runs),
+        verify.check_protocol(table, data, options.protocol),
+        verify.check_identities(table),
+        verify.check_engine(table),
+        verify.check_files(table),
+        verify.check_numbers(table, runs),
     ]
     return [*checks, _rerun(table, data, options)] if options.rerun and table.cells else checks
 
@@ -62,7 +61,7 @@ def _checks(table: Any, results: Any, options: argparse.Namespace) -> list[Any]:
 def _recorded_place(table: Any, runs: Mapping[str, Any]) -> Path | None:
     """Return where the data of a table's runs were, if the runs and the data are here; else None, the default place."""
     from benchmark.common.errors import DataError
-    from benchmark.conformance.replay.stored import data_place
+    from benchmark.conformance.replay.recorded import data_place
 
     try:
         return data_place(next(iter(runs.values())).source, table.facts["dataset"]) if runs else None
@@ -73,29 +72,28 @@ def _recorded_place(table: Any, runs: Mapping[str, Any]) -> Path | None:
 def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
     from benchmark.common.console import FileBar, RunBar
     from benchmark.common.errors import LandshiftError
-    from benchmark.conformance.replay.again import retrain
-    from benchmark.conformance.replay.checks import Check
-    from benchmark.conformance.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
+    from benchmark.conformance.replay import verify
+    from benchmark.conformance.replay.recorded import retrain
     from benchmark.experiments.jobs import Bench
     from benchmark.experiments.labels import is_foreign
     from methods.base import MethodError
     from protocols.base import ProtocolError
 
-    cells = chosen(table, options.rerun)
+    cells = verify.chosen(table, options.rerun)
     with tempfile.TemporaryDirectory(prefix="landshift-verify-") as folder:
         try:
-            plan = plan_of_table(table, Place(data, options.stores, Path(folder), options.protocol))
+            plan = verify.plan_of_table(table, data, Path(folder), options.stores, options.protocol)
             with FileBar("decoding files") as decoding:
                 bench = Bench(plan, decoding)
-            if why := other_data(table, bench):
-                return Check("rerun", None, f"not possible: {why}")
+            if why := verify.other_data(table, bench):
+                return verify.Check("rerun", None, f"not possible: {why}")
             bench.check_settings()
             for label in dict.fromkeys(cell.setting for cell in cells if is_foreign(cell.setting)):
                 print(f"imports the module of {label}, which the table names")
-            of_cells = jobs_of_cells(bench, cells)
+            of_cells = verify.jobs_of_cells(bench, cells)
             jobs = list(dict.fromkeys(job for found in of_cells.values() for job in found))
             with RunBar(len(jobs)) as bar:
                 again = retrain(bench, jobs, Path(folder), bar.advance, bar.end)
-            return check_rerun(table, cells, of_cells, again)
+            return verify.check_rerun(table, cells, of_cells, again)
         except (LandshiftError, MethodError, ProtocolError) as error:
-            return Check("rerun", None, f"not possible: {error}")
+            return verify.Check("rerun", None, f"not possible: {error}")

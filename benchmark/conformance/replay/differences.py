@@ -1,12 +1,9 @@
 """The numbers of two runs side by side, to the bit."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.common.errors import DataError
@@ -15,27 +12,12 @@ from benchmark.experiments.records import read_confusions
 from benchmark.experiments.results import Files, RunRecord
 from benchmark.experiments.run_folder import CURVE
 from benchmark.experiments.run_job import WEIGHTS
-from benchmark.training.prediction import METRICS
 
 CURVES = ("train/", "source_val/", "selection_score/")  # metrics that have a value at several steps
 UNCOMPARED = ("time/",)
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """What a run left.
-
-    Attributes:
-        confusions: (C + 1, C) matrices by ``step/part/zone``.
-        metrics: those of the whole run, but what was measured with a clock.
-        curves: (step, value) of the metrics that have several.
-        weights: of the chosen checkpoint.
-    """
-
-    confusions: Mapping[str, NDArray[np.int64]]
-    metrics: Mapping[str, float]
-    curves: Mapping[str, list[tuple[int, float]]]
-    weights: Mapping[str, Tensor]
+LOGGED = ("metrics", "curves")  # of these a newer version may have more, which the record does not hold
+Numbers = Mapping[str, Mapping[str, Tensor]]
+"""What a run left, by kind (confusion matrices, metrics, curves, weights) and name; curves as (n, 2) steps, values."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +43,22 @@ def numbers_of(record: RunRecord) -> Numbers:
     Raises:
         DataError: a file is damaged.
     """
-    weights = record.artifacts / WEIGHTS
-    return Numbers(
-        {
-            f"{place}/{zone}": matrix
-            for place, matrices in read_confusions(record.artifacts).items()
+    weights, confusions = record.artifacts / WEIGHTS, read_confusions(record.artifacts)
+    metrics = {name: value for name, value in record.metrics.items() if not name.startswith((*CURVES, *UNCOMPARED))}
+    return {
+        "confusion matrices": {
+            f"{place}/{zone}": torch.from_numpy(matrix)
+            for place, matrices in confusions.items()
             for zone, matrix in matrices.items()
         },
-        {name: value for name, value in record.metrics.items() if not name.startswith((*CURVES, *UNCOMPARED))},
-        read_curves(record.artifacts),
-        read_tensors(weights) if weights.is_file() else {},
-    )
+        "metrics": {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()},
+        "curves": read_curves(record.artifacts),
+        "weights": read_tensors(weights) if weights.is_file() else {},
+    }
 
 
-def read_curves(folder: Files) -> dict[str, list[tuple[int, float]]]:
-    """Return the (step, value) of each metric of a run that has a curve; none where the file is missing.
+def read_curves(folder: Files) -> dict[str, Tensor]:
+    """Return the (n, 2) float64 steps and values of each metric of a run that has a curve; none without the file.
 
     Raises:
         DataError: the file is damaged.
@@ -88,48 +71,21 @@ def read_curves(folder: Files) -> dict[str, list[tuple[int, float]]]:
                     curves.setdefault(name, []).append((int(step), float(value)))
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: no curves of a run ({type(error).__name__}: {error})") from error
-    return curves
-
-
-def of_place(confusions: Mapping[str, NDArray[np.int64]], place: str) -> dict[str, NDArray[np.int64]]:
-    """The matrices of one ``step/part``, by zone."""
-    start = f"{place}/"
-    return {name.removeprefix(start): matrix for name, matrix in confusions.items() if name.startswith(start)}
+    return {name: torch.tensor(points, dtype=torch.float64) for name, points in curves.items()}
 
 
 def compare_runs(recorded: Numbers, again: Numbers) -> list[Finding]:
-    """One finding a kind of number. What a newer version logs besides is not compared: the record does not hold it."""
-    return [
-        _finding("confusion matrices", recorded.confusions, again.confusions, np.array_equal, _largest_miou),
-        _finding("metrics", recorded.metrics, _of(again.metrics, recorded.metrics), _equal, _largest_value),
-        _finding("curves", recorded.curves, _of(again.curves, recorded.curves), _equal, _first_step),
-        _finding("weights", recorded.weights, again.weights, _same_bits, _largest_weight),
-    ]
-
-
-def _finding(
-    what: str,
-    recorded: Mapping[str, Any],
-    again: Mapping[str, Any],
-    same: Callable[[Any, Any], bool],
-    largest: Callable[[Mapping[str, Any], Mapping[str, Any], Collection[str]], str],
-) -> Finding:
-    """None of a kind in the record is nothing to compare; one that either lacks is a difference."""
-    if not recorded:
-        return Finding(what, 0, ())
-    names = dict.fromkeys((*recorded, *again))
-    both = [name for name in names if name in recorded and name in again]
-    unequal = {name for name in both if not same(recorded[name], again[name])}
-    differing = tuple(name for name in names if name in unequal or name not in both)
-    return Finding(what, len(recorded), differing, largest(recorded, again, unequal) if unequal else "")
-
-
-def _of(found: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name in names}
-
-
-def _equal(one: Any, other: Any) -> bool:
-    return bool(one == other)
+    """Return one finding a kind: none of it in the record is nothing to compare, one that either lacks a difference."""
+    findings = []
+    for what, first in recorded.items():
+        second = again[what]
+        names = dict.fromkeys((*first, *second) if first and what not in LOGGED else first)
+        both = {name: (first[name], second[name]) for name in names if name in first and name in second}
+        unequal = {name: pair for name, pair in both.items() if not _same_bits(*pair)}
+        differing = tuple(name for name in names if name in unequal or name not in both)
+        largest = (_first_step if what == "curves" else _largest)(unequal) if unequal else ""
+        findings.append(Finding(what, len(first), differing, largest))
+    return findings
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
@@ -138,37 +94,27 @@ def _same_bits(one: Tensor, other: Tensor) -> bool:
     return torch.equal(one.flatten().view(torch.uint8), other.flatten().view(torch.uint8))
 
 
-def _largest_miou(recorded: Mapping[str, Any], again: Mapping[str, Any], unequal: Collection[str]) -> str:
-    """Of the checkpoints and parts that a matrix differs in, the one whose mean IoU differs most."""
-    gaps = {}
-    for place in {"/".join(name.split("/", 2)[:2]) for name in unequal}:  # a zone's own name may hold a slash
-        one, other = (
-            METRICS["miou"](np.sum(list(of_place(found, place).values()), axis=0)) for found in (recorded, again)
-        )
-        gaps[place] = abs(one - other)
-    place = max(gaps, key=lambda place: gaps[place])
-    return f"mIoU by {100 * gaps[place]:.4f} points at most (step/part {place})"
-
-
-def _largest_value(recorded: Mapping[str, Any], again: Mapping[str, Any], unequal: Collection[str]) -> str:
-    name = max(unequal, key=lambda name: abs(recorded[name] - again[name]))
-    return f"{name} most: {recorded[name]:.6g}, here {again[name]:.6g}"
-
-
-def _first_step(recorded: Mapping[str, Any], again: Mapping[str, Any], unequal: Collection[str]) -> str:
-    """Where a training leaves the recorded one tells more than how far it gets away."""
-    first = {
-        name: next((a[0] for a, b in zip(recorded[name], again[name], strict=False) if a != b), len(again[name]))
-        for name in unequal
-    }
-    name = min(first, key=lambda name: first[name])
-    return f"{name} first, from step {first[name]} on"
-
-
-def _largest_weight(recorded: Mapping[str, Any], again: Mapping[str, Any], unequal: Collection[str]) -> str:
+def _largest(unequal: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    alike = {name: pair for name, pair in unequal.items() if pair[0].shape == pair[1].shape}
     gaps = {
-        name: float((recorded[name].double() - again[name].double()).abs().max())
-        for name in unequal
-        if recorded[name].shape == again[name].shape and recorded[name].numel()
+        name: float((one.double() - other.double()).abs().nan_to_num().max()) for name, (one, other) in alike.items()
     }
-    return f"by {max(gaps.values()):.3g} at most ({max(gaps, key=lambda name: gaps[name])})" if gaps else "in shape"
+    if not gaps:
+        return "in shape"
+    name = max(gaps, key=lambda name: gaps[name])
+    one, other = alike[name]
+    values = f" ({one.item():.6g}, here {other.item():.6g})" if one.numel() == 1 else ""
+    return f"{name} most, by {gaps[name]:.3g}{values}"
+
+
+def _first_step(unequal: Mapping[str, tuple[Tensor, Tensor]]) -> str:
+    """Where a training leaves the recorded one tells more than how far it gets away."""
+    first = {}
+    for name, (one, other) in unequal.items():
+        pairs = zip(one.tolist(), other.tolist(), strict=False)
+        end = one[min(len(one), len(other)) - 1, 0].item()
+        first[name] = next(
+            (point[0] for point, then in pairs if str(point) != str(then)), end
+        )  # NaN is no other than NaN
+    name = min(first, key=lambda name: first[name])
+    return f"{name} first, from step {first[name]:.0f} on"

@@ -9,10 +9,9 @@ import pytest
 
 from benchmark.cli.app import main
 from benchmark.common.errors import DataError, SettingsError, TrackingError
-from benchmark.conformance.replay.again import jobs_of
-from benchmark.conformance.replay.circumstances import circumstances, deciding
 from benchmark.conformance.replay.differences import read_curves
-from benchmark.conformance.replay.stored import data_place, plan_of, stored_run
+from benchmark.conformance.replay.recorded import data_place, jobs_of, plan_of, stored_run
+from benchmark.conformance.replay.replay import circumstances, deciding
 from benchmark.data.synthetic import World, generate
 from benchmark.experiments.identity import identity_of
 
@@ -55,7 +54,7 @@ def test_a_run_inside_a_fold_whose_confusions_were_changed_is_told_and_all_else_
     finally:
         path.with_suffix(".true").replace(path)
     told = capsys.readouterr().out
-    assert f"- confusion matrices: 1 of {count} differ: {first}; mIoU by " in told
+    assert f"- confusion matrices: 1 of {count} differ: {first}; {first} most, by " in told
     assert "- metrics: all" in told and "- curves: all" in told and "- weights: all" in told
     assert "nothing that was recorded explains it" in told
 

@@ -8,9 +8,19 @@ import pytest
 
 from benchmark.cli.app import main
 from benchmark.common.errors import DataError, SettingsError
-from benchmark.conformance.replay.against_runs import check_numbers, runs_of
-from benchmark.conformance.replay.checks import check_engine, check_files, check_identities, check_protocol
-from benchmark.conformance.replay.rerun import Place, check_rerun, chosen, jobs_of_cells, other_data, plan_of_table
+from benchmark.conformance.replay.verify import (
+    check_engine,
+    check_files,
+    check_identities,
+    check_numbers,
+    check_protocol,
+    check_rerun,
+    chosen,
+    jobs_of_cells,
+    other_data,
+    plan_of_table,
+    runs_of,
+)
 from benchmark.experiments.identity import comparison_of, identity_of
 from benchmark.experiments.jobs import job_content
 from benchmark.reporting.table_file import TABLE, comparison_in, has_table, read_table
@@ -117,7 +127,7 @@ def test_every_column_is_held_against_the_run(folder, table, runs, column):
 def test_a_logged_number_that_the_confusion_matrices_do_not_give_is_found(table, runs, monkeypatch):
     real = check_numbers.__globals__["read_confusions"]
     monkeypatch.setattr(
-        "benchmark.conformance.replay.against_runs.read_confusions",
+        "benchmark.conformance.replay.verify.read_confusions",
         lambda folder, *places: {
             place: {zone: matrix[:, ::-1] for zone, matrix in found.items()}
             for place, found in real(folder, *places).items()
@@ -210,18 +220,18 @@ def test_a_rerun_that_comes_out_otherwise_contradicts_with_the_difference(traine
 
 
 def test_a_rerun_is_not_made_on_other_data_nor_without_a_recipe(trained, table, tmp_path):
-    bench, place = trained.session.bench, Place(trained.plan.data, tmp_path, tmp_path, trained.plan.protocol)
+    bench, places = trained.session.bench, (trained.plan.data, tmp_path, tmp_path, trained.plan.protocol)
     assert other_data(table, bench) == ""
     assert "other data:" in other_data(replace(table, facts={**table.facts, "dataset_digest": "0" * 64}), bench)
-    assert plan_of_table(table, place).recipe == trained.plan.recipe
+    assert plan_of_table(table, *places).recipe == trained.plan.recipe
     with pytest.raises(SettingsError, match="lacks the recipe"):
-        plan_of_table(replace(table, shared={}), place)
+        plan_of_table(replace(table, shared={}), *places)
     recipe = json.loads(json.dumps(table.shared["recipe"]))
     recipe["network"]["encoder_weights"] = "0" * 64
     with pytest.raises(SettingsError, match="start from a file of weights"):
-        plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), place)
+        plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), *places)
     recipe["network"]["encoder_weights"] = "packaged:" + "0" * 64
-    again = plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), place)
+    again = plan_of_table(replace(table, shared={**table.shared, "recipe": recipe}), *places)
     assert again.recipe.network.encoder_weights == "packaged", "they can be had by that word"
 
 

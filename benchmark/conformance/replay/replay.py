@@ -1,10 +1,12 @@
-"""What a run was trained with, and what is here now."""
+"""What a run was trained with and what is here now, and what its replay comes to, in words."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.conformance.replay.stored import Stored
+from benchmark.conformance.replay.differences import Finding
+from benchmark.conformance.replay.recorded import Stored
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.labels import parse_label
 from benchmark.experiments.provenance import code_version, environment
@@ -14,7 +16,9 @@ from methods.sources import code_digest
 DECIDING = ("data", "protocol")
 """Where these differ the numbers are others, and there is nothing to compare."""
 TOLD = {"protocol", "data", "method", "method_digest", "fold", "seed"}
-"""Of what a job depends on, that which has a row of its own, or is what was asked for."""
+"""Of what a job depends on, that which has a row of its own, or was requested."""
+NAMES = {"catalog": "dates and places", "parent": "source-only run"}
+SHOWN = 3  # names of what differs
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def circumstances(run: Stored, bench: Bench) -> list[Row]:
     Raises:
         MethodError: its method is not here.
     """
-    facts, method = run.record.facts, parse_label(run.label).method
+    facts, method = run.record.facts, parse_label(run.place[0]).method
     rows = [
         _row("code", facts["code_version"], code_version()),
         _row("method code", facts["method_digest"], code_digest(method)),
@@ -84,20 +88,46 @@ def _environment(settings: Any) -> list[Row]:
 
 def _rest(run: Stored, bench: Bench) -> list[Row]:
     """What else a job depends on and is not the same: recipe, dates and places, classes, the source-only run …"""
-    content = run.settings.get("content")
-    here = bench.content(run.label, run.fold, run.seed)
-    if content is None:
+    if (content := run.settings.get("content")) is None:
         return []
-    # What was read from JSON has lists for tuples, so that texts are compared.
+    here = json.loads(json.dumps(bench.content(*run.place)))  # with lists for tuples, as what was recorded
     names = dict.fromkeys(name for name in (*content, *here) if name not in TOLD)
-    rows = [_row(NAMES.get(name, name), _plain(content.get(name)), _plain(here.get(name))) for name in names]
+    rows = [_row(NAMES.get(name, name), content.get(name), here.get(name)) for name in names]
     return [row for row in rows if not row.same]
 
 
-NAMES = {"catalog": "dates and places", "parent": "source-only run"}
+def same(findings: Sequence[Finding]) -> bool:
+    """Whether nothing differs, and there was something to compare."""
+    return any(finding.compared for finding in findings) and not any(finding.differing for finding in findings)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+def verdict(findings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
+    """Lines: that all is the same to the bit, or what differs, by how much and perhaps why."""
+    missing = [f"no {finding.what}" for finding in findings if not finding.compared]
+    lacks = [f"the record holds {', '.join(missing)}"] if missing else []
+    if same(findings):
+        counts = ", ".join(f"{finding.compared} {finding.what}" for finding in findings if finding.compared)
+        return [f"the same to the bit: {counts}", *lacks]
+    lines = ["NOT the same:"]
+    for finding in findings:
+        if finding.differing:
+            more = len(finding.differing) - SHOWN
+            named = ", ".join(finding.differing[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+            largest = f"; {finding.largest}" if finding.largest else ""
+            lines.append(f"- {finding.what}: {len(finding.differing)} of {finding.compared} differ: {named}{largest}")
+        elif finding.compared:
+            lines.append(f"- {finding.what}: all {finding.compared} are the same")
+    return [*lines, *lacks, _why(rows)]
+
+
+def _why(rows: Sequence[Row]) -> str:
+    device = next(row.here for row in rows if row.what == "device")
+    other = [row.what for row in rows if row.same is False]
+    unknown = [row.what for row in rows if row.same is None]
+    if other:
+        return f"may explain it: {', '.join(other)}, which {'is' if len(other) == 1 else 'are'} not the same"
+    if device != "cpu":
+        return "may explain it: on such a device sums are not always made in the same order"
+    if unknown:
+        return f"may explain it: {', '.join(unknown)}, of which the run holds no record"
+    return "nothing that was recorded explains it: the record was changed, or the method draws by chance"
