@@ -34,10 +34,10 @@ class AdversarialAlignment(Method):
         width: int = tunable(64, low=8, high=128, log=True)  # the discriminator's first layer; 64 in both papers
         maps: str = choice("self-information", MAPS)
 
-    def adversary(self) -> nn.Module:
+    def make_second_network(self) -> nn.Module:
         return patch_discriminator(len(self.task.classes), self.hyperparameters.width)
 
-    def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def second_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, betas=(0.9, 0.99))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
@@ -48,14 +48,14 @@ class AdversarialAlignment(Method):
         self._maps = to_map(source_logits.detach()), target_map.detach()
         return {
             "segmentation": self.segmentation_loss(source, source_logits),
-            "adversarial": self.hyperparameters.weight * domain_loss(self.discriminator(target_map), SOURCE),
+            "adversarial": self.hyperparameters.weight * domain_loss(self.second_network(target_map), SOURCE),
         }
 
-    def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
+    def second_losses(self, progress: Progress) -> dict[str, Tensor]:
         source_map, target_map = self._maps
         return {
-            "discriminator_source": domain_loss(self.discriminator(source_map), SOURCE) / 2,
-            "discriminator_target": domain_loss(self.discriminator(target_map), TARGET) / 2,
+            "discriminator_source": domain_loss(self.second_network(source_map), SOURCE) / 2,
+            "discriminator_target": domain_loss(self.second_network(target_map), TARGET) / 2,
         }
 
 

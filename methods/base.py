@@ -14,8 +14,9 @@ The hooks (each does nothing unless overridden):
 ``perturb``               change the features at a named stage, while training (noise, other styles)
 ``losses``                the losses of a step; their sum is minimised
 ``optimizer``             another optimiser than the recipe's (and ``constant_rate``, no schedule)
-``adversary`` and         a second network with its own optimiser, trained after each step on what
-``adversary_losses``      ``losses`` left for it
+``make_second_network``,  another network with its own optimiser (a discriminator, a head that learns apart), trained
+``second_losses`` and     after each step on what ``losses`` left for it
+``second_optimizer``
 ``after_step``            touch the weights after a step (moving averages, restarts)
 ``validate``              look at losses on source validation, ``validations`` times in a training
 ``predict``               logits at test time
@@ -25,7 +26,7 @@ The hooks (each does nothing unless overridden):
 ========================  =================================================================================
 
 A method is a ``torch.nn.Module``: what it holds as module, parameter or buffer is saved, restored and moved with it.
-The engine's optimiser trains every parameter in it that requires a gradient, but the adversary's.
+The engine's optimiser trains every parameter in it that requires a gradient, but those of the second network.
 """
 
 from collections.abc import Callable, Iterable
@@ -40,7 +41,9 @@ from torch.nn import functional as F
 from methods.parts.batches import IGNORE as IGNORE
 from methods.parts.batches import SourceBatch as SourceBatch
 from methods.parts.batches import TargetBatch as TargetBatch
+from methods.parts.contract import require_batches, require_logits, require_losses
 from methods.parts.errors import MethodError as MethodError
+from methods.parts.gradients import gradients_of
 from methods.parts.hyperparameters import choice as choice
 from methods.parts.hyperparameters import make_hyperparameters as make_hyperparameters
 from methods.parts.hyperparameters import switch as switch
@@ -129,7 +132,16 @@ class _Absent:
 LossOf = Callable[[Callable[[TargetBatch], Tensor]], float]
 """Takes a prediction, and gives its mean cross-entropy over a fixed sample of source validation."""
 
-SEALED = ("step_losses", "adversary_step_losses", "segmentation_loss", "generator", "change_features")
+SEALED = (
+    "step_losses",
+    "second_step_losses",
+    "checked_logits",
+    "require_logits",
+    "segmentation_loss",
+    "gradients",
+    "generator",
+    "change_features",
+)
 
 
 class Method(nn.Module):
@@ -167,7 +179,7 @@ class Method(nn.Module):
         self.seed = seed
         self.progress = Progress(0, 1)  # of the step at hand, or of the batch in the stream; the engine keeps it
         self.setup()
-        self.discriminator: Any = self.adversary()
+        self.second_network: Any = self.make_second_network()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -221,16 +233,27 @@ class Method(nn.Module):
         """An optimiser of its own for what it trains; None for the recipe's, which is the same for all."""
         return None
 
-    def adversary(self) -> nn.Module | None:
-        """The network that plays against the one in training; kept as ``self.discriminator``."""
+    def make_second_network(self) -> nn.Module | None:
+        """Another network that learns apart from the first one, with an optimiser and losses of its own.
+
+        It is for a discriminator, and as well for a head that must not teach the network, such as a probe of what the
+        features know. It is kept as ``self.second_network``. While ``losses`` is computed its weights are fixed, but
+        gradients pass through it; then it takes its own step by ``second_losses``:
+
+            def make_second_network(self): return nn.Conv2d(len(self.task.classes), 1, kernel_size=1)
+            def second_losses(self, progress): return {"head": self.second_network(self.kept).square().mean()}
+
+        A head that learns together with the network, only faster, is a module made in ``setup`` and a second group of
+        the optimiser that ``optimizer`` returns.
+        """
         return None
 
-    def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The adversary's optimiser (Adam at 1e-4 with betas 0.9 and 0.99, as in AdaptSegNet, Tsai et al. 2018)."""
+    def second_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The second network's optimiser (Adam at 1e-4, betas 0.9 and 0.99, as in AdaptSegNet, Tsai et al. 2018)."""
         return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
 
-    def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
-        """Named scalar losses of the adversary, computed after the network's own step."""
+    def second_losses(self, progress: Progress) -> dict[str, Tensor]:
+        """Named scalar losses of the second network, computed after the first one's step, on what ``losses`` kept."""
         return {}
 
     def after_step(self, progress: Progress) -> None:
@@ -280,6 +303,25 @@ class Method(nn.Module):
         return total / (batch.labels != IGNORE).sum().clamp(min=1)
 
     @final
+    def gradients(
+        self,
+        loss: Tensor,
+        parameters: Iterable[Tensor],
+        *,
+        create_graph: bool = False,
+        retain_graph: bool = True,
+        allow_unused: bool = False,
+    ) -> tuple[Tensor, ...]:
+        """Derivatives of a loss by some parameters; in place of `torch.autograd.grad`, whose keywords it takes.
+
+        It is right under mixed precision too. With ``create_graph=True`` what it gives can be part of a loss, such as a
+        penalty of long gradients. Unlike there, the graph of the loss is kept, unless ``retain_graph=False``.
+        """
+        return gradients_of(
+            loss, parameters, create_graph=create_graph, retain_graph=retain_graph, allow_unused=allow_unused
+        )
+
+    @final
     def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator for one draw of the step at hand (see :mod:`methods.parts.randomness`)."""
         return torch_generator(self.seed, type(self).__name__, purpose, self.progress.step)
@@ -297,7 +339,8 @@ class Method(nn.Module):
         """Run the input hook and the losses of one step; the engine's only entrance.
 
         Raises:
-            MethodError: if not exactly the batches that the method asked for were passed, or no loss came back.
+            MethodError: if not exactly the batches that the method asked for were passed, or a hook gave something
+                else than it should.
         """
         batches: list[Any] = []
         for kind, batch, wanted in (
@@ -311,21 +354,28 @@ class Method(nn.Module):
             absent = _Absent(f"{type(self).__name__} needs {self.needs.value}: {given}")
             batches.append(absent if batch is None else batch)
         self.progress = progress
-        losses = self.losses(*self.augment(batches[0], batches[1], progress), progress)
-        if not losses:
-            raise MethodError(f"{type(self).__name__}.losses() returned nothing")
-        for name, loss in losses.items():
-            if not (isinstance(loss, Tensor) and loss.ndim == 0):
-                raise MethodError(f"{type(self).__name__}: the {name} loss is no scalar tensor, but {_kind(loss)}")
-        return losses
+        changed = require_batches(type(self), self.augment(batches[0], batches[1], progress))
+        return require_losses(type(self), "losses", self.losses(*changed, progress))
 
     @final
-    def adversary_step_losses(self, progress: Progress) -> dict[str, Tensor]:
-        """The adversary's losses; there must be some where there is an adversary."""
-        if losses := self.adversary_losses(progress):
-            return losses
-        raise MethodError(f"{type(self).__name__} has an adversary, but adversary_losses() returned nothing")
+    def second_step_losses(self, progress: Progress) -> dict[str, Tensor]:
+        """The losses of the second network; there must be some where there is one.
 
+        Raises:
+            MethodError: there are none, or they are no named scalars.
+        """
+        return require_losses(type(self), "second_losses", self.second_losses(progress))
 
-def _kind(value: Any) -> str:
-    return f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+    @final
+    def checked_logits(self, batch: TargetBatch) -> Tensor:
+        """What `predict` gives; the engine's only entrance.
+
+        Raises:
+            MethodError: these are not logits (N, classes, H, W).
+        """
+        return self.require_logits(self.predict(batch), batch)
+
+    @final
+    def require_logits(self, logits: Any, batch: TargetBatch) -> Tensor:
+        """Return what was predicted for a batch, if these are logits; a `MethodError` else."""
+        return require_logits(type(self), logits, batch.images, len(self.task.classes))

@@ -72,10 +72,10 @@ class ContinuousDomainAdversary(Method):
         shift: Tensor = self.index_encoder(index)
         return features + shift.to(features.dtype)[:, :, None, None]
 
-    def adversary(self) -> nn.Module:
+    def make_second_network(self) -> nn.Module:
         return index_regressor(self._channels, self._outputs * SIZE, self.hyperparameters.width)
 
-    def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def second_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, weight_decay=5e-4)
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
@@ -90,7 +90,7 @@ class ContinuousDomainAdversary(Method):
             "adversarial": -self.hyperparameters.weight * error,
         }
 
-    def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
+    def second_losses(self, progress: Progress) -> dict[str, Tensor]:
         source_seen, target_seen = self._seen
         return {
             "discriminator_source": self._error(*source_seen) / 2,
@@ -107,7 +107,7 @@ class ContinuousDomainAdversary(Method):
 
     def _error(self, features: Tensor, index: Tensor) -> Tensor:
         """The adversary's mean error over what is known of the index, 0 if there is nothing."""
-        errors = self._errors(self.discriminator(features).float(), index.nan_to_num(0.0))
+        errors = self._errors(self.second_network(features).float(), index.nan_to_num(0.0))
         known = index.isfinite()
         return (errors * known).sum() / known.sum().clamp(min=1)
 

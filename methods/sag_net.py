@@ -44,10 +44,10 @@ class SagNet(Method):
         stages = list(residual_stages(self.network, len(self.task.bands)).items())
         self._stage, self._channels = stages[min(self.hyperparameters.stage, len(stages)) - 1]
 
-    def adversary(self) -> nn.Module:
+    def make_second_network(self) -> nn.Module:
         return style_head(self._channels, self.hyperparameters.width, len(self.task.classes))
 
-    def adversary_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    def second_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, self.hyperparameters.learning_rate, momentum=0.9, weight_decay=1e-4)
 
     def perturb(self, stage: str, features: Tensor) -> Tensor:
@@ -64,16 +64,14 @@ class SagNet(Method):
         style = randomize_content(self._features, partners.to(source.images.device)).float()
         self._features = style.detach()
         self._shares = class_shares(source.labels, len(self.task.classes))
-        # The bare head: through one that Fabric wraps, no gradient can be taken before its own backward pass.
-        head = getattr(self.discriminator, "module", self.discriminator)
-        adversarial = -self.hyperparameters.weight * head(style).float().log_softmax(1).mean()
+        adversarial = -self.hyperparameters.weight * self.second_network(style).float().log_softmax(1).mean()
         return {
             "segmentation": segmentation,
             "adversarial": reach_only(adversarial, norm_weights(self.network), self.hyperparameters.clip),
         }
 
-    def adversary_losses(self, progress: Progress) -> dict[str, Tensor]:
-        log_probabilities = self.discriminator(self._features).float().log_softmax(1)
+    def second_losses(self, progress: Progress) -> dict[str, Tensor]:
+        log_probabilities = self.second_network(self._features).float().log_softmax(1)
         labelled = self._shares.sum().clamp(min=1)  # images with a label
         return {"style": -(self._shares * log_probabilities).sum() / labelled}
 

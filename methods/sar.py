@@ -53,7 +53,7 @@ class SAR(Method):
     def adapt(self, batch: TargetBatch) -> None:
         here = parameters_to_vector(self.affine).detach()
         reliable, loss = self._reliable(batch, True)
-        slope = parameters_to_vector(torch.autograd.grad(loss, self.affine))
+        slope = parameters_to_vector(self.gradients(loss, self.affine, retain_graph=False))
         self._put(here + self.hyperparameters.radius * slope / (slope.norm() + 1e-12))
         reliable, loss = self._reliable(batch, reliable)
         self.updates.zero_grad()

@@ -17,7 +17,7 @@ from benchmark.conformance.subject import Subject, first_batches, predict_of, wo
 from benchmark.conformance.world import CLASSES
 from benchmark.training.devices import make_fabric
 from benchmark.training.trainer import Stepper, load_state, state_of
-from methods.base import IGNORE, Method, Needs, SourceBatch, TargetBatch
+from methods.base import IGNORE, Needs, SourceBatch, TargetBatch
 
 
 class Failed(Exception):  # noqa: N818 - the outcome of a check, as the table words it
@@ -36,7 +36,7 @@ def losses_are_finite(subject: Subject) -> None:
 
 
 def trains_what_it_says(subject: Subject) -> str:
-    old, new = _unwrapped(subject.stepper().method), _unwrapped(subject.reference.method)
+    old, new = (dict(stepper.method.named_parameters()) for stepper in (subject.stepper(), subject.reference))
     moved = {name for name, value in old.items() if not torch.equal(value, new[name])}
     meant = {name for name, value in old.items() if value.requires_grad}
     if still := sorted(meant - moved):
@@ -93,8 +93,8 @@ def neutral_is_source_only(subject: Subject) -> str:
     if not subject.method.needs.trains_on_labels:
         raise NotApplicable("it does not train on the source")
     changed = replace(subject.hyperparameters or subject.method.Hyperparameters(), **neutral)
-    mine = _unwrapped(subject.trained(hyperparameters=changed).method)
-    control = _unwrapped(subject.ground.source_only.method)
+    mine = dict(subject.trained(hyperparameters=changed).method.named_parameters())
+    control = dict(subject.ground.source_only.method.named_parameters())
     names = sorted(set(mine) & set(control))
     worst = max(float((mine[name] - control[name]).detach().abs().max()) for name in names)
     if worst > 1e-6:
@@ -145,8 +145,8 @@ def batches_stay_as_they_are(subject: Subject) -> None:
 def predicts_each_patch_by_itself(subject: Subject) -> None:
     method = subject.reference.method
     together = predict_of(method, subject.images)
-    if together.shape != (4, CLASSES, *subject.images.shape[-2:]) or not torch.isfinite(together).all():
-        raise Failed(f"predict() gives {tuple(together.shape)}, or numbers that are not finite")
+    if not torch.isfinite(together).all():
+        raise Failed("predict() gives numbers that are not finite")
     alone = torch.cat([predict_of(method, image[None]) for image in subject.images])
     alike = torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
     if method.depends_on_batch:
@@ -209,14 +209,6 @@ def _labels(count: int) -> Tensor:
 
 def _state(stepper: Stepper) -> dict[str, Tensor]:
     return state_of(stepper.method)
-
-
-def _unwrapped(method: Method) -> dict[str, Tensor]:
-    """Parameters by their names in the bare method, whatever wraps its modules for the device."""
-    return {
-        name.replace("_forward_module.", "").replace("_original_module.", ""): value
-        for name, value in method.named_parameters()
-    }
 
 
 def _differing(subject: Subject) -> str:

@@ -88,4 +88,4 @@ def work(stepper: Stepper, batches: Batches, step: int = STEPS - 1) -> None:
 @torch.no_grad()
 def predict_of(method: Method, images: Tensor) -> Tensor:
     """Logits of patches of which nothing else is known."""
-    return method.eval().predict(TargetBatch(images, Metadata.unknown(len(images))))
+    return method.eval().checked_logits(TargetBatch(images, Metadata.unknown(len(images))))

@@ -16,15 +16,17 @@ from benchmark.common.garbage import while_training
 from benchmark.models.segmentation import build_network, set_precision, structure_of
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData, Part
+from benchmark.training.optimizers import make_optimizer, make_scheduler
 from benchmark.training.prediction import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.training.savepoints import write
 from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
+from methods.parts.contract import name_of
+from methods.parts.gradients import reaches
 from methods.parts.randomness import address, numpy_generator
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # half of the import time of a command that only looks
 
-WARM_UP = 0.15  # share of the steps in which the one-cycle schedule rises
 VALIDATION_PATCHES = 64  # of source validation, which a method looks at while it trains
 LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step waits for a transfer
 
@@ -42,9 +44,8 @@ class Checkpoint:
 
 
 def state_of(method: Method) -> dict[str, Tensor]:
-    """All weights and buffers of a method but the adversary's: ``network.…`` and what else it made."""
-    # Module by module: what wraps a module for the device would otherwise stand in the names.
-    children = {name: child for name, child in method.named_children() if child is not method.discriminator}
+    """All weights and buffers of a method but its second network's: ``network.…`` and what else it made."""
+    children = {name: child for name, child in method.named_children() if child is not method.second_network}
     state = {f"{name}.{key}": value for name, child in children.items() for key, value in child.state_dict().items()}
     return state | _own_tensors(method)
 
@@ -52,7 +53,7 @@ def state_of(method: Method) -> dict[str, Tensor]:
 def load_state(method: Method, state: Mapping[str, Tensor]) -> None:
     """Put back what `state_of` gave."""
     for name, child in method.named_children():
-        if child is not method.discriminator:
+        if child is not method.second_network:
             prefix = f"{name}."
             child.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     with torch.no_grad():
@@ -65,7 +66,7 @@ def _own_tensors(method: Method) -> dict[str, Tensor]:
 
 
 def held_by(method: Method) -> dict[str, Any]:
-    """All that a method holds but its adversary, as `benchmark.training.savepoints.write` takes it.
+    """All that a method holds but its second network, as `benchmark.training.savepoints.write` takes it.
 
     Raises:
         MethodError: ``state()`` gives what no file can hold.
@@ -94,7 +95,7 @@ def _require_plain(value: Any, where: str) -> None:
 def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
     """Score the method's prediction on one labelled part of the fold."""
     method.eval()
-    scores = evaluate(fabric, method.predict, data, part, keep=keep)
+    scores = evaluate(fabric, method.checked_logits, data, part, keep=keep)
     method.train()
     return scores
 
@@ -144,41 +145,36 @@ class Stepper:
         number = _changed(self.method, built)
         self.changed_network = f"{number:,} parameters; the config's has {size:,}" if number else ""
         if changes_features:
-            network.perturbation = self.method.change_features
+            _let_change_features(self.method)
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
         self.losses = _LossBuffer(self.log, recipe.curve_every)
         self.curves: list[tuple[int, dict[str, float]]] = []
         self._log = log
+        for child in self.method.children():
+            _set_precision(child, fabric)
         self._optimizer, self._scheduler = self._set_up_training()
-        self._adversary_optimizer = self._set_up_adversary()
+        self._second_optimizer = self._set_up_second()
+        self._checked: set[str] = set()  # losses that were looked at
         self.method.to(fabric.device).train()
 
     def _set_up_training(self) -> tuple[Any, Any]:
-        """The optimiser of everything that is trained but the adversary, and its schedule; None where nothing is."""
-        method, fabric = self.method, self.fabric
+        """The optimiser of all that is trained but the second network, and its schedule; None where nothing is."""
+        method = self.method
         if method.needs is Needs.TEST_STREAM:
             return None, None  # it learns by itself, from the stream
-        adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
-        trained = [weights for weights in method.parameters() if weights.requires_grad and weights not in adversary]
-        optimizer = method.optimizer() or (_optimizer(self.recipe, trained) if trained else None)
-        set_precision(method.network, fabric)
-        for name, child in list(method.named_children()):
-            if child in (method.network, method.discriminator):
-                continue
-            if any(weights.requires_grad for weights in child.parameters()):
-                setattr(method, name, fabric.setup_module(child))
+        second = _second_weights(method)
+        trained = [weights for weights in method.parameters() if weights.requires_grad and weights not in second]
+        optimizer = method.optimizer() or (make_optimizer(self.recipe, trained) if trained else None)
         if optimizer is None:
             return None, None
-        scheduler = None if method.constant_rate else _scheduler(self.recipe, optimizer)
-        return fabric.setup_optimizers(optimizer), scheduler
+        scheduler = None if method.constant_rate else make_scheduler(self.recipe, optimizer)
+        return self.fabric.setup_optimizers(optimizer), scheduler
 
-    def _set_up_adversary(self) -> Any:
+    def _set_up_second(self) -> Any:
         method = self.method
-        if method.discriminator is None:
+        if method.second_network is None:
             return None
-        optimizer = method.adversary_optimizer(method.discriminator.parameters())
-        method.discriminator = self.fabric.setup_module(method.discriminator)
-        return self.fabric.setup_optimizers(optimizer)
+        return self.fabric.setup_optimizers(method.second_optimizer(method.second_network.parameters()))
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Hand metrics on, and keep them for a training that goes on from here."""
@@ -186,20 +182,24 @@ class Stepper:
         self._log(metrics, step)
 
     def step(self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress) -> None:
-        """One step of the network and, where there is one, of its adversary, which stands still meanwhile."""
+        """One step of the network and, where there is one, of the second one, whose weights stay as they are meanwhile.
+
+        Raises:
+            MethodError: a hook gives something else than it should, or a loss that teaches nothing.
+        """
         self.arrive(progress)
-        method, adversary = self.method, self.method.discriminator
-        if adversary is not None:
-            adversary.requires_grad_(False)
+        method, second = self.method, self.method.second_network
+        if second is not None:
+            second.requires_grad_(False)
         with self.fabric.autocast():
             losses = method.step_losses(source, target, progress)
-        self._descend(self._optimizer, losses)
-        if adversary is not None:
-            adversary.requires_grad_(True)
+        self._descend(self._optimizer, losses, "losses")
+        if second is not None:
+            second.requires_grad_(True)
             with self.fabric.autocast():
-                adversary_losses = method.adversary_step_losses(progress)
-            self._descend(self._adversary_optimizer, adversary_losses)
-            losses = losses | adversary_losses
+                second_losses = method.second_step_losses(progress)
+            self._descend(self._second_optimizer, second_losses, "second_losses")
+            losses = losses | second_losses
         method.after_step(progress)
         self.losses.add(losses, progress.step)
         if self.recipe.schedule != "plateau" and self._scheduler:
@@ -209,7 +209,7 @@ class Stepper:
         """Let the method learn from the test stream; its scores before and after each batch (`evaluate_stream`)."""
         method = self.method.eval()
         return evaluate_stream(
-            self.fabric, method.predict, method.adapt, self.data, "target_test", batch_size, keep, self.arrive
+            self.fabric, method.checked_logits, method.adapt, self.data, "target_test", batch_size, keep, self.arrive
         )
 
     def arrive(self, progress: Progress) -> None:
@@ -218,9 +218,12 @@ class Stepper:
         # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
         _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
 
-    def _descend(self, optimizer: Any, losses: dict[str, Tensor]) -> None:
+    def _descend(self, optimizer: Any, losses: dict[str, Tensor], hook: str) -> None:
         if optimizer is None:
             return
+        for name in losses.keys() - self._checked:
+            _require_reach(type(self.method), hook, name, losses[name], optimizer)
+            self._checked.add(name)
         optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
         optimizer.step()
@@ -247,12 +250,14 @@ class Stepper:
     def _loss_of(self, predict: Predict) -> float:
         part = self.data.parts["source_val"]
         chosen = numpy_generator("validation sample").permutation(len(part.rows))[:VALIDATION_PATCHES]
-        return self._loss_on(part.take(np.sort(chosen)), predict)
+        return self._loss_on(
+            part.take(np.sort(chosen)), lambda batch: self.method.require_logits(predict(batch), batch)
+        )
 
     def _bound_loss(self) -> float:
         """Of a bound on zones of the target that it is not trained on: its source validation says nothing."""
         self.method.eval()
-        loss = self._loss_on(self.data.split_bound()[1], self.method.predict)
+        loss = self._loss_on(self.data.split_bound()[1], self.method.checked_logits)
         self.method.train()
         return loss
 
@@ -262,12 +267,12 @@ class Stepper:
 
     def state(self) -> dict[str, Any]:
         """All that a later step depends on; the draws depend on the step's number alone."""
-        optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
-        adversary = self.method.discriminator
+        optimizers = (self._optimizer, self._second_optimizer, self._scheduler)
+        second = self.method.second_network
         return {
             "precision": self.fabric.strategy.precision.state_dict(),  # of 16-mixed, the scale of its gradients
             "method": held_by(self.method),
-            "adversary": adversary.state_dict() if adversary is not None else {},
+            "second_network": second.state_dict() if second is not None else {},
             "optimizers": [optimizer.state_dict() if optimizer else {} for optimizer in optimizers],
         }
 
@@ -276,9 +281,9 @@ class Stepper:
         state = copy.deepcopy(state)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         put_back(self.method, state["method"])
-        if self.method.discriminator is not None:
-            self.method.discriminator.load_state_dict(state["adversary"])
-        optimizers = (self._optimizer, self._adversary_optimizer, self._scheduler)
+        if self.method.second_network is not None:
+            self.method.second_network.load_state_dict(state["second_network"])
+        optimizers = (self._optimizer, self._second_optimizer, self._scheduler)
         for optimizer, values in zip(optimizers, state["optimizers"], strict=True):
             if optimizer:
                 optimizer.load_state_dict(values)
@@ -292,11 +297,46 @@ def _changed(method: Method, built: Any) -> int:
         built: `structure_of` of that.
     """
     kind, network = type(method), set(method.network.parameters())
-    adversary = set(method.discriminator.parameters()) if method.discriminator is not None else set()
-    own = {weights for weights in method.parameters() if weights.requires_grad} - network - adversary
+    own = {weights for weights in method.parameters() if weights.requires_grad} - network - _second_weights(method)
     if (kind.predict, kind.fuse) == (Method.predict, Method.fuse):
         own = set()
     return _count(network | own) if own or structure_of(method.network) != built else 0
+
+
+def _second_weights(method: Method) -> set[nn.Parameter]:
+    return set(method.second_network.parameters()) if method.second_network is not None else set()
+
+
+def _let_change_features(method: Method) -> None:
+    """Have the network call the method on the features that leave each stage."""
+    if not hasattr(method.network, "perturbation"):
+        kind = type(method)
+        hook = "perturb" if kind.fuse is Method.fuse else "fuse"
+        raise MethodError(
+            f"{name_of(kind, hook)} changes features, but the method's own network {type(method.network).__name__} has "
+            "none to give: expected one that calls self.perturbation(stage, features) where it is not None"
+        )
+    method.network.perturbation = method.change_features
+
+
+def _set_precision(module: nn.Module, fabric: "Fabric") -> None:
+    """Have a module compute in the precision of Fabric, and give what the contract says also where it is mixed.
+
+    Fabric's own wrapper takes no batches, and no gradient but that of a step passes it (`Method.gradients`).
+    """
+    set_precision(module, fabric)
+    convert = fabric.strategy.precision.convert_output
+    module.register_forward_hook(lambda module, inputs, output: convert(output))
+
+
+def _require_reach(method: type[Method], hook: str, name: str, loss: Tensor, optimizer: Any) -> None:
+    """A loss must teach something that its optimiser trains; the constant 0, of a warm-up for example, may stand."""
+    trained = (weights for group in optimizer.param_groups for weights in group["params"])
+    if not reaches(loss, trained) and (loss.requires_grad or loss.item() != 0):
+        raise MethodError(
+            f"{name_of(method, hook)}: the {name} loss is detached, no gradient reaches anything that is trained; "
+            "expected one that is computed from what is trained, without detach(), item() or torch.no_grad()"
+        )
 
 
 def _count(weights: Iterable[nn.Parameter]) -> int:
@@ -332,26 +372,3 @@ def _seed_device(device: torch.device, seed: int) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def _optimizer(recipe: TrainingConfig, weights: list[nn.Parameter]) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            weights, recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-    # Fused: one pass over each weight instead of a dozen; on a CPU a tenth of a small network's step.
-    return torch.optim.AdamW(weights, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-
-
-def _scheduler(recipe: TrainingConfig, optimizer: Any) -> Any:
-    if recipe.schedule == "constant":
-        return None
-    if recipe.schedule == "plateau":
-        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=10, cooldown=4, min_lr=1e-7)
-    if recipe.schedule == "one-cycle":
-        # One step more than there are: the last one would have no rate left.
-        rates = [group["lr"] for group in optimizer.param_groups]
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, rates, recipe.steps + 1, pct_start=WARM_UP, cycle_momentum=False
-        )
-    return torch.optim.lr_scheduler.PolynomialLR(optimizer, recipe.steps, power=0.9)

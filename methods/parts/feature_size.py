@@ -11,7 +11,7 @@ SIDE = 64  # pixels; twice the stride of the usual encoders, and no method's res
 
 
 def feature_channels(network: nn.Module, bands: int) -> int:
-    """Channels D of the deepest features (N, D, h, w), for a head or an adversary that is made in ``setup()``.
+    """Channels D of the deepest features (N, D, h, w), for a head or a second network.
 
     A black image is passed through in eval mode, so that no moving average learns from it; after that every module is
     in the mode that it was in.

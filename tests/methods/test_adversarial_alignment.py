@@ -43,18 +43,18 @@ def test_the_network_learns_to_fool_and_the_discriminator_to_tell(network, task,
     grown = torch.autograd.grad(losses["adversarial"], network.model.segmentation_head.weight, retain_graph=True)[0]
     assert grown.abs().sum() > 0
     network.zero_grad()
-    sum(method.adversary_step_losses(Progress(0, 1)).values()).backward()
+    sum(method.second_step_losses(Progress(0, 1)).values()).backward()
     assert network.model.segmentation_head.weight.grad is None, "the discriminator's loss must not reach the network"
-    assert all(parameter.grad is not None for parameter in method.discriminator.parameters())
+    assert all(parameter.grad is not None for parameter in method.second_network.parameters())
 
 
 @pytest.mark.parametrize("maps", ["softmax", "self-information"])
 def test_the_losses_equal_those_worked_out_by_hand(maps, network, task, source, target, agrees):
     # A discriminator that gives 0 everywhere is undecided: each of its cross-entropies is ln 2.
     method = AdversarialAlignment(network, task, AdversarialAlignment.Hyperparameters(maps=maps, weight=0.5))
-    torch.nn.init.zeros_(method.discriminator[-1].weight)
-    torch.nn.init.zeros_(method.discriminator[-1].bias)
-    losses = method.step_losses(source, target, Progress(0, 1)) | method.adversary_step_losses(Progress(0, 1))
+    torch.nn.init.zeros_(method.second_network[-1].weight)
+    torch.nn.init.zeros_(method.second_network[-1].bias)
+    losses = method.step_losses(source, target, Progress(0, 1)) | method.second_step_losses(Progress(0, 1))
     found = torch.stack([losses[name] for name in ("adversarial", "discriminator_source", "discriminator_target")])
     by_hand = [0.5 * math.log(2)] * 3
     quantity = f"losses against an undecided discriminator, {maps} maps, weight 0.5"

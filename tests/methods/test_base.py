@@ -20,6 +20,8 @@ from methods.base import (
 )
 from methods.parts.origin import Origin
 
+NOW = Progress(0, 1)
+
 
 class Plain(Method):
     """Cross-entropy, with hyperparameters to set."""
@@ -55,19 +57,62 @@ def test_a_method_that_asked_for_target_images_must_get_them(network, task, sour
         greedy(network, task).step_losses(source, None, Progress(0, 1))
 
 
-def test_losses_must_come_back(network, task, source):
-    lazy = type("Lazy", (Plain,), {"losses": lambda self, source, target, progress: {}})
-    with pytest.raises(MethodError, match="nothing"):
-        lazy(network, task).step_losses(source, None, Progress(0, 1))
+@pytest.mark.parametrize(
+    ("given", "came"),
+    [
+        ({}, "an empty dict"),
+        (None, "None"),
+        (torch.ones(()), r"a tensor of shape \(\)"),
+        ([torch.ones(())], "a list"),
+        ({0: torch.ones(())}, "a loss called 0"),
+    ],
+)
+@pytest.mark.parametrize("hook", ["losses", "second_losses"])
+def test_what_is_no_dictionary_of_losses_is_told_with_its_hook_and_line(given, came, hook, network, task, source):
+    careless = type("Careless", (Plain,), {hook: lambda self, *given_to_it: given})
+    method, line = careless(network, task), getattr(careless, hook).__code__.co_firstlineno
+    expected = rf"Careless\.{hook}\(\) \(test_base\.py:{line}\) returned {came}; expected a dictionary of named scalar"
+    with pytest.raises(MethodError, match=expected):
+        method.second_step_losses(NOW) if hook == "second_losses" else method.step_losses(source, None, NOW)
 
 
 @pytest.mark.parametrize(
-    ("loss", "told"), [(1.0, "the extra loss is no scalar tensor, but a float"), (torch.ones(2), r"of shape \(2,\)")]
+    ("loss", "came"),
+    [
+        (1.0, "a float"),
+        (torch.ones(2), r"a tensor of shape \(2,\)"),
+        (torch.ones((), dtype=torch.int64), r"an int64 tensor of shape \(\)"),
+    ],
 )
-def test_a_loss_is_a_scalar_tensor(loss, told, network, task, source):
+def test_a_loss_is_a_scalar_tensor(loss, came, network, task, source):
     careless = type("Careless", (Plain,), {"losses": lambda self, source, target, progress: {"extra": loss}})
-    with pytest.raises(MethodError, match=told):
-        careless(network, task).step_losses(source, None, Progress(0, 1))
+    with pytest.raises(MethodError, match=rf"Careless\.losses\(\) .*: the extra loss is {came}; expected"):
+        careless(network, task).step_losses(source, None, NOW)
+
+
+def test_augment_gives_two_batches(network, task, source):
+    forgetful = type("Forgetful", (Plain,), {"augment": lambda self, source, target, progress: None})
+    with pytest.raises(MethodError, match=r"Forgetful\.augment\(\) .* returned None; expected \(source, target\)"):
+        forgetful(network, task).step_losses(source, None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "came"),
+    [
+        (lambda logits: logits.argmax(1), r"an int64 tensor of shape \(4, 32, 32\)"),
+        (lambda logits: logits[..., ::2, ::2], r"a tensor of shape \(4, 3, 16, 16\)"),
+        (lambda logits: logits.long(), r"an int64 tensor of shape \(4, 3, 32, 32\)"),
+        (lambda logits: (logits, None), "a tuple"),
+        (lambda logits: None, "None"),
+    ],
+)
+def test_a_prediction_is_one_number_for_each_class_and_pixel(change, came, network, task, target):
+    careless = type("Careless", (Plain,), {"predict": lambda self, batch: change(self.network(batch))})
+    expected = rf"Careless\.predict\(\) \(test_base.py:\d+\) returned {came}; expected .* of shape \(4, 3, 32, 32\)"
+    with pytest.raises(MethodError, match=expected):
+        careless(network, task).checked_logits(target)
+    plain = Plain(network, task)
+    assert torch.equal(plain.eval().checked_logits(target), network(target))
 
 
 def test_the_segmentation_loss_is_the_mean_over_valid_pixels(network, task, source):

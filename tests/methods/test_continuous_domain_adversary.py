@@ -61,11 +61,11 @@ def test_the_loss_is_minus_the_mean_error_of_both_domains(network, task, source,
     unit further in one of the four numbers: its squares are 4, 4, 1 and 4, 3.25 in the mean."""
     method = played(network, task, error=error, weight=0.5)
     judged = domain_index(known) + 2
-    method.discriminator = Fixed(torch.cat((judged, torch.ones(4, 4)), 1) if error == "gaussian" else judged)
+    method.second_network = Fixed(torch.cat((judged, torch.ones(4, 4)), 1) if error == "gaussian" else judged)
     further = replace(known, x=known.x + 5e5)
     losses = method.step_losses(replace(source, metadata=known), replace(target, metadata=further), FIRST)
     assert losses["adversarial"].item() == pytest.approx(-0.5 * (of(4) + of(3.25)) / 2, rel=1e-4)
-    losses = method.adversary_step_losses(FIRST)
+    losses = method.second_step_losses(FIRST)
     assert [loss.item() for loss in losses.values()] == pytest.approx([of(4) / 2, of(3.25) / 2], rel=1e-4)
 
 
@@ -73,7 +73,7 @@ def test_what_is_unknown_counts_in_no_error(network, task, source, target, known
     """The date of two patches, and the y of all, is unknown: 2 sines, 2 cosines and 4 x remain of 16 numbers."""
     part = replace(known, y=torch.full((4,), math.nan), month=torch.tensor([math.nan, math.nan, 7.0, 10.0]))
     method = played(network, task, weight=1.0, index_to_encoder=False)
-    method.discriminator = Fixed(torch.zeros(4, 4))
+    method.second_network = Fixed(torch.zeros(4, 4))
     losses = method.step_losses(replace(source, metadata=part), replace(target, metadata=part), FIRST)
     # July is half a turn, sin 0 and cos -1; October three quarters, sin -1 and cos 0; x is -1, -1/3, 1/3, 1.
     assert losses["adversarial"].item() == pytest.approx(-(1 + 1 + 2 + 2 / 9) / 8, rel=1e-4)
@@ -87,7 +87,7 @@ def test_nothing_known_of_one_patch(network, task, source, target, error):
         source.images[:1], torch.full_like(source.labels[:1], IGNORE), source.domains[:1], Metadata.unknown(1)
     )
     losses = method.step_losses(one, TargetBatch(target.images[:1], Metadata.unknown(1)), FIRST)
-    losses |= method.adversary_step_losses(FIRST)
+    losses |= method.second_step_losses(FIRST)
     sum(losses.values()).backward()
     assert [loss.item() for loss in losses.values()] == [0, 0, 0, 0]
     assert not any(parameter.grad.any() for parameter in method.parameters() if parameter.grad is not None)
@@ -99,9 +99,9 @@ def test_network_and_adversary_learn_from_their_own_losses(network, task, source
     trained = [*network.model.encoder.parameters(), *method.index_encoder.parameters()]
     grown = torch.autograd.grad(losses["adversarial"], trained)
     assert all(gradient.isfinite().all() for gradient in grown) and grown[0].any() and grown[-1].any()
-    sum(method.adversary_step_losses(FIRST).values()).backward()
+    sum(method.second_step_losses(FIRST).values()).backward()
     assert all(parameter.grad is None for parameter in trained), "the adversary's loss must not reach the network"
-    assert all(parameter.grad is not None for parameter in method.discriminator.parameters())
+    assert all(parameter.grad is not None for parameter in method.second_network.parameters())
 
 
 def test_the_adversary_finds_the_index_and_the_network_hides_it(network, task, source):
@@ -114,10 +114,10 @@ def test_the_adversary_finds_the_index_and_the_network_hides_it(network, task, s
     images = (128 + 100 * way)[:, None, None, None].expand(4, 3, 8, 8)
     batches = SourceBatch(images, source.labels[:, :8, :8], source.domains, east), TargetBatch(images, east)
     method.step_losses(*batches, FIRST)
-    optimizer = method.adversary_optimizer(method.discriminator.parameters())
+    optimizer = method.second_optimizer(method.second_network.parameters())
     for _ in range(40):
         optimizer.zero_grad()
-        found = sum(method.adversary_step_losses(FIRST).values())
+        found = sum(method.second_step_losses(FIRST).values())
         found.backward()
         optimizer.step()
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
@@ -159,5 +159,5 @@ def test_features_that_only_grow_do_not_win():
 
 def test_the_settings_of_the_adversarys_adam_are_the_published_ones(network, task):
     method = played(network, task)
-    settings = method.adversary_optimizer(method.discriminator.parameters()).param_groups[0]
+    settings = method.second_optimizer(method.second_network.parameters()).param_groups[0]
     assert (settings["lr"], settings["betas"], settings["weight_decay"]) == (2e-4, (0.9, 0.999), 5e-4)

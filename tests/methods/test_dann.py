@@ -76,7 +76,7 @@ def test_a_step_of_the_encoder_fools_a_classifier_that_can_tell(network, task, s
 
 def test_the_classifier_is_trained_and_saved_with_the_method(network, task):
     method = DANN(network, task)
-    assert method.discriminator is None
+    assert method.second_network is None
     assert method.classifier[0].weight.shape == (1024, 6, 1, 1), "as many channels as the deepest features"
     assert "classifier.0.weight" in method.state_dict()
     assert all(parameter.requires_grad for parameter in method.classifier.parameters())

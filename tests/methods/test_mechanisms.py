@@ -67,12 +67,12 @@ def patchy(share, random, count=8):
 
 
 def trained(method, draw_source, draw_target, steps, learning_rate):
-    """As the engine trains: the network, and in turn its adversary."""
+    """As the engine trains: the network, and in turn the second one."""
     method.network.perturbation = method.change_features
-    adversary = set() if method.discriminator is None else set(method.discriminator.parameters())
-    mine = [weights for weights in method.parameters() if weights.requires_grad and weights not in adversary]
+    second = set() if method.second_network is None else set(method.second_network.parameters())
+    mine = [weights for weights in method.parameters() if weights.requires_grad and weights not in second]
     optimizer = torch.optim.Adam(mine, learning_rate) if mine else None
-    opponent = method.adversary_optimizer(adversary) if adversary else None
+    opponent = method.second_optimizer(second) if second else None
     needs = method.needs
     for step in range(steps):
         progress, target = Progress(step, steps), draw_target()
@@ -80,7 +80,7 @@ def trained(method, draw_source, draw_target, steps, learning_rate):
         seen = TargetBatch(target.images, target.metadata) if needs.trains_on_target else None
         descend(optimizer, method.step_losses(source, seen, progress))
         if opponent:
-            descend(opponent, method.adversary_step_losses(progress))
+            descend(opponent, method.second_step_losses(progress))
         method.after_step(progress)
     return method.eval()
 

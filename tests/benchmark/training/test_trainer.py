@@ -1,6 +1,7 @@
 """The loop: the label guard's proof, determinism, equal starts and batches, every hook, and what must stop it."""
 
 import gc
+import inspect
 import math
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
 from benchmark.training.trainer import Stepper, _LossBuffer, evaluate_part, state_of
 from methods import registry
-from methods.base import Method, Needs
+from methods.base import Method, MethodError, Needs
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = registry.available()
@@ -225,15 +226,15 @@ class Everything(Method):
     def losses(self, source, target, progress):
         self.noted.append("losses")
         assert source.images.abs().sum() == 0 and target is not None
-        assert not any(parameter.requires_grad for parameter in self.discriminator.parameters())
+        assert not any(parameter.requires_grad for parameter in self.second_network.parameters())
         return {"segmentation": self.segmentation_loss(source), "head": self.head.weight.square().sum()}
 
-    def adversary(self):
+    def make_second_network(self):
         return nn.Linear(1, 1)
 
-    def adversary_losses(self, progress):
-        self.noted.append("adversary")
-        return {"adversary": self.discriminator(torch.ones(1, 1)).sum()}
+    def second_losses(self, progress):
+        self.noted.append("second")
+        return {"second": self.second_network(torch.ones(1, 1)).sum()}
 
     def after_step(self, progress):
         self.noted.append("after")
@@ -252,7 +253,7 @@ def test_every_hook_is_called_in_its_place(data, recipe):
     with fitted(stepper) as trained:
         noted = trained.method.noted
     stages = [f"{hook} {stage}" for stage in ("stage1", "stage2") for hook in ("fuse", "perturb")]
-    step = ["augment", "losses", *stages, "adversary", "after"]
+    step = ["augment", "losses", *stages, "second", "after"]
     look = ["predict", "fuse stage1", "fuse stage2"]  # four steps are fewer than the validations: one after each
     assert noted[: 2 + len(step) + 4] == ["setup", "weights", *step, *look, "validate"]
     assert noted.count("validate") == 4
@@ -261,8 +262,149 @@ def test_every_hook_is_called_in_its_place(data, recipe):
     assert not any(hook.startswith("perturb") for hook in second[: second.index("augment")])
     assert state_of(trained.method)["head.weight"].sum() < 3.99, "what the method made is trained with the network"
     losses = [(step, names) for step, names in logged if "source_val/miou" not in names]
-    assert losses == [(k, {f"train/loss/{name}" for name in ("segmentation", "head", "adversary")}) for k in range(4)]
+    assert losses == [(k, {f"train/loss/{name}" for name in ("segmentation", "head", "second")}) for k in range(4)]
     assert [step for step, names in logged if "source_val/miou" in names] == [2, 4]
+
+
+class Plain(Method):
+    def losses(self, source, target, progress):
+        return {"segmentation": self.segmentation_loss(source)}
+
+
+class Detached(Plain):
+    def losses(self, source, target, progress):
+        return super().losses(source, target, progress) | {"extra": self.network(source).mean().detach()}
+
+
+class OfTheImagesAlone(Plain):
+    """The gradient of its second loss ends at the images."""
+
+    def losses(self, source, target, progress):
+        return super().losses(source, target, progress) | {"extra": source.images.requires_grad_().mean()}
+
+
+class OfTheFrozen(Plain):
+    """Its optimiser has only the head."""
+
+    def optimizer(self):
+        return torch.optim.SGD(self.network.model.segmentation_head.parameters(), lr=0.1)
+
+    def losses(self, source, target, progress):
+        return super().losses(source, target, progress) | {"extra": next(self.network.parameters()).square().sum()}
+
+
+class OfTheFirst(Plain):
+    """The loss of the second network is one of the first."""
+
+    def make_second_network(self):
+        return nn.Linear(1, 1)
+
+    def second_losses(self, progress):
+        return {"extra": next(self.network.parameters()).square().sum()}
+
+
+@pytest.mark.parametrize(
+    ("method", "hook"),
+    [
+        (Detached, "losses"),
+        (OfTheImagesAlone, "losses"),
+        (OfTheFrozen, "losses"),
+        (OfTheFirst, "second_losses"),
+    ],
+)
+def test_a_loss_that_teaches_nothing_is_told_at_the_first_step(method, hook, data, recipe):
+    stepper, line = _stepper(method, data, recipe), inspect.getsourcelines(getattr(method, hook))[1]
+    where = rf"{method.__name__}\.{hook}\(\) \(test_trainer\.py:{line}\): the extra loss is detached"
+    with pytest.raises(MethodError, match=where), fitted(stepper):
+        pass
+    assert stepper.method.progress.step == 0
+
+
+class WarmsUp(Plain):
+    """Its second loss is the constant 0 for a while."""
+
+    def losses(self, source, target, progress):
+        extra = self.network(source).square().mean() if progress.step > 1 else torch.zeros(())
+        return super().losses(source, target, progress) | {"extra": extra}
+
+
+def test_a_loss_that_is_0_for_a_while_is_no_mistake(data, recipe):
+    with fitted(_stepper(WarmsUp, data, recipe)) as trained:
+        assert len(trained.checkpoints) == 2
+
+
+class Coarse(Plain):
+    """Its logits are of half of the size."""
+
+    def predict(self, batch):
+        return self.network(batch)[..., ::2, ::2]
+
+
+class CoarseStream(Coarse):
+    needs = Needs.TEST_STREAM
+
+
+class CoarseLook(Plain):
+    def validate(self, loss_of, progress):
+        loss_of(lambda batch: self.network(batch)[..., ::2, ::2])
+
+
+@pytest.mark.parametrize("method", [Coarse, CoarseStream, CoarseLook])
+def test_a_prediction_of_a_wrong_shape_is_told(method, data, recipe):
+    with pytest.raises(MethodError, match=r"\.predict\(\) .*of shape \(\d+, 12, 16, 16\); expected .*, 12, 32, 32\)"):
+        _train(method, data, recipe)
+
+
+class Probe(Plain):
+    """A head with an optimiser of its own, which says what the features know and teaches the network nothing."""
+
+    def make_second_network(self):
+        return nn.Conv2d(len(self.task.classes), 1, kernel_size=1)
+
+    def second_optimizer(self, parameters):
+        return torch.optim.SGD(parameters, lr=0.5)
+
+    def losses(self, source, target, progress):
+        logits = self.network(source)
+        self.kept = logits.detach(), source.images[:, :1] / 255
+        return {"segmentation": self.segmentation_loss(source, logits)}
+
+    def second_losses(self, progress):
+        logits, light = self.kept
+        return {"light": (self.second_network(logits) - light).square().mean()}
+
+
+def test_a_head_that_learns_apart_has_its_own_optimiser(data, recipe):
+    stepper = _stepper(Probe, data, recipe)
+    before = stepper.method.second_network.weight.detach().clone()
+    with fitted(stepper) as trained:
+        assert not torch.equal(before, stepper.method.second_network.weight)
+        mine = {name: value.clone() for name, value in state_of(trained.method).items()}
+    assert not any(name.startswith("second_network") for name in mine)
+    assert _equal(mine, _train(Plain, data, recipe))
+
+
+class Smooth(Plain):
+    """A penalty of long gradients, through a module of its own."""
+
+    def setup(self):
+        self.head = nn.Conv2d(len(self.task.classes), len(self.task.classes), kernel_size=1)
+
+    def losses(self, source, target, progress):
+        logits = self.head(self.network(source))
+        assert logits.dtype is torch.float32, "what a module gives is of full precision"
+        segmentation = self.segmentation_loss(source, logits)
+        slopes = self.gradients(segmentation, self.head.parameters(), create_graph=True)
+        return {"segmentation": segmentation, "penalty": sum(slope.square().sum() for slope in slopes)}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_loss_may_hold_gradients(precision, data, recipe):
+    losses = []
+    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    stepper = Stepper(fabric, Smooth, None, data, recipe, 0, lambda metrics, step: losses.append(metrics))
+    with fitted(stepper):
+        assert losses[0]["train/loss/penalty"] > 0
 
 
 def test_of_many_steps_every_nth_loss_is_logged_and_every_loss_is_looked_at():

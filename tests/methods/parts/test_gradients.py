@@ -1,10 +1,11 @@
-"""By hand: who learns what from a loss that reaches only some."""
+"""By hand: who learns what from a loss, and from one that reaches only some."""
 
 import pytest
 import torch
 from torch import nn
 
-from methods.parts.gradients import reach_only
+from methods.parts.errors import MethodError
+from methods.parts.gradients import gradients_of, reach_only, reaches
 
 
 @pytest.fixture
@@ -49,3 +50,68 @@ def test_a_gradient_of_zero_stays_finite(weights):
         a.grad = None
         reach_only(0 * a, [a], largest=largest).backward()
         assert a.grad.item() == 0
+
+
+def test_gradients_can_be_part_of_a_loss(weights):
+    a, b, c = weights
+    (slope,) = gradients_of(a**3 * b, [a], create_graph=True)  # 3 a^2 b = 36
+    assert slope.item() == 36
+    (slope**2).backward()  # 2 * 36 * 6 a b
+    assert a.grad.item() == 2 * 36 * 36 and c.grad is None
+
+
+def test_of_gradients_the_graph_of_the_loss_is_kept_unless_it_is_given_up(weights):
+    a, b, _ = weights
+    loss = (a * b) ** 2
+    gradients_of(loss, [a])
+    gradients_of(loss, [a], retain_graph=False)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_gradients_say_what_they_cannot_derive_by(weights):
+    a, b, c = weights
+    with pytest.raises(MethodError, match="does not hang on 2 of 3 parameters"):
+        gradients_of(a**2, [a, b, c])
+    slope, nothing = gradients_of(a**2, [a, b], allow_unused=True)
+    assert slope.item() == 4 and nothing is None
+    with pytest.raises(MethodError, match="detached"):
+        gradients_of(a.detach() ** 2, [a])
+
+
+def _penalty(precision):
+    """The gradient by a layer's weights of a penalty of the long gradients of what it gives."""
+    random = torch.Generator().manual_seed(0)
+    layer = nn.Conv2d(3, 4, 3)
+    with torch.no_grad():
+        for values in layer.parameters():
+            values.copy_(torch.rand(values.shape, generator=random) - 0.5)
+    images = torch.rand(2, 3, 8, 8, generator=random)
+    with torch.autocast("cpu", precision, enabled=precision is not torch.float32):
+        loss = layer(images).float().square().mean()
+        slopes = gradients_of(loss, layer.parameters(), create_graph=True)
+    assert all(slope.dtype is torch.float32 for slope in slopes)
+    sum(slope.square().sum() for slope in slopes).backward()
+    return layer.weight.grad
+
+
+@pytest.mark.parametrize(("precision", "rtol"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_second_order_gradients_under_mixed_precision_are_nearly_the_same(precision, rtol):
+    whole, mixed = _penalty(torch.float32), _penalty(precision)
+    assert not torch.equal(mixed, whole)
+    torch.testing.assert_close(mixed, whole, rtol=rtol, atol=rtol * whole.abs().max().item())
+
+
+def test_small_gradients_do_not_vanish_in_half_precision():
+    weights = nn.Parameter(torch.ones(2, 2))
+    with torch.autocast("cpu", torch.float16):
+        loss = (torch.ones(2, 2) @ weights).float().sum() * 2e-8  # less than half of the smallest number of float16
+        (slope,) = gradients_of(loss, [weights])
+    torch.testing.assert_close(slope, torch.full((2, 2), 4e-8), rtol=1e-2, atol=0)
+
+
+def test_what_a_loss_reaches(weights):
+    a, b, c = weights
+    shared = a * b.detach()
+    assert reaches(shared + c, [c]) and reaches(shared, [b, a]) and reaches(a, [a])
+    assert not reaches(shared, [b, c]) and not reaches(shared.detach(), [a]) and not reaches(c, [a])
