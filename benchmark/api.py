@@ -84,7 +84,9 @@ def run(
     from benchmark.common.console import print_line, silence
 
     if workers > 1 and any(label.startswith("__main__:") for label in labels):
-        print_line("one worker: a class of this notebook or script is known to this process alone")
+        print_line(
+            "one worker: this process alone knows the class of a notebook or script; one in a file can have more"
+        )
         workers = 1
     with silence(quiet), _one_thread():
         bench = open_bench(protocol, config, data, results, stores, accelerator, partial=partial)
@@ -206,6 +208,9 @@ class MethodCheck(list[Result]):
         """Raise LandshiftError where a check fails."""
         if failed := [f"{result.check}: {result.why}" for result in self if result.status == "fail"]:
             raise LandshiftError("; ".join(failed))
+
+    def __repr__(self) -> str:
+        return str(self.table.to_string())
 
     def _repr_html_(self) -> str:
         return str(self.table.to_html())

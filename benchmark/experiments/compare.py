@@ -3,6 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from threadpoolctl import threadpool_limits
+
+from benchmark.common.console import FileBar
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.labels import control_label, parse_label
 from benchmark.experiments.pixels import keep_pixel_scores, pixel_scores
@@ -100,8 +103,12 @@ def measure_pixels(bench: Bench, folds: Sequence[str], tell: Tell) -> None:
     results, facts = Session(bench.plan, bench=bench).results, bench.shared_facts()
     scores = pixel_scores(results, bench.protocol.label, facts)
     if missing := [fold for fold in folds or list(bench.folds) if fold not in scores]:
-        tell(f"fitting the per-pixel baseline of {len(missing)} fold{'s' * (len(missing) > 1)}")
-        found = {fold: pixel_miou(bench.fold_data(fold)) for fold in missing}
+        tell(f"fitting a classifier of single pixels on {len(missing)} fold{'s' * (len(missing) > 1)}, to compare with")
+        found: dict[str, float] = {}
+        with FileBar("fitting") as bar, threadpool_limits(1):  # more threads than free cores wait for each other
+            for done, fold in enumerate(missing):
+                bar(done, len(missing))
+                found[fold] = pixel_miou(bench.fold_data(fold))
         keep_pixel_scores(results, bench.protocol.label, facts, found)
 
 

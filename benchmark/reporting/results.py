@@ -14,7 +14,6 @@ from benchmark.evaluation.comparison import table
 from benchmark.evaluation.significance import Paired, compare_with_control
 from benchmark.experiments import results as store
 from benchmark.experiments.calibration import calibration_of, calibrations
-from benchmark.experiments.experiment_pages import describe
 from benchmark.reporting.collect import ComparisonState, collect
 from benchmark.reporting.latex import latex_table
 from benchmark.reporting.tables import shared_line
@@ -89,9 +88,9 @@ class Results:
         return pd.DataFrame(rows)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a method, the best first: mean IoU on the target with its 95 % interval over held-out domains,
-        gain over the control, and more (`SUMMARY`)."""
-        lines = sorted(self._state.lines, key=lambda line: -np.nan_to_num(line.target.mean, nan=-1))
+        """Return one row a method, the best first and bounds last: mean IoU on the target with its 95 % interval over
+        held-out domains, gain over the control, and more (`SUMMARY`)."""
+        lines = sorted(self._state.lines, key=lambda line: (line.bound, -np.nan_to_num(line.target.mean, nan=-1)))
         rows = {line.method: {name: value(line) for name, value in SUMMARY.items()} for line in lines}
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(SUMMARY)).rename_axis("method")
 
@@ -149,7 +148,7 @@ class Results:
         return shown.mul(scale, axis=1).round({name: 2 if name == "gap_closed" else 1 for name in shown})
 
     def __repr__(self) -> str:
-        lines = [describe(self.protocol).partition("\n")[0], self.config, *(f"alarm: {one}" for one in self.alarms)]
+        lines = [self.protocol.title, self.config, *(f"alarm: {one}" for one in self.alarms)]
         return "\n".join([*lines, self._shown().to_string()])
 
     def _repr_html_(self) -> str:
