@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from methods.adversarial_alignment import AdversarialAlignment, domain_loss
+from methods.adversarial_alignment import MAPS, AdversarialAlignment, domain_loss
 from methods.base import Progress
 from methods.parts.discriminator import patch_discriminator
 from methods.parts.entropy import self_information
@@ -59,6 +59,44 @@ def test_the_losses_equal_those_worked_out_by_hand(maps, network, task, source, 
     by_hand = [0.5 * math.log(2)] * 3
     quantity = f"losses against an undecided discriminator, {maps} maps, weight 0.5"
     agrees("adversarial-alignment", quantity, found, by_hand, rtol=1e-6)
+
+
+def test_each_loss_names_its_own_domain(network, task, source, target):
+    """A discriminator that gives 2 everywhere takes all for the target, of label 1: it is off by ln(1 + e^2) where the
+    label is 0, and by ln(1 + e^-2) where it is 1. The network wants its target taken for the source."""
+    method = AdversarialAlignment(network, task, AdversarialAlignment.Hyperparameters(weight=0.5))
+    torch.nn.init.zeros_(method.second_network[-1].weight)
+    torch.nn.init.constant_(method.second_network[-1].bias, 2.0)
+    losses = method.step_losses(source, target, Progress(0, 1)) | method.second_step_losses(Progress(0, 1))
+    wrong, right = math.log(1 + math.exp(2)), math.log(1 + math.exp(-2))
+    assert losses["adversarial"].item() == pytest.approx(0.5 * wrong)
+    assert losses["discriminator_source"].item() == pytest.approx(wrong / 2)
+    assert losses["discriminator_target"].item() == pytest.approx(right / 2)
+
+
+def test_a_step_of_each_moves_its_judgement_the_way_it_wants(network, task, source, target):
+    """The discriminator's towards the truth, the network's towards "source", label 0."""
+    method = AdversarialAlignment(network, task, AdversarialAlignment.Hyperparameters(width=8))
+    losses = method.step_losses(source, target, Progress(0, 1))
+    source_map, target_map = method._maps
+
+    def judged(maps):
+        return method.second_network(maps).mean()
+
+    before = judged(target_map) - judged(source_map)
+    head = network.model.segmentation_head
+    for weights, slope in zip(
+        head.parameters(), torch.autograd.grad(losses["adversarial"], list(head.parameters())), strict=True
+    ):
+        weights.data -= 1e3 * slope / method.hyperparameters.weight
+    moved = MAPS[method.hyperparameters.maps](network(target).detach())
+    assert judged(moved) < judged(target_map)
+    optimizer = torch.optim.Adam(method.second_network.parameters(), lr=1e-3)
+    for _ in range(5):
+        optimizer.zero_grad()
+        sum(method.second_step_losses(Progress(0, 1)).values()).backward()
+        optimizer.step()
+    assert judged(target_map) - judged(source_map) > before
 
 
 def test_both_kinds_of_maps_are_offered(network, task, source, target):

@@ -89,6 +89,30 @@ def test_a_gap_drops_source_zones_near_the_target(patches):
         assert min(abs(a - b) for a in source["x"] for b in target["x"]) > 2
 
 
+@pytest.mark.parametrize(("gap", "nearest"), [(2.0, 2), (2.001, 3), (1.999, 2)])
+def test_a_zone_as_far_as_the_gap_stays(patches, gap, nearest):
+    """Places are six zones wide and one apart, so that distances are whole numbers."""
+    fold = cut(replace(PROTOCOL, split=Split(gap=gap)), patches)[0]
+    source = pd.concat([_rows(patches, fold, part) for part in PARTS[:2]])
+    target = pd.concat([_rows(patches, fold, part) for part in PARTS[2:]])
+    assert min(abs(a - b) for a in source["x"] for b in target["x"]) == nearest
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+def test_of_each_place_some_zones_are_on_each_side_whatever_the_share(patches, share):
+    split = Split(validation_share=share, adapt_share=share)
+    for fold in cut(replace(PROTOCOL, hold_out=("time",), split=split), patches):
+        zones = {part: _rows(patches, fold, part).groupby("place")["zone"].nunique().to_dict() for part in PARTS}
+        assert all(set(found) == {"p0", "p1", "p2"} for found in zones.values()), zones
+
+
+def test_zones_are_dealt_by_the_share_in_each_place(patches):
+    """Six zones a place: a third of them is two."""
+    for fold in cut(replace(PROTOCOL, split=Split(validation_share=1 / 3, adapt_share=1 / 3)), patches):
+        for part, count in zip(PARTS, (4, 2, 2, 4), strict=True):
+            assert set(_rows(patches, fold, part).groupby("place")["zone"].nunique()) == {count}, part
+
+
 def test_a_gap_needs_coordinates(patches):
     patches.loc[0, "x"] = float("nan")
     with pytest.raises(ProtocolError, match="coordinates"):

@@ -112,6 +112,20 @@ def test_missing_cells_are_left_out_and_a_method_without_any_has_no_line():
     assert line.method == "idea" and line.gain.mean == pytest.approx(2.5) and line.won == 2
 
 
+def test_each_test_is_corrected_for_all_methods_also_for_those_without_one():
+    """Eight wins are 2 of 256, and there are three methods; of the other two only four and three folds are known."""
+    wins = column(1, 2, 3, 4, 5, 6, 7, 8)
+    some, few = (np.where(np.arange(8)[:, None] < known, wins, math.nan) for known in (4, 3))
+    idea, *silent = compare_with_control({"idea": wins, "some": some, "few": few}, NOTHING)
+    assert idea.p == pytest.approx(3 * 2 / 256)
+    assert [line.silent for line in silent] == [
+        f"{count} held-out domains cannot reach 5 % in 3 comparisons" for count in (4, 3)
+    ]
+    worse = column(1, 2, 3, 4, 5, 6, 7, -8)
+    both = compare_with_control({"idea": wins, "worse": worse, "some": some}, NOTHING)
+    assert [line.p for line in both[:2]] == pytest.approx([3 * 2 / 256, 2 * signed_rank_p(worse[:, 0])])
+
+
 def matrices(random, right, zones=12):
     """Two classes, of which a share is predicted right in each zone; nothing is ignored."""
     hits = np.stack([random.binomial(400, right, zones) for _ in range(2)], axis=1)

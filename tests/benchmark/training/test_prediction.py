@@ -105,6 +105,33 @@ def test_evaluation_counts_every_pixel_once_by_zone(data):
     assert scores.total().sum() == labels.read(part.rows).size
 
 
+def test_the_tiny_world_has_pixels_of_no_class_and_a_class_that_only_one_place_has(data):
+    """Else the tests that count over it could not tell who counts too much."""
+    part, classes = data.parts["target_test"], len(data.task.classes)
+    truth = data.store.labels_of(part.rows).read(part.rows)
+    assert all((mask == 255).any() and (mask != 255).any() for mask in truth)
+    present = {domain: set(np.unique(truth[part.domains == domain])) - {255} for domain in set(part.domains)}
+    one, other = present.values()
+    assert one - other and other - one and one | other < set(range(classes)), "and a class that there is not at all"
+
+
+def test_pixels_of_no_class_move_no_metric_whatever_is_predicted_there(data):
+    """A prediction that is right wherever there is a class, and the absent class elsewhere, is perfect."""
+    part, classes = data.parts["target_test"], len(data.task.classes)
+    truth = torch.from_numpy(data.store.labels_of(part.rows).read(part.rows)).long()
+    absent = min(set(range(classes)) - set(truth.unique().tolist()))
+    shown = iter(torch.nn.functional.one_hot(torch.where(truth == 255, absent, truth), classes).split(3))
+
+    def predict(batch):
+        return 50.0 * next(shown).permute(0, 3, 1, 2)
+
+    scores = evaluate(Fabric(accelerator="cpu", devices=1), predict, data, "target_test", 3)
+    total = scores.total()
+    assert miou(total) == overall_accuracy(total) == f1(total) == 1 and scores.loss == pytest.approx(0, abs=1e-6)
+    assert total[-1].sum() == total[-1, absent] == (truth == 255).sum().item()
+    assert np.isnan(iou(total)[absent]) and miou_flair_challenge(total) < 1 and miou_flair_main(total) < 1
+
+
 def test_a_stream_comes_once_in_the_order_of_date_and_zone(data):
     part, seen = data.parts["target_test"], []
     evaluate_stream(
