@@ -15,8 +15,12 @@ def swapped_with(images, references, share):
 def test_the_swap_equals_the_official_numpy_code(fixture_values, agrees):
     values = fixture_values("fda")
     images, references = (torch.tensor(values[name], dtype=torch.float64) for name in ("in_src", "in_trg"))
-    swapped = torch.cat([swapped_with(images, references, share) for share in (0.01, 0.05, 0.09, 0.1)])
-    expected = np.stack([values[f"out_np_{key}"] for key in ("0p01", "0p05", "0p09", "0p1")])
+    names = [f"out_np_{key}" for key in ("0p01", "0p05", "0p09", "0p1")]
+    shares = dict(zip(names, (0.01, 0.05, 0.09, 0.1), strict=True))
+    swapped = torch.stack(
+        [values.kept(name, swapped_with(images, references, share)) for name, share in shares.items()]
+    )
+    expected = np.stack([values[name] for name in names])
     source, quantity = values.source("YanchaoYang/FDA"), "restyled images with four widths of the window"
     agrees("style-randomization", quantity, swapped, expected, source, rtol=0, atol=1e-8)
 
