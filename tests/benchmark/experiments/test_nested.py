@@ -58,8 +58,10 @@ def test_the_target_of_the_fold_is_seen_by_none_of_them(bench):
         for part in ("target_adapt", "target_test")
         for patch in bench.folds["2020"].parts[part]
     }
+    assert bench.nested["2020"]
     for name in bench.nested["2020"]:
         data = bench.fold_data(name)
+        assert all(len(part.rows) for part in data.parts.values())
         assert (
             not hidden & {row for part in data.parts.values() for row in part.rows.tolist()} and "few" not in data.parts
         )

@@ -72,7 +72,9 @@ def test_what_is_held_out_inside_a_fold_scores_the_same_method_fold_seed_and_ste
             write_records(folder, [Record(step, 0.9, number / 10 + part + step / 1000) for step in (10, 20)], [])
             runs.append(({"method": method, "inside": fold, "seed": str(seed), "inside_of": "2"}, folder))
         expected[method, fold, seed] = [number / 10 + 0.005 + step / 1000 for step in (10, 20)] if number < 7 else []
-    for cell in with_nested(cells, runs, lambda row, fold: row):
+    nested = with_nested(cells, runs, lambda row, fold: row)
+    assert len(nested) == len(keys)
+    for cell in nested:
         for records in (cell.records, cell.pooled):
             found = [record.scores[LEFT_OUT] for record in records if LEFT_OUT in record.scores]
             assert found == pytest.approx(expected[cell.method, cell.fold, cell.seed])

@@ -68,6 +68,7 @@ def test_trials_are_runs_of_their_own_experiment_tagged_with_their_search(finish
 
 
 def test_the_score_is_that_of_the_rule_and_its_best_is_chosen(finished):
+    assert len(results(finished)) == len(LABELS)
     for tuned in results(finished):
         scores = {job.label: finished.score(job) for job in tuned.search.jobs}
         for job in tuned.search.jobs:
