@@ -21,8 +21,8 @@ def gradients_of(
 ) -> tuple[Tensor, ...]:
     """Derivatives of a loss by some parameters, as `torch.autograd.grad` gives them, under mixed precision too.
 
-    Each operation is differentiated in the precision it was computed in. Autocast is off meanwhile, since a second
-    derivative would otherwise be rounded once more.
+    Each operation is differentiated in the precision it was computed in. Autocast is off meanwhile: it would round the
+    derivatives of what was computed in full precision.
 
     Args:
         loss: scalar.

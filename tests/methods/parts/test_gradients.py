@@ -115,3 +115,13 @@ def test_what_a_loss_reaches(weights):
     shared = a * b.detach()
     assert reaches(shared + c, [c]) and reaches(shared, [b, a]) and reaches(a, [a])
     assert not reaches(shared, [b, c]) and not reaches(shared.detach(), [a]) and not reaches(c, [a])
+
+
+def test_what_was_computed_in_full_precision_is_derived_in_it():
+    random = torch.Generator().manual_seed(0)
+    weights, inputs = nn.Parameter(torch.rand(8, 8, generator=random)), torch.rand(8, 8, generator=random)
+    loss = (inputs @ weights).square().sum()
+    (whole,) = gradients_of(loss, [weights])
+    with torch.autocast("cpu", torch.bfloat16):
+        (found,) = gradients_of(loss, [weights], create_graph=True)
+    assert torch.equal(found, whole)
