@@ -213,9 +213,8 @@ def _verdict(found: Calibration, steps: int) -> Verdict:
         about = "" if {steps, 2 * steps} <= {point.steps for point in points} else "about "
         still = f"source-only would {_change(gain, f'gain {about}', f'lose {about}')} with twice as many"
     elif steps < points[0].steps and not enough:
-        return Verdict(
-            False, f"not converged: {steps:,} steps, and the shortest calibration has {points[0].steps:,}{of}"
-        )
+        least = points[0].steps
+        return Verdict(False, f"not converged: {steps:,} steps, and the shortest calibration has {least:,}{of}")
     else:
         one, two = points[:2] if steps < points[0].steps else points[-2:]
         gain = two.mean - one.mean

@@ -165,15 +165,17 @@ def follow(
 
 @contextmanager
 def _hidden_script() -> Iterator[None]:
-    """Keep processes that are started meanwhile from running the user's script again, as multiprocessing does."""
+    """Keep processes that are started meanwhile from running the user's script again, as multiprocessing does.
+
+    A module that runs by ``python -m`` is imported by them; its work stands behind ``if __name__ == "__main__"``.
+    """
     main = vars(sys.modules["__main__"])
-    before: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
-    main.pop("__file__", None)
-    main["__spec__"] = None
+    file = main.pop("__file__", None) if main.get("__spec__") is None else None
     try:
         yield
     finally:
-        main.update(before)
+        if file is not None:
+            main["__file__"] = file
 
 
 def _work(name: str, gpu: str, folder: Path, keys: Sequence[str] | None, place: Place, wait: bool) -> None:
