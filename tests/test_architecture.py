@@ -129,7 +129,7 @@ def test_the_server_of_workers_is_started_before_the_heavy_imports():
         code = "import os, sys\nos.sched_getaffinity = lambda process: {0, 1}\n"
         code += "import benchmark.experiments.fork_server as s\ns.start_server = lambda: sys.exit('server')\n"
         code += "import benchmark.cli.app as c\n"
-        code += f"try: c.main({command})\nexcept SystemExit as e: print(e)"
+        code += f"try: c.main({[*command, '--results', '/nonexistent']})\nexcept SystemExit as e: print(e)"
         assert _and_the_heavy_imports(code) == "server\n[]\n"
 
 

@@ -120,10 +120,15 @@ class Client:
 
     def _tag(self, experiment: Any, tags: Mapping[str, Fact]) -> None:
         """Set those tags of an experiment that differ."""
+        from mlflow.exceptions import MlflowException
+
         for key, value in tags.items():
             text = checked_text(key, value, EXPERIMENT_TAG_LENGTH)
             if experiment.tags.get(key) != text:
-                self.api.set_experiment_tag(experiment.experiment_id, key, text)
+                try:
+                    self.api.set_experiment_tag(experiment.experiment_id, key, text)
+                except MlflowException:  # a process with another results folder has added it meanwhile
+                    self.api.set_experiment_tag(experiment.experiment_id, key, text)
 
     def describe(self, experiment: str, markdown: str, views: Sequence[ui_views.View] = ()) -> None:
         """Set the note on top of an experiment's page, with links to its views in front, and the views, in the order

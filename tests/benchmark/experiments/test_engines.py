@@ -10,7 +10,8 @@ from benchmark.common.errors import SettingsError
 
 
 def _made(*options: str):
-    return engines.make_engine(make_parser().parse_args(["run", "world-leave-times-out", *options]))
+    words = ["run", "world-leave-times-out", *options, "--results", "/nonexistent"]  # whatever lies in this folder
+    return engines.make_engine(make_parser().parse_args(words))
 
 
 @pytest.fixture
