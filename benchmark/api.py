@@ -1,10 +1,4 @@
-"""The Python interface: `import landshift` re-exports what is here.
-
-import landshift
-
-results = landshift.run("world-leave-times-out", ["source-only", "dann", "oracle"], seeds=[0, 1])
-results.summary()
-"""
+"""The Python interface: `import landshift` re-exports what is here."""
 
 import tempfile
 import warnings
@@ -73,6 +67,7 @@ def run(
     Raises:
         LandshiftError, MethodError, ProtocolError: with one line that says what is wrong.
     """
+    from benchmark.common.console import print_line, silence
     from benchmark.experiments.compare import measure_pixels, train_comparison
     from benchmark.experiments.engines import Local
     from benchmark.experiments.labels import parse_label
@@ -81,14 +76,10 @@ def run(
     labels = list(registry.available()) if methods is None else [label_of(method) for method in methods]
     for label in labels:
         parse_label(label)  # a wrong name or value is an error before any data are read
-    from benchmark.common.console import print_line, silence
-
-    if workers > 1 and any(label.startswith("__main__:") for label in labels):
-        print_line(
-            "one worker: this process alone knows the class of a notebook or script; one in a file can have more"
-        )
-        workers = 1
     with silence(quiet), _one_thread():
+        if workers > 1 and any(label.startswith("__main__:") for label in labels):
+            print_line("one worker: only this process knows a class of a notebook or script; one in a file has more")
+            workers = 1
         bench = open_bench(protocol, config, data, results, stores, accelerator, partial=partial)
         engine = Local(workers, (), wait=True)
         _, problem = train_comparison(bench, labels, seeds, folds, engine, print_line, mixed=mixed)
@@ -99,7 +90,13 @@ def run(
 
 
 def load_results(
-    results: str | Path = "results", protocol: str = "", comparison: str = "", *, rule: str = "", mixed: bool = False
+    results: str | Path = "results",
+    protocol: str = "",
+    comparison: str = "",
+    *,
+    rule: str = "",
+    mixed: bool = False,
+    partial: bool = False,
 ) -> Results:
     """Return a comparison of a results folder.
 
@@ -109,11 +106,12 @@ def load_results(
         comparison: its key; "" for the newest.
         rule: selection rule that chooses the checkpoints; "" for the one that each run went by.
         mixed: allow runs of different versions of code, packages or processors.
+        partial: as it was for `run`.
 
     Raises:
         TrackingError: there is none, or it is not clear which is meant.
     """
-    return Results.load(results, protocol, comparison, rule=rule, mixed=mixed)
+    return Results.load(results, protocol, comparison, rule=rule, mixed=mixed, partial=partial)
 
 
 def train(

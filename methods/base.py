@@ -109,7 +109,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: ``step`` of ``steps``, counted from 0."""
+    """The progress of training: ``step`` of ``steps``, counted from 0."""
 
     step: int
     steps: int
@@ -120,7 +120,7 @@ class Progress:
 
 
 class _Absent:
-    """Stands where a batch was not asked for; whatever is done with it is told as the mistake it is."""
+    """Placeholder for a batch that `needs` does not request; any use of it raises a MethodError."""
 
     def __init__(self, message: str) -> None:
         self._message = message
@@ -210,7 +210,7 @@ class Method(nn.Module):
         """
 
     def sampling_weights(self, class_pixels: Tensor) -> Tensor | None:
-        """How often each labelled patch is drawn; None for every domain equally often.
+        """Return how often each labelled patch is drawn; None for every domain equally often.
 
         Args:
             class_pixels: (n, classes) int64, pixels of each class in each patch of the labelled pool.
@@ -235,7 +235,7 @@ class Method(nn.Module):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         """Named scalar losses, already weighted; their sum is minimised over what the method trains.
 
-        A batch that ``needs`` does not ask for raises `MethodError` when it is touched.
+        A batch that ``needs`` does not request raises `MethodError` when it is used.
         """
         raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and has no losses()")
 
@@ -312,28 +312,11 @@ class Method(nn.Module):
         total = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="sum")
         return total / (batch.labels != IGNORE).sum().clamp(min=1)
 
-    @final
-    def gradients(
-        self,
-        loss: Tensor,
-        parameters: Iterable[Tensor],
-        *,
-        create_graph: bool = False,
-        retain_graph: bool = True,
-        allow_unused: bool = False,
-    ) -> tuple[Tensor, ...]:
-        """Derivatives of a loss by some parameters; in place of `torch.autograd.grad`, whose keywords it takes.
-
-        It is right under mixed precision too. With ``create_graph=True`` what it gives can be part of a loss, such as a
-        penalty of long gradients. Unlike there, the graph of the loss is kept, unless ``retain_graph=False``.
-        """
-        return gradients_of(
-            loss, parameters, create_graph=create_graph, retain_graph=retain_graph, allow_unused=allow_unused
-        )
+    gradients = staticmethod(gradients_of)
 
     @final
     def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator for one draw of the step at hand (see :mod:`methods.parts.randomness`)."""
+        """Return a CPU generator for one draw of the current step (see :mod:`methods.parts.randomness`)."""
         return torch_generator(self.seed, type(self).__name__, purpose, self.progress.step)
 
     @final
@@ -349,7 +332,7 @@ class Method(nn.Module):
         """Run the input hook and the losses of one step; the engine's only entrance.
 
         Raises:
-            MethodError: if not exactly the batches that the method asked for were passed, or a hook gave something
+            MethodError: if other batches than ``needs`` requests were passed, or a hook gave something
                 else than it should.
         """
         batches: list[Any] = []

@@ -20,7 +20,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def check_name(label: str) -> None:
-    """Check that a label begins with the name of a method, as far as that can be told without importing anything.
+    """Check that a label begins with the name of a method, as far as that is known without an import.
 
     Raises:
         MethodError: there is none of this name; the message lists those that there are.

@@ -72,7 +72,7 @@ def is_imported(name: str) -> bool:
     """Return whether `methods.registry.find` would run no code that has not run yet: a name, or a class of a module
     that is imported already.
 
-    What stands in a file or a store and not on the command line is asked first: a module is code of whoever wrote it.
+    Labels from a file or a store, not from the command line, are checked first: an import runs the code of its author.
     """
     return ":" not in name or name.partition(":")[0] in sys.modules
 

@@ -92,7 +92,7 @@ class Protocol:
         dataset: the data set it is written for.
         title: one line.
         description: what is held out, and how the parts are made.
-        confounds: what else changes with the held-out domains, so that nobody reads too much into a number.
+        confounds: what else changes with the held-out domains, so that no number is over-interpreted.
         citation: where the split comes from, if it was published.
         hold_out: the columns whose values are held out, one fold a combination; empty if folds are named.
         named_folds: folds listed by hand.
@@ -101,7 +101,7 @@ class Protocol:
         forecast: every source date lies before every target date.
         transductive: ``target_adapt`` is ``target_test`` itself, without its labels.
         adapt_may_follow_test: unlabelled images may be younger than the first test image.
-        fingerprint: of the folds on the whole data set; "" where nobody has had the whole data set yet.
+        fingerprint: of the folds on the whole data set; "" where the whole data set was not available yet.
         sizes: of the four parts of each fold when it was pinned.
         smallest_distance: between a source and a target patch when it was pinned, in the catalog's unit; NaN unknown.
         partial: the catalog may lack what the protocol names; its folds are then compared with no others.

@@ -53,7 +53,7 @@ def missing_patches(protocol: Protocol, patches: "pd.DataFrame") -> list[str]:
     """What the protocol names and the catalog does not hold, as "place D004: 12 of 1800 patches".
 
     It names the values that its folds select by, and the first column of each table with a column ``patches``: how many
-    there are on the whole data set, empty where nobody knows.
+    there are on the whole data set, empty if unknown.
     """
     expected: dict[tuple[str, str], int] = {}
     for fold in protocol.named_folds:

@@ -1,4 +1,4 @@
-"""How large folds should be, of a protocol whose data are not at hand: from the counts that its tables publish."""
+"""Expected sizes of folds of a protocol whose data are missing: from the counts that its tables publish."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ COUNT, FIRST, LAST = "patches", "first_id", "last_id"  # the columns of a table 
 
 
 def expected_sizes(protocol: Protocol) -> dict[str, tuple[int, ...]]:
-    """Patches in each part of each fold, by the shares of the split; none where no table tells.
+    """Patches in each part of each fold, by the shares of the split; none if no table has them.
 
     The real parts are dealt by whole zones, so that they come out some per cent larger or smaller.
     """

@@ -123,7 +123,7 @@ def _unraisable(what: Any) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that tells what is wrong in one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"landshift: {message} (see {self.prog} --help)\n")

@@ -1,4 +1,4 @@
-"""What an option of the command line may be; what is wrong is told in one line."""
+"""Types of command line options; an error is one line."""
 
 import argparse
 from pathlib import Path

@@ -45,7 +45,7 @@ def forget(options: argparse.Namespace) -> int:
     """Show what is to be removed, ask, and remove it; 1 where the answer is no.
 
     Raises:
-        SettingsError: nothing is named, nothing fits, or there is nobody to be asked.
+        SettingsError: nothing is named, nothing fits, or there is no terminal to confirm in.
         TrackingError: the store cannot be used.
     """
     from benchmark.cli.status import experiment_of

@@ -7,9 +7,10 @@ from pathlib import Path
 from string import Template
 
 from benchmark.common.errors import SettingsError
+from methods.names import OTHERS
 
 TEMPLATES = Path(__file__).parent / "templates"
-RESERVED = {"base", "names", "parts", "registry", "sources", "methods", "benchmark", "protocols"}
+RESERVED = OTHERS | {"parts", "methods", "benchmark", "protocols"}
 
 
 def new(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Tell what is not as it was, train, and tell what differs; the status is 0 where nothing does."""
-    from benchmark.common.console import FileBar, RunBar, print_rows
+    """Print changed circumstances, train, and print what differs; the status is 0 where nothing does."""
+    from benchmark.common.console import FileBar, print_rows
     from benchmark.common.errors import TrackingError
     from benchmark.conformance.replay.differences import compare_runs, numbers_of
     from benchmark.conformance.replay.recorded import jobs_of, plan_of, retrain, stored_run
@@ -15,6 +15,7 @@ def replay(options: argparse.Namespace) -> int:
     from benchmark.experiments.jobs import Bench
     from benchmark.experiments.labels import is_foreign
     from benchmark.experiments.results import ResultsFolder, has_results
+    from benchmark.experiments.run_bar import RunBar
 
     if not has_results(options.results):
         raise TrackingError(f"there are no runs in {options.results} (see --results)")

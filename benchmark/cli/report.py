@@ -1,7 +1,6 @@
 """``landshift report``: the comparison in the terminal, as an HTML page, Markdown, LaTeX and CSV, and in MLflow."""
 
 import argparse
-import json
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -91,12 +90,13 @@ def _write(
     """Make the report; returns what is to be printed, which is kept where all of it was written."""
     from benchmark.cli.reported import Printed, keep
     from benchmark.common.texts import shown
+    from benchmark.experiments.calibration import verdict_on
     from benchmark.reporting.collect import collect
     from benchmark.reporting.table_file import has_table
     from benchmark.reporting.tables import empty_cells, rows, rules_line, shared_line
 
     state = collect(results, protocol.label, options.comparison, rule=options.rule, mixed=options.mixed)
-    verdict = _verdict(options.results, protocol.name, state.facts)
+    verdict = verdict_on(options.results, protocol.name, state.facts)
     shared = f"{shared_line(state.facts, state.grid)}{f'; {verdict.words}' if verdict.converged else ''}"
     folder, is_whole = _folder_of(options, protocol, state.facts["comparison"]), False
     if has_table(folder) and not state.has_results:
@@ -236,15 +236,6 @@ def _draw(
         draw_classes(lines, cells, classes, folder / "classes.png")
     draw_costs(lines, folder / "costs.png")
     return [name for name in FIGURES if (folder / name).is_file()]
-
-
-def _verdict(results: Path, protocol: str, facts: Mapping[str, str]) -> Any:
-    """Whether the comparison was trained to the end."""
-    from benchmark.experiments.calibration import calibration_of, calibrations
-
-    return calibration_of(
-        json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], calibrations(results, protocol)
-    )
 
 
 def _html(

@@ -67,7 +67,7 @@ def make_plan(options: argparse.Namespace) -> Any:
 
 
 def open_bench(options: argparse.Namespace) -> Any:
-    """The plan with its data open; the world is made first where it is asked for and missing."""
+    """Return the plan with its data open; a missing synthetic world is made first."""
     from benchmark.common.console import FileBar
     from benchmark.experiments.jobs import Bench
 
@@ -78,7 +78,7 @@ def open_bench(options: argparse.Namespace) -> Any:
 
 
 def number_of_workers(options: argparse.Namespace) -> int:
-    """As asked for, or one process a core; on an accelerator one, since several might not fit into its memory.
+    """Return the number of workers: as given, or one a core; on an accelerator one, since several might not fit.
 
     Several workers' imports begin at once, while the caller goes on, unless nothing seems to be left for them.
     """

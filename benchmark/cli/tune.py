@@ -69,7 +69,7 @@ def tune(options: argparse.Namespace) -> int:
 
 
 def _methods(asked: list[str] | None, tuning: Any) -> list[str]:
-    """The methods to tune: those asked for, or all that the rule can choose for and that have something to tune."""
+    """Return the methods to tune: as given, or all that the rule can choose for and that have something to tune."""
     from benchmark.experiments.labels import parse_label
     from benchmark.tuning.plan import why_not
     from methods.registry import available

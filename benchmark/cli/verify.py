@@ -1,4 +1,4 @@
-"""``landshift verify``: published tables against their protocol, the code at hand, their runs, and a rerun."""
+"""``landshift verify``: published tables against their protocol, the installed code, their runs, and a rerun."""
 
 import argparse
 import tempfile
@@ -70,12 +70,13 @@ def _recorded_place(table: Any, runs: Mapping[str, Any]) -> Path | None:
 
 
 def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
-    from benchmark.common.console import FileBar, RunBar
+    from benchmark.common.console import FileBar
     from benchmark.common.errors import LandshiftError
     from benchmark.conformance.replay import verify
     from benchmark.conformance.replay.recorded import retrain
     from benchmark.experiments.jobs import Bench
     from benchmark.experiments.labels import is_foreign
+    from benchmark.experiments.run_bar import RunBar
     from methods.base import MethodError
     from protocols.base import ProtocolError
 

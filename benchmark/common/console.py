@@ -1,10 +1,9 @@
 """What a person sees in the terminal: progress bars with the time left, and tables."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -63,82 +62,6 @@ class FileBar(Bar):
 
     def __call__(self, done: int, total: int) -> None:
         self.show(done, total)
-
-
-class Job(Protocol):
-    """A job as a bar shows it."""
-
-    @property
-    def label(self) -> str: ...
-    @property
-    def fold(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def identity(self) -> str: ...
-
-
-class Ended(Protocol):
-    """How a job ended, as a bar shows it (`benchmark.experiments.session.Ended`)."""
-
-    @property
-    def job(self) -> Job: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def miou(self) -> float: ...
-    @property
-    def error(self) -> str: ...
-    @property
-    def pruned(self) -> bool: ...
-    @property
-    def elsewhere(self) -> bool: ...
-
-
-class RunBar(Bar):
-    """The runs of a comparison: one line for each that ended, and one bar for all."""
-
-    def __init__(self, runs: int) -> None:
-        super().__init__("training", runs)
-        self._runs = runs
-        self._shares: dict[str, float] = {}
-        self._ended = 0
-        self._started = time.monotonic()
-        self.failed = 0
-
-    def advance(self, job: Job, share: float) -> None:
-        self._shares[job.identity] = min(share, 0.99)
-        self.show(self._ended + sum(self._shares.values()), self._runs)
-
-    def tell(self, line: str) -> None:
-        """Print a line above the bar."""
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def end(self, ended: Ended, result: str = "") -> None:
-        """Tell how a run ended.
-
-        Args:
-            result: in place of the target's mean IoU, where that is not to be looked at.
-        """
-        self._shares.pop(ended.job.identity, None)
-        self._ended += 1
-        what = shown(f"[{self._ended}/{self._runs}] {ended.job.label}, {ended.job.fold}, seed {ended.job.seed}")
-        if ended.elsewhere and not ended.error:
-            console.print(f"{what}: trained by another command", markup=False, highlight=False)
-        elif ended.pruned:
-            console.print(f"{what}: {ended.error}", markup=False, highlight=False)
-        elif ended.error:
-            self.failed += 1
-            console.print(
-                f"{what}: FAILED: {shown(ended.error)}", style="red", markup=False, highlight=False, soft_wrap=True
-            )
-        else:
-            # A log file shows no bar, so that every line tells the time left, too.
-            left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
-            result = result or f"target mIoU {100 * ended.miou:.1f}"
-            took = f"({ended.seconds:.0f} s; about {duration(left)} left)"
-            console.print(f"{what}: {result} {took}", markup=False, highlight=False)
-        self.show(self._ended + sum(self._shares.values()), self._runs)
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 
 class LandshiftError(Exception):
-    """Base of all errors whose message alone tells a user what to do."""
+    """Base of all errors whose message alone says what to do."""
 
 
 class DataError(LandshiftError):
@@ -25,12 +25,8 @@ class TrackingError(LandshiftError):
     """The MLflow store cannot be used."""
 
 
-class AlreadyTaken(LandshiftError):  # noqa: N818 - no error, but a reason to go on with the next job
-    """Another process has finished this run, or is at it."""
-
-
 class Stopped(KeyboardInterrupt):
-    """This process was told to end; the message says by what."""
+    """This process must end; the message says why."""
 
 
 class Pruned(LandshiftError):  # noqa: N818 - no error, but the end of a trial that is not worth its steps

@@ -3,7 +3,7 @@
 import logging
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from benchmark.common.errors import LandshiftError, Stopped
 
@@ -44,6 +44,17 @@ def markdown(text: str) -> str:
     text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "&#96;")
     text = text.replace("\\", "\\\\").replace("|", "\\|")
     return text.replace("](", "]\\(").replace("][", "]\\[")
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """Return a row of a Markdown table."""
+    return f"| {' | '.join(map(markdown, cells))} |"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table whose first column holds names, and whose others hold numbers."""
+    alignment = f"|---{'|--:' * (len(header) - 1)}|"
+    return "\n".join([markdown_row(header), alignment, *map(markdown_row, rows)])
 
 
 def one_line(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from benchmark.conformance.ground import STEPS, train
 from benchmark.conformance.subject import Subject, first_batches, predict_of, work
 from benchmark.conformance.world import CLASSES
 from benchmark.training.devices import make_fabric
-from benchmark.training.trainer import Stepper, load_state, state_of
+from benchmark.training.trainer import NETWORK, Stepper, load_state, state_of
 from methods.base import IGNORE, Needs, SourceBatch, TargetBatch
 
 
@@ -41,7 +41,7 @@ def trains_what_it_says(subject: Subject) -> str:
     meant = {name for name, value in old.items() if value.requires_grad}
     if still := sorted(meant - moved):
         raise Failed(f"{len(still)} of {len(meant)} weights that require a gradient do not move, such as {still[0]}")
-    if strange := sorted(name for name in moved - meant if name.startswith("network.")):
+    if strange := sorted(name for name in moved - meant if name.startswith(NETWORK)):
         raise Failed(f"{len(strange)} frozen weights of the network move, such as {strange[0]}")
     return f"{len(meant)} tensors of weights"
 

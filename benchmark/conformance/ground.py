@@ -15,7 +15,7 @@ from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FEW, FoldData, batches_of
 from benchmark.training.savepoints import read, write
-from benchmark.training.trainer import Stepper, state_of
+from benchmark.training.trainer import Stepper, network_weights, state_of
 from methods.base import Method, Needs, Progress
 
 STEPS = 4
@@ -78,7 +78,7 @@ class Ground:
         """The control's network after a longer one: what learns from predictions needs some that are sure."""
         recipe = replace(self.recipe, steps=100)
         state = state_of(train(Stepper(self.fabric, self.control, None, self.data, recipe, 0, ignore)).method)
-        return {name.removeprefix("network."): value for name, value in state.items()}
+        return network_weights(state)
 
     @cached_property
     def images(self) -> Tensor:

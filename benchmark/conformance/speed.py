@@ -1,7 +1,7 @@
 """``landshift bench``: what the engine and the store cost, as ratios measured side by side in one run.
 
 Times on a shared machine drift by tens of percent within minutes, so the two sides of a ratio take turns in short
-blocks, and the median over the pairs of blocks is told.
+blocks, and the median over the pairs of blocks is reported.
 """
 
 import math

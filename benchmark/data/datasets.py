@@ -60,5 +60,5 @@ def open_catalog(dataset: str, root: Path | None = None) -> Catalog:
 
 
 def is_here(dataset: str, root: Path | None) -> bool:
-    """Whether a data set can be opened without being told where it lies, or one was told."""
+    """Return whether a data set can be opened: its folder is given, or its default place exists."""
     return root is not None or (Path("data", dataset).is_dir() if dataset in DATASETS else Path(dataset).exists())

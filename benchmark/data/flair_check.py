@@ -171,7 +171,7 @@ def check_flair(
 def _published(numbers: Sequence[range]) -> list[tuple[str, float, range]]:
     """Domains with their patches (NaN where unknown) and the numbers that they, or they and their neighbours, have.
 
-    Of FLAIR #2's test the number of all patches is known, and its departments are not told apart.
+    Of FLAIR #2's test the number of all patches is known, and its departments are not listed.
     """
     header, rows = read_table(FOLDER / "tables" / "flair1-departments.csv")
     table = []

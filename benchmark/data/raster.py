@@ -136,7 +136,7 @@ def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]
 
     Args:
         path: the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
-        bands: the number of bands it must have. The alpha channel of a PNG is no band unless it is asked for.
+        bands: the number of bands it must have. The alpha channel of a PNG is no band unless this number includes it.
 
     Returns:
         (bands, H, W) uint8 or uint16.

@@ -15,7 +15,7 @@ from benchmark.data.synthetic import World
 
 @dataclass(frozen=True)
 class Shape:
-    """Of one patch: how many bands, its side in pixels, and how many classes its mask tells apart."""
+    """The shape of a patch: number of bands, side in pixels, and number of classes."""
 
     bands: int
     size: int
@@ -23,7 +23,7 @@ class Shape:
 
 
 def shape_of(dataset: str) -> Shape | None:
-    """The shape of a data set by its name, or by the path of its description; None where neither tells."""
+    """The shape of a data set by its name, or by the path of its description; None if neither is known."""
     opener = DATASETS.get(dataset)
     if isinstance(opener, partial):
         if "class_set" in opener.keywords:

@@ -55,7 +55,7 @@ class Plan:
     def files(self) -> Iterator[pd.DataFrame]:
         """The rows, image file by image file; the order in which the shard holds them.
 
-        Made anew each time: a table a file, kept, would be the one thing here that grows with the data set.
+        Made each time: a table a file, kept, would be the one thing here that grows with the data set.
         """
         return (file for _, file in self.rows.groupby("image", sort=False))
 

@@ -18,7 +18,7 @@ class DomainStatistics:
         domain: its name.
         patches: how many.
         mean, std: (C,) of the raw pixel values, 0 to 255.
-        quantiles: for each band, raw pixel values at the quantiles asked for.
+        quantiles: for each band, raw pixel values at the given quantiles.
         class_shares: (classes,) of the labelled pixels; NaN where there is none.
     """
 

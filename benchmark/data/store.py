@@ -180,7 +180,7 @@ def is_decoded(catalog: Catalog, folder: Path) -> bool:
 def _build(
     catalog: Catalog, missing: list[Plan], files: int, place: Path, progress: Callable[[int, int], None] | None
 ) -> None:
-    """First the shards that nobody else is at work on, then, once they are free, what others left undone."""
+    """Build first the shards that no other process builds, then, once they are free, those that others left undone."""
     place.mkdir(parents=True, exist_ok=True)
     _sweep(place)
     size, bands = catalog.patch_size, len(catalog.bands)
@@ -228,7 +228,7 @@ def _build_one(catalog: Catalog, plan: Plan, folder: Path, timeout: float, progr
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what dead builds left of shards that may never be asked for again; living builds hold their locks."""
+    """Remove what dead builds left of shards that may never be needed again; living builds hold their locks."""
     for half in folder.glob(".*.half"):
         try:
             with _lock(half, timeout=0):

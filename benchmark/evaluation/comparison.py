@@ -91,10 +91,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """What was asked for: the axes of the comparison, and what each method needs.
+    """The axes of a requested comparison, and what each method needs.
 
     Attributes:
-        methods: labels, in the order asked for.
+        methods: labels, in the order of the request.
         folds, seeds: the other two axes.
         needs: of each method.
         bounds: labels of the methods that are no results; the first is what a gap is measured to.

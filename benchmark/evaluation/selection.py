@@ -35,7 +35,7 @@ class Rule:
         sees: in words.
         legitimate: whether a result chosen by it is one.
         between_runs: whether it can choose among checkpoints of several runs.
-        own_trainings: whether its scores need further trainings, which are run only when asked for.
+        own_trainings: whether its scores need further trainings, which are run only on request.
     """
 
     score: Callable[[Record], float]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.common.errors import TrackingError
-from benchmark.common.texts import markdown
+from benchmark.common.texts import markdown, markdown_table
 from benchmark.data.classes import short_slug
 from benchmark.experiments.calibration import DIGITS, Calibration, Point, calibration_of, rows
 from benchmark.experiments.experiment_pages import describe
@@ -71,8 +71,7 @@ def publish(session: Session, one: Calibration, known: Sequence[Calibration], fi
 def _section(one: Calibration) -> str:
     """The verdict on a curve and its table, as Markdown."""
     header, body = rows(one.points)
-    lines = [header, ["---", *(["--:"] * (len(header) - 1))], *body]
-    table = "\n".join(f"| {' | '.join(map(markdown, line))} |" for line in lines)
+    table = markdown_table(header, body)
     steps = one.converged_steps or one.most
     words = calibration_of({**one.recipe, "steps": steps}, one.fingerprint, one.dataset_digest, [one]).words
     return f"**{markdown(_network(one))}**: {words}.\n\n{table}"

@@ -201,6 +201,16 @@ def calibration_of(
     return verdict
 
 
+def verdict_on(results: Path, protocol: str, facts: Mapping[str, str]) -> Verdict:
+    """Return whether a comparison is converged, by what is known of its protocol (`calibrations`).
+
+    Args:
+        facts: of the comparison.
+    """
+    known = calibrations(results, protocol)
+    return calibration_of(json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], known)
+
+
 def _verdict(found: Calibration, steps: int) -> Verdict:
     points, enough, of = found.points, found.converged_steps, _extent(found)
     if enough and steps >= enough:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmark.common.console import RunBar
+from benchmark.experiments.run_bar import RunBar
 
 if TYPE_CHECKING:  # the heavy modules are imported after the server of worker processes is started
-    from benchmark.experiments.jobs import Bench
+    from benchmark.experiments.jobs import Bench, Job
     from benchmark.experiments.provenance import Provenance
     from benchmark.experiments.session import Ended, Session, Work
     from benchmark.experiments.slurm import Profile
@@ -50,7 +50,7 @@ class Local:
         Args:
             describe: result of an ended job in the place of its target mIoU; "" for that.
         """
-        from benchmark.experiments.launchers import LocalWorkers, follow
+        from benchmark.experiments.launchers import LocalWorkers
         from benchmark.experiments.session import ends
         from benchmark.experiments.worker import Worker
 
@@ -73,14 +73,7 @@ class Local:
                     session.plan.results, list(by_key), min(self._workers, len(jobs)), self._gpus, wait=self._wait
                 )
                 try:
-                    follow(
-                        session.results,
-                        jobs,
-                        workers,
-                        bar.advance,
-                        lambda ended: bar.end(ended, describe(ended)),
-                        workers.family,
-                    )
+                    _watch(session, jobs, workers, bar, describe, family=workers.family)
                     workers.wait()
                 finally:
                     workers.stop()
@@ -148,7 +141,6 @@ class Slurm:
         Args:
             describe: see `Local.work`.
         """
-        from benchmark.experiments.launchers import follow
         from benchmark.experiments.session import ends
         from benchmark.experiments.slurm import LOOK_EVERY, SlurmWorkers
 
@@ -164,16 +156,18 @@ class Slurm:
                 bar.tell(f"the same command without --detach looks again; to stop: {stop}")
                 return 0
             try:
-                follow(
-                    session.results,
-                    jobs,
-                    workers,
-                    bar.advance,
-                    lambda ended: bar.end(ended, describe(ended)),
-                    every=LOOK_EVERY,
-                )
+                _watch(session, jobs, workers, bar, describe, every=LOOK_EVERY)
             except KeyboardInterrupt:
                 bar.tell(f"the runs stay in Slurm's queue; to stop them: {stop}")
                 raise
             left = len(jobs) - len(ends(session.results, jobs))  # whose tasks were cancelled
         return bar.failed + left
+
+
+def _watch(
+    session: "Session", jobs: "Sequence[Job]", workers: Any, bar: RunBar, describe: Describe, **how: Any
+) -> None:
+    """Show the jobs under the bar until they have ended (`benchmark.experiments.launchers.follow`)."""
+    from benchmark.experiments.launchers import follow
+
+    follow(session.results, jobs, workers, bar.advance, lambda ended: bar.end(ended, describe(ended)), **how)

@@ -84,7 +84,7 @@ def find(results: ResultsFolder, experiment: str, selection: Selection) -> Doome
     selection is of whole rows, also if it never had one.
 
     Raises:
-        SettingsError: nothing fits; there is no such comparison, method or run; or a process is at one of the runs.
+        SettingsError: nothing fits; there is no such comparison, method or run; or one of the runs is being trained.
     """
     tables = {key: read_request(results, experiment, key) for key in keys(results, experiment)}
     every = [*results.runs(experiment), *results.runs(experiment + INNER)]

@@ -62,7 +62,7 @@ def commands_of(
         grid: of the comparison.
         tuned: rows whose settings were tuned.
         all_folds: how many the protocol has.
-        blocks: that calls asked for; none for the whole grid.
+        blocks: that calls requested; none for the whole grid.
         nested: those with trainings inside the folds, too.
     """
     shared, tuned = call.get("shared", ""), frozenset(tuned)
@@ -96,7 +96,7 @@ def merged(blocks: Sequence[Block], grid: Grid) -> list[Block]:
 
 
 def is_within(block: Sequence[Collection[Any]], other: Sequence[Collection[Any]]) -> bool:
-    """Whether all that a block asks for is in another one."""
+    """Return whether one block contains all of another one."""
     return all(set(mine) <= set(theirs) for mine, theirs in zip(block, other, strict=True))
 
 

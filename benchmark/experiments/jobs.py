@@ -109,10 +109,10 @@ class Bench:
         return Task(tuple(self.catalog.classes.names), self.catalog.bands)
 
     def check_settings(self, *, device: bool = True) -> None:
-        """Take hold of the device and build the network once, so that what is wrong is told before any job is started.
+        """Initialise the device and build the network once, to fail early on invalid settings.
 
         Args:
-            device: whether the jobs run on this machine; what another one has cannot be told here.
+            device: whether the jobs run on this machine; what another one has is unknown here.
 
         Raises:
             SettingsError: there is no such accelerator or precision.
@@ -287,7 +287,7 @@ def recipe_content(recipe: TrainingConfig) -> dict[str, Any]:
 
 
 def job_content(shared: Mapping[str, Any], label: str, fold: str, seed: int) -> dict[str, Any]:
-    """Everything the result of a job depends on, by the methods at hand.
+    """Return everything the result of a job depends on, with the installed methods.
 
     Args:
         shared: `Bench.shared`, of this plan or as an earlier run wrote it down.

@@ -16,7 +16,7 @@ RATE = "recipe.learning_rate"
 
 @dataclass(frozen=True)
 class Setting:
-    """What a label names.
+    """The method and the values that a label names.
 
     Attributes:
         method: the class.
@@ -29,12 +29,12 @@ class Setting:
     learning_rate: float | None = None
 
     def recipe(self, shared: TrainingConfig) -> TrainingConfig:
-        """The comparison's recipe as this method is trained with it."""
+        """Return the comparison's config as this method is trained with it."""
         return shared if self.learning_rate is None else replace(shared, learning_rate=self.learning_rate)
 
 
 def split_label(label: str) -> tuple[str, dict[str, str]]:
-    """The name and the given values, as text, of ``name`` or ``name[key=value,key=value]``.
+    """Return the name and the given values, as text, of ``name`` or ``name[key=value,key=value]``.
 
     Raises:
         MethodError: the label is not of that form.
@@ -52,7 +52,7 @@ def split_label(label: str) -> tuple[str, dict[str, str]]:
 
 
 def parse_label(label: str) -> Setting:
-    """The setting that a label names.
+    """Return the setting that a label names.
 
     Raises:
         MethodError: the label is malformed, or names something unknown.
@@ -64,8 +64,8 @@ def parse_label(label: str) -> Setting:
 
 
 def canonical_label(label: str, shared: TrainingConfig | None = None) -> str:
-    """The one way to write a setting: the method by its name, if it has one, and with only those values that are not
-    the defaults, in their order.
+    """Return the canonical label of a setting: the method by its name, if it has one, with only those values that are
+    not the defaults, in their order.
 
     Args:
         shared: the recipe, whose learning rate is the default.
@@ -80,21 +80,21 @@ def canonical_label(label: str, shared: TrainingConfig | None = None) -> str:
 
 
 def has_recipe_rate(method: type[Method]) -> bool:
-    """Whether the recipe's learning rate is the method's own: not where it brings its optimiser."""
+    """Return whether the config's learning rate is used: not where a method brings its optimiser."""
     return method.optimizer is Method.optimizer and method.needs is not Needs.TEST_STREAM
 
 
 def is_foreign(label: str) -> bool:
-    """Whether the label, which stands in a file or a store, names a module that nobody has asked for here."""
+    """Return whether a label from a file or a store names a module that is not imported."""
     return not is_imported(label.partition("[")[0])
 
 
 def digest_at_hand(label: str, *, imports: bool = False) -> str | None:
-    """Digest of the code of the label's method; "" if it is not installed, or has other hyperparameters; None if only
-    an import would tell, which would run whatever the module holds.
+    """Return the digest of the code of the label's method; "" if it is not installed or has other hyperparameters; None
+    if it is in a module that is not imported, since an import would run that code.
 
     Args:
-        imports: import it, since the user has asked for what the label names.
+        imports: import the module: the user has named the label on the command line.
     """
     if is_foreign(label) and not imports:
         return None
@@ -106,7 +106,7 @@ def digest_at_hand(label: str, *, imports: bool = False) -> str | None:
 
 @cache
 def control_label() -> str:
-    """The name of the method that all others are compared with, and some start from."""
+    """Return the name of the method that all others are compared with, and some start from."""
     return next(name for name, method in registry.available().items() if method.is_control)
 
 

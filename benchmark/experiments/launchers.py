@@ -108,7 +108,7 @@ class LocalWorkers:
             time.sleep(LOOK_EVERY)
 
     def stop(self) -> None:
-        """Tell the workers to put their jobs back, and wait for that."""
+        """Have the workers put their jobs back, and wait for that."""
         self._results.database.patience = STOP_PATIENCE
         for process, _ in self._processes.values():
             process.terminate()

@@ -1,4 +1,4 @@
-"""The list of jobs that labels, folds and seeds come to: the same for a run, whose data are open, and for a plan."""
+"""The jobs of labels, folds and seeds: the same for a run, whose data are open, and for a plan."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class Job:
     """One training: a method with its hyperparameters, a fold and a seed.
 
     Attributes:
-        label: the method as it was asked for, for example ``adversarial-alignment[maps=softmax]``.
+        label: the method with its hyperparameters, for example ``adversarial-alignment[maps=softmax]``.
         fold: the fold's name.
         seed: of all draws.
-        identity: digest of everything the result depends on; the same identity, the same result.
+        identity: digest of everything the result depends on; equal identities have equal results.
         skip: why it cannot be run; "" if it can.
-        parent: identity of the source-only job whose weights it starts from; "" if it starts anew.
+        parent: identity of the source-only job whose weights it starts from; "" for random or pretrained ones.
         trial: what it is a trial of; None in a comparison.
     """
 
@@ -38,8 +38,7 @@ class Job:
 
 
 def wanted_labels(labels: Iterable[str], recipe: TrainingConfig) -> list[str]:
-    """The rows that are asked for, each once and in the one way to write it; with the control, which comes first, where
-    one of them starts from it.
+    """Return the canonical labels of the requested rows, each once; the control comes first if a row starts from it.
 
     Raises:
         MethodError: an unknown method or hyperparameter.
@@ -57,10 +56,10 @@ def list_jobs(
     content: Callable[[str, str, int], Mapping[str, Any]],
     skip: Callable[[type[Method], str], str],
 ) -> list[Job]:
-    """Every combination, seed after seed.
+    """Return the job of every combination, seed after seed.
 
     Args:
-        content: of a label, a fold and a seed, everything the result depends on; see `job_content`.
+        content: everything the result of a label, a fold and a seed depends on; see `job_content`.
         skip: why a method cannot be run on a fold; "" if it can.
     """
     methods = {label: parse_label(label).method for label in labels}
@@ -72,7 +71,7 @@ def list_jobs(
 
 
 def reason_to_skip(needs: Needs, adapt: bool, few: bool, masks: bool) -> str:
-    """Why a method with these needs cannot be run on a fold; "" if it can.
+    """Return why a method with these needs cannot be run on a fold; "" if it can.
 
     Args:
         adapt, few: whether the fold has unlabelled target images, and labelled ones set aside.
@@ -88,7 +87,7 @@ def reason_to_skip(needs: Needs, adapt: bool, few: bool, masks: bool) -> str:
 
 
 def chosen_folds(protocol: str, known: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The folds that are asked for; all if none is named.
+    """Return the requested folds; all if none is named.
 
     Raises:
         SettingsError: the protocol has no such fold.

@@ -44,7 +44,7 @@ class Claim:
     """A job that a worker has claimed.
 
     Attributes:
-        attempt: from 1; tells this claim from earlier and later ones of the job.
+        attempt: number of the claim, from 1.
         experiment: an MLflow experiment that shows the job, the first by name.
     """
 
@@ -252,7 +252,7 @@ class Queue:
         self._change(claim, state=state, error=error, lease_until=0.0, ended=self._database.now, **values)
 
     def release(self, claim: Claim, error: str) -> None:
-        """Put a claimed job back into the queue: its worker was told to stop.
+        """Put a claimed job back into the queue: its worker must stop.
 
         Raises:
             LeaseLost: another worker has claimed the job.

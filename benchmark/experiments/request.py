@@ -1,4 +1,4 @@
-"""What was asked of a comparison: the axes of its grid, kept in MLflow so that a report can tell what is missing."""
+"""The request of a comparison: methods, folds and seeds, kept so that a report lists what is missing."""
 
 import json
 import time
@@ -27,8 +27,8 @@ class TunedRows:
     Attributes:
         key: of the tuning.
         words: how they were tuned.
-        labels: of each row, the label that stands behind it on each fold.
-        search: what ``landshift tune`` was given for them (`benchmark.experiments.invocation.tuning_arguments`).
+        labels: of each row, the label that is trained for it on each fold.
+        search: arguments of ``landshift tune`` for them (`benchmark.experiments.invocation.tuning_arguments`).
     """
 
     key: str
@@ -39,16 +39,16 @@ class TunedRows:
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """One comparison as it was asked for.
+    """One comparison as commands requested it.
 
     Attributes:
         grid: its axes.
-        labels: of a row whose setting is another on each fold, the label behind it.
+        labels: the label on each fold, of rows whose setting differs between folds.
         skipped: why a method cannot be run, by label and fold.
-        facts: what all its runs share.
+        facts: common facts of its runs.
         commands: that make its runs in an empty results folder; none where they are not known.
-        blocks: rows, folds and seeds that were asked for together; none where that was not written down.
-        calls: when each command was first given, the command, and its rows.
+        blocks: rows, folds and seeds of each request.
+        calls: time of the first call of each command, the command, and its rows.
     """
 
     grid: Grid
@@ -60,22 +60,22 @@ class ComparisonRequest:
     calls: Sequence[tuple[str, str, Sequence[str]]] = ()
 
     def wants(self, row: str, fold: str, seed: int) -> bool:
-        """Whether some command asked for this place of the grid, which spans what several commands asked for."""
+        """Return whether a command requested this cell; the grid spans the requests of several commands."""
         asked = ((row in rows, fold in folds, seed in seeds) for rows, folds, seeds in self.blocks)
         return not self.blocks or any(map(all, asked))
 
     def label(self, row: str, fold: str) -> str:
-        """What was trained for a row of the table on a fold."""
+        """Return the label that is trained for a row of the table on a fold."""
         return self.labels.get(row, {}).get(fold, row)
 
 
 def key_of(bench: "Bench", tuned: TunedRows | None = None) -> str:
-    """The key of a comparison: a table with tuned rows is one of its own."""
+    """Return the key of a comparison; tuned rows make another one."""
     return bench.comparison + (f"-{tuned.key}" if tuned else "")
 
 
 def key_of_runs(comparison: str) -> str:
-    """The key that the runs of a comparison carry: tuned rows are runs like all others."""
+    """Return the key in the facts of the runs of a comparison: tuned rows are runs like all others."""
     return comparison.partition("-")[0]
 
 
@@ -85,8 +85,7 @@ def keys(results: ResultsFolder, experiment: str) -> list[str]:
 
 
 def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
-    """The newest of the comparisons that were asked for: that of the newest run, and of several with this run the one
-    that was asked for last.
+    """Return the comparison of the newest run; of several, the one that was requested last.
 
     Args:
         known: of `keys`.

@@ -127,7 +127,7 @@ def read_run(folder: Path) -> tuple[RunInfo, dict[str, Any], Curve]:
 
 
 class FetchedFiles:
-    """Files of a run that lie on an MLflow server: each is downloaded when it is first asked for.
+    """Files of a run that lie on an MLflow server: each is downloaded when it is first read.
 
     Args:
         folder: where they are kept.

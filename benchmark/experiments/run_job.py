@@ -35,7 +35,7 @@ from benchmark.training.loop import fitted
 from benchmark.training.prediction import METRICS, Scores, by_domain, named_metrics, target_metrics
 from benchmark.training.savepoints import Savepoints
 from benchmark.training.target_sample import Look, look, scores_of_all
-from benchmark.training.trainer import Stepper, evaluate_part, state_of
+from benchmark.training.trainer import Stepper, evaluate_part, network_weights, state_of
 from methods.base import Method, MethodError, Needs
 from methods.sources import blamed
 
@@ -155,8 +155,7 @@ def _source_weights(results: ResultsFolder, parent: str) -> dict[str, Tensor]:
         path = results.files(parent, results.whole_run(parent)) / WEIGHTS
     if row.state != DONE or not path.is_file():
         raise TrainingError(f"the weights of the source-only run {parent}, from which it starts, are not in {path}")
-    state = load_file(path)
-    return {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
+    return network_weights(load_file(path))
 
 
 def train_and_score(
@@ -171,7 +170,7 @@ def train_and_score(
     weights: Mapping[str, Tensor] | None = None,
     savepoints: Savepoints | None = None,
 ) -> Outcome:
-    """Train on a fold, from the weights of a source model or anew; then open the test's labels and score every
+    """Train on a fold, from the weights of a source model if there are any; then open the test's labels and score every
     checkpoint."""
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)

@@ -16,9 +16,8 @@ from benchmark.experiments.jobs import Bench
 from benchmark.experiments.labels import control_label, parse_label
 from benchmark.experiments.run_job import Outcome, run_metrics, train_and_score
 from benchmark.training.devices import make_fabric
+from benchmark.training.trainer import network_weights
 from methods.base import Method, TargetBatch
-
-NETWORK = "network."  # begins the names of the network's weights in those of a method
 
 
 @dataclass(frozen=True)
@@ -68,8 +67,7 @@ def train_model(bench: Bench, label: str, fold: str, seed: int) -> TrainedModel:
     bench.check_settings()
     weights = None
     if job.parent:
-        source = _train(bench, control_label(), fold, seed, None)[0].weights
-        weights = {name[len(NETWORK) :]: value for name, value in source.items() if name.startswith(NETWORK)}
+        weights = network_weights(_train(bench, control_label(), fold, seed, None)[0].weights)
     outcome, curves = _train(bench, job.label, fold, seed, weights)
     return TrainedModel(
         outcome.method.eval(),

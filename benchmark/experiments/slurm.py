@@ -69,7 +69,7 @@ class SlurmWorkers:
         results: with the queue, to which the jobs are added already; all nodes see the folder.
         keys: of all jobs of the command, finished ones included, in the order they are to be trained.
         profile: what a task requests.
-        tell: takes a line for the person who waits.
+        tell: takes a line for the user.
 
     Raises:
         SettingsError: Slurm does not answer, or it refuses the tasks.
@@ -172,7 +172,7 @@ class SlurmWorkers:
         return min(-(-count // self._profile.runs_per_device), self._profile.at_once)
 
     def _say(self, line: str) -> None:
-        """Tell a line unless it was the last one."""
+        """Print a line unless it was the last one."""
         if line and line != self._said:
             self._tell(line)
             self._said = line

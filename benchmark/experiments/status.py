@@ -31,7 +31,7 @@ class MethodStatus:
 
 @dataclass(frozen=True)
 class Running:
-    """A run that a process is at.
+    """A run that a process is training.
 
     Attributes:
         place: method, fold and seed.
@@ -100,7 +100,7 @@ def status_of(results: ResultsFolder, experiment: str, comparison: str = "") -> 
         comparison: its key; "" for the one whose run was started last.
 
     Raises:
-        TrackingError: nothing was asked for yet, or there is no such comparison.
+        TrackingError: nothing was requested yet, or there is no such comparison.
     """
     known = keys(results, experiment)
     if not known:

@@ -133,7 +133,7 @@ class Worker:
             raise Stopped("the command that started this worker has ended")
 
     def _train(self, claim: Claim) -> None:
-        """Train a claimed job to its end, whatever that is; only being told to stop comes out of it."""
+        """Train a claimed job to its end; of all exceptions only those that stop the process leave it."""
         from benchmark.experiments.run_job import run_job  # imports Lightning Fabric
 
         run: RunFolder | None = None

@@ -41,7 +41,7 @@ class SegmentationNetwork(nn.Module):
 
     Attributes:
         stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
-            none where they cannot be told.
+            none where they are unknown.
         perturbation: called with (stage, features), and gives the features to go on with; None for none.
         autocast: the lower precision of a pass, where it is mixed; None for that of the weights.
     """
@@ -64,15 +64,15 @@ class SegmentationNetwork(nn.Module):
     def forward(
         self, batch: SourceBatch | TargetBatch, return_features: bool = False
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Return logits (N, classes, H, W) float32 of a batch with raw images (N, bands, H, W).
+        """Return logits (N, classes, H, W) of a batch with raw images (N, bands, H, W).
 
         Args:
-            return_features: return (logits, the encoder's deepest features (N, D, h, w) float32).
+            return_features: return (logits, the encoder's deepest features (N, D, h, w)).
         """
         images = batch.images.to(self.mean.dtype)
         with torch.autocast(images.device.type, self.autocast) if self.autocast else nullcontext():
             logits, features = self._predict(images)
-        return (logits.float(), features.float()) if return_features else logits.float()
+        return (logits, features) if return_features else logits
 
     def _predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         height, width = images.shape[-2:]

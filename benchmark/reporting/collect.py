@@ -1,4 +1,4 @@
-"""The state of a comparison: from what was asked for and the runs there are to all that a report tells."""
+"""The state of a comparison: from its request and its runs to all that a report shows."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -250,7 +250,7 @@ def _provenance(runs: Sequence[RunRecord], mixed: bool) -> list[str]:
 
 
 def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
-    """Which methods' results were run by other code than is at hand; the engine runs such jobs anew when asked."""
+    """Return remarks on methods whose runs are of other code than the installed one."""
     digests: dict[str, set[str]] = {}
     for record in best.values():
         if record.status == "FINISHED":

@@ -92,7 +92,7 @@ def _write(axes: Any, column: int, row: int, text: str, color: str) -> None:
 
 
 def draw_ranks(ranking: Ranking, path: Path) -> None:
-    """Critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not tell apart."""
+    """Critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not separate."""
     import pandas as pd
     from scikit_posthocs import critical_difference_diagram  # takes seconds to import
 

@@ -74,7 +74,7 @@ def publish(
 
 
 def words_of(state: "ComparisonState") -> str:
-    """Return what tells a comparison from others of its experiment."""
+    """Return a short description that differs between the comparisons of an experiment."""
     counts = [(len(state.grid.methods), "method"), (len(state.grid.folds), "fold"), (len(state.grid.seeds), "seed")]
     told = [f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count > 1 or name != "seed"]
     return ", ".join([f"{state.facts['steps']} steps", *["tuned"] * bool(state.tuned), *told])

@@ -1,7 +1,7 @@
 """A comparison as tables and figures of Python."""
 
-import json
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from benchmark.common.errors import SettingsError, TrackingError
-from benchmark.common.texts import markdown
+from benchmark.common.texts import markdown_table
 from benchmark.evaluation.comparison import table
 from benchmark.evaluation.significance import Paired, compare_with_control
 from benchmark.experiments import results as store
-from benchmark.experiments.calibration import calibration_of, calibrations
+from benchmark.experiments.calibration import verdict_on
 from benchmark.reporting.collect import ComparisonState, collect
 from benchmark.reporting.latex import latex_table
 from benchmark.reporting.tables import shared_line
@@ -52,12 +52,10 @@ class Results:
 
     def __init__(self, state: ComparisonState, protocol: Protocol, folder: Path) -> None:
         self._state, self.protocol, self.folder = state, protocol, folder
-        facts = state.facts
-        known = calibrations(folder, protocol.name)
-        verdict = calibration_of(json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], known)
+        verdict = verdict_on(folder, protocol.name, state.facts)
         self.is_converged = verdict.converged
         self.alarms = [*([] if verdict.converged else [verdict.words]), *state.alarms]
-        self.config = shared_line(facts, state.grid)
+        self.config = shared_line(state.facts, state.grid)
 
     @classmethod
     def load(
@@ -139,8 +137,7 @@ class Results:
     def to_markdown(self) -> str:
         """Return the summary as a Markdown table, in percent."""
         shown = self._shown().reset_index()
-        lines = [list(shown.columns), ["---", *["--:"] * (len(shown.columns) - 1)], *shown.to_numpy().tolist()]
-        return "\n".join(f"| {' | '.join(markdown(str(value)) for value in line)} |" for line in lines)
+        return markdown_table(list(shown.columns), ([str(value) for value in row] for row in shown.to_numpy().tolist()))
 
     def _shown(self) -> pd.DataFrame:
         shown = self.summary()[["target_miou", "target_low", "target_high", "source_val_miou", "gain", "gap_closed"]]
@@ -152,8 +149,8 @@ class Results:
         return "\n".join([*lines, self._shown().to_string()])
 
     def _repr_html_(self) -> str:
-        alarms = "".join(f"<p><b>alarm:</b> {_escaped(one)}</p>" for one in self.alarms)
-        return f"<p>{_escaped(self.config)}</p>{alarms}{self._shown().to_html()}"
+        alarms = "".join(f"<p><b>alarm:</b> {escape(one)}</p>" for one in self.alarms)
+        return f"<p>{escape(self.config)}</p>{alarms}{self._shown().to_html()}"
 
 
 def _paired_row(line: Paired) -> dict[str, Any]:
@@ -185,9 +182,3 @@ def _only_protocol(results: store.ResultsFolder) -> Protocol:
         told = ", ".join(labels) or "none"
         raise TrackingError(f"{results.folder} holds comparisons of {told}; name the protocol")
     return known[labels[0]]
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)

@@ -137,14 +137,6 @@ def has_table(folder: Path) -> bool:
         return True
 
 
-def comparison_in(folder: Path) -> str:
-    """Return the key of the comparison that a folder holds a report of; "" where there is no record of one."""
-    try:
-        return read_table(folder).facts["comparison"]
-    except DataError:
-        return ""
-
-
 def _cell(values: Mapping[str, Any]) -> TableCell:
     """Raises TypeError where a value is of another kind than its field; NaN and whole numbers are numbers, too."""
     kinds = {item.name: (int, float) if item.type is float else item.type for item in fields(TableCell)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmark.common.texts import markdown, shown
+from benchmark.common.texts import markdown, markdown_row, shown
 from benchmark.evaluation.comparison import Cell, Grid, Line, table
 from benchmark.evaluation.selection_rules import RuleLine
 from benchmark.evaluation.significance import Paired
@@ -131,7 +131,7 @@ def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> li
 def markdown_table(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> str:
     """The comparison as a Markdown table."""
     head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 3) + ['---'])}|"
-    return "\n".join([head, *map(_row, rows(lines, pixels))])
+    return "\n".join([head, *map(markdown_row, rows(lines, pixels))])
 
 
 def fold_rows(
@@ -148,8 +148,8 @@ def fold_rows(
 def fold_table(cells: Sequence[Cell], grid: Grid, pixels: Mapping[str, float] | None = None) -> str:
     """Target mIoU of every fold (mean over seeds) as a Markdown table."""
     header, body = fold_rows(cells, grid, pixels)
-    head = f"{_row(header)}\n|---{'|--:' * len(grid.folds)}|"
-    return "\n".join([head, *map(_row, body)])
+    head = f"{markdown_row(header)}\n|---{'|--:' * len(grid.folds)}|"
+    return "\n".join([head, *map(markdown_row, body)])
 
 
 def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
@@ -172,7 +172,7 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
 def paired_table(paired: Sequence[Paired]) -> str:
     """The methods against the control as a Markdown table, and why no test is quoted."""
     head = f"| {' | '.join(PAIRED_HEADER)} |\n|---|{'--:|' * (len(PAIRED_HEADER) - 1)}"
-    table = "\n".join([head, *map(_row, paired_rows(paired))])
+    table = "\n".join([head, *map(markdown_row, paired_rows(paired))])
     return "\n\n".join(filter(None, [table, silence(paired)]))
 
 
@@ -203,7 +203,7 @@ def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
 def rule_table(rules: Sequence[RuleLine]) -> str:
     """The rules side by side as a Markdown table."""
     head = f"| {' | '.join(RULE_HEADER)} |\n|---|---|{'--:|' * (len(RULE_HEADER) - 2)}"
-    return "\n".join([head, *map(_row, rule_rows(rules))])
+    return "\n".join([head, *map(markdown_row, rule_rows(rules))])
 
 
 def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
@@ -218,7 +218,7 @@ def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, s
 def tuned_table(tuned: Mapping[str, Mapping[str, str]]) -> str:
     """The tuned settings as a Markdown table."""
     head = f"| {' | '.join(TUNED_HEADER)} |\n|---|---|---|"
-    return "\n".join([head, *map(_row, tuned_rows(tuned))])
+    return "\n".join([head, *map(markdown_row, tuned_rows(tuned))])
 
 
 def lacking(grid: Grid) -> str:
@@ -302,11 +302,6 @@ def cells_csv(cells: Sequence[Cell]) -> str:
         values = [f"{cell.metrics[n]:.6g}" if cell.metrics and n in cell.metrics else "" for n in names]
         writer.writerow([cell.method, cell.fold, cell.seed, cell.status, cell.reason, *values])
     return text.getvalue()
-
-
-def _row(cells: Sequence[str]) -> str:
-    """A row of a Markdown table. Names come from data and from stores."""
-    return f"| {' | '.join(map(markdown, cells))} |"
 
 
 def _percent(value: float, sign: bool = False) -> str:

@@ -61,7 +61,7 @@ class Summary:
 
     @property
     def key(self) -> str:
-        """What tells it from all others of its experiment: the name, and the comparison that it is of."""
+        """The key within its experiment: the name, and the comparison that it is of."""
         comparison = self.facts.get("comparison", "")
         return f"{self.name} ({comparison})" if comparison else self.name
 

@@ -49,7 +49,7 @@ def fitted(
     Args:
         report: takes the share of the steps that is done.
         savepoints: of this training, which goes on from the newest; their folder holds the checkpoints, too, and stays
-            until somebody removes it. Without them an interrupted training is lost.
+            until it is removed. Without them an interrupted training is lost.
 
     Raises:
         TrainingError: a loss is not finite; the message names it and the step.

@@ -30,7 +30,7 @@ class Scores:
     Attributes:
         confusions: confusion matrix by zone.
         loss: mean cross-entropy over the valid pixels.
-        kept: (H, W) uint8 predicted classes of the patches that were asked for, by row of the store.
+        kept: (H, W) uint8 predicted classes of the patches in ``keep``, by row of the store.
     """
 
     confusions: Mapping[str, Confusion]
@@ -89,7 +89,7 @@ def evaluate_stream(
 
     Args:
         keep: as in `evaluate`.
-        arrive: told which batch comes next, of how many.
+        arrive: called with the number of the next batch, and of all.
 
     Returns:
         the scores of what was predicted before the method had learned from the patch, which is what counts, and of the
@@ -141,7 +141,7 @@ class _Reader:
         self._labels = data.store.labels_of(self.part.rows)
 
     def read(self, chosen: NDArray[np.int64]) -> tuple[TargetBatch, Tensor]:
-        """A batch, and the truth (N, H, W) int64 of it, which goes to nobody who predicts."""
+        """A batch, and the truth (N, H, W) int64 of it, which no prediction sees."""
         rows = self.part.rows[chosen]
         images = torch.from_numpy(self._store.read(rows)).to(self._device).float()
         metadata = self.part.metadata.take(torch.from_numpy(chosen)).to(self._device)

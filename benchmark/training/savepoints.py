@@ -62,11 +62,11 @@ class Savepoints:
     """The savepoints of one training.
 
     Attributes:
-        folder: of one job; it may be deleted at any time, and then the training starts anew.
+        folder: of one job; it may be deleted at any time, and then the training starts again from step 0.
         key: what the training is of, and computed with, as JSON has it. Savepoints of another key are neither gone on
             from nor replaced: their training can go on where its code or its kind of device comes back.
         every: seconds between two of them, more where writing one takes long.
-        name: of the training, for what is told.
+        name: of the training, for messages.
     """
 
     folder: Path

@@ -27,6 +27,7 @@ from methods.parts.randomness import address, numpy_generator
 if TYPE_CHECKING:
     from lightning_fabric import Fabric  # half of the import time of a command that only looks
 
+NETWORK = "network."  # begins the names of the network's weights in those of a method
 VALIDATION_PATCHES = 64  # of source validation, which a method looks at while it trains
 LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step waits for a transfer
 
@@ -48,6 +49,11 @@ def state_of(method: Method) -> dict[str, Tensor]:
     children = {name: child for name, child in method.named_children() if child is not method.second_network}
     state = {f"{name}.{key}": value for name, child in children.items() for key, value in child.state_dict().items()}
     return state | _own_tensors(method)
+
+
+def network_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights of the network among all that `state_of` gave, for a method that starts from them."""
+    return {name.removeprefix(NETWORK): value for name, value in state.items() if name.startswith(NETWORK)}
 
 
 def load_state(method: Method, state: Mapping[str, Tensor]) -> None:

@@ -15,8 +15,8 @@ class Chosen:
         setting: number of the trial's setting.
         score: the rule's, of that checkpoint.
         default_score: the highest under the defaults; NaN where their trial has none.
-        target_miou, default_target_miou: of the checkpoints taken among all, and under the defaults. Nobody may choose
-            by them; they tell afterwards what the choice was worth.
+        target_miou, default_target_miou: of the checkpoints taken among all, and under the defaults. They must not
+            be chosen by; they show afterwards what the choice was worth.
         regret: how much better the best checkpoint of all trials is on the target.
     """
 

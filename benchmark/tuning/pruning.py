@@ -66,7 +66,7 @@ def is_below(mine: Mapping[str, float], others: Any, step: int) -> bool:
     Args:
         mine: the trial's values by step, of which those after `step` are of an earlier attempt.
         others: those of each finished trial.
-        step: that the trial is at.
+        step: of the trial.
     """
     optuna.logging.set_verbosity(logging.WARNING)
     study = optuna.create_study(direction="maximize")

@@ -56,7 +56,7 @@ def _mean_over_pairs(moments: list[Tensor]) -> Tensor:
 def gaussian_mmd(first: Tensor, second: Tensor, widths: Sequence[float] = WIDTHS) -> Tensor:
     """Squared maximum mean discrepancy under a sum of Gaussian kernels, ``mean K11 + mean K22 - 2 mean K12``.
 
-    A kernel is ``exp(-|x - y|^2 / (width * s))``, where s is the mean squared distance between all points at hand and
+    A kernel is ``exp(-|x - y|^2 / (width * s))``, where s is the mean squared distance between all given points and
     gets no gradient. This is the biased estimate: never negative, and there for single points and unequal numbers too.
 
     Args:

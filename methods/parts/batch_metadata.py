@@ -24,5 +24,5 @@ class BatchMetadata:
             self._metadata = None
 
     def of(self, features: Tensor) -> Metadata:
-        """Metadata of the N patches whose features (N, D, h, w) these are; all unknown where nobody has told."""
+        """Metadata of the N patches whose features (N, D, h, w) these are; all unknown where none were given."""
         return self._metadata or Metadata.unknown(len(features)).to(features.device)

@@ -105,7 +105,7 @@ def coordinate_encoding(x: Tensor, y: Tensor) -> Tensor:
     """The place of a patch as GeoMultiTaskNet has it regressed (Marsocci et al., CVPR workshops 2023).
 
     Sin and cos of 64 waves of x and then of y, measured from the middle of EPSG:2154, with wavelengths from 6.3 metres
-    to 54 km. So most of them tell places within a town apart, and none tells the north of France from the south.
+    to 54 km. So most of them separate places within a town, and none separates the north of France from the south.
 
     Args:
         x, y: (N,) metres, float64; with float32 the shortest waves of y are off by up to half a radian.

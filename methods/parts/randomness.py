@@ -1,7 +1,7 @@
 """Addressed randomness: every draw is a function of what it is for, never of what was drawn before.
 
 A generator is named by its address (seed, purpose, step, ...). So two methods of one seed see the same batches, a
-resumed run needs no stored random state, and a new method or hyperparameter moves nobody else's draws.
+resumed run needs no stored random state, and a new method or hyperparameter changes no other draws.
 """
 
 from hashlib import blake2b

@@ -173,7 +173,7 @@ def test_a_class_of_a_script_is_trained_and_another_version_of_it_anew(plan, tmp
         )
         assert done.returncode == 0, done.stderr
         told.append(done.stdout)
-    assert "one worker: this process alone knows the class" in told[0]
+    assert "one worker: only this process knows a class" in told[0]
     assert ["0 done before, 0 skipped, 1 to do" in one for one in told] == [True, False, True]
 
 

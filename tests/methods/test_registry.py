@@ -14,6 +14,7 @@ import pytest
 import methods
 from methods import registry, sources
 from methods.base import Method, MethodError
+from methods.names import known_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -230,3 +231,7 @@ def test_a_method_of_an_installed_package_is_found_by_its_entry_point(tmp_path):
         capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(home)}, cwd=REPOSITORY, check=True,
     )  # fmt: skip
     assert answer.stdout.startswith("from-elsewhere  (sees source labels)\n    Of another package.")
+
+
+def test_the_names_that_are_known_without_an_import_are_those_of_the_methods():
+    assert set(known_names()) == {*registry.available(), *registry.broken()}

@@ -108,7 +108,7 @@ def _largest(unequal: Mapping[str, tuple[Tensor, Tensor]]) -> str:
 
 
 def _first_step(unequal: Mapping[str, tuple[Tensor, Tensor]]) -> str:
-    """Where a training leaves the recorded one tells more than how far it gets away."""
+    """The first step that differs says more than the largest difference."""
     first = {}
     for name, (one, other) in unequal.items():
         pairs = zip(one.tolist(), other.tolist(), strict=False)

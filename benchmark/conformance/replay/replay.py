@@ -37,7 +37,7 @@ class Row:
 
 
 def circumstances(run: Stored, bench: Bench) -> list[Row]:
-    """Every circumstance of a run beside the one at hand.
+    """Return every circumstance of a run beside the present one.
 
     Raises:
         MethodError: its method is not here.

@@ -1,4 +1,4 @@
-"""A published table against its protocol, the code at hand, its own files, its runs, and a few cells trained again."""
+"""A published table against its protocol, the installed code, its files, its runs, and a few cells trained again."""
 
 import csv
 import io
@@ -82,7 +82,7 @@ def check_protocol(table: Table, data: Path | None, file: str = "") -> Check:
 
 
 def check_identities(table: Table) -> Check:
-    """How many cells would be the same jobs with the code at hand, and what is other of the rest."""
+    """Return how many cells are the same jobs with the installed code, and what differs of the others."""
     what = "identities"
     if not table.shared:
         return Check(what, None, "the runs did not write down what they depend on")
@@ -95,7 +95,7 @@ def check_identities(table: Table) -> Check:
 
 
 def why_other(table: Table, cell: TableCell) -> str:
-    """Why a cell is another job with the code at hand; "" if it is not."""
+    """Return why a cell is another job with the installed code; "" if it is the same."""
     if is_foreign(cell.setting):
         return f"not known of {cell.setting.partition('[')[0]}, a module that a check never imports"
     try:
@@ -116,7 +116,7 @@ def why_other(table: Table, cell: TableCell) -> str:
 
 
 def check_engine(table: Table) -> Check:
-    """Whether landshift's own code is that of the runs; what it may change no identity tells."""
+    """Return whether landshift's own code is that of the runs; it is no part of a job's key."""
     versions = Counter(cell.code_version for cell in table.cells)
     if set(versions) == {code_version()}:
         return Check("engine code", True, f"the same, {code_version()}")

@@ -103,7 +103,7 @@ def generate(world: World, root: Path, progress: Callable[[int, int], None] | No
     """Write a world in the layout of FLAIR #1.
 
     `root/world.json` appears last, so a folder that has it is complete: with the same settings nothing is done.
-    A world that was interrupted is made anew.
+    An interrupted world is made again.
 
     Args:
         world: the settings.

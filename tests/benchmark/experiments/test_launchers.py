@@ -75,7 +75,9 @@ def row_of(results, key):
     return row
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_job_put_back_at_once(results, forked, started):
+def stuck(results, forked, started):
+    """A worker that never ends the first attempt of the job "k", which it has begun."""
+
     def work(results, name, gpu):
         while claim := results.queue.claim(name):
             if claim.attempt == 1:
@@ -86,6 +88,11 @@ def test_a_worker_that_is_killed_is_replaced_and_its_job_put_back_at_once(result
     add(results, "k")
     workers = started(results.folder, None, 1)
     until(lambda: row_of(results, "k").state == "running")
+    return workers
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_job_put_back_at_once(results, forked, started):
+    workers = stuck(results, forked, started)
     (process, _), first = next(iter(workers._processes.values())), row_of(results, "k").worker
     assert workers.look() and row_of(results, "k").worker == first
     os.kill(process.pid, signal.SIGKILL)
@@ -99,16 +106,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_job_put_back_at_once(result
 
 
 def test_a_worker_that_outlives_its_fork_server_is_killed_before_its_job_is_put_back(results, forked, started):
-    def work(results, name, gpu):
-        while claim := results.queue.claim(name):
-            if claim.attempt == 1:
-                time.sleep(600)
-            results.queue.finish(claim, {}, {}, {})
-
-    forked(work)
-    add(results, "k")
-    workers = started(results.folder, None, 1)
-    until(lambda: row_of(results, "k").state == "running")
+    workers = stuck(results, forked, started)
     ((name, (process, _)),) = workers._processes.items()
     seen = SimpleNamespace(is_alive=lambda: False, join=lambda: None, exitcode=launchers.LOST, pid=process.pid)
     workers._processes[name] = seen, ""
