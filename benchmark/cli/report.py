@@ -156,8 +156,8 @@ def _write_files(
 ) -> bool:
     """Write the report's files into a folder, and its tables into MLflow; returns whether MLflow took them."""
     from benchmark.common.texts import markdown
+    from benchmark.experiments.checkpoint_records import class_shares
     from benchmark.experiments.experiment_pages import describe
-    from benchmark.experiments.records import class_shares
     from benchmark.reporting.latex import latex_table
     from benchmark.reporting.table_file import TABLE, as_json
     from benchmark.reporting.tables import cells_csv, markdown_page
@@ -304,7 +304,7 @@ def _html(
 
 def _gallery(state: Any) -> list[Any]:
     """The folds on which the methods differ most, at the first seed."""
-    from benchmark.experiments.records import PANEL
+    from benchmark.experiments.checkpoint_records import PANEL
     from benchmark.reporting.gallery import differing, widest
     from benchmark.reporting.html import Figure
 

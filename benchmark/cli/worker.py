@@ -96,7 +96,7 @@ class _Ends:
         """
         from benchmark.common.console import print_line
         from benchmark.experiments.queue import FAILED
-        from benchmark.experiments.results import run_name
+        from benchmark.experiments.run_record import run_name
         from benchmark.experiments.session import is_open
 
         for row in self._results.queue.rows():

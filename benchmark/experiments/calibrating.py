@@ -11,7 +11,7 @@ from benchmark.data.classes import short_slug
 from benchmark.experiments.calibration import DIGITS, Calibration, Point, calibration_of, rows
 from benchmark.experiments.experiment_pages import describe
 from benchmark.experiments.jobs import Job
-from benchmark.experiments.results import RunRecord
+from benchmark.experiments.run_record import RunRecord
 from benchmark.experiments.session import Session
 from benchmark.tracking import Summary
 

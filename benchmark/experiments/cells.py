@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.experiments.request import ComparisonRequest
-from benchmark.experiments.results import RunRecord
+from benchmark.experiments.run_record import RunRecord
 
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
 Place = tuple[str, str, int]

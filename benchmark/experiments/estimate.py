@@ -16,7 +16,8 @@ from benchmark.data.store import is_decoded
 from benchmark.experiments.jobs import Bench, Plan, job_content, recipe_content
 from benchmark.experiments.labels import control_label, digest_at_hand, parse_label
 from benchmark.experiments.listing import Job, list_jobs, reason_to_skip, wanted_labels
-from benchmark.experiments.results import ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
+from benchmark.experiments.run_record import RunRecord
 from benchmark.experiments.session import Work, sort_out
 from benchmark.training.config import TrainingConfig
 from methods.base import Method, Needs

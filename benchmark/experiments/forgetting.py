@@ -8,7 +8,8 @@ from benchmark.experiments.cells import STATUS
 from benchmark.experiments.experiment_pages import unpublish
 from benchmark.experiments.queue import QUEUED
 from benchmark.experiments.request import INNER, ComparisonRequest, drop_rows, key_of_runs, keys, read_request
-from benchmark.experiments.results import ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
+from benchmark.experiments.run_record import RunRecord
 
 Row = tuple[str, str]
 """Key of a comparison, and a row of its table."""

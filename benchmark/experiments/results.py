@@ -5,16 +5,25 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from benchmark.common.errors import DataError, TrackingError
 from benchmark.experiments.database import Database
 from benchmark.experiments.publications import Publications
 from benchmark.experiments.queue import DONE, EXPIRED, FAILED, PRUNED, QUEUED, RUNNING, Queue, Row
-from benchmark.experiments.run_folder import RECORD, FetchedFiles, attempt_folders, folder_of, read_run, savepoints_of
+from benchmark.experiments.run_folder import (
+    RECORD,
+    FetchedFiles,
+    Files,
+    attempt_folders,
+    folder_of,
+    read_run,
+    savepoints_of,
+)
+from benchmark.experiments.run_record import RunRecord, run_name
 from benchmark.tracking import (
     Client,
     LiveRun,
@@ -33,49 +42,6 @@ ABOUT, SUMMARIES, METHODS = "about", "summaries", "methods"  # names of document
 LOOK_EVERY = 1.0  # seconds
 STATUS = {DONE: "FINISHED", FAILED: "FAILED", PRUNED: "KILLED", QUEUED: "KILLED"}
 logger = logging.getLogger(__name__)
-
-
-class Files(Protocol):
-    """The files of a run: ``files / name`` is the path of one on this machine, which may not exist."""
-
-    def __truediv__(self, name: str, /) -> Path: ...
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What is known of a job that was begun.
-
-    Attributes:
-        id: the job's key.
-        name: method, fold and seed, for messages.
-        status: RUNNING, FINISHED, FAILED or KILLED (interrupted, or given up early).
-        facts: the params.
-        metrics: the last value of each.
-        tags: further labels.
-        error: one line, of a run that failed or was interrupted.
-        artifacts: its files, of which there may be none.
-        started, ended: seconds since the epoch; None while it runs.
-        progress: share of the training that is done.
-        run: id in MLflow; "" while it is not published.
-    """
-
-    id: str
-    name: str
-    status: str
-    facts: Mapping[str, str]
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
-    error: str | None
-    artifacts: Files
-    started: float
-    ended: float | None = None
-    progress: float = 0.0
-    run: str = ""
-
-    @property
-    def identity(self) -> str:
-        """The job's key."""
-        return self.id
 
 
 class ResultsFolder:
@@ -241,13 +207,12 @@ class ResultsFolder:
         left, why = len(waiting), ""
         try:
             for row in waiting:
-                if not self.publications.claim(row.key, experiment, row.run, row.attempts):
-                    left -= 1  # another process does
-                    if row.state == DONE and not self._is_here(row.key):
-                        self.whole_run(row.key)  # for who reads its files next
+                mine = self._claim(row, experiment)
+                if mine is None:
+                    left -= 1
                     continue
                 try:
-                    self._publish(row, experiment)
+                    self._publish(mine, experiment)
                     left -= 1
                 except DataError as error:  # of this run alone
                     why = str(error)
@@ -256,6 +221,21 @@ class ResultsFolder:
         except TrackingError as error:
             why = str(error)
         return f"{left} runs are not in MLflow yet: {why}. The next command publishes them" if why else ""
+
+    def _claim(self, row: Row, experiment: str) -> Row | None:
+        """Return an ended job as it is when this process may publish it; None where another process has done it.
+
+        Waits while another process has the claim: its files are needed next, or it was killed, and its lease runs out.
+        """
+        while not row.published:
+            if self.publications.claim(row.key, experiment, row.run, row.attempts):
+                return row
+            time.sleep(LOOK_EVERY)
+            found = self.queue.rows(experiment, [row.key])
+            if not found or found[0].state not in (DONE, FAILED, PRUNED):
+                return None  # removed, or requested again
+            row = found[0]
+        return None
 
     def _publish(self, row: Row, experiment: str) -> None:
         """Publish a job whole, in the place of its run if it has one.
@@ -377,11 +357,6 @@ class ResultsFolder:
             return {name: value for name, value in {**(old or {}), **changes}.items() if value is not None}
 
         self.database.edit(experiment, SUMMARIES, change)
-
-
-def run_name(facts: Mapping[str, str]) -> str:
-    """Return the name of a run in messages."""
-    return f"{facts.get('method')} · {facts.get('fold')} · seed {facts.get('seed')}"
 
 
 def has_results(folder: Path) -> bool:

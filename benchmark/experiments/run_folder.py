@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_json
@@ -44,6 +44,12 @@ def attempt_folders(results: Path) -> list[tuple[Path, str, int]]:
 def savepoints_of(results: Path, key: str) -> Path:
     """Return the folder with the savepoints of an unfinished job."""
     return results / UNFINISHED / key[:16]
+
+
+class Files(Protocol):
+    """The files of a run: ``files / name`` is the path of one on this machine, which may not exist."""
+
+    def __truediv__(self, name: str, /) -> Path: ...
 
 
 class RunFolder:

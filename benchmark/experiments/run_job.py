@@ -21,13 +21,14 @@ from benchmark.common.errors import LandshiftError, SettingsError, TrainingError
 from benchmark.data.classes import slug
 from benchmark.data.patch_images import prediction_panel
 from benchmark.evaluation.selection import RULES, Record, select
+from benchmark.experiments.checkpoint_records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
 from benchmark.experiments.jobs import Bench, Job, selection_rule
 from benchmark.experiments.labels import parse_label
 from benchmark.experiments.provenance import Provenance, environment
 from benchmark.experiments.queue import DONE, LeaseLost
-from benchmark.experiments.records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
-from benchmark.experiments.results import ResultsFolder, run_name
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
+from benchmark.experiments.run_record import run_name
 from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import device_name, make_fabric
 from benchmark.training.fold_data import FoldData

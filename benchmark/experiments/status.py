@@ -10,7 +10,8 @@ from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell
 from benchmark.experiments.cells import STATUS, Place, best_record, cell_of, places_of, runs_of
 from benchmark.experiments.request import ComparisonRequest, key_of_runs, keys, newest, read_request
-from benchmark.experiments.results import ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
+from benchmark.experiments.run_record import RunRecord
 
 STATES = ("done", "running", "waiting", "interrupted", "failed", "skipped")
 

@@ -19,8 +19,9 @@ from benchmark.common.texts import one_line, trace
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.jobs import Bench, Job, Plan
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING, Claim, Entry, LeaseLost
-from benchmark.experiments.results import STATUS, ResultsFolder, run_name
+from benchmark.experiments.results import STATUS, ResultsFolder
 from benchmark.experiments.run_folder import TRACEBACK, RunFolder, legend_name, savepoints_of
+from benchmark.experiments.run_record import run_name
 from benchmark.experiments.trial import Trial
 from benchmark.tracking import KIND, LiveRun, RunInfo, checked_facts
 from benchmark.training.config import recipe_of

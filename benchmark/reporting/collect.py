@@ -14,9 +14,7 @@ from benchmark.evaluation.selection import RULES
 from benchmark.evaluation.selection_rules import RuleLine, compare_rules
 from benchmark.evaluation.significance import Paired, Ranking, compare_with_control, rank
 from benchmark.experiments.cells import Place, best_record, cell_of, places_of, runs_of
-from benchmark.experiments.pixels import pixel_scores
-from benchmark.experiments.provenance import code_version, differences, provenance_of
-from benchmark.experiments.records import (
+from benchmark.experiments.checkpoint_records import (
     CHANGED_NETWORK,
     class_pixels,
     majorities,
@@ -24,8 +22,12 @@ from benchmark.experiments.records import (
     with_nested,
     with_records,
 )
+from benchmark.experiments.pixels import pixel_scores
+from benchmark.experiments.provenance import code_version, differences, provenance_of
 from benchmark.experiments.request import INNER, ComparisonRequest, key_of_runs, keys, newest, read_request
-from benchmark.experiments.results import Files, ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
+from benchmark.experiments.run_folder import Files
+from benchmark.experiments.run_record import RunRecord
 from methods.sources import file_digest, is_imported
 
 # Of what two comparisons may differ in.

@@ -7,8 +7,8 @@ from math import nan
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.evaluation.selection import select
-from benchmark.experiments.records import LEFT_OUT, Key, class_names, matrices_at
-from benchmark.experiments.results import Files
+from benchmark.experiments.checkpoint_records import LEFT_OUT, Key, class_names, matrices_at
+from benchmark.experiments.run_folder import Files
 from benchmark.training.prediction import Scores, target_metrics
 
 

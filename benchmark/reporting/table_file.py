@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_json
-from benchmark.experiments.records import SETTINGS
+from benchmark.experiments.checkpoint_records import SETTINGS
 from benchmark.reporting.collect import ComparisonState
 from protocols.base import PARTIAL
 

@@ -13,12 +13,13 @@ import optuna
 
 from benchmark.common.errors import SettingsError
 from benchmark.evaluation.selection import RULES, Record
+from benchmark.experiments.checkpoint_records import pooled, read_records
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.labels import digest_at_hand
 from benchmark.experiments.provenance import Provenance, refuse_mixture
 from benchmark.experiments.queue import DONE, FAILED, PRUNED
-from benchmark.experiments.records import pooled, read_records
-from benchmark.experiments.results import ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
+from benchmark.experiments.run_record import RunRecord
 from benchmark.tracking import Fact, Summary
 from benchmark.tuning.choice import Chosen, best_score, choose
 from benchmark.tuning.plan import EACH, Tuning

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from optuna.distributions import BaseDistribution
 
 from benchmark.common.errors import SettingsError
+from benchmark.experiments.checkpoint_records import read_records
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.labels import control_label
 from benchmark.experiments.queue import PRUNED
-from benchmark.experiments.records import read_records
 from benchmark.experiments.session import Session, Work
 from benchmark.experiments.trial import Trial
 from benchmark.tuning.choice import best_score

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.experiments.records import CONFUSIONS
+from benchmark.experiments.checkpoint_records import CONFUSIONS
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import CURVE, RECORD, read_run
 from benchmark.experiments.run_job import WEIGHTS

@@ -69,7 +69,7 @@ def _weights(folder: Path) -> str:
 def _run_files(folder: Path) -> str:
     from benchmark.common.files import read_json, read_tensors
     from benchmark.conformance.replay.verify import check_engine, check_files, check_identities, check_protocol
-    from benchmark.experiments.records import class_names, matrices_at, read_confusions, read_records
+    from benchmark.experiments.checkpoint_records import class_names, matrices_at, read_confusions, read_records
     from benchmark.experiments.run_folder import read_run
     from benchmark.reporting.table_file import read_table
     from benchmark.training.config import recipe_of

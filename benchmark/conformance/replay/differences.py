@@ -8,10 +8,10 @@ from torch import Tensor
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_json, read_tensors
-from benchmark.experiments.records import read_confusions
-from benchmark.experiments.results import Files, RunRecord
-from benchmark.experiments.run_folder import CURVE
+from benchmark.experiments.checkpoint_records import read_confusions
+from benchmark.experiments.run_folder import CURVE, Files
 from benchmark.experiments.run_job import WEIGHTS
+from benchmark.experiments.run_record import RunRecord
 
 CURVES = ("train/", "source_val/", "selection_score/")  # metrics that have a value at several steps
 UNCOMPARED = ("time/",)

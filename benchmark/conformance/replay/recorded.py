@@ -10,10 +10,11 @@ import torch
 from benchmark.common.errors import DataError, SettingsError, TrackingError, TrainingError
 from benchmark.common.files import read_json
 from benchmark.data.datasets import is_here
+from benchmark.experiments.checkpoint_records import SETTINGS
 from benchmark.experiments.jobs import Bench, Job, Plan
-from benchmark.experiments.records import SETTINGS
-from benchmark.experiments.results import ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RECORD
+from benchmark.experiments.run_record import RunRecord
 from benchmark.experiments.session import Ended, Session
 from benchmark.training.config import recipe_of
 from protocols.base import PARTIAL

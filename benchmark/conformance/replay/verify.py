@@ -18,13 +18,14 @@ from benchmark.common.files import read_text
 from benchmark.common.texts import markdown
 from benchmark.conformance.replay.recorded import Stored, accelerator_of, jobs_of, stored_run
 from benchmark.data.datasets import is_here, open_catalog
+from benchmark.experiments.checkpoint_records import read_confusions
 from benchmark.experiments.identity import comparison_of, identity_of
 from benchmark.experiments.jobs import Bench, Job, Plan, job_content
 from benchmark.experiments.labels import is_foreign
 from benchmark.experiments.provenance import code_version, environment
-from benchmark.experiments.records import read_confusions
 from benchmark.experiments.request import key_of_runs
-from benchmark.experiments.results import ResultsFolder, RunRecord
+from benchmark.experiments.results import ResultsFolder
+from benchmark.experiments.run_record import RunRecord
 from benchmark.models.packaged import PACKAGED
 from benchmark.reporting.table_file import Table, TableCell
 from benchmark.training.config import recipe_of

@@ -10,7 +10,8 @@ from benchmark.common.errors import SettingsError
 from benchmark.data.shapes import Shape
 from benchmark.experiments.estimate import Timing, count_jobs, outline, run_bytes, store_bytes
 from benchmark.experiments.jobs import Bench, Plan
-from benchmark.experiments.results import FetchedFiles, RunRecord
+from benchmark.experiments.run_folder import FetchedFiles
+from benchmark.experiments.run_record import RunRecord
 from benchmark.tuning.plan import Tuning
 from benchmark.tuning.session import TuningSession
 from benchmark.tuning.space import trial_labels

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,9 +12,11 @@ import sqlalchemy as sql
 from benchmark.common.errors import DataError, SettingsError, TrackingError
 from benchmark.experiments import run_folder as run_folders
 from benchmark.experiments.database import DOCUMENTS, JOBS
+from benchmark.experiments.publications import Publications
 from benchmark.experiments.queue import EXPIRED, Entry
-from benchmark.experiments.results import STATUS, ResultsFolder, has_results, run_name
+from benchmark.experiments.results import STATUS, ResultsFolder, has_results
 from benchmark.experiments.run_folder import TRACEBACK, FetchedFiles, RunFolder, folder_of, savepoints_of
+from benchmark.experiments.run_record import run_name
 from benchmark.tracking import Client, DatasetFact, LiveRun, RunInfo, Summary
 from benchmark.tracking import publish as publishing
 
@@ -373,6 +376,18 @@ def test_a_run_that_a_killed_process_did_not_note_is_deleted(results):
     assert {shown.info.run_id for shown in in_mlflow(results)} == {run.run, other}
 
 
+def test_what_a_process_was_publishing_when_it_was_killed_is_published_when_its_claim_is_over(results, monkeypatch):
+    monkeypatch.setattr("benchmark.experiments.results.LOOK_EVERY", 0.05)
+    key = train(results)
+    live = LiveRun(results.client, A, RunInfo("n", {"identity": key}, {"landshift.kind": "cell"}))
+    Publications(results.database, 1.0).hold(key, A)
+    results.publications.note(key, A, live.id, -1)
+    begun = time.monotonic()
+    assert results.deliver(A, [key]) == "" and time.monotonic() - begun > 0.5
+    (shown,) = in_mlflow(results)
+    assert shown.info.status == "FINISHED" and shown.info.run_id != live.id
+
+
 @pytest.mark.parametrize("call", ["create_run", "log_batch", "log_inputs", "set_terminated"])
 def test_what_fails_halfway_is_published_by_the_next_command(results, monkeypatch, call):
     keys = [train(results, number) for number in (1, 2)]
@@ -408,11 +423,12 @@ def test_two_commands_at_once_publish_once(results, monkeypatch):
     assert others[0].client.experiment(A)
 
     def deliver(other):
-        read = other.queue.rows
+        read, first = other.queue.rows, iter([True])
 
         def rows(*arguments):
             found = read(*arguments)
-            barrier.wait()
+            if next(first, False):
+                barrier.wait(60)
             return found
 
         monkeypatch.setattr(other.queue, "rows", rows)

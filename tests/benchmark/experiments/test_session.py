@@ -13,8 +13,8 @@ from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import summary_metrics
 from benchmark.evaluation.selection import RULES
 from benchmark.experiments.cells import best_record
+from benchmark.experiments.checkpoint_records import read_confusions
 from benchmark.experiments.provenance import Provenance
-from benchmark.experiments.records import read_confusions
 from benchmark.experiments.request import TunedRows, keys, newest
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.session import Session

@@ -6,6 +6,7 @@ import math
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -310,17 +311,23 @@ def test_a_database_that_does_not_answer_for_a_while_does_not_matter(session, mo
 
 def test_a_command_that_sees_the_end_does_not_publish_what_the_worker_publishes(session, monkeypatch):
     (job,) = jobs_of(session)
-    finish, told = LiveRun.finish, []
+    finish, delivered, live = LiveRun.finish, [], []
+    monkeypatch.setattr("benchmark.experiments.results.LOOK_EVERY", 0.05)
 
     def slow(self, *given):
-        told.extend([ResultsFolder(session.results.folder).deliver(session.experiment, [job.identity]), self.id])
+        other = ResultsFolder(session.results.folder)
+        delivered.append(pool.submit(other.deliver, session.experiment, [job.identity]))
+        time.sleep(0.5)
+        live.append((self.id, delivered[0].done()))
         return finish(self, *given)
 
     monkeypatch.setattr(LiveRun, "finish", slow)
-    session.run([job])
+    with ThreadPoolExecutor(1) as pool:
+        session.run([job])
+        assert delivered[0].result(60) == ""
     (shown,) = in_mlflow(session)
-    assert told == ["", shown.info.run_id] and row_of(session, job).run == shown.info.run_id
-    assert row_of(session, job).published
+    assert live == [(shown.info.run_id, False)], "it waits"
+    assert row_of(session, job).run == shown.info.run_id and row_of(session, job).published
 
 
 @pytest.mark.parametrize("keys", [True, False])

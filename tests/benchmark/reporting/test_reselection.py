@@ -9,7 +9,7 @@ import pytest
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.evaluation.selection import Record
-from benchmark.experiments.records import LEFT_OUT
+from benchmark.experiments.checkpoint_records import LEFT_OUT
 from benchmark.reporting.reselection import by_rule
 from benchmark.training.prediction import METRICS
 

@@ -17,7 +17,7 @@ from benchmark.evaluation.sanity_checks import majority_miou
 from benchmark.evaluation.selection import Record
 from benchmark.evaluation.significance import patch_noise
 from benchmark.evaluation.validators import AGREEMENT, ensemble_agreement
-from benchmark.experiments.results import Files
+from benchmark.experiments.run_folder import Files
 
 RECORDS = "checkpoints.json"
 CONFUSIONS = "confusions.npz"

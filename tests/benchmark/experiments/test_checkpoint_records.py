@@ -6,7 +6,7 @@ import pytest
 from benchmark.common.errors import DataError
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.evaluation.selection import Record
-from benchmark.experiments.records import (
+from benchmark.experiments.checkpoint_records import (
     LEFT_OUT,
     patch_noises,
     read_confusions,
