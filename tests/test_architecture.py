@@ -120,6 +120,14 @@ def test_help_answers_without_the_heavy_imports():
     assert "examples:" in answer and answer.endswith("[]\n")
 
 
+def test_help_of_a_command_imports_no_other_command():
+    code = "import sys, benchmark.cli.app as c\ntry: c.main(['status', '--help'])\nexcept SystemExit: pass"
+    code += "\nprint([m for m in sys.modules if m in [f'benchmark.cli.{name}' for name in c.COMMANDS]])"
+    code += "\nprint([m for m in ('logging', 'ctypes', 'subprocess') if m in sys.modules])"
+    shown = _and_the_heavy_imports(code)
+    assert "--watch" in shown and shown.endswith("['benchmark.cli.status']\n[]\n[]\n")
+
+
 def test_the_server_of_workers_is_started_before_the_heavy_imports():
     for command in (
         ["run", "world-leave-times-out", "--workers", "2"],

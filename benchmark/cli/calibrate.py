@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 from benchmark.cli import engines
-from benchmark.cli.arguments import names, positive, seeds
+from benchmark.cli import options as shared
+from benchmark.cli.options import names, positive, seeds
 from benchmark.cli.settings import open_bench
 from benchmark.common.errors import SettingsError, TrackingError
 
@@ -24,7 +25,8 @@ DROPPED = {"--start", "--most", "--seeds", "--folds"}  # options that the comman
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of this command alone, and those that say where it trains."""
+    """Add the options of this command."""
+    shared.add_protocol(parser)
     parser.allow_abbrev = False  # `_comparing` leaves out options by their names
     parser.add_argument("--start", type=positive, default=250, metavar="N", help="the fewest steps (default: 250)")
     parser.add_argument(
@@ -40,10 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mixed",
         action="store_true",
-        help="one curve of runs of several versions of landshift, packages or kinds of machine",
+        help=shared.MIXED.format("curve"),
     )
     engines.add_options(parser)
     parser.epilog = EPILOG
+    shared.add_running(parser, without="steps")
 
 
 def calibrate(options: argparse.Namespace) -> int:

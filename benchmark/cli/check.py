@@ -5,6 +5,11 @@ import tempfile
 from pathlib import Path
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("method", nargs="*", help="as for run: name, name[...], package.module:Class (default: all)")
+
+
 def check(options: argparse.Namespace) -> int:
     """One table a method; the status is 1 where a check fails."""
     import torch

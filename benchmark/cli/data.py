@@ -5,6 +5,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from benchmark.cli import options as shared
 from benchmark.common.errors import SettingsError
 
 VERBS = {
@@ -15,7 +16,7 @@ QUANTILES = (0.02, 0.5, 0.98)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that only this command has."""
+    """Add the options of this command."""
     parser.add_argument("verb", choices=list(VERBS), help="; ".join(f"{k}: {text}" for k, text in VERBS.items()))
     parser.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
     parser.add_argument(
@@ -26,6 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
+    shared.add_stores(parser)
 
 
 def data(options: argparse.Namespace) -> int:

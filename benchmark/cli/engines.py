@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.arguments import positive
+from benchmark.cli.options import positive
 from benchmark.cli.settings import number_of_workers
 from benchmark.common.errors import SettingsError
 

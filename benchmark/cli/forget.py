@@ -5,7 +5,8 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.arguments import positive
+from benchmark.cli import options as shared
+from benchmark.cli.options import positive
 
 if TYPE_CHECKING:
     from benchmark.experiments.forgetting import Doomed
@@ -28,7 +29,7 @@ SHOWN = 20  # lines
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that only this command has."""
+    """Add the options of this command."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("protocol", help="name, path of a .toml file, or an experiment")
     parser.add_argument("--partial", action="store_true", help="of runs that were made with --partial")
@@ -39,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", action="append", default=[], metavar="ID", help="a run's id, or how it begins")
     parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and remove nothing")
     parser.add_argument("--yes", action="store_true", help="ask no question")
+    shared.add_results(parser)
 
 
 def forget(options: argparse.Namespace) -> int:

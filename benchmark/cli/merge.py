@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from benchmark.cli import options as shared
+
 EPILOG = """\
 Runs are compared by the keys of their jobs: what both folders have stays as it is, what only the other one has is
 copied with its files, and comparisons that were requested in both become one. Runs of other code, packages or machines
@@ -18,6 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("source", type=Path, metavar="DIR", help="the results folder to take runs from")
+    shared.add_results(parser)
 
 
 def merge(options: argparse.Namespace) -> int:

@@ -3,6 +3,13 @@
 import argparse
 import inspect
 from dataclasses import fields
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("name", nargs="?", help="show one method")
+    parser.add_argument("--document", type=Path, metavar="DIR", help="write a page about each method there")
 
 
 def methods(options: argparse.Namespace) -> int:

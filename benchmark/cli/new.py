@@ -13,6 +13,11 @@ TEMPLATES = Path(__file__).parent / "templates"
 RESERVED = OTHERS | {"parts", "methods", "benchmark", "protocols"}
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("name", help="of the method, like my-idea")
+
+
 def new(options: argparse.Namespace) -> int:
     """Write both files, in a checkout of landshift where its methods lie, elsewhere into the current folder."""
     name = options.name.replace("-", "_")

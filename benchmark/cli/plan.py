@@ -6,7 +6,8 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.arguments import positive
+from benchmark.cli import options as shared
+from benchmark.cli.options import positive
 from benchmark.cli.settings import make_plan
 from benchmark.evaluation.selection import DEFAULT_RULE, RULES
 
@@ -28,12 +29,15 @@ COSTS = Path(__file__).parents[2] / "docs" / "methods" / "costs.json"  # of a cl
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that only a plan has."""
+    """Add the options of this command."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    shared.add_protocol(parser)
+    shared.add_grid(parser)
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at once (default: 1)")
     parser.add_argument("--trials", type=positive, metavar="N", help="as if `landshift tune --trials N` came first")
     parser.add_argument("--tune-on", choices=("one", "every"), default="every", help="folds (default: every)")
     parser.add_argument("--rule", choices=list(RULES), default=DEFAULT_RULE, metavar="R", help="of `landshift tune`")
+    shared.add_training(parser)
 
 
 def plan(options: argparse.Namespace) -> int:

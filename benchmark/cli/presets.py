@@ -2,7 +2,11 @@
 
 import argparse
 
-from benchmark.cli.settings import RECIPE_OPTIONS
+from benchmark.cli.options import RECIPE_OPTIONS
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command: it has none."""
 
 
 def presets(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmark.cli import options as shared
 from benchmark.common.errors import SettingsError
 
 VERBS = {
@@ -19,6 +20,15 @@ NOT_PINNED = (
     "not pinned, since what it is cut by (zones, or which patches a department has) is public only with the data; "
     "a run names the fingerprint of the folds it was given, and `landshift protocols pin` writes it down"
 )
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    verbs = "; ".join(f"{verb}: {text}" for verb, text in VERBS.items())
+    parser.add_argument("verb", nargs="?", choices=list(VERBS), default="list", help=verbs)
+    parser.add_argument("name", nargs="?", help="a protocol's name, or the path of a .toml file")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where document writes (default: the terminal)")
+    shared.add_data(parser)
 
 
 def protocols(options: argparse.Namespace) -> int:

@@ -4,6 +4,15 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmark.cli import options as shared
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("run", metavar="RUN_ID", help="the id that MLflow shows, or its first characters")
+    shared.add_places(parser)
+    shared.add_results(parser)
+
 
 def replay(options: argparse.Namespace) -> int:
     """Print changed circumstances, train, and print what differs; the status is 0 where nothing does."""

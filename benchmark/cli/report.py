@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.cli import options as shared
 from benchmark.common.errors import DataError, TrackingError
 
 if TYPE_CHECKING:  # all that takes time to import is imported where it is used
@@ -22,6 +23,15 @@ FIGURES = {
     "costs.png": "Gain against cost.",
 }
 SHOWN = 4  # folds in the gallery
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    shared.add_protocol(parser)
+    parser.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")
+    shared.add_table(parser)
+    shared.add_results(parser)
 
 
 def report(options: argparse.Namespace) -> int:

@@ -5,25 +5,7 @@ import os
 from typing import Any
 
 from benchmark.cli import world
-
-# The changes to a preset that the command line offers, with type and help; a test holds them equal to the recipe's.
-RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
-    "architecture": (str, "light-fpn, or one of segmentation-models-pytorch: unet, fpn, deeplabv3plus, segformer ..."),
-    "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
-    "encoder_weights": (str, "none, packaged (of tu-tf_efficientnet_lite0), a name the encoder knows, or a file"),
-    "encoder_depth": (int, "stages of the encoder"),
-    "steps": (int, "optimiser steps"),
-    "batch_size": (int, "labelled patches a step"),
-    "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),
-    "turn": (bool, "flip training patches and turn them by right angles: true or false"),
-    "optimizer": (str, "adamw or sgd"),
-    "learning_rate": (float, "the highest"),
-    "weight_decay": (float, "of the optimiser"),
-    "momentum": (float, "of sgd"),
-    "schedule": (str, "of the learning rate: one-cycle, poly, plateau or constant"),
-    "checkpoints": (int, "how often weights are kept and scored on source validation"),
-    "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
-}
+from benchmark.cli.options import RECIPE_OPTIONS
 
 
 def check_names(options: argparse.Namespace) -> None:

@@ -4,6 +4,24 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from benchmark.cli import options as shared
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("protocols", nargs="+", metavar="PROTOCOL", help="one or several of one data set, in one table")
+    parser.add_argument("--encoder", default="resnet18", help="whose features are compared (default: resnet18)")
+    parser.add_argument(
+        "--encoder-weights", metavar="W", help="packaged, imagenet or a file (default: random, a look at low level)"
+    )
+    parser.add_argument(
+        "--patches", type=shared.positive, default=200, metavar="N", help="of each side, at most (default: 200)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/shift-PROTOCOL)")
+    shared.add_data(parser)
+    shared.add_stores(parser)
+    shared.add_results(parser)
+
 
 def shift(options: argparse.Namespace) -> int:
     """Measure, print, write and log; several protocols of one data set share a table."""

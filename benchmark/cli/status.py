@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.arguments import seconds
+from benchmark.cli import options as shared
+from benchmark.cli.options import seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,7 +35,7 @@ PLACES = 3  # of those that failed alike
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that only this command has."""
+    """Add the options of this command."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "protocol",
@@ -52,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"look again every so often (default: {EVERY:g} s) until nothing runs or waits",
     )
+    shared.add_results(parser)
 
 
 def status(options: argparse.Namespace) -> int:

@@ -5,8 +5,10 @@ import shlex
 import sys
 from typing import Any
 
+from benchmark.cli import options as shared
 from benchmark.cli.settings import number_of_workers, open_bench
 from benchmark.common.errors import SettingsError
+from benchmark.evaluation.selection import DEFAULT_RULE, RULES
 
 EPILOG = """\
 Every method gets the same number of trials and steps, source-only included, whose learning rate is tuned as well. Trial
@@ -19,6 +21,41 @@ example:
   landshift run world-leave-times-out --tuned source-validation-10-each-fold --seeds 0,1,2
 """
 HEADER = ("method", "tuned on", "done / pruned / failed", "score of defaults", "of chosen", "chosen")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    shared.add_protocol(parser)
+    parser.add_argument(
+        "--method",
+        action="append",
+        metavar="M",
+        help="a method, as often as wanted; what is in brackets is fixed (default: all that the rule can choose for)",
+    )
+    parser.add_argument(
+        "--trials",
+        type=shared.positive,
+        required=True,
+        metavar="N",
+        help="settings tried of each method, the defaults among them",
+    )
+    parser.add_argument(
+        "--rule",
+        choices=list(RULES),
+        default=DEFAULT_RULE,
+        metavar="R",
+        help=f"which chooses among them (default: {DEFAULT_RULE}); one of {', '.join(RULES)}",
+    )
+    parser.add_argument(
+        "--fold", default="", metavar="F", help="tune on this fold alone, for all folds (default: each fold by itself)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all trials (default: 0)")
+    parser.add_argument(
+        "--prune", action="store_true", help="give up trials whose source validation is below the median of the others"
+    )
+    parser.add_argument("--mixed", action="store_true", help=shared.MIXED.format("search"))
+    shared.add_running(parser)
 
 
 def tune(options: argparse.Namespace) -> int:

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmark.cli import options as shared
+
 WORDS = {True: "holds", False: "CONTRADICTED", None: "–"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("folder", type=Path, help="what landshift report wrote, or a folder with several of them")
+    parser.add_argument("--rerun", type=int, default=0, metavar="N", help="train N cells of each again (default: 0)")
+    shared.add_places(parser)
+    shared.add_results(parser)
 
 
 def verify(options: argparse.Namespace) -> int:

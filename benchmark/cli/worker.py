@@ -5,7 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from benchmark.cli.arguments import folder, positive
+from benchmark.cli import options as shared
+from benchmark.cli.options import folder, positive
 
 KEEP_EVERY = 5.0  # seconds between two looks at a queue that has nothing to begin
 
@@ -32,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="PATH", help="where the data lie on this machine")
     parser.add_argument("--stores", type=folder, metavar="DIR", help="decoded patches on this machine")
     parser.add_argument("--accelerator", default="", help="cpu, cuda, mps or auto (default: as requested)")
+    shared.add_results(parser)
     parser.set_defaults(resumes=True)
 
 

@@ -1,6 +1,7 @@
 """``landshift world``: generate a synthetic world."""
 
 import argparse
+from pathlib import Path
 
 from benchmark.common.errors import SettingsError
 
@@ -8,7 +9,8 @@ SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmospher
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The settings of ``landshift world``."""
+    """Add the options of this command."""
+    parser.add_argument("folder", type=Path, help="where to write it")
     parser.add_argument("--seed", type=int, default=0)
     for shift in SHIFTS:
         parser.add_argument(

@@ -8,7 +8,6 @@ which has to clear every page of the next one: kept instead, batches of 10 patch
 times as fast.
 """
 
-import ctypes
 import gc
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -24,6 +23,8 @@ def while_loading() -> None:
 
 def while_training() -> None:
     """Look as usual, and keep freed blocks for the next batch where the C library can."""
+    import ctypes  # slower to import than the help of a command takes
+
     gc.set_threshold(*USUAL)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc alone has it
     if mallopt:

@@ -23,7 +23,7 @@ from matplotlib.ticker import NullLocator
 from scipy.stats import kendalltau
 
 from benchmark.cli.app import main
-from benchmark.cli.arguments import names, seeds
+from benchmark.cli.options import names, seeds
 from protocols.files import load
 
 CONTROL, BOUND = "source-only", "oracle"

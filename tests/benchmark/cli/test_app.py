@@ -7,6 +7,7 @@ import sys
 import time
 from argparse import Namespace
 from html import unescape
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import pytest
 from filelock import FileLock, Timeout
 
 from benchmark.cli import report
-from benchmark.cli.app import _unraisable, main, make_parser
+from benchmark.cli.app import COMMANDS, _unraisable, main, make_parser
 from benchmark.cli.reported import Printed
 from benchmark.cli.settings import make_plan
 from benchmark.cli.world import prepare
@@ -100,7 +101,7 @@ def test_the_end_of_what_another_command_trains_is_waited_for(plan, tmp_path, cl
             getattr(queue, end)(claim, *arguments)
 
     monkeypatch.setattr("benchmark.experiments.worker.time.sleep", sleep)
-    monkeypatch.setattr("benchmark.cli.runs.report", lambda options: 0)
+    monkeypatch.setattr("benchmark.cli.run.report", lambda options: 0)
     assert _run(plan, tmp_path, *TWO) == 0
     told = capsys.readouterr().out
     assert "1 of these runs are being trained by other commands" in told
@@ -335,3 +336,16 @@ def test_of_two_first_commands_one_generates_the_world(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmark.data.default_world.generate_with_bar", generate)
     prepare(Namespace(protocol="world-leave-times-out", data=None))
     assert seen == [Path("data/world")]
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"landshift {version('landshift')}\n"
+
+
+def test_every_command_has_a_module_with_its_options():
+    parser = make_parser()
+    (commands,) = (action for action in parser._actions if hasattr(action, "choices") and action.choices)
+    assert set(commands.choices) == set(COMMANDS)
+    assert all(callable(one.get_default("action")) for one in commands.choices.values())

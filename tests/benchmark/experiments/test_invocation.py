@@ -26,7 +26,7 @@ def untrained(monkeypatch):
     monkeypatch.setattr("benchmark.experiments.engines.Local.check", lambda self, bench, work: None)
     monkeypatch.setattr("benchmark.experiments.engines.Local.work", lambda self, session, work: 0)
     monkeypatch.setattr("benchmark.experiments.compare.measure_pixels", lambda bench, folds, tell: None)
-    monkeypatch.setattr("benchmark.cli.runs.report", lambda options: 0)
+    monkeypatch.setattr("benchmark.cli.run.report", lambda options: 0)
     monkeypatch.setattr("benchmark.tuning.results.chosen_settings", lambda *which, mixed: (TUNING, TUNED))
 
 

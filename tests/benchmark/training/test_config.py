@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmark.cli.settings import RECIPE_OPTIONS
+from benchmark.cli.options import RECIPE_OPTIONS
 from benchmark.common.errors import SettingsError
 from benchmark.training.config import PRESETS, TrainingConfig, make_recipe, option_types, preset_and_changes, recipe_of
 
