@@ -18,6 +18,15 @@ COLUMNS = (  # each with its turn to be left out where the terminal is too narro
     ("rare", 1),
     ("device-seconds", 3),
 )
+MEANING = {
+    "target mIoU": "percent, mean over folds and seeds",
+    "gain": "points over source-only",
+    "gap closed": "share of the way from source-only to the oracle",
+    "source val": "mIoU on source images that were not trained on",
+    "worst": "the lowest fold",
+    "rare": "the rarer half of the classes",
+    "device-seconds": "of one training, median",
+}
 TWO_LINES = re.compile("(target |gap |source |device-)")
 
 
@@ -38,6 +47,8 @@ def print_comparison(body: Sequence[Sequence[str]], rules: str, empty: str, shar
         if console.measure(table, options=console.options.update(width=10_000)).maximum <= console.width:
             break
     console.print(table)
+    meaning = "; ".join(f"{column}: {MEANING[column]}" for column in columns if column in MEANING)
+    console.print(meaning, style="dim", markup=False, highlight=False)
     if rules:
         console.print(rules, style="dim", markup=False, highlight=False)
     if empty:

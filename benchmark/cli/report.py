@@ -283,14 +283,6 @@ def _html(
         about = f"{_plain(tables.ABOUT_PAIRED)} {tables.silence(state.paired)}"
         paired, against = tables.paired_rows(state.paired), f"Against {state.grid.control}"
         sections.append(Section(against, tables.PAIRED_HEADER, paired, _of(pictures, "ranks.png"), about))
-    if state.rules:
-        rules, about = tables.rule_rows(state.rules), _plain(tables.ABOUT_RULES)
-        sections.append(Section("Selection rules", tables.RULE_HEADER, rules, note=about, texts=(0, 1)))
-    if state.calls:
-        calls = [(made, command, ", ".join(rows)) for made, command, rows in state.calls]
-        sections.append(
-            Section("Which command requested which row", ("when", "command", "rows"), calls, texts=(0, 1, 2))
-        )
     sections += [
         Section(title, figures=found)
         for title, found in (
@@ -300,6 +292,14 @@ def _html(
         )
         if found
     ]
+    if state.rules:
+        rules, about = tables.rule_rows(state.rules), _plain(tables.ABOUT_RULES)
+        sections.append(Section("Selection rules", tables.RULE_HEADER, rules, note=about, texts=(0, 1)))
+    if state.calls:
+        calls = [(made, command, ", ".join(rows)) for made, command, rows in state.calls]
+        sections.append(
+            Section("Which command requested which row", ("when", "command", "rows"), calls, texts=(0, 1, 2))
+        )
     return html_page(
         protocol.label,
         protocol.description,

@@ -68,6 +68,13 @@ def panel_tiles(panel: Image.Image) -> NDArray[np.uint8]:
     return pixels.reshape(rows, step, 3, step, 3).swapaxes(1, 2)[:, :, :SIDE, :SIDE]
 
 
+def panel_legend(panel: Image.Image) -> Image.Image:
+    """Return the part of a `prediction_panel` with the classes' names and colours."""
+    step = SIDE + GAP
+    rows = (panel.height - HEADING - GAP) // step
+    return panel.crop((0, HEADING + rows * step, panel.width, panel.height))
+
+
 def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
     """The classes' names beside their colours, in three columns."""
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)

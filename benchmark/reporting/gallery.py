@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmark.common.errors import DataError
-from benchmark.data.patch_images import GAP, SIDE, panel_tiles
+from benchmark.data.patch_images import GAP, SIDE, panel_legend, panel_tiles
 from benchmark.evaluation.comparison import Cell
 
 ACROSS = 6  # tiles in a row
@@ -42,7 +42,8 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
     """
     there = {method: path for method, path in panels.items() if path.is_file()}
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
-        tiles = dict(zip(there, pool.map(_tiles, there.values()), strict=True))
+        opened = dict(zip(there, pool.map(_open, there.values()), strict=True))
+    tiles = {method: found for method, (found, _) in opened.items()}
     patches = min(map(len, tiles.values()), default=0)
     if len(tiles) < 2 or not patches:
         return None
@@ -50,13 +51,15 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
     chosen = int(np.argmax(shares))
     image, truth, _ = next(iter(tiles.values()))[chosen]
     predicted = {name: found[chosen, 2] for name, found in tiles.items()}
-    return _sheet({"image": image, "truth": truth} | predicted), shares[chosen]
+    legend = next(iter(opened.values()))[1]
+    return _sheet({"image": image, "truth": truth} | predicted, legend), shares[chosen]
 
 
-def _tiles(path: Path) -> NDArray[np.uint8]:
+def _open(path: Path) -> tuple[NDArray[np.uint8], Image.Image]:
+    """Return the tiles of a panel, and its legend."""
     try:
         with Image.open(path, formats=["PNG"]) as picture:
-            return panel_tiles(picture)
+            return panel_tiles(picture), panel_legend(picture)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: no readable picture ({error})") from error
 
@@ -73,9 +76,12 @@ def _disagreement(pictures: NDArray[np.uint8]) -> float:
     return float(1 - votes.reshape(-1, pixels).max(0).mean() / len(codes))
 
 
-def _sheet(tiles: Mapping[str, NDArray[np.uint8]]) -> Image.Image:
+def _sheet(tiles: Mapping[str, NDArray[np.uint8]], legend: Image.Image) -> Image.Image:
+    """Return the tiles below their names, six in a row, and the legend of the classes below them."""
     step, rows = SIDE + GAP, -(-len(tiles) // ACROSS)
-    canvas = Image.new("RGB", (ACROSS * step + GAP, rows * (step + TITLE) + GAP), "white")
+    below = rows * (step + TITLE) + GAP
+    canvas = Image.new("RGB", (ACROSS * step + GAP, below + legend.height), "white")
+    canvas.paste(legend, (0, below))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
     for index, (name, tile) in enumerate(tiles.items()):
         x, y = GAP + index % ACROSS * step, GAP + index // ACROSS * (step + TITLE)

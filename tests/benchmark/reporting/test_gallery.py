@@ -45,7 +45,10 @@ def test_with_fewer_than_two_methods_there_is_nothing_to_show(panel, tmp_path):
 
 def test_many_methods_take_several_rows(panel):
     sheet, _ = differing({f"method {k}": panel(f"m{k}", 0, k % 2, 0) for k in range(9)})
-    assert isinstance(sheet, Image.Image) and sheet.height == 2 * (SIDE + GAP + TITLE) + GAP
+    below = 2 * (SIDE + GAP + TITLE) + GAP
+    assert isinstance(sheet, Image.Image) and sheet.height > below
+    legend = sheet.crop((0, below, sheet.width, sheet.height)).getcolors(1 << 20)
+    assert {(0, 0, 255), (0, 255, 0)} <= {color for _, color in legend}
 
 
 def test_folds_are_sorted_by_how_far_the_methods_lie_apart():
