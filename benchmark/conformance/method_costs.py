@@ -1,5 +1,6 @@
 """``landshift bench --methods``: what a step of each method costs, on the network that the baseline of FLAIR has."""
 
+import gc
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -36,5 +37,6 @@ def measure_methods(
         ground = Ground(Path(folder), control, RESNET, patch_size=RESNET.crop)
         for number, (name, method) in enumerate(methods.items()):
             costs[name] = cost_of(Subject(method, None, ground), pairs)
+            gc.collect()  # a trainer and its method refer to each other: several networks a method would pile up
             progress(number + 1, len(methods))
     return costs
