@@ -32,6 +32,13 @@ def while_training() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+def after_training() -> None:
+    """Free what a training held. A method and its trainer refer to each other, and Python counts objects, not bytes:
+    by itself it would keep the networks of dozens of runs."""
+    gc.collect()
+    gc.freeze()  # what is left stays, so that the next call looks only at what came after
+
+
 def at_the_end() -> None:
     """Leave what there is to the system, which takes it back at once when the process ends."""
     gc.freeze()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.common.errors import LandshiftError, Pruned, Stopped, TrackingError, TrainingError
+from benchmark.common.garbage import after_training
 from benchmark.common.texts import one_line, trace
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.jobs import Bench, Job, Plan
@@ -154,6 +155,8 @@ class Worker:
             raise
         except Exception as error:
             self._fail(claim, run, error)
+        finally:
+            after_training()
 
     def _open(self, claim: Claim) -> tuple[Bench, Job]:
         """Return the data and the job of a claim.

@@ -6,6 +6,7 @@ import math
 import sqlite3
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -328,6 +329,20 @@ def test_a_command_that_sees_the_end_does_not_publish_what_the_worker_publishes(
     (shown,) = in_mlflow(session)
     assert live == [(shown.info.run_id, False)], "it waits"
     assert row_of(session, job).run == shown.info.run_id and row_of(session, job).published
+
+
+def test_the_networks_of_a_run_are_freed_before_the_next_begins(session, monkeypatch):
+    networks, alive = [], []
+    setup = Method.setup
+
+    def watched(self, *arguments):
+        alive.append(sum(network() is not None for network in networks))
+        networks.append(weakref.ref(self.network))
+        return setup(self, *arguments)
+
+    monkeypatch.setattr(Method, "setup", watched)
+    session.run(jobs_of(session, 0, 1, 2))
+    assert alive == [0, 0, 0]
 
 
 @pytest.mark.parametrize("keys", [True, False])
