@@ -25,11 +25,12 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A page about each method, with what it was held against just now, and one about the commands.
+# A page about each method, with what it was held against just now, one about the commands, and the figure of the packages.
 docs: $(READY)
 	$(BIN)/python -m pytest -q tests/methods --references docs/methods/references.json
 	$(BIN)/landshift methods --document docs/methods
 	$(BIN)/python -m benchmark.cli.reference > docs/cli.md
+	$(BIN)/python docs/draw_packages.py
 
 # uv installs in a fraction of pip's time; compiling now keeps the first command from doing it.
 $(READY): pyproject.toml constraints.txt
