@@ -1,5 +1,5 @@
 # Every target makes the environment first, once: it is made again only when the dependencies change.
-.PHONY: install demo test test-all check format docs clean
+.PHONY: install demo test test-all check format docs site clean
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -32,6 +32,11 @@ docs: $(READY)
 	$(BIN)/python -m benchmark.cli.reference > docs/cli.md
 	$(BIN)/python docs/draw_packages.py
 
+# The documentation as web pages, with the docstrings of the Python interface; a link that leads nowhere is an error.
+# Not --quiet: with it --strict does not see the warnings.
+site: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # uv installs in a fraction of pip's time; compiling now keeps the first command from doing it.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "landshift needs Python 3.11 or newer; name one with: make PYTHON=python3.11" >&2; exit 1; }
@@ -42,4 +47,4 @@ $(READY): pyproject.toml constraints.txt
 	@echo "landshift is installed in .venv; next: source $(BIN)/activate"
 
 clean:
-	rm -rf .venv .landshift build dist *.egg-info
+	rm -rf .venv .landshift build dist site *.egg-info
