@@ -42,6 +42,18 @@ def test_the_page_about_python_lists_every_public_name():
     assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(landshift.__all__)
 
 
+def test_modules_and_files_that_pages_name_exist():
+    root, missing = DOCS.parent, []
+    packages = {path.name for path in (root / "benchmark").iterdir() if path.is_dir()}
+    for page in [*DOCS.glob("*.md"), *root.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        modules = [name for name in re.findall(r"`([a-z]+(?:\.[a-z_]+)+)`", text) if name.split(".")[0] in packages]
+        files = [root / "benchmark" / f"{name.replace('.', '/')}.py" for name in modules]
+        files += [root / name for name in re.findall(r"`((?:tests|methods|protocols)/[\w./]+)`", text)]
+        missing += [f"{page.name}: {file}" for file in files if not (file.exists() or file.with_suffix("").is_dir())]
+    assert missing == []
+
+
 @pytest.mark.parametrize(
     ("page", "link", "mended"),
     [
