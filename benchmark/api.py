@@ -220,13 +220,13 @@ def check(method: MethodSpec) -> MethodCheck:
     Raises:
         MethodError: there is no such method or hyperparameter.
     """
-    from benchmark.conformance import Ground
+    from benchmark.conformance import Fixtures
     from benchmark.experiments.labels import control_label, parse_label
 
     setting = parse_label(label_of(method))
     with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder, _one_thread():
-        ground = Ground(Path(folder), registry.find(control_label()))
-        return MethodCheck(check_method(setting.method, setting.hyperparameters, ground))
+        fixtures = Fixtures(Path(folder), registry.find(control_label()))
+        return MethodCheck(check_method(setting.method, setting.hyperparameters, fixtures))
 
 
 def label_of(method: MethodSpec) -> str:
@@ -249,13 +249,13 @@ def open_bench(
 ) -> "Bench":
     """Open the data of a protocol, see `run`; the synthetic world is made where it is missing."""
     from benchmark.common.console import FileBar
-    from benchmark.experiments.jobs import Bench, Plan
+    from benchmark.experiments.jobs import Bench, ExperimentPlan
     from protocols.files import load
 
     _prepare_world(load(str(protocol), partial=partial), data)
     recipe = make_recipe(config, {}) if isinstance(config, str) else config
     place = Path(data) if data else None
-    plan = Plan(str(protocol), place, Path(results), Path(stores), recipe, accelerator, partial)
+    plan = ExperimentPlan(str(protocol), place, Path(results), Path(stores), recipe, accelerator, partial)
     with FileBar("decoding files") as decoding:
         return Bench(plan, decoding)
 

@@ -110,6 +110,15 @@ def test_nothing_that_is_read_can_be_a_pickle():
     assert seen == set(guards)
 
 
+def test_a_class_name_has_one_meaning():
+    defined: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                defined.setdefault(node.name, set()).add(str(path))
+    assert {name: files for name, files in defined.items() if len(files) > 1} == {}
+
+
 def test_no_file_is_too_long():
     assert [str(path) for path in SOURCES if len(path.read_text().splitlines()) > 400] == []
 

@@ -15,7 +15,7 @@ def check(options: argparse.Namespace) -> int:
     import torch
 
     from benchmark.common.console import FileBar, print_rows
-    from benchmark.conformance import Ground, check_method
+    from benchmark.conformance import Fixtures, check_method
     from benchmark.experiments.labels import control_label, parse_label
     from methods.registry import available, broken, find
 
@@ -26,11 +26,11 @@ def check(options: argparse.Namespace) -> int:
         failed += 1
     parsed = {label: parse_label(label) for label in options.method or available()}
     with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder:
-        ground = Ground(Path(folder), find(control_label()))
+        fixtures = Fixtures(Path(folder), find(control_label()))
         for label, setting in parsed.items():
             method = setting.method
             with FileBar(f"checking {label}") as bar:
-                results = check_method(method, setting.hyperparameters, ground, bar)
+                results = check_method(method, setting.hyperparameters, fixtures, bar)
             print(f"{label} (sees {method.needs.value})")
             rows = [(result.check, result.status, result.why) for result in results]
             print_rows(("check", "", "why, or what was measured"), rows, texts=True)

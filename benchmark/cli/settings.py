@@ -28,7 +28,7 @@ def check_names(options: argparse.Namespace) -> None:
 
 def make_plan(options: argparse.Namespace) -> Any:
     """The plan that the options describe."""
-    from benchmark.experiments.jobs import Plan
+    from benchmark.experiments.jobs import ExperimentPlan
     from benchmark.training.config import make_recipe
 
     changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
@@ -36,7 +36,7 @@ def make_plan(options: argparse.Namespace) -> Any:
     if changes.get("encoder_weights") == "none":
         changes["encoder_weights"] = ""
     recipe = make_recipe(options.preset, changes)
-    return Plan(
+    return ExperimentPlan(
         options.protocol,
         options.data,
         options.results,

@@ -28,7 +28,7 @@ def shift(options: argparse.Namespace) -> int:
     from benchmark.common.console import FileBar, print_rows
     from benchmark.data.classes import short_slug
     from benchmark.experiments.experiment_pages import SHIFT
-    from benchmark.experiments.jobs import Bench, Plan
+    from benchmark.experiments.jobs import Bench, ExperimentPlan
     from benchmark.experiments.results import ResultsFolder
     from benchmark.experiments.session import open_experiment
     from benchmark.experiments.shifts import MEASURES, measure_shifts
@@ -50,7 +50,9 @@ def shift(options: argparse.Namespace) -> int:
     for name in options.protocols:
         load(name, partial=options.partial)  # a misspelt one is told before the first is measured
     for name in options.protocols:
-        plan = Plan(name, options.data, options.results, options.stores, TrainingConfig(), partial=options.partial)
+        plan = ExperimentPlan(
+            name, options.data, options.results, options.stores, TrainingConfig(), partial=options.partial
+        )
         with FileBar("decoding files") as decoding:
             bench = Bench(plan, decoding)
         with FileBar(f"folds of {bench.protocol.name}") as bar:

@@ -97,7 +97,7 @@ def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
             with FileBar("decoding files") as decoding:
                 bench = Bench(plan, decoding)
             if why := verify.other_data(table, bench):
-                return verify.Check("rerun", None, f"not possible: {why}")
+                return verify.TableCheck("rerun", None, f"not possible: {why}")
             bench.check_settings()
             for label in dict.fromkeys(cell.setting for cell in cells if is_foreign(cell.setting)):
                 print(f"imports the module of {label}, which the table names")
@@ -107,4 +107,4 @@ def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
                 again = retrain(bench, jobs, Path(folder), bar.advance, bar.end)
             return verify.check_rerun(table, cells, of_cells, again)
         except (LandshiftError, MethodError, ProtocolError) as error:
-            return verify.Check("rerun", None, f"not possible: {error}")
+            return verify.TableCheck("rerun", None, f"not possible: {error}")

@@ -56,10 +56,10 @@ def worker(options: argparse.Namespace) -> int:
     from benchmark.experiments.launchers import LOOK_EVERY, LocalWorkers
     from benchmark.experiments.queue import QUEUED
     from benchmark.experiments.results import ResultsFolder
-    from benchmark.experiments.worker import UNABLE, Place
+    from benchmark.experiments.worker import UNABLE, MachinePaths
 
     results = ResultsFolder(options.results)
-    place = Place(options.data, options.stores, options.accelerator)
+    place = MachinePaths(options.data, options.stores, options.accelerator)
     print_line(f"training jobs of {results.folder}, {options.workers} at a time")
     ends = _Ends(results)
 

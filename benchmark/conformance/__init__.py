@@ -6,12 +6,12 @@ from typing import Any
 
 from benchmark.common.errors import LandshiftError
 from benchmark.conformance.checks import CHECKS, Failed, NotApplicable
-from benchmark.conformance.ground import Ground
+from benchmark.conformance.fixtures import Fixtures
 from benchmark.conformance.subject import Subject
 from methods.base import Method, MethodError
 from methods.sources import blamed
 
-__all__ = ["CHECKS", "Ground", "Result", "check_method"]
+__all__ = ["CHECKS", "Fixtures", "Result", "check_method"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Result:
 
 
 def check_method(
-    method: type[Method], hyperparameters: Any, ground: Ground, progress: Callable[[int, int], None] | None = None
+    method: type[Method], hyperparameters: Any, fixtures: Fixtures, progress: Callable[[int, int], None] | None = None
 ) -> list[Result]:
     """Run every check on a method; where the first already ends in an error, the others would only repeat it.
 
@@ -33,7 +33,7 @@ def check_method(
         progress: called with (checks done, checks in all).
     """
     results = []
-    subject = Subject(method, hyperparameters, ground)
+    subject = Subject(method, hyperparameters, fixtures)
     for number, (name, check) in enumerate(CHECKS.items()):
         try:
             results.append(Result(name, "pass", check(subject) or ""))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.conformance.attributes import differing_attributes
 from benchmark.conformance.cost import cost_of
-from benchmark.conformance.ground import STEPS, train
+from benchmark.conformance.fixtures import STEPS, train
 from benchmark.conformance.subject import Subject, first_batches, predict_of, work
 from benchmark.conformance.world import CLASSES
 from benchmark.training.devices import make_fabric
@@ -58,7 +58,7 @@ def resumes_to_the_bit(subject: Subject) -> None:
     _require_reproducible(subject)
     unbroken, again, middle = subject.stepper(), subject.stepper(), STEPS // 2
     train(unbroken, end=middle)
-    again.load(subject.ground.through_a_file(unbroken.state()))
+    again.load(subject.fixtures.through_a_file(unbroken.state()))
     lost = set(differing_attributes(unbroken.method, again.method))
     for stepper in (unbroken, again):
         train(stepper, middle, middle + 1)
@@ -77,7 +77,7 @@ def resumes_to_the_bit(subject: Subject) -> None:
 
 def target_labels_change_nothing(subject: Subject) -> None:
     _require_reproducible(subject)
-    blind = _state(subject.trained(subject.ground.blind(subject.method.needs)))
+    blind = _state(subject.trained(subject.fixtures.blind(subject.method.needs)))
     if names := _different(_state(subject.reference), blind):
         raise Failed(f"with noise for the hidden target masks, what is learned differs in {names}")
 
@@ -94,7 +94,7 @@ def neutral_is_source_only(subject: Subject) -> str:
         raise NotApplicable("it does not train on the source")
     changed = replace(subject.hyperparameters or subject.method.Hyperparameters(), **neutral)
     mine = dict(subject.trained(hyperparameters=changed).method.named_parameters())
-    control = dict(subject.ground.source_only.method.named_parameters())
+    control = dict(subject.fixtures.source_only.method.named_parameters())
     names = sorted(set(mine) & set(control))
     worst = max(float((mine[name] - control[name]).detach().abs().max()) for name in names)
     if worst > 1e-6:
@@ -123,7 +123,7 @@ def all_pixels_ignored(subject: Subject) -> None:
 
 def one_source_domain(subject: Subject) -> None:
     _require_labels(subject)
-    data = subject.ground.data
+    data = subject.fixtures.data
     part = data.parts["source_train"]
     single = part.take(np.flatnonzero(part.domains == part.domains[0]))
     _require_finite(subject.trained(replace(data, parts=data.parts | {"source_train": single})))

@@ -13,8 +13,8 @@ from benchmark.training.trainer import Stepper
 
 
 def cost_of(subject: Subject, pairs: int) -> Cost:
-    """Measure it on the subject's ground; times drift on a shared machine, so the two take turns."""
-    mine, control = subject.stepper(), Subject(subject.ground.control, None, subject.ground).stepper()
+    """Measure a method's step and that of source-only in turns, since times drift on a shared machine."""
+    mine, control = subject.stepper(), Subject(subject.fixtures.control, None, subject.fixtures).stepper()
     ratios = [_seconds(mine) / _seconds(control) for _ in range(pairs + 1)][1:]  # the first warms up
     return Cost(statistics.median(ratios), _kept(mine) / _kept(control))
 

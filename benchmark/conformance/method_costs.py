@@ -10,7 +10,7 @@ import torch
 
 from benchmark.conformance.cost import cost_of
 from benchmark.conformance.costs import Cost
-from benchmark.conformance.ground import RECIPE, Ground
+from benchmark.conformance.fixtures import RECIPE, Fixtures
 from benchmark.conformance.subject import Subject
 from benchmark.models.segmentation import NetworkSettings
 from methods.base import Method
@@ -34,9 +34,9 @@ def measure_methods(
     torch.set_num_threads(1)
     costs = {}
     with tempfile.TemporaryDirectory(prefix="landshift-bench-") as folder:
-        ground = Ground(Path(folder), control, RESNET, patch_size=RESNET.crop)
+        fixtures = Fixtures(Path(folder), control, RESNET, patch_size=RESNET.crop)
         for number, (name, method) in enumerate(methods.items()):
-            costs[name] = cost_of(Subject(method, None, ground), pairs)
+            costs[name] = cost_of(Subject(method, None, fixtures), pairs)
             gc.collect()  # a trainer and its method refer to each other: several networks a method would pile up
             progress(number + 1, len(methods))
     return costs

@@ -6,33 +6,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.conformance.ground import STEPS, Ground, ignore, train
+from benchmark.conformance.fixtures import STEPS, Fixtures, ignore, train
 from benchmark.training.fold_data import FoldData, batches_of
 from benchmark.training.trainer import Stepper
 from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.metadata import Metadata
 
-Batches = tuple[SourceBatch | None, TargetBatch | None]
+BatchPair = tuple[SourceBatch | None, TargetBatch | None]
 
 
 class Subject:
     """A method under test."""
 
-    def __init__(self, method: type[Method], hyperparameters: Any, ground: Ground) -> None:
-        self.method, self.hyperparameters, self.ground = method, hyperparameters, ground
-        self.images = ground.images
+    def __init__(self, method: type[Method], hyperparameters: Any, fixtures: Fixtures) -> None:
+        self.method, self.hyperparameters, self.fixtures = method, hyperparameters, fixtures
+        self.images = fixtures.images
 
     def stepper(self, data: FoldData | None = None, **changes: Any) -> Stepper:
         """The method before its first step."""
         return Stepper(
-            changes.get("fabric", self.ground.fabric),
+            changes.get("fabric", self.fixtures.fabric),
             self.method,
             changes.get("hyperparameters", self.hyperparameters),
-            data or self.ground.data,
-            self.ground.recipe,
+            data or self.fixtures.data,
+            self.fixtures.recipe,
             0,
             changes.get("log", ignore),
-            self.ground.source_weights if self.method.needs.starts_from_source else None,
+            self.fixtures.source_weights if self.method.needs.starts_from_source else None,
         )
 
     def trained(self, data: FoldData | None = None, **changes: Any) -> Stepper:
@@ -63,7 +63,7 @@ class Subject:
         return stepper
 
 
-def first_batches(stepper: Stepper) -> Batches:
+def first_batches(stepper: Stepper) -> BatchPair:
     """What the method sees first: of the training, or of the stream."""
     if stepper.method.needs is Needs.TEST_STREAM:
         rows = stepper.data.parts["target_test"].rows[:4]
@@ -71,7 +71,7 @@ def first_batches(stepper: Stepper) -> Batches:
     return next(batches_of(stepper.fabric, stepper.method, stepper.data, stepper.recipe, 0))
 
 
-def work(stepper: Stepper, batches: Batches, step: int = STEPS - 1) -> None:
+def work(stepper: Stepper, batches: BatchPair, step: int = STEPS - 1) -> None:
     """One step, or a batch of the stream."""
     source, target = batches
     if stepper.method.needs is not Needs.TEST_STREAM:

@@ -10,8 +10,8 @@ from benchmark.evaluation.statistics import (
     NO_RATIO,
     Groups,
     Ratio,
+    ScoreTable,
     Spread,
-    Table,
     gap_closed,
     mean_of_known,
     shared_levels,
@@ -132,7 +132,7 @@ class Grid:
         return shared_levels([self.held_out.get(fold, {}) for fold in self.folds])
 
 
-def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> Table:
+def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> ScoreTable:
     """A metric of a method's cells: (folds, seeds)."""
     values = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     for cell in cells:
@@ -189,7 +189,7 @@ def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]]
     return lines
 
 
-def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Sequence[str]]) -> Table:
+def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Sequence[str]]) -> ScoreTable:
     """Mean IoU of each fold's rare classes: (folds, seeds)."""
     values = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     for row, fold in enumerate(grid.folds):
@@ -198,7 +198,7 @@ def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Seq
     return values
 
 
-def _median(values: Table) -> float:
+def _median(values: ScoreTable) -> float:
     return float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
 
 

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from benchmark.evaluation.comparison import Cell, Grid, table
-from benchmark.evaluation.statistics import Table, fold_means
+from benchmark.evaluation.statistics import ScoreTable, fold_means
 
 METRICS = ("target/miou", "target/loss")  # two settings that give the same of both on every cell are one
 NEARLY = 5e-5  # of mean IoU: the same to four digits
@@ -46,7 +46,7 @@ def majority_miou(confusion: np.ndarray) -> float:
     return float(pixels.max() / pixels.sum() / np.count_nonzero(pixels)) if pixels.sum() else float("nan")
 
 
-def _alike(values: Mapping[str, Sequence[Table]]) -> list[str]:
+def _alike(values: Mapping[str, Sequence[ScoreTable]]) -> list[str]:
     found = []
     for (one, mine), (other, theirs) in combinations(values.items(), 2):
         both = np.isfinite(mine[0]) & np.isfinite(theirs[0])
@@ -63,7 +63,7 @@ def _alike(values: Mapping[str, Sequence[Table]]) -> list[str]:
     return found
 
 
-def _below(miou: Mapping[str, Table], grid: Grid, reference: Mapping[str, float], words: str) -> list[str]:
+def _below(miou: Mapping[str, ScoreTable], grid: Grid, reference: Mapping[str, float], words: str) -> list[str]:
     """One line for all methods that are below on the same folds."""
     found: dict[str, list[str]] = {}
     for method, values in miou.items():
@@ -76,7 +76,7 @@ def _below(miou: Mapping[str, Table], grid: Grid, reference: Mapping[str, float]
     ]
 
 
-def _below_control(miou: Mapping[str, Table], grid: Grid, within_noise: Collection[str]) -> list[str]:
+def _below_control(miou: Mapping[str, ScoreTable], grid: Grid, within_noise: Collection[str]) -> list[str]:
     """One line for all: a method may lose, but a reader of the table must have seen it."""
     if grid.control not in miou:
         return []

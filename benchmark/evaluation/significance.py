@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.evaluation.statistics import NAN, Groups, Spread, Table, average_ranks, fold_means, seed_error, spread
+from benchmark.evaluation.statistics import (
+    NAN,
+    Groups,
+    ScoreTable,
+    Spread,
+    average_ranks,
+    fold_means,
+    seed_error,
+    spread,
+)
 from methods.parts.randomness import numpy_generator
 
 LEVEL = 0.05
@@ -75,11 +84,11 @@ def paired_metrics(line: Paired) -> dict[str, float]:
 
 
 def compare_with_control(
-    gains: Mapping[str, Table],
+    gains: Mapping[str, ScoreTable],
     between_patches: Mapping[str, float],
     groups: Groups = (),
     bounds: Collection[str] = (),
-    above: Mapping[str, Table] | None = None,
+    above: Mapping[str, ScoreTable] | None = None,
 ) -> list[Paired]:
     """One line a method.
 

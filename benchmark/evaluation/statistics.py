@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Table = NDArray[np.float64]
+ScoreTable = NDArray[np.float64]
 """(folds, seeds), NaN where there is no value."""
 
 Groups = Sequence[NDArray[np.int64]]
@@ -43,7 +43,7 @@ class Spread:
     cells: int
 
 
-def spread(values: Table, groups: Groups = (), within: tuple[float, float] = (-math.inf, math.inf)) -> Spread:
+def spread(values: ScoreTable, groups: Groups = (), within: tuple[float, float] = (-math.inf, math.inf)) -> Spread:
     """Summarise a table; NaN everywhere where it holds nothing.
 
     Args:
@@ -60,7 +60,7 @@ def spread(values: Table, groups: Groups = (), within: tuple[float, float] = (-m
     return Spread(mean, seed_std, low, high, float(by_fold[known].min()), int(np.isfinite(values).sum()))
 
 
-def fold_means(values: Table) -> NDArray[np.float64]:
+def fold_means(values: ScoreTable) -> NDArray[np.float64]:
     """Mean over seeds (folds,); NaN for a fold without any value."""
     count = np.isfinite(values).sum(1)
     return np.divide(np.nansum(values, axis=1), count, out=np.full(len(values), NAN), where=count > 0)
@@ -122,7 +122,7 @@ def interval(by_fold: NDArray[np.float64], groups: Groups = ()) -> tuple[float, 
     return mean, mean - half, mean + half
 
 
-def seed_error(values: Table) -> tuple[float, float]:
+def seed_error(values: ScoreTable) -> tuple[float, float]:
     """How much other seeds would change the mean over these very folds.
 
     The variance between seeds is pooled over the folds, so that two seeds on three folds give three degrees of freedom.
@@ -151,7 +151,7 @@ class Ratio:
 NO_RATIO = Ratio(NAN, NAN, NAN)
 
 
-def gap_closed(gain: Table, oracle_gain: Table, groups: Groups = ()) -> Ratio:
+def gap_closed(gain: ScoreTable, oracle_gain: ScoreTable, groups: Groups = ()) -> Ratio:
     """(Mean gain of a method over source-only) / (mean gain of the oracle), over the cells that have both.
 
     The interval is Fieller's (1954): all ratios r for which the mean of gain - r * oracle's gain does not differ from 0

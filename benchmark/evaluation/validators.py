@@ -12,7 +12,7 @@ from scipy.special import entr, rel_entr, softmax
 
 Array = NDArray[np.floating]
 AGREEMENT = "ensemble-agreement"  # the rule that hangs on what else there is to choose from
-Spread = tuple[float, float]
+MeanAndDeviation = tuple[float, float]
 """Mean and standard deviation."""
 
 
@@ -120,7 +120,9 @@ def density_ratio(source: Array, target: Array, points: Array) -> NDArray[np.flo
     return np.asarray(np.exp(model.decision_function(np.asarray(points, np.float64))) * len(source) / len(target))
 
 
-def deep_embedded_validation(losses: Array, source: Sample, target: Sample, repeats: int, seed: int) -> Spread:
+def deep_embedded_validation(
+    losses: Array, source: Sample, target: Sample, repeats: int, seed: int
+) -> MeanAndDeviation:
     """`weighted_risk` of source validation, each half of whose patches is weighted by a classifier of the other half.
 
     Patches are halved, not pixels: those of one patch are nearly alike, and a classifier that has seen some of them

@@ -7,16 +7,16 @@ from benchmark.experiments.request import ComparisonRequest
 from benchmark.experiments.run_record import RunRecord
 
 STATUS = {"FINISHED": "done", "RUNNING": "running", "FAILED": "failed", "KILLED": "interrupted"}
-Place = tuple[str, str, int]
+CellKey = tuple[str, str, int]
 """Row, fold and seed."""
 
 
-def places_of(grid: Grid) -> list[Place]:
+def places_of(grid: Grid) -> list[CellKey]:
     """Every place of a table."""
     return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
 
 
-def runs_of(asked: ComparisonRequest, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[Place, RunRecord]:
+def runs_of(asked: ComparisonRequest, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[CellKey, RunRecord]:
     """The run behind each place of a table."""
     behind = {place: (asked.label(place[0], place[1]), place[1], str(place[2])) for place in places_of(asked.grid)}
     return {place: best[key] for place, key in behind.items() if key in best}
@@ -31,7 +31,7 @@ def best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunR
     return {(record.facts["method"], record.facts["fold"], record.facts["seed"]): record for record in newest_last}
 
 
-def cell_of(asked: ComparisonRequest, place: Place, record: RunRecord | None) -> Cell:
+def cell_of(asked: ComparisonRequest, place: CellKey, record: RunRecord | None) -> Cell:
     """The state of a place, by the run behind it."""
     row, fold, _ = place
     if record is None:

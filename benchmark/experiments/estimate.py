@@ -13,7 +13,7 @@ from benchmark.common.errors import SettingsError
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.data.shapes import Shape, shape_in, shape_of
 from benchmark.data.store import is_decoded
-from benchmark.experiments.jobs import Bench, Plan, job_content, recipe_content
+from benchmark.experiments.jobs import Bench, ExperimentPlan, job_content, recipe_content
 from benchmark.experiments.labels import control_label, digest_at_hand, parse_label
 from benchmark.experiments.listing import Job, list_jobs, reason_to_skip, wanted_labels
 from benchmark.experiments.results import ResultsFolder
@@ -51,7 +51,7 @@ class Outline:
     jobs: Callable[[Sequence[str], Sequence[str], Sequence[int]], list[Job]]
 
 
-def outline(plan: Plan) -> Outline:
+def outline(plan: ExperimentPlan) -> Outline:
     """Return what is known of a plan's protocol: from its data, else what is pinned in it or published by its tables.
 
     Raises:

@@ -11,7 +11,7 @@ from benchmark.experiments.request import INNER, ComparisonRequest, drop_rows, k
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
 
-Row = tuple[str, str]
+TableRow = tuple[str, str]
 """Key of a comparison, and a row of its table."""
 
 
@@ -74,7 +74,7 @@ class Doomed:
 
     runs: Sequence[RunRecord]
     waiting: Sequence[str]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     comparisons: Sequence[str]
 
 
@@ -133,7 +133,7 @@ def forget(results: ResultsFolder, experiment: str, doomed: Doomed) -> None:
     unpublish(results, experiment, doomed.comparisons)
 
 
-def _rows_of(facts: Mapping[str, str], tables: dict[str, ComparisonRequest]) -> set[Row]:
+def _rows_of(facts: Mapping[str, str], tables: dict[str, ComparisonRequest]) -> set[TableRow]:
     """The rows of tables that a job stands behind; one inside a fold stands behind what that fold does."""
     fold, method = facts.get("inside", facts.get("fold", "")), facts.get("method", "")
     return {

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from benchmark.evaluation.comparison import Grid
 
 if TYPE_CHECKING:
-    from benchmark.experiments.jobs import Plan  # needs torch, which a report can do without
+    from benchmark.experiments.jobs import ExperimentPlan  # needs torch, which a report can do without
 
 Block = tuple[Collection[str], Collection[str], Collection[int]]
 """Rows, folds and seeds of one call."""
 
 
-def shared_arguments(plan: "Plan") -> str:
+def shared_arguments(plan: "ExperimentPlan") -> str:
     """What all commands of a comparison are given: protocol, data and recipe; "" if no options give this recipe.
 
     Where results and stores are, and on which device and in how many processes is trained, is left to the reader.

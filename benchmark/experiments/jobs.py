@@ -37,7 +37,7 @@ LONGEST_HELD_OUT = 500  # characters of a fact; MLflow shows it in one line, and
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExperimentPlan:
     """All that a process needs to run any job of a comparison; small enough to send.
 
     Attributes:
@@ -72,7 +72,7 @@ class Bench:
         DataError, ProtocolError: the data or the protocol is wrong, or two domains would share the names of metrics.
     """
 
-    def __init__(self, plan: Plan, progress: Any = None) -> None:
+    def __init__(self, plan: ExperimentPlan, progress: Any = None) -> None:
         self.plan = plan
         self.protocol: Protocol = load(plan.protocol, partial=plan.partial)
         whole = open_catalog(self.protocol.dataset, plan.data)

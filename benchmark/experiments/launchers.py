@@ -16,7 +16,7 @@ from benchmark.experiments.fork_server import start_server
 from benchmark.experiments.jobs import Job
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Ended, ends, is_open
-from benchmark.experiments.worker import STOP_PATIENCE, Place, Worker, new_name, parent_is_alive
+from benchmark.experiments.worker import STOP_PATIENCE, MachinePaths, Worker, new_name, parent_is_alive
 
 LOOK_EVERY = 0.5  # seconds
 STOP_SECONDS = 30.0  # to put a job back after SIGTERM
@@ -51,7 +51,7 @@ class LocalWorkers:
         keys: Sequence[str] | None,
         count: int,
         gpus: Sequence[str] = (),
-        place: Place = Place(),  # noqa: B008 - it is frozen
+        place: MachinePaths = MachinePaths(),  # noqa: B008 - it is frozen
         *,
         wait: bool = True,
         family: str = "",
@@ -178,7 +178,7 @@ def _hidden_script() -> Iterator[None]:
             main["__file__"] = file
 
 
-def _work(name: str, gpu: str, folder: Path, keys: Sequence[str] | None, place: Place, wait: bool) -> None:
+def _work(name: str, gpu: str, folder: Path, keys: Sequence[str] | None, place: MachinePaths, wait: bool) -> None:
     """Be a worker process."""
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which is below

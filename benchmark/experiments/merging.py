@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.common.errors import TrackingError
 from benchmark.experiments.pixels import NAME as PIXELS
 from benchmark.experiments.provenance import Provenance, differences, provenance_of
-from benchmark.experiments.queue import DONE, Entry, Row
+from benchmark.experiments.queue import DONE, Entry, JobRow
 from benchmark.experiments.request import PREFIX, merge_requests
 from benchmark.experiments.results import ABOUT, ResultsFolder
 from benchmark.experiments.run_folder import RECORD, folder_of
@@ -68,7 +68,7 @@ def merge(target: ResultsFolder, source: ResultsFolder) -> Merged:
     return Merged(added, same, other, experiments, differences(provenances.values()))
 
 
-def _take(target: ResultsFolder, source: ResultsFolder, row: Row, experiment: str, name: str) -> None:
+def _take(target: ResultsFolder, source: ResultsFolder, row: JobRow, experiment: str, name: str) -> None:
     folder, place = folder_of(source.folder, row.key), folder_of(target.folder, row.key)
     if not (folder / RECORD).is_file():
         raise TrackingError(f"the files of the run {name} are not in {folder}, so that it cannot be merged")

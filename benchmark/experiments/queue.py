@@ -57,7 +57,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Row:
+class JobRow:
     """A job as the table holds it; times in seconds since the epoch, by the database's clock.
 
     Attributes:
@@ -136,7 +136,7 @@ class Queue:
         if places:
             self._database.do(insert)
 
-    def add_done(self, entry: Entry, row: "Row", experiment: str) -> None:
+    def add_done(self, entry: Entry, row: "JobRow", experiment: str) -> None:
         """Add a job of another queue that is finished there; one that is here and not finished becomes so."""
         self.add([entry], experiment, {entry.key: row.shown})
         done = {"state": DONE, "error": "", "progress": 1.0, "started": row.started, "ended": row.ended}
@@ -310,7 +310,7 @@ class Queue:
 
         return self._database.do(read, writes=False)
 
-    def rows(self, experiment: str = "", keys: Collection[str] | None = None) -> list[Row]:
+    def rows(self, experiment: str = "", keys: Collection[str] | None = None) -> list[JobRow]:
         """Return jobs in the order they were added.
 
         Args:
@@ -348,13 +348,13 @@ class Queue:
             raise LeaseLost(claim.key)
 
 
-def _row(found: Any) -> Row:
+def _row(found: Any) -> JobRow:
     shown: dict[str, Any] = {}
     try:
         if "run" in found._fields:
             published = found.attempt == found.attempts
             shown = {"run": found.run, "published": published, "shown": Values.of(found.shown, str)}
-        return Row(
+        return JobRow(
             key=found.key,
             parent=found.parent,
             state=found.state,

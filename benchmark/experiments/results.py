@@ -13,7 +13,7 @@ from typing import Any
 from benchmark.common.errors import DataError, TrackingError
 from benchmark.experiments.database import Database
 from benchmark.experiments.publications import Publications
-from benchmark.experiments.queue import DONE, EXPIRED, FAILED, PRUNED, QUEUED, RUNNING, Queue, Row
+from benchmark.experiments.queue import DONE, EXPIRED, FAILED, PRUNED, QUEUED, RUNNING, JobRow, Queue
 from benchmark.experiments.run_folder import (
     RECORD,
     FetchedFiles,
@@ -113,7 +113,7 @@ class ResultsFolder:
             raise TrackingError(f"the run {key} ({run.name}) is not finished: it is {run.status}")
         raise TrackingError(f"the run {key} is not finished: it was not begun")
 
-    def _record(self, row: Row) -> RunRecord:
+    def _record(self, row: JobRow) -> RunRecord:
         status = STATUS.get(row.state, "KILLED" if row.expired else "RUNNING")
         error = row.error or (EXPIRED if row.expired else "interrupted" if status == "KILLED" else "")
         return RunRecord(
@@ -222,7 +222,7 @@ class ResultsFolder:
             why = str(error)
         return f"{left} runs are not in MLflow yet: {why}. The next command publishes them" if why else ""
 
-    def _claim(self, row: Row, experiment: str) -> Row | None:
+    def _claim(self, row: JobRow, experiment: str) -> JobRow | None:
         """Return an ended job as it is when this process may publish it; None where another process has done it.
 
         Waits while another process has the claim: its files are needed next, or it was killed, and its lease runs out.
@@ -237,7 +237,7 @@ class ResultsFolder:
             row = found[0]
         return None
 
-    def _publish(self, row: Row, experiment: str) -> None:
+    def _publish(self, row: JobRow, experiment: str) -> None:
         """Publish a job whole, in the place of its run if it has one.
 
         Raises:

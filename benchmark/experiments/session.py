@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.experiments.experiment_pages import describe
-from benchmark.experiments.jobs import Bench, Job, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan, Job
 from benchmark.experiments.provenance import Provenance, refuse_mixture
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING
 from benchmark.experiments.request import INNER, TunedRows, key_of, remember
@@ -70,7 +70,7 @@ class Session:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: ExperimentPlan,
         progress: Callable[[int, int], None] | None = None,
         bench: Bench | None = None,
         *,

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from benchmark.common.errors import SettingsError, TrainingError
 from benchmark.common.toml_files import Positive, Text, TomlModel, Whole
-from benchmark.experiments.queue import RUNNING, Queue, Row
+from benchmark.experiments.queue import RUNNING, JobRow, Queue
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import is_open
-from benchmark.experiments.slurm_task import Task, task_of
+from benchmark.experiments.slurm_task import SlurmTask, task_of
 
 # After these a task is not run again; in all other states, of which every version of Slurm has some more, it is alive.
 ENDED = {
@@ -155,12 +155,12 @@ class SlurmWorkers:
             return False
         if self._fruitless >= self._profile.attempts and not self._alive:
             raise TrainingError(f"{self._fruitless} submissions to Slurm ended before a run began{self._last_end}")
-        task = Task(self._results.folder, self._keys, self._profile.runs_per_device, Path.cwd())
+        task = SlurmTask(self._results.folder, self._keys, self._profile.runs_per_device, Path.cwd())
         self._alive.update(dict.fromkeys(submit(task, missing, self._profile, self.name), "PENDING"))
         self._fruitless += 1
         return True
 
-    def _needed(self, rows: Sequence[Row]) -> int:
+    def _needed(self, rows: Sequence[JobRow]) -> int:
         """Return the number of tasks for the jobs that tasks are training, and for those that can be begun now."""
         states = self._queue.states()
         count = sum(
@@ -188,7 +188,7 @@ def check_installed() -> None:
         raise SettingsError(f"--engine slurm needs Slurm's commands, and this machine has no {', '.join(missing)}")
 
 
-def submit(task: Task, count: int, profile: Profile, name: str) -> list[str]:
+def submit(task: SlurmTask, count: int, profile: Profile, name: str) -> list[str]:
     """Submit a task several times, with a name by which `ask` finds them; returns the ids.
 
     Raises:

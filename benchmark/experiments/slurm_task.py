@@ -21,7 +21,7 @@ PREFIX = "slurm:"
 DECISION = 600  # seconds that a stopped task waits for Slurm to end it
 
 
-class Task:
+class SlurmTask:
     """One or several workers on the queue of a results folder; called by submitit on the node.
 
     The same task may begin several times: after its time limit, or after another job had precedence.

@@ -8,7 +8,7 @@ from math import isnan, nan
 
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell
-from benchmark.experiments.cells import STATUS, Place, best_record, cell_of, places_of, runs_of
+from benchmark.experiments.cells import STATUS, CellKey, best_record, cell_of, places_of, runs_of
 from benchmark.experiments.request import ComparisonRequest, key_of_runs, keys, newest, read_request
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
@@ -41,7 +41,7 @@ class Running:
         left: seconds it should still take; NaN where nothing like it is finished.
     """
 
-    place: Place
+    place: CellKey
     seconds: float
     share: float
     left: float
@@ -66,7 +66,7 @@ class Status:
     others: Sequence[str]
     methods: Sequence[MethodStatus]
     running: Sequence[Running]
-    reasons: Mapping[str, Mapping[str, Sequence[Place]]]
+    reasons: Mapping[str, Mapping[str, Sequence[CellKey]]]
     waiting: float
     guessed: Sequence[str]
 
@@ -129,11 +129,11 @@ def _status(
     others: Sequence[str],
     asked: ComparisonRequest,
     cells: Sequence[Cell],
-    runs: Mapping[Place, RunRecord],
+    runs: Mapping[CellKey, RunRecord],
 ) -> Status:
     now, states = results.database.time(), {(cell.method, cell.fold, cell.seed): state_of(cell) for cell in cells}
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    reasons: dict[str, dict[str, list[Place]]] = defaultdict(lambda: defaultdict(list))
+    reasons: dict[str, dict[str, list[CellKey]]] = defaultdict(lambda: defaultdict(list))
     lengths: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
         place = cell.method, cell.fold, cell.seed
@@ -162,7 +162,7 @@ def _status(
     )
 
 
-def _running(place: Place, record: RunRecord, usual: float, now: float) -> Running:
+def _running(place: CellKey, record: RunRecord, usual: float, now: float) -> Running:
     seconds, share = max(now - record.started, 0.0), record.progress or nan
     by_steps = nan if isnan(share) else seconds / share - seconds
     return Running(place, seconds, share, by_steps if isnan(usual) else max(usual - seconds, 0.0))

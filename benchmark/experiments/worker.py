@@ -18,7 +18,7 @@ from benchmark.common.errors import LandshiftError, Pruned, Stopped, TrackingErr
 from benchmark.common.garbage import after_training
 from benchmark.common.texts import one_line, trace
 from benchmark.experiments.identity import identity_of
-from benchmark.experiments.jobs import Bench, Job, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan, Job
 from benchmark.experiments.queue import DONE, FAILED, PRUNED, QUEUED, RUNNING, Claim, Entry, LeaseLost
 from benchmark.experiments.results import STATUS, ResultsFolder
 from benchmark.experiments.run_folder import TRACEBACK, RunFolder, legend_name, savepoints_of
@@ -41,7 +41,7 @@ OnProgress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Place:
+class MachinePaths:
     """Where this machine keeps what a job needs; None for where the command that requested the job has it.
 
     Attributes:
@@ -88,7 +88,7 @@ class Worker:
         results: ResultsFolder,
         keys: Sequence[str] | None = None,
         bench: Bench | None = None,
-        place: Place = Place(),
+        place: MachinePaths = MachinePaths(),
         name: str = "",
         on_progress: OnProgress = lambda key, share: None,
         on_wait: Callable[[], None] = lambda: None,
@@ -320,7 +320,7 @@ def new_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}/0"
 
 
-def plan_of(settings: Mapping[str, Any], results: Path, place: Place) -> Plan:
+def plan_of(settings: Mapping[str, Any], results: Path, place: MachinePaths) -> ExperimentPlan:
     """Return a plan from a job's payload.
 
     Args:
@@ -330,7 +330,7 @@ def plan_of(settings: Mapping[str, Any], results: Path, place: Place) -> Plan:
     here = {name: str(value) for name, value in asdict(place).items() if value}
     values = {**settings, **here}
     data = Path(values["data"]) if values["data"] else None
-    return Plan(
+    return ExperimentPlan(
         **{
             **values,
             "data": data,

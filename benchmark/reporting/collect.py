@@ -13,7 +13,7 @@ from benchmark.evaluation.sanity_checks import alarms
 from benchmark.evaluation.selection import RULES
 from benchmark.evaluation.selection_rules import RuleLine, compare_rules
 from benchmark.evaluation.significance import Paired, Ranking, compare_with_control, rank
-from benchmark.experiments.cells import Place, best_record, cell_of, places_of, runs_of
+from benchmark.experiments.cells import CellKey, best_record, cell_of, places_of, runs_of
 from benchmark.experiments.checkpoint_records import (
     CHANGED_NETWORK,
     class_pixels,
@@ -80,8 +80,8 @@ class ComparisonState:
     rules: list[RuleLine]
     others: Mapping[str, Aside]
     facts: dict[str, str]
-    folders: Mapping[Place, Files]
-    runs: Mapping[Place, RunRecord]
+    folders: Mapping[CellKey, Files]
+    runs: Mapping[CellKey, RunRecord]
     commands: Sequence[str]
     calls: Sequence[tuple[str, str, Sequence[str]]]
     alarms: list[str]
@@ -188,7 +188,7 @@ def newest_comparison(results: ResultsFolder, experiment: str, runs: Sequence[Ru
     return newest(known, [run.facts["comparison"] for run in ended])
 
 
-def _held_out(best: Mapping[Place, RunRecord]) -> dict[str, dict[str, str]]:
+def _held_out(best: Mapping[CellKey, RunRecord]) -> dict[str, dict[str, str]]:
     """What each fold holds out, as its runs say it."""
     return {
         place[1]: {

@@ -16,7 +16,7 @@ from benchmark.common.texts import markdown as escaped
 ENOUGH = 5  # folds for a rank correlation to be told
 YARDSTICKS = ("chance",)  # beside what another measure is read; no measure of the shift itself
 
-Row = Mapping[str, Any]
+DomainShiftRow = Mapping[str, Any]
 """protocol, fold, a number for each measure, and drop: of source-only, from source validation to target, in points."""
 
 
@@ -24,12 +24,12 @@ def header(measures: Sequence[str]) -> tuple[str, ...]:
     return ("protocol", "fold", *measures, "drop")
 
 
-def cells(rows: Sequence[Row], measures: Sequence[str]) -> list[tuple[str, ...]]:
+def cells(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> list[tuple[str, ...]]:
     """The table's rows as text."""
     return [(row["protocol"], row["fold"], *(_number(row[name]) for name in (*measures, "drop"))) for row in rows]
 
 
-def markdown(rows: Sequence[Row], measures: Mapping[str, str], told: str) -> str:
+def markdown(rows: Sequence[DomainShiftRow], measures: Mapping[str, str], told: str) -> str:
     """The table, what its columns mean, and how each measure ranks with the drop."""
     names = header(list(measures))
     lines = [f"| {' | '.join(names)} |", f"|---|---|{'---:|' * (len(names) - 2)}"]
@@ -43,7 +43,7 @@ def markdown(rows: Sequence[Row], measures: Mapping[str, str], told: str) -> str
     return "\n".join(lines) + "\n"
 
 
-def as_csv(rows: Sequence[Row], measures: Sequence[str]) -> str:
+def as_csv(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header(measures))
@@ -52,7 +52,7 @@ def as_csv(rows: Sequence[Row], measures: Sequence[str]) -> str:
     return text.getvalue()
 
 
-def correlations(rows: Sequence[Row], measures: Sequence[str]) -> dict[str, float]:
+def correlations(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> dict[str, float]:
     """Spearman's rank correlation of each measure with the drop, where there are folds enough and both vary."""
     known = _known(rows)
     drops = np.array([row["drop"] for row in known])
@@ -64,7 +64,7 @@ def correlations(rows: Sequence[Row], measures: Sequence[str]) -> dict[str, floa
     return found
 
 
-def draw(rows: Sequence[Row], patches: pd.DataFrame, measures: Sequence[str], path: Path) -> None:
+def draw(rows: Sequence[DomainShiftRow], patches: pd.DataFrame, measures: Sequence[str], path: Path) -> None:
     """Left the domains on a map, coloured by time; right the drop against two measures, or the measures alone."""
     import matplotlib
 
@@ -115,7 +115,7 @@ def _draw_domains(axes: Any, patches: pd.DataFrame) -> None:
         axes.set_yticks([])
 
 
-def _draw_measure(axes: Any, rows: Sequence[Row], name: str) -> None:
+def _draw_measure(axes: Any, rows: Sequence[DomainShiftRow], name: str) -> None:
     known = _known(rows)
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
     colors = [f"C{number}" for number in range(10)]
@@ -137,7 +137,7 @@ def _draw_measure(axes: Any, rows: Sequence[Row], name: str) -> None:
     axes.set_xlabel(name)
 
 
-def _known(rows: Sequence[Row]) -> list[Row]:
+def _known(rows: Sequence[DomainShiftRow]) -> list[DomainShiftRow]:
     return [row for row in rows if math.isfinite(row["drop"])]
 
 

@@ -65,7 +65,7 @@ def evaluate(
     """
     batch_size = min(batch_size, most_at_once(data.store.size))
     reader = _Reader(fabric, data, part)
-    counts = _Counts(fabric.device, reader.zones, data, keep)
+    counts = _ConfusionSums(fabric.device, reader.zones, data, keep)
     order = np.arange(len(reader.part.rows))
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
@@ -96,7 +96,7 @@ def evaluate_stream(
         same patches predicted once more right after.
     """
     reader = _Reader(fabric, data, part)
-    before, after = (_Counts(fabric.device, reader.zones, data, keep) for _ in range(2))
+    before, after = (_ConfusionSums(fabric.device, reader.zones, data, keep) for _ in range(2))
     order = arrival(reader.part)
     starts = range(0, len(order), batch_size)
     for number, start in enumerate(starts):
@@ -149,7 +149,7 @@ class _Reader:
         return TargetBatch(images, metadata), truth
 
 
-class _Counts:
+class _ConfusionSums:
     """One confusion matrix a zone and the loss, summed up on the device."""
 
     def __init__(self, device: torch.device, zones: NDArray[np.str_], data: FoldData, keep: Sequence[int]) -> None:

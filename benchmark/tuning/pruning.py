@@ -22,7 +22,7 @@ WATCHED = "source_val/miou"
 TRIALS_BEFORE = 4  # that must be finished before one is given up
 PREFIX = "pruning/"  # of the names of documents, with a digest of the study's name behind it
 Log = Callable[[Mapping[str, float], int], None]
-Values = Mapping[str, Mapping[str, float]]
+SourceValidation = Mapping[str, Mapping[str, float]]
 """Of each trial, by its job's key, source validation at each step."""
 
 
@@ -51,7 +51,7 @@ def watched(log: Log, results: ResultsFolder, bench: Bench, job: Job) -> Log:
             values[job.identity] = {**values.get(job.identity, {}), str(step): metrics[WATCHED]}
             return values
 
-        values: Values = results.database.edit(bench.protocol.label + EXPERIMENT, name, add)
+        values: SourceValidation = results.database.edit(bench.protocol.label + EXPERIMENT, name, add)
         ended = {key for key, (state, _) in results.queue.states().items() if state == DONE}
         others = {key: of for key, of in values.items() if key in ended and key != job.identity}
         if is_below(values[job.identity], others.values(), step):

@@ -19,7 +19,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmark.data.synthetic import World, generate
-from benchmark.experiments.jobs import Bench, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan
 from benchmark.models.segmentation import NetworkSettings
 from benchmark.training.config import PRESETS, TrainingConfig
 from benchmark.training.devices import make_fabric
@@ -60,7 +60,7 @@ def main() -> None:
     if not (options.data / "world.json").is_file():
         generate(World(), options.data)
     data = Bench(
-        Plan("world-leave-times-out", options.data, Path("results"), Path(".landshift/stores"), LIGHT)
+        ExperimentPlan("world-leave-times-out", options.data, Path("results"), Path(".landshift/stores"), LIGHT)
     ).fold_data(FOLD)
     seconds = step_seconds(data)
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in CONFIGS}

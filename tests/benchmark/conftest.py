@@ -15,7 +15,7 @@ from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
 from benchmark.data.store import Store, open_store
 from benchmark.data.synthetic import World, generate
-from benchmark.experiments.jobs import Bench, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan
 from benchmark.experiments.queue import Entry
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Session
@@ -101,9 +101,9 @@ def recipe() -> TrainingConfig:
 
 
 @pytest.fixture(scope="session")
-def plan(world, protocol_file, stores, recipe, tmp_path_factory) -> Plan:
+def plan(world, protocol_file, stores, recipe, tmp_path_factory) -> ExperimentPlan:
     results: Path = tmp_path_factory.mktemp("results")
-    return Plan(str(protocol_file), world, results, stores, recipe, accelerator="cpu")
+    return ExperimentPlan(str(protocol_file), world, results, stores, recipe, accelerator="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.synthetic import World, generate
-from benchmark.experiments.queue import Row
+from benchmark.experiments.queue import JobRow
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.slurm_task import task_of
 
@@ -79,7 +79,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
-def _rows(results: Path) -> dict[tuple[str, str], Row]:
+def _rows(results: Path) -> dict[tuple[str, str], JobRow]:
     """The jobs by method and seed."""
     return {(row.facts["method"], row.facts["seed"]): row for row in ResultsFolder(results).queue.rows()}
 

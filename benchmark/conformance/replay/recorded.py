@@ -11,7 +11,7 @@ from benchmark.common.errors import DataError, SettingsError, TrackingError, Tra
 from benchmark.common.files import read_json
 from benchmark.data.datasets import is_here
 from benchmark.experiments.checkpoint_records import SETTINGS
-from benchmark.experiments.jobs import Bench, Job, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan, Job
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RECORD
 from benchmark.experiments.run_record import RunRecord
@@ -64,7 +64,7 @@ def stored_run(results: ResultsFolder, prefix: str) -> Stored:
     return Stored(record, read_json(path), source)
 
 
-def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, protocol: str = "") -> Plan:
+def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, protocol: str = "") -> ExperimentPlan:
     """Return the plan that a run was a part of.
 
     Args:
@@ -78,7 +78,7 @@ def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, 
     protocol = protocol or run.settings.get("asked", facts["protocol"])
     if not path_of(protocol).is_file():
         raise SettingsError(f"the protocol of the run, {protocol}, is not here; give its file (--protocol)")
-    return Plan(
+    return ExperimentPlan(
         protocol,
         data or data_place(run.source, load(protocol).dataset),
         results,

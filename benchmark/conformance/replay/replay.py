@@ -22,7 +22,7 @@ SHOWN = 3  # names of what differs
 
 
 @dataclass(frozen=True)
-class Row:
+class Circumstance:
     """One circumstance; `same` is None where it was not recorded."""
 
     what: str
@@ -36,7 +36,7 @@ class Row:
         return self.what, self.recorded, self.here, {True: "yes", False: "NO", None: "not known"}[self.same]
 
 
-def circumstances(run: Stored, bench: Bench) -> list[Row]:
+def circumstances(run: Stored, bench: Bench) -> list[Circumstance]:
     """Return every circumstance of a run beside the present one.
 
     Raises:
@@ -55,14 +55,16 @@ def circumstances(run: Stored, bench: Bench) -> list[Row]:
     return rows if deciding(rows) else [*rows, *_rest(run, bench)]
 
 
-def deciding(rows: Sequence[Row]) -> list[str]:
+def deciding(rows: Sequence[Circumstance]) -> list[str]:
     """Those of the differing circumstances with which there is nothing to compare."""
     return [row.what for row in rows if row.what in DECIDING and row.same is False]
 
 
-def _row(what: str, recorded: Any, here: Any) -> Row:
+def _row(what: str, recorded: Any, here: Any) -> Circumstance:
     known = recorded is not None
-    return Row(what, _short(recorded) if known else "–", _short(here), str(recorded) == str(here) if known else None)
+    return Circumstance(
+        what, _short(recorded) if known else "–", _short(here), str(recorded) == str(here) if known else None
+    )
 
 
 def _short(value: Any) -> str:
@@ -71,7 +73,7 @@ def _short(value: Any) -> str:
     return f"{text[:16]}…" if len(text) >= 40 and " " not in text else text
 
 
-def _environment(settings: Any) -> list[Row]:
+def _environment(settings: Any) -> list[Circumstance]:
     """Python, the system, and the packages: all in one row where they are the same, else one row each that is not."""
     here = environment()
     packages: dict[str, str] = settings.get("packages", {})
@@ -80,13 +82,13 @@ def _environment(settings: Any) -> list[Row]:
     alike = [row for row in others if row.same]
     named = f"{alike[0].what} {alike[0].here} and {len(alike) - 1} more" if alike else ""
     if alike:
-        rows.append(Row("packages", named, "the same", True))
+        rows.append(Circumstance("packages", named, "the same", True))
     if not packages:
-        rows.append(Row("packages", "–", f"torch {here['packages']['torch']}", None))
+        rows.append(Circumstance("packages", "–", f"torch {here['packages']['torch']}", None))
     return [*rows, *(_row(name, settings.get(name), here[name]) for name in ("python", "platform"))]
 
 
-def _rest(run: Stored, bench: Bench) -> list[Row]:
+def _rest(run: Stored, bench: Bench) -> list[Circumstance]:
     """What else a job depends on and is not the same: recipe, dates and places, classes, the source-only run …"""
     if (content := run.settings.get("content")) is None:
         return []
@@ -101,7 +103,7 @@ def same(findings: Sequence[Finding]) -> bool:
     return any(finding.compared for finding in findings) and not any(finding.differing for finding in findings)
 
 
-def verdict(findings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
+def verdict(findings: Sequence[Finding], rows: Sequence[Circumstance]) -> list[str]:
     """Lines: that all is the same to the bit, or what differs, by how much and perhaps why."""
     missing = [f"no {finding.what}" for finding in findings if not finding.compared]
     lacks = [f"the record holds {', '.join(missing)}"] if missing else []
@@ -120,7 +122,7 @@ def verdict(findings: Sequence[Finding], rows: Sequence[Row]) -> list[str]:
     return [*lines, *lacks, _why(rows)]
 
 
-def _why(rows: Sequence[Row]) -> str:
+def _why(rows: Sequence[Circumstance]) -> str:
     device = next(row.here for row in rows if row.what == "device")
     other = [row.what for row in rows if row.same is False]
     unknown = [row.what for row in rows if row.same is None]

@@ -20,7 +20,7 @@ from benchmark.conformance.replay.recorded import Stored, accelerator_of, jobs_o
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.experiments.checkpoint_records import read_confusions
 from benchmark.experiments.identity import comparison_of, identity_of
-from benchmark.experiments.jobs import Bench, Job, Plan, job_content
+from benchmark.experiments.jobs import Bench, ExperimentPlan, Job, job_content
 from benchmark.experiments.labels import is_foreign
 from benchmark.experiments.provenance import code_version, environment
 from benchmark.experiments.request import key_of_runs
@@ -41,7 +41,7 @@ SCORES = {"target/miou": "target_miou", "selected/source_val_miou": "source_val_
 
 
 @dataclass(frozen=True)
-class Check:
+class TableCheck:
     """One thing that was looked at; `holds` is None where it is not known, or other than then but no contradiction."""
 
     what: str
@@ -49,7 +49,7 @@ class Check:
     told: str
 
 
-def check_protocol(table: Table, data: Path | None, file: str = "") -> Check:
+def check_protocol(table: Table, data: Path | None, file: str = "") -> TableCheck:
     """Check whether the folds of the table are those of the protocol here: cut again, or by what is pinned.
 
     Args:
@@ -59,40 +59,46 @@ def check_protocol(table: Table, data: Path | None, file: str = "") -> Check:
     what, facts = "protocol", table.facts
     file = file or facts["protocol"]
     if not path_of(file).is_file():
-        return Check(what, None, f"{file} is not here; give its file (--protocol)")
+        return TableCheck(what, None, f"{file} is not here; give its file (--protocol)")
     try:
         protocol = load(file, partial=table.partial)
     except ProtocolError as error:
-        return Check(what, None, str(error))
+        return TableCheck(what, None, str(error))
     version = f"{protocol.name} version {protocol.version}"
     if (protocol.name, str(protocol.version)) != (facts["protocol"], facts["protocol_version"]):
-        return Check(what, None, f"here is {version}; the table is of version {facts['protocol_version']}")
+        return TableCheck(what, None, f"here is {version}; the table is of version {facts['protocol_version']}")
     found = "" if table.partial else protocol.fingerprint
     how = "as pinned in its file; data not here" if found else "data not here, and nothing is pinned"
     if is_here(protocol.dataset, data):
         try:
             found = fingerprint(cut(protocol, open_catalog(protocol.dataset, data).patches), partial=table.partial)
         except DataError as error:
-            return Check(what, None, f"data not here: {error}")
+            return TableCheck(what, None, f"data not here: {error}")
         except ProtocolError as error:
-            return Check(what, False, f"its folds cannot be cut from the data at hand: {error}")
+            return TableCheck(what, False, f"its folds cannot be cut from the data at hand: {error}")
         how = "cut again from the data at hand"
     if not found or found == facts["fingerprint"]:
-        return Check(what, True if found else None, f"{version}: {how}" + (", the same folds" if found else ""))
-    return Check(what, False, f"{version}: other folds ({found[:12]}, the table's are {facts['fingerprint'][:12]})")
+        return TableCheck(what, True if found else None, f"{version}: {how}" + (", the same folds" if found else ""))
+    return TableCheck(
+        what, False, f"{version}: other folds ({found[:12]}, the table's are {facts['fingerprint'][:12]})"
+    )
 
 
-def check_identities(table: Table) -> Check:
+def check_identities(table: Table) -> TableCheck:
     """Return how many cells are the same jobs with the installed code, and what differs of the others."""
     what = "identities"
     if not table.shared:
-        return Check(what, None, "the runs did not write down what they depend on")
+        return TableCheck(what, None, "the runs did not write down what they depend on")
     if comparison_of(table.shared) != key_of_runs(table.facts["comparison"]):
-        return Check(what, False, "what all cells share is not that of this comparison's key: the record was changed")
+        return TableCheck(
+            what, False, "what all cells share is not that of this comparison's key: the record was changed"
+        )
     why = Counter(why_other(table, cell) for cell in table.cells)
     same = why.pop("", 0)
     others = "".join(f"; {count} not: {reason}" for reason, count in why.items())
-    return Check(what, None if why else True, f"{same} of {len(table.cells)} the same with the code at hand{others}")
+    return TableCheck(
+        what, None if why else True, f"{same} of {len(table.cells)} the same with the code at hand{others}"
+    )
 
 
 def why_other(table: Table, cell: TableCell) -> str:
@@ -116,21 +122,23 @@ def why_other(table: Table, cell: TableCell) -> str:
     return " and ".join(reasons)
 
 
-def check_engine(table: Table) -> Check:
+def check_engine(table: Table) -> TableCheck:
     """Return whether landshift's own code is that of the runs; it is no part of a job's key."""
     versions = Counter(cell.code_version for cell in table.cells)
     if set(versions) == {code_version()}:
-        return Check("engine code", True, f"the same, {code_version()}")
+        return TableCheck("engine code", True, f"the same, {code_version()}")
     told = ", ".join(f"{count} cells of {version}" for version, count in versions.items())
-    return Check("engine code", None, f"{told}; here {code_version()}")
+    return TableCheck("engine code", None, f"{told}; here {code_version()}")
 
 
-def check_files(table: Table) -> Check:
+def check_files(table: Table) -> TableCheck:
     """Whether the numbers in ``cells.csv`` and in the first table of ``comparison.md`` are those of the record."""
     wrong = [*_wrong_cells(table, read_cells(table.folder)), *_wrong_means(table)]
     if wrong:
-        return Check("files", False, summed(wrong))
-    return Check("files", True, f"cells.csv and comparison.md say what the record of {len(table.cells)} cells says")
+        return TableCheck("files", False, summed(wrong))
+    return TableCheck(
+        "files", True, f"cells.csv and comparison.md say what the record of {len(table.cells)} cells says"
+    )
 
 
 def summed(wrong: Sequence[str]) -> str:
@@ -193,7 +201,7 @@ def _wrong_means(table: Table) -> list[str]:
     ]
 
 
-def check_numbers(table: Table, runs: Mapping[str, Stored]) -> Check:
+def check_numbers(table: Table, runs: Mapping[str, Stored]) -> TableCheck:
     """Check whether the numbers of the record and of ``cells.csv`` are those of the runs.
 
     Args:
@@ -207,10 +215,12 @@ def check_numbers(table: Table, runs: Mapping[str, Stored]) -> Check:
             row = rows.get((cell.method, cell.fold, cell.seed), {})
             wrong += [f"{cell.name}: {fault}" for fault in _faults(cell, run, derived, row)]
     if wrong:
-        return Check("numbers", False, f"against the runs: {summed(wrong)}")
+        return TableCheck("numbers", False, f"against the runs: {summed(wrong)}")
     if not checked:
-        return Check("numbers", None, "the runs are not here (--results)")
-    return Check("numbers", True, f"{checked} of {len(table.cells)} cells are what their runs' confusion matrices give")
+        return TableCheck("numbers", None, "the runs are not here (--results)")
+    return TableCheck(
+        "numbers", True, f"{checked} of {len(table.cells)} cells are what their runs' confusion matrices give"
+    )
 
 
 def runs_of(table: Table, results: ResultsFolder) -> dict[str, Stored]:
@@ -276,7 +286,7 @@ def other_data(table: Table, bench: Bench) -> str:
 
 def check_rerun(
     table: Table, cells: Sequence[TableCell], jobs: Mapping[str, Sequence[Job]], runs: Mapping[str, RunRecord]
-) -> Check:
+) -> TableCheck:
     """Check whether cells came out as in the record, to the last digit of both scores.
 
     Args:
@@ -291,19 +301,19 @@ def check_rerun(
                 wrong.append(f"{cell.name}: {name} is {100 * metrics[name]:.4f} here ({100 * gap:+.4f} points)")
     names = "; ".join(cell.name for cell in cells)
     if not wrong:
-        return Check("rerun", True, f"{len(cells)} came out the same to the last digit: {names}")
+        return TableCheck("rerun", True, f"{len(cells)} came out the same to the last digit: {names}")
     here, then = _flat(environment()), [_flat(found) for found in table.environments]
     other = [name for name in here if here[name] not in [found.get(name) for found in then]]
     why = f"; not as then: {', '.join(other)}" if other else ""
-    return Check("rerun", False, f"{'; '.join(wrong)} (of {len(cells)} trained again: {names}){why}")
+    return TableCheck("rerun", False, f"{'; '.join(wrong)} (of {len(cells)} trained again: {names}){why}")
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, str]:
     return {**found.get("packages", {}), **{name: value for name, value in found.items() if name != "packages"}}
 
 
-def plan_of_table(table: Table, data: Path | None, results: Path, stores: Path, protocol: str = "") -> Plan:
-    """Return the plan that trains a table's cells again; for the places see `Plan`.
+def plan_of_table(table: Table, data: Path | None, results: Path, stores: Path, protocol: str = "") -> ExperimentPlan:
+    """Return the plan that trains a table's cells again; for the places see `ExperimentPlan`.
 
     Raises:
         SettingsError: the record lacks the recipe, or names first weights only by their digest.
@@ -317,4 +327,4 @@ def plan_of_table(table: Table, data: Path | None, results: Path, stores: Path, 
     if weights.startswith(f"{PACKAGED}:"):
         recipe = replace(recipe, network=replace(recipe.network, encoder_weights=PACKAGED))
     device = accelerator_of(table.environments[0]["device"])
-    return Plan(protocol or table.facts["protocol"], data, results, stores, recipe, device, table.partial)
+    return ExperimentPlan(protocol or table.facts["protocol"], data, results, stores, recipe, device, table.partial)

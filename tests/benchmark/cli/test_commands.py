@@ -10,7 +10,7 @@ from rich.console import Console
 from benchmark.cli.app import main
 from benchmark.common import console as terminal
 from benchmark.conformance.costs import read_costs
-from benchmark.conformance.ground import RECIPE
+from benchmark.conformance.fixtures import RECIPE
 from benchmark.data import flair_check
 from benchmark.data.statistics import domain_statistics
 from methods.registry import available

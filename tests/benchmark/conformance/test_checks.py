@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmark import conformance
 from benchmark.cli.app import main
-from benchmark.conformance import CHECKS, Ground, check_method
+from benchmark.conformance import CHECKS, Fixtures, check_method
 from benchmark.conformance.cost import cost_of
 from benchmark.experiments.labels import parse_label
 from methods import registry
@@ -25,12 +25,12 @@ SMALL = {"adversarial-alignment": 8, "continuous-domain-adversary": 32, "dann": 
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory):
-    return Ground(tmp_path_factory.mktemp("ground"), ALL["source-only"])
+def fixtures(tmp_path_factory):
+    return Fixtures(tmp_path_factory.mktemp("fixtures"), ALL["source-only"])
 
 
-def _statuses(method, ground, hyperparameters=None):
-    return {result.check: (result.status, result.why) for result in check_method(method, hyperparameters, ground)}
+def _statuses(method, fixtures, hyperparameters=None):
+    return {result.check: (result.status, result.why) for result in check_method(method, hyperparameters, fixtures)}
 
 
 @pytest.fixture
@@ -40,12 +40,12 @@ def only(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_method_keeps_the_contract(name, ground, monkeypatch):
+def test_every_method_keeps_the_contract(name, fixtures, monkeypatch):
     monkeypatch.setattr("benchmark.conformance.checks.cost_of", lambda subject, pairs: cost_of(subject, 1))
     label = f"{name}[width={SMALL[name]}]" if name in SMALL else name
     setting = parse_label(label)
     assert setting.method is ALL[name]
-    statuses = _statuses(setting.method, ground, setting.hyperparameters)
+    statuses = _statuses(setting.method, fixtures, setting.hyperparameters)
     assert list(statuses) == list(CHECKS)
     assert not {check: why for check, (status, why) in statuses.items() if status == "fail"}
     assert all(why for status, why in statuses.values() if status == "not applicable")
@@ -275,16 +275,16 @@ class Forgetful(Plain):
         (Forgetful, "state survives saving and loading", "keep it in modules and buffers"),
     ],
 )  # fmt: skip
-def test_each_check_finds_the_method_that_breaks_it(method, check, why, ground, only):
+def test_each_check_finds_the_method_that_breaks_it(method, check, why, fixtures, only):
     only(check)
-    status, reason = _statuses(method, ground)[check]
+    status, reason = _statuses(method, fixtures)[check]
     assert status == "fail" and why in reason
 
 
 @pytest.mark.parametrize("method", [HandsOn, KeepsItsCount])
-def test_what_is_put_back_or_made_by_each_step_is_no_fault(method, ground, only):
+def test_what_is_put_back_or_made_by_each_step_is_no_fault(method, fixtures, only):
     only("resumed in the middle, the same bits")
-    assert _statuses(method, ground) == {"resumed in the middle, the same bits": ("pass", "")}
+    assert _statuses(method, fixtures) == {"resumed in the middle, the same bits": ("pass", "")}
 
 
 class Broken(Plain):
@@ -292,41 +292,41 @@ class Broken(Plain):
         return {"segmentation": torch.nn.functional.conv2d(source.images, source.labels)}
 
 
-def test_an_error_names_the_line_of_the_method_and_is_told_once(ground):
-    first, rest = check_method(Broken, None, ground)
+def test_an_error_names_the_line_of_the_method_and_is_told_once(fixtures):
+    first, rest = check_method(Broken, None, fixtures)
     line = inspect.getsourcelines(Broken)[1] + 2
     assert first.status == "fail" and f"(test_checks.py:{line})" in first.why
     assert rest.check == f"the other {len(CHECKS) - 1} checks" and rest.status == "not applicable"
 
 
-def test_what_hangs_on_two_equal_trainings_says_nothing_where_they_differ(ground, only):
+def test_what_hangs_on_two_equal_trainings_says_nothing_where_they_differ(fixtures, only):
     checks = "resumed in the middle, the same bits", "noise for target labels changes nothing"
     only(*checks)
     told = "not applicable", "two trainings with one seed differ already"
-    assert _statuses(Dicing, ground) == dict.fromkeys(checks, told)
+    assert _statuses(Dicing, fixtures) == dict.fromkeys(checks, told)
 
 
-def test_a_method_that_sees_hidden_labels_is_found(ground, monkeypatch, only):
+def test_a_method_that_sees_hidden_labels_is_found(fixtures, monkeypatch, only):
     """Where the guard itself were broken: the labelled pool of a plain method becomes the target's."""
     from benchmark.training.fold_data import FoldData
 
     monkeypatch.setattr(FoldData, "labelled", lambda self, needs: self.parts["target_adapt"])
     only("noise for target labels changes nothing")
-    ((status, why),) = _statuses(Plain, ground).values()
+    ((status, why),) = _statuses(Plain, fixtures).values()
     assert status == "fail" and "with noise for the hidden target masks" in why
 
 
-def test_a_method_that_says_its_prediction_hangs_on_the_batch_may(ground, only):
+def test_a_method_that_says_its_prediction_hangs_on_the_batch_may(fixtures, only):
     only("each patch is predicted by itself")
     honest = type("Honest", (Together,), {"depends_on_batch": True})
-    assert _statuses(honest, ground)["each patch is predicted by itself"][0] == "not applicable"
+    assert _statuses(honest, fixtures)["each patch is predicted by itself"][0] == "not applicable"
 
 
-def test_the_command_tells_what_fails(ground, monkeypatch, capsys, only):
+def test_the_command_tells_what_fails(fixtures, monkeypatch, capsys, only):
     import sys
 
     monkeypatch.setitem(sys.modules, "tests_conformance", sys.modules[__name__])
-    monkeypatch.setattr(conformance, "Ground", lambda folder, control: ground)
+    monkeypatch.setattr(conformance, "Fixtures", lambda folder, control: fixtures)
     only("losses are finite", "what it means to train moves, nothing else", "with its weight at zero it is source-only")
     assert main(["check", "tests_conformance:IdleHead", "tests_conformance:Plain"]) == 1
     text = capsys.readouterr().out

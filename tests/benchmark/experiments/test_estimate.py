@@ -9,7 +9,7 @@ import pytest
 from benchmark.common.errors import SettingsError
 from benchmark.data.shapes import Shape
 from benchmark.experiments.estimate import Timing, count_jobs, outline, run_bytes, store_bytes
-from benchmark.experiments.jobs import Bench, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan
 from benchmark.experiments.run_folder import FetchedFiles
 from benchmark.experiments.run_record import RunRecord
 from benchmark.tuning.plan import Tuning
@@ -26,7 +26,7 @@ FACTS |= {"precision": "32-true", "fingerprint": "towns", "steps": "4", "checkpo
 def absent(recipe, tmp_path, monkeypatch):
     """A pinned protocol whose data are not here."""
     monkeypatch.chdir(tmp_path)
-    return Plan("dubai-leave-one-place-out", None, tmp_path / "results", tmp_path / "stores", recipe)
+    return ExperimentPlan("dubai-leave-one-place-out", None, tmp_path / "results", tmp_path / "stores", recipe)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmark.experiments.jobs import Plan
+from benchmark.experiments.jobs import ExperimentPlan
 from benchmark.experiments.session import Session
 from benchmark.training.config import make_recipe
 
@@ -28,7 +28,9 @@ def test_real_patches_train_and_are_scored(shared_data, tmp_path):
     protocol = tmp_path / "five.toml"
     protocol.write_text(PROTOCOL)
     recipe = make_recipe("tiny", {"steps": 2, "checkpoints": 1, "batch_size": 2})
-    plan = Plan(str(protocol), shared_data("flair1"), tmp_path / "results", tmp_path / "stores", recipe, "cpu")
+    plan = ExperimentPlan(
+        str(protocol), shared_data("flair1"), tmp_path / "results", tmp_path / "stores", recipe, "cpu"
+    )
     session = Session(plan)
     assert session.bench.store.size == 512 and len(session.bench.store.ids) == 5
     jobs = session.bench.jobs(["source-only", "oracle"], [0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.data.classes import slug
-from benchmark.experiments.jobs import Bench, Plan
+from benchmark.experiments.jobs import Bench, ExperimentPlan
 from benchmark.experiments.shifts import MEASURES, measure_shifts
 from benchmark.models.segmentation import NetworkSettings, SegmentationNetwork
 from benchmark.training import prediction as evaluation
@@ -24,7 +24,7 @@ def measured(world, stores, tmp_path_factory):
             f'name = "{column}"\nversion = 1\ndataset = "world"\ntitle = "t"\ndescription = "d"\n'
             f'confounds = "c"\nhold_out = ["{column}"]\n[split]\ntarget_share = 0.5\n'
         )
-        bench = Bench(Plan(str(path), world, tmp_path_factory.mktemp("results"), stores, TrainingConfig()))
+        bench = Bench(ExperimentPlan(str(path), world, tmp_path_factory.mktemp("results"), stores, TrainingConfig()))
         found[column] = bench, measure_shifts(bench, SETTINGS, 6)
     return found
 

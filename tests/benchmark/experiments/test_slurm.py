@@ -14,7 +14,7 @@ from benchmark.experiments.queue import DONE, Claim, Entry, Queue
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.session import Ended
 from benchmark.experiments.slurm import ENDED, Profile, SlurmWorkers
-from benchmark.experiments.slurm_task import Task
+from benchmark.experiments.slurm_task import SlurmTask
 
 
 class Cluster:
@@ -31,13 +31,13 @@ class Cluster:
         results.queue.add([Entry(key, parent, {}, {}) for key, _, parent in pairs], "e")
         self.plays: dict[str, list[str]] = {}
         self.dies, self.lines, self.submissions, self.refusal = list[str](), list[str](), list[int](), ""
-        self.tasks: dict[str, Task] = {}
+        self.tasks: dict[str, SlurmTask] = {}
         self.claims: dict[str, Claim] = {}
         self.states: dict[str, tuple[str, str]] = {}
         self.answers, self.waits = True, False
         (results.folder / "slurm").mkdir()
 
-    def submit(self, task: Task, count: int, profile: Profile, name: str) -> list[str]:
+    def submit(self, task: SlurmTask, count: int, profile: Profile, name: str) -> list[str]:
         if self.refusal:
             raise SettingsError(self.refusal)
         self.submissions.append(count)
@@ -332,7 +332,11 @@ class TestCommands:
         (tmp_path / "cluster.toml").write_text(WHOLE)
         profile = read_toml(tmp_path / "cluster.toml", Profile)
         (bin / "sbatch.out").write_text("Submitted batch job 17\n")
-        assert slurm.submit(Task(results.folder, ["a"], 1, Path.cwd()), 3, profile, "mine") == ["17_0", "17_1", "17_2"]
+        assert slurm.submit(SlurmTask(results.folder, ["a"], 1, Path.cwd()), 3, profile, "mine") == [
+            "17_0",
+            "17_1",
+            "17_2",
+        ]
         (batch,) = [file.read_text() for file in bin.glob("sbatch.[0-9]*")]
         for line in (
             "partition=gpu,long", "account=lab", "gpus-per-node=a100:1", "cpus-per-task=4", "mem=16G", "time=2160",
@@ -346,7 +350,7 @@ class TestCommands:
 
     def test_what_a_profile_lacks_is_not_requested(self, bin, results):
         (bin / "sbatch.out").write_text("Submitted batch job 17\n")
-        assert slurm.submit(Task(results.folder, ["a"], 1, Path.cwd()), 1, Profile(time="1"), "mine") == ["17"]
+        assert slurm.submit(SlurmTask(results.folder, ["a"], 1, Path.cwd()), 1, Profile(time="1"), "mine") == ["17"]
         (batch,) = [file.read_text() for file in bin.glob("sbatch.[0-9]*")]
         assert "time=1\n" in batch and "signal=USR2@30\n" in batch
         assert not any(word in batch for word in ("partition", "account", "gpus", "cpus", "mem", "array"))
@@ -361,7 +365,7 @@ class TestCommands:
     def test_a_refusal_is_slurms_own_words(self, bin, results):
         (bin / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: x' >&2\nexit 1\n")
         with pytest.raises(SettingsError, match=r"Slurm refuses the tasks: .*invalid partition specified: x"):
-            slurm.submit(Task(results.folder, ["a"], 1, Path.cwd()), 1, Profile(partition="x"), "mine")
+            slurm.submit(SlurmTask(results.folder, ["a"], 1, Path.cwd()), 1, Profile(partition="x"), "mine")
 
 
 @pytest.mark.parametrize(

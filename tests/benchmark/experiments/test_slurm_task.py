@@ -14,7 +14,7 @@ import pytest
 from benchmark.experiments import slurm_task
 from benchmark.experiments.queue import Queue
 from benchmark.experiments.session import Session
-from benchmark.experiments.slurm_task import Task
+from benchmark.experiments.slurm_task import SlurmTask
 from methods.base import Method
 
 pytest.importorskip("submitit")
@@ -46,13 +46,13 @@ def node(plan, bench, tmp_path, monkeypatch) -> Iterator[Session]:
         signal.signal(number, handler)
 
 
-def _task(session: Session, *seeds: int, label: str = "tests_signalled:Signalled", count: int = 1) -> Task:
+def _task(session: Session, *seeds: int, label: str = "tests_signalled:Signalled", count: int = 1) -> SlurmTask:
     """A task for new jobs, as submitit gives it to the node."""
     jobs = session.bench.jobs([label], seeds, ["2020"])
     session.add(jobs, again=True)
-    task = Task(session.results.folder, [job.identity for job in jobs], count, Path.cwd())
+    task = SlurmTask(session.results.folder, [job.identity for job in jobs], count, Path.cwd())
     copy = pickle.loads(pickle.dumps(task))
-    assert isinstance(copy, Task)
+    assert isinstance(copy, SlurmTask)
     return copy
 
 

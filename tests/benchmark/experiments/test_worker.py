@@ -22,7 +22,7 @@ from benchmark.experiments.queue import Entry, Queue
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RunFolder, folder_of, read_run, savepoints_of
 from benchmark.experiments.session import Session
-from benchmark.experiments.worker import Place, Worker, entry_of, plan_of
+from benchmark.experiments.worker import MachinePaths, Worker, entry_of, plan_of
 from benchmark.tracking import Client, LiveRun
 from benchmark.training import loop as fitting
 from benchmark.training import savepoints
@@ -118,11 +118,11 @@ def test_a_request_says_all_that_a_worker_needs(session, plan, tmp_path, monkeyp
     assert (entry.key, entry.parent, entry.facts["seed"]) == (job.identity, job.parent, "3")
     payload = json.loads(json.dumps(entry.payload))
     assert (payload["label"], payload["fold"], payload["seed"], payload["trial"]) == ("dann", "2020", 3, None)
-    again = plan_of(payload["plan"], tmp_path, Place())
+    again = plan_of(payload["plan"], tmp_path, MachinePaths())
     assert again == replace(relative, data=tmp_path / "world", stores=tmp_path / "stores", results=tmp_path)
-    elsewhere = plan_of(payload["plan"], tmp_path, Place(Path("/data"), Path("/stores"), "cuda"))
+    elsewhere = plan_of(payload["plan"], tmp_path, MachinePaths(Path("/data"), Path("/stores"), "cuda"))
     assert elsewhere == replace(again, data=Path("/data"), stores=Path("/stores"), accelerator="cuda")
-    assert plan_of(payload["plan"] | {"data": None}, tmp_path, Place()).data is None
+    assert plan_of(payload["plan"] | {"data": None}, tmp_path, MachinePaths()).data is None
 
 
 def test_a_worker_opens_what_a_job_was_requested_with(session, plan, monkeypatch):
@@ -161,7 +161,7 @@ def test_what_is_not_what_was_requested_fails(session, has_bench):
 def test_what_cannot_be_begun_on_one_machine_is_left_to_others(session, caplog):
     first, second = jobs_of(session, 0, 1)
     session.add([first, second], again=True)
-    Worker(session.results, place=Place(data=Path("/missing"))).run(wait=False)
+    Worker(session.results, place=MachinePaths(data=Path("/missing"))).run(wait=False)
     assert [row_of(session, job).state for job in (first, second)] == ["queued", "queued"]
     assert row_of(session, first).error.startswith(module.UNABLE) and "/missing" in row_of(session, first).error
     assert caplog.text.count("is left to other workers") == 2

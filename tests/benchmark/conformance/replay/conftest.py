@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.data.synthetic import World, generate
-from benchmark.experiments.jobs import Plan
+from benchmark.experiments.jobs import ExperimentPlan
 from benchmark.experiments.session import Session
 from benchmark.reporting.collect import collect
 from benchmark.reporting.table_file import TABLE, as_json
@@ -18,7 +18,7 @@ from benchmark.reporting.tables import cells_csv, markdown_page
 class Trained:
     """A plan that was run: `runs` are the keys by (method, fold, seed); `published` is its table's folder."""
 
-    plan: Plan
+    plan: ExperimentPlan
     session: Session
     runs: dict[tuple[str, str, int], str]
     published: Path
@@ -32,7 +32,9 @@ class Trained:
 def trained(protocol_file, recipe, tmp_path_factory) -> Trained:
     root = tmp_path_factory.mktemp("replay")
     generate(World(places=1, times=3, zones=8, zone_side=1, patch_size=32), root / "world")
-    plan = Plan(str(protocol_file), root / "world", root / "results", root / "stores", recipe, accelerator="cpu")
+    plan = ExperimentPlan(
+        str(protocol_file), root / "world", root / "results", root / "stores", recipe, accelerator="cpu"
+    )
     session = Session(plan)
     inner = Session(plan, bench=session.bench, nested=True)
     jobs = session.bench.jobs(["source-only", "tent"], [0, 1], ["2020"])

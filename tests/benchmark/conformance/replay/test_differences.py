@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from benchmark.conformance.replay.differences import compare_runs
-from benchmark.conformance.replay.replay import Row, same, verdict
+from benchmark.conformance.replay.replay import Circumstance, same, verdict
 
-CPU = Row("device", "cpu", "cpu", True)
+CPU = Circumstance("device", "cpu", "cpu", True)
 MATRICES = {
     "2/target_test/D@2020|D/1": torch.tensor([[3, 1], [0, 4], [0, 0]]),
     "2/target_test/D@2020|D/2": torch.tensor([[2, 0], [0, 2], [1, 0]]),
@@ -72,9 +72,12 @@ def test_a_record_that_lacks_a_kind_says_so_and_an_empty_one_is_not_the_same():
 @pytest.mark.parametrize(
     ("rows", "why"),
     [
-        ([CPU, Row("torch", "1", "2", False), Row("python", "1", "1", True)], "torch, which is not the same"),
-        ([CPU, Row("packages", "–", "2", None)], "packages, of which the run holds no record"),
-        ([Row("device", "T4", "T4", True)], "sums are not always made in the same order"),
+        (
+            [CPU, Circumstance("torch", "1", "2", False), Circumstance("python", "1", "1", True)],
+            "torch, which is not the same",
+        ),
+        ([CPU, Circumstance("packages", "–", "2", None)], "packages, of which the run holds no record"),
+        ([Circumstance("device", "T4", "T4", True)], "sums are not always made in the same order"),
         ([CPU], "nothing that was recorded explains it"),
     ],
 )

@@ -29,7 +29,7 @@ RECIPE = TrainingConfig(
 )
 
 
-class Ground:
+class Fixtures:
     """What the checks of all methods stand on: the world, with and without its target masks, and a source model.
 
     Args:
