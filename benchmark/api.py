@@ -187,10 +187,10 @@ def load_protocol(protocol: str | Path, data: str | Path | None = None, *, parti
     from protocols.cutting import cut
     from protocols.files import load
 
-    found = load(str(protocol), partial=partial)
-    _prepare_world(found, data)
-    patches = open_catalog(found.dataset, Path(data) if data else None).patches
-    return LoadedProtocol(found, {fold.name: fold for fold in cut(found, patches)})
+    loaded = load(str(protocol), partial=partial)
+    _prepare_world(loaded, data)
+    patches = open_catalog(loaded.dataset, Path(data) if data else None).patches
+    return LoadedProtocol(loaded, {fold.name: fold for fold in cut(loaded, patches)})
 
 
 class MethodCheck(list[Result]):

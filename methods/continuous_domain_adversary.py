@@ -62,8 +62,8 @@ class ContinuousDomainAdversary(Method):
         self._deepest = list(self.network.stages)[-1]
         self._outputs, self._errors = ERRORS[self.hyperparameters.error]
         self._batch = BatchMetadata()
-        told = self.hyperparameters.index_to_encoder
-        self.index_encoder = index_encoder(self._channels) if told else None
+        has_encoder = self.hyperparameters.index_to_encoder
+        self.index_encoder = index_encoder(self._channels) if has_encoder else None
 
     def fuse(self, stage: str, features: Tensor) -> Tensor:
         if stage != self._deepest or self.index_encoder is None:

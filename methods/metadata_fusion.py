@@ -50,9 +50,9 @@ class MetadataFusion(Method):
             return features
         vector = flair_vector(self._batch.of(features), published=self.hyperparameters.encoding == "published")
         columns = BLOCKS[self.hyperparameters.blocks]
-        told = torch.zeros_like(vector)
-        told[:, columns] = vector[:, columns]
-        shift: Tensor = self.to_features(self.mlp(told))
+        visible = torch.zeros_like(vector)
+        visible[:, columns] = vector[:, columns]
+        shift: Tensor = self.to_features(self.mlp(visible))
         return features + shift.to(features.dtype)[:, :, None, None]
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:

@@ -30,11 +30,11 @@ def check_name(label: str) -> None:
         raise MethodError(f"there is no method {name!r}; {hint(name, known_names())}")
 
 
-def hint(name: str, known: Iterable[str]) -> str:
+def hint(name: str, names: Iterable[str]) -> str:
     """Return what may have been meant by a name, and what there is."""
     if "," in name:
         return "each method has a --method of its own"
-    known = sorted(known)
-    close = get_close_matches(name, known, n=1)
+    names = sorted(names)
+    close = get_close_matches(name, names, n=1)
     meant = f"did you mean {close[0]}? There" if close else "there"
-    return f"{meant} are {', '.join(known)}, or give package.module:Class"
+    return f"{meant} are {', '.join(names)}, or give package.module:Class"

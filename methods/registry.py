@@ -40,12 +40,12 @@ def find(name: str) -> type[Method]:
             raise
         except Exception as error:  # whatever the code of the module raises is its own mistake
             raise MethodError(f"cannot import the method {name!r}: {blamed(error)}") from error
-    found, wrong = available(), broken()
+    methods, wrong = available(), broken()
     if name in wrong:
         raise MethodError(f"the method {name!r} cannot be used: {wrong[name]}")
-    if name not in found:
-        raise MethodError(f"there is no method {name!r}; {hint(name, found)}")
-    return found[name]
+    if name not in methods:
+        raise MethodError(f"there is no method {name!r}; {hint(name, methods)}")
+    return methods[name]
 
 
 def name_of(method: type[Method]) -> str | None:
@@ -68,7 +68,7 @@ def address_of(method: type[Method]) -> str:
 
 @cache
 def _scan() -> tuple[dict[str, type[Method]], dict[str, str]]:
-    found: dict[str, type[Method]] = {}
+    by_name: dict[str, type[Method]] = {}
     wrong: dict[str, str] = {}
     for info in pkgutil.iter_modules(methods.__path__):
         name = info.name.replace("_", "-")
@@ -77,22 +77,22 @@ def _scan() -> tuple[dict[str, type[Method]], dict[str, str]]:
         except Exception as error:  # whatever the code of the file raises is its own mistake
             wrong[name] = blamed(error)
         else:
-            found |= {name: method} if method else {}
+            by_name |= {name: method} if method else {}
     for point in entry_points(group=ENTRY_POINTS):
         origin = f"of the package {point.dist.name if point.dist else point.value}"
-        if point.name in found:
+        if point.name in by_name:
             wrong[f"{point.name} {origin}"] = "there is a method of this name already"
             continue
         try:
-            found[point.name] = _checked(point.load(), point.value)
+            by_name[point.name] = _checked(point.load(), point.value)
         except Exception as error:
             wrong[point.name] = f"{origin}: {blamed(error)}"
-    return found, wrong
+    return by_name, wrong
 
 
 def _method_of(module: ModuleType) -> type[Method] | None:
     """The method a module defines itself; a file holds at most one."""
-    found = [
+    candidates = [
         value
         for value in vars(module).values()
         if inspect.isclass(value)
@@ -100,10 +100,10 @@ def _method_of(module: ModuleType) -> type[Method] | None:
         and value is not Method
         and value.__module__ == module.__name__
     ]
-    if len(found) > 1:
-        names = ", ".join(method.__name__ for method in found)
+    if len(candidates) > 1:
+        names = ", ".join(method.__name__ for method in candidates)
         raise MethodError(f"{module.__name__} defines several methods ({names}); give each a file of its own")
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
 def _checked(value: object, origin: str) -> type[Method]:

@@ -98,14 +98,14 @@ def _bases(method: "type[Method]") -> "list[type[Method]]":
 @cache  # the parts are the same ones for most methods
 def _imported(package: str, source: str) -> frozenset[str]:
     """Names of the modules that the source of a module of a package imports, and of what might be one."""
-    found = set()
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            found |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
-    return frozenset(found)
+            names |= {origin} | {f"{origin}.{alias.name}" for alias in node.names}
+    return frozenset(names)
 
 
 def _root(method: "type[Method]") -> Path | None:

@@ -40,18 +40,18 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
         twice = table.index[table.index.duplicated()]
         raise ProtocolError(f"{protocol.label}: the catalog holds {_first(sorted(set(twice)))} more than once")
     for fold in folds:
-        told = f"{protocol.label}, fold {fold.name}"
+        where = f"{protocol.label}, fold {fold.name}"
         parts = {part: table.loc[list(fold.parts[part])] for part in PARTS}
-        _check_apart(told, protocol, fold, parts)
-        _check_filled(told, protocol, parts)
-        _check_distance(told, protocol, parts)
-        _check_time(told, protocol, fold, parts)
-    found = fingerprint(folds, partial=protocol.partial)
-    if protocol.fingerprint and not protocol.partial and found != protocol.fingerprint:
+        _check_apart(where, protocol, fold, parts)
+        _check_filled(where, protocol, parts)
+        _check_distance(where, protocol, parts)
+        _check_time(where, protocol, fold, parts)
+    cut_as = fingerprint(folds, partial=protocol.partial)
+    if protocol.fingerprint and not protocol.partial and cut_as != protocol.fingerprint:
         raise ProtocolError(
-            f"{protocol.label}: this catalog gives other folds than the protocol was made of (fingerprint {found[:12]} "
-            f"where {protocol.fingerprint[:12]} is pinned): patches are missing, added, renamed or in another zone"
-            + _changed_sizes(protocol, folds)
+            f"{protocol.label}: this catalog gives other folds than the protocol was made of (fingerprint "
+            f"{cut_as[:12]} where {protocol.fingerprint[:12]} is pinned): patches are missing, added, renamed or in "
+            "another zone" + _changed_sizes(protocol, folds)
         )
 
 
@@ -75,12 +75,12 @@ def _distance(source: pd.DataFrame, target: pd.DataFrame) -> float:
     return float(np.min(distances))
 
 
-def _check_apart(told: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
+def _check_apart(where: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
     one_pool = {"target_adapt", "target_test"} if protocol.transductive else set()
     for part, rows in parts.items():
         if rows.index.has_duplicates:
             twice = _first(sorted(set(rows.index[rows.index.duplicated()])))
-            raise ProtocolError(f"{told}: {twice} is more than once in {part}")
+            raise ProtocolError(f"{where}: {twice} is more than once in {part}")
     zones = {part: set(rows["zone"]) for part, rows in parts.items()}
     for one, other in combinations(parts, 2):
         if {one, other} <= one_pool:
@@ -90,51 +90,54 @@ def _check_apart(told: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.
             ("zone", zones[one] & zones[other]),
         ):
             if len(both):
-                raise ProtocolError(f"{told}: the {kind} {_first(sorted(both))} is in {one} and {other}")
+                raise ProtocolError(f"{where}: the {kind} {_first(sorted(both))} is in {one} and {other}")
     if stray := set(fold.few) - set(fold.parts["target_adapt"]):
-        raise ProtocolError(f"{told}: the few labelled target patches must be in target_adapt, {_first(stray)} is not")
+        raise ProtocolError(f"{where}: the few labelled target patches must be in target_adapt, {_first(stray)} is not")
 
 
-def _check_filled(told: str, protocol: Protocol, parts: dict[str, pd.DataFrame]) -> None:
+def _check_filled(where: str, protocol: Protocol, parts: dict[str, pd.DataFrame]) -> None:
     for part, rows in parts.items():
         if not len(rows) and not (part == "target_adapt" and protocol.split.adapt_share == 0):
             raise ProtocolError(
-                f"{told}: {part} is empty: too few zones in a place (2 are needed, 4 where the held-out times share "
+                f"{where}: {part} is empty: too few zones in a place (2 are needed, 4 where the held-out times share "
                 "them with the others)"
             )
         bare = rows[rows["mask"] == ""]
         if len(bare) and part != "target_adapt":
             raise ProtocolError(
-                f"{told}: {part} needs labels, and {len(bare)} images have no mask, for example {bare['image'].iloc[0]}"
+                f"{where}: {part} needs labels, and {len(bare)} images have no mask, "
+                f"for example {bare['image'].iloc[0]}"
             )
 
 
-def _check_distance(told: str, protocol: Protocol, parts: dict[str, pd.DataFrame]) -> None:
+def _check_distance(where: str, protocol: Protocol, parts: dict[str, pd.DataFrame]) -> None:
     if not protocol.split.gap:
         return
-    found = _distance(*(pd.concat([parts[one], parts[other]]) for one, other in _SIDES))
-    if not found >= protocol.split.gap:
+    distance = _distance(*(pd.concat([parts[one], parts[other]]) for one, other in _SIDES))
+    if not distance >= protocol.split.gap:
         raise ProtocolError(
-            f"{told}: a source patch lies {found:g} from a target patch, and {protocol.split.gap:g} is the least"
+            f"{where}: a source patch lies {distance:g} from a target patch, and {protocol.split.gap:g} is the least"
         )
 
 
-def _check_time(told: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
+def _check_time(where: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
     """Dates are looked at patch by patch; a patch without one has the year that its domain says, if it says one."""
     source, target = (pd.concat([parts[one], parts[other]]) for one, other in _SIDES)
     if "time" in fold.held_out:
-        _check_periods(told, "year", _years(source), _years(target))
+        _check_periods(where, "year", _years(source), _years(target))
     if {"season", "month"} & set(fold.held_out):
-        _check_periods(told, "month", source["date"].str[5:7], target["date"].str[5:7])
+        _check_periods(where, "month", source["date"].str[5:7], target["date"].str[5:7])
     if protocol.forecast:
         latest, earliest = _instants(source).max(), _instants(target).min()
         if not latest < earliest:
-            raise ProtocolError(f"{told} forecasts, but a source patch is of {latest} and a target patch of {earliest}")
+            raise ProtocolError(
+                f"{where} forecasts, but a source patch is of {latest} and a target patch of {earliest}"
+            )
     adapt, test = parts["target_adapt"], parts["target_test"]
     if not protocol.adapt_may_follow_test and len(adapt) and _instants(adapt).max() > _instants(test).min():
         raise ProtocolError(
-            f"{told}: unlabelled images may not be younger than the test, but one is of {_instants(adapt).max()} and a "
-            f"test image of {_instants(test).min()}"
+            f"{where}: unlabelled images may not be younger than the test, but one is of {_instants(adapt).max()} "
+            f"and a test image of {_instants(test).min()}"
         )
 
 
@@ -148,11 +151,11 @@ def _instants(rows: pd.DataFrame) -> "pd.Series[str]":
     return rows["date"].where(rows["date"] != "", rows["time"])
 
 
-def _check_periods(told: str, kind: str, source: "pd.Series[str]", target: "pd.Series[str]") -> None:
+def _check_periods(where: str, kind: str, source: "pd.Series[str]", target: "pd.Series[str]") -> None:
     inside = target[target.isin(set(source))]
     if len(inside):
         raise ProtocolError(
-            f"{told}: the target patch {inside.index[0]} is of the {kind} {inside.iloc[0]}, and so are source patches "
+            f"{where}: the target patch {inside.index[0]} is of the {kind} {inside.iloc[0]}, and so are source patches "
             f"({len(inside)} target patches in all)"
         )
 

@@ -66,9 +66,9 @@ def missing_patches(protocol: Protocol, patches: "pd.DataFrame") -> list[str]:
     counts = {column: patches[column].value_counts() for column, _ in expected}
     missing = []
     for (column, value), least in expected.items():
-        found = int(counts[column].get(value, 0))
-        if found < least:
-            missing.append(f"{column} {value}: {found} of {least} patches" if least > 1 else f"{column} {value}")
+        count = int(counts[column].get(value, 0))
+        if count < least:
+            missing.append(f"{column} {value}: {count} of {least} patches" if least > 1 else f"{column} {value}")
     return missing
 
 

@@ -86,8 +86,8 @@ def _cut_one(protocol: Protocol, fold: NamedFold, patches: pd.DataFrame) -> Fold
 
 
 def _matches(patches: pd.DataFrame, wanted: Selector) -> "pd.Series[bool]":
-    found = [patches[column].isin(list(values)) for column, values in wanted.items()]
-    return pd.Series(np.logical_and.reduce(found) if found else False, patches.index)
+    matches = [patches[column].isin(list(values)) for column, values in wanted.items()]
+    return pd.Series(np.logical_and.reduce(matches) if matches else False, patches.index)
 
 
 def _deal(patches: pd.DataFrame, share: float, salt: str) -> set[str]:

@@ -16,7 +16,7 @@ def expected_sizes(protocol: Protocol) -> dict[str, tuple[int, ...]]:
     """
     if protocol.forecast:  # which dates come before which, no table says
         return {}
-    rows = next((found for table in protocol.tables if (found := _counted(read_table(table), protocol.hold_out))), [])
+    rows = next((sizes for table in protocol.tables if (sizes := _counted(read_table(table), protocol.hold_out))), [])
     ranges = Counter((row[FIRST], row[LAST]) for row in rows)
     counts: Counter[tuple[str, ...]] = Counter()
     for row in rows:
@@ -30,8 +30,8 @@ def expected_sizes(protocol: Protocol) -> dict[str, tuple[int, ...]]:
 def _counted(table: tuple[list[str], list[list[str]]], hold_out: tuple[str, ...]) -> list[dict[str, str]]:
     """The rows of a table that counts patches and knows all that is held out; else none."""
     header, rows = table
-    known = hold_out and {*hold_out, COUNT, FIRST, LAST} <= {*header}
-    return [dict(zip(header, row, strict=True)) for row in rows] if known else []
+    is_counted = hold_out and {*hold_out, COUNT, FIRST, LAST} <= {*header}
+    return [dict(zip(header, row, strict=True)) for row in rows] if is_counted else []
 
 
 def _sizes(

@@ -75,8 +75,10 @@ def load(name: str, *, partial: bool = False) -> Protocol:
 
 def _check_texts(path: Path, value: Any) -> None:
     """No control characters but line breaks: names of folds and columns stand in tables, files and terminals."""
-    if isinstance(value, str) and (found := _UNFIT.search(value)):
-        raise ProtocolError(f"{path}: a text holds the character {ord(found[0]):#04x}, which no name and no title has")
+    if isinstance(value, str) and (control := _UNFIT.search(value)):
+        raise ProtocolError(
+            f"{path}: a text holds the character {ord(control[0]):#04x}, which no name and no title has"
+        )
     if isinstance(value, Mapping):
         for item in (*value, *value.values()):
             _check_texts(path, item)
@@ -96,22 +98,22 @@ def pin(path: Path, folds: list[Fold], distance: float) -> str:
     Raises:
         ProtocolError: this version is pinned to other folds already.
     """
-    found = fingerprint(folds)
+    digest = fingerprint(folds)
     before = load(str(path))
-    if before.fingerprint not in ("", found):
+    if before.fingerprint not in ("", digest):
         raise ProtocolError(
             f"{path}: version {before.version} is pinned to other folds ({before.fingerprint[:12]}, these are "
-            f"{found[:12]}). A change of folds is a new version: raise it, and remove the line with the fingerprint"
+            f"{digest[:12]}). A change of folds is a new version: raise it, and remove the line with the fingerprint"
         )
     text = path.read_text(encoding="utf-8").partition(PINNED)[0].rstrip("\n") + "\n"
-    line = f'fingerprint = "{found}"'
+    line = f'fingerprint = "{digest}"'
     text, count = re.subn(r"(?m)^fingerprint\s*=.*$", line, text, count=1)
     text = text if count else re.sub(r"(?m)^(version\s*=.*)$", rf"\1\n{line}", text, count=1)
     sizes = [f"{_key(fold.name)} = [{', '.join(map(str, fold.sizes))}]" for fold in folds]
     measured = [] if math.isnan(distance) else [f"smallest_distance = {distance:.1f}"]
     lines = ["[pinned]", *measured, "", "[pinned.folds]", *sizes]
     path.write_text(f"{text}\n{PINNED}" + "\n".join(lines) + "\n", encoding="utf-8")
-    return found
+    return digest
 
 
 def _key(name: str) -> str:

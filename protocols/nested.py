@@ -32,7 +32,7 @@ def nested_folds(protocol: Protocol, fold: Fold, patches: pd.DataFrame) -> list[
         split=replace(protocol.split, few=0),
     )
     try:
-        found = cut(inner, source)
+        folds = cut(inner, source)
     except ProtocolError:
         return []
-    return [replace(each, name=f"{fold.name} without {each.name}") for each in found]
+    return [replace(each, name=f"{fold.name} without {each.name}") for each in folds]

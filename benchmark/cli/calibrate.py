@@ -64,7 +64,7 @@ def calibrate(options: argparse.Namespace) -> int:
         return 1
     session, points, versions = measured
     bench = session.bench
-    found = calibration.Calibration(
+    result = calibration.Calibration(
         fingerprint=bench.fingerprint,
         dataset=bench.catalog.name,
         dataset_digest=bench.store.digest,
@@ -74,18 +74,18 @@ def calibrate(options: argparse.Namespace) -> int:
         recipe=calibration.config_of(bench.shared["recipe"]),
         points=tuple(points),
     )
-    kept = calibration.add(file, found)
+    kept = calibration.add(file, result)
     try:
         publish(session, kept, calibration.read(file), file)
     except TrackingError as error:
         print(f"the curve is not in MLflow yet: {error}. The same command publishes it", file=sys.stderr)
     print_rows(*calibration.rows(points))
-    recipe = bench.shared["recipe"] | {"steps": found.converged_steps or found.most}
-    print(calibration.calibration_of(recipe, found.fingerprint, found.dataset_digest, [found]).words)
+    recipe = bench.shared["recipe"] | {"steps": result.converged_steps or result.most}
+    print(calibration.calibration_of(recipe, result.fingerprint, result.dataset_digest, [result]).words)
     stays = f"not written: in {file} is a curve up to {kept.most:,} steps"
-    print(f"written: {file}" if kept is found else stays)
-    if found.converged_steps:
-        print(f"compare: {_comparing(options, found.converged_steps)}")
+    print(f"written: {file}" if kept is result else stays)
+    if result.converged_steps:
+        print(f"compare: {_comparing(options, result.converged_steps)}")
     return 0
 
 

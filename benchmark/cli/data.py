@@ -58,8 +58,8 @@ def _check(options: argparse.Namespace) -> int:
         for domain in check.domains
     ]
     print_rows(("domain", "patches", "published", "faults"), rows)
-    for name, found, expected in check.groups:
-        print(f"together: {name}: {found} patches of {expected}")
+    for name, present, expected in check.groups:
+        print(f"together: {name}: {present} patches of {expected}")
     named = {kind: list(names) for kind, names in check.faults.items()}
     for domain in check.domains:
         for kind, names in domain.faults.items():

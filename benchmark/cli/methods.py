@@ -20,8 +20,8 @@ def methods(options: argparse.Namespace) -> int:
     if options.document:
         print(f"written: {write_pages(options.document, available())} pages in {options.document}")
         return 0
-    found = {options.name: find(options.name)} if options.name else available()
-    for name, method in found.items():
+    selected = {options.name: find(options.name)} if options.name else available()
+    for name, method in selected.items():
         print(f"{name}  (sees {method.needs.value})\n    {summary(method)}")
         for item in fields(method.Hyperparameters):
             print(f"    {item.name} = {shown(item.default)}   [{search_range(item)}]")

@@ -51,27 +51,27 @@ def plan(options: argparse.Namespace) -> int:
     settings = make_plan(options)
     labels = wanted_labels(options.method or available(), settings.recipe)
     results = ResultsFolder(options.results) if has_results(options.results) else None
-    found = outline(settings)
-    folds = chosen_folds(found.label, list(found.sizes), options.folds)
+    protocol = outline(settings)
+    folds = chosen_folds(protocol.label, list(protocol.sizes), options.folds)
     counts = ", ".join(map(_many, (labels, folds, options.seeds), ("method", "fold", "seed")))
-    print(f"{found.label}: {counts}; {settings.recipe.steps:,} steps a training")
-    stages = _stages(options, settings.recipe, results, found, labels, folds)
+    print(f"{protocol.label}: {counts}; {settings.recipe.steps:,} steps a training")
+    stages = _stages(options, settings.recipe, results, protocol, labels, folds)
     costs = {name: cost.time for name, cost in read_costs(COSTS).items()}
-    timing = Timing(results.runs("") if results else [], found, settings.recipe, costs)
+    timing = Timing(results.runs("") if results else [], protocol, settings.recipe, costs)
     for stage in stages:
         _print_stage(stage, timing)
-    if results and not found.decoded:
+    if results and not protocol.decoded:
         print(f"finished runs are not counted as done, since the data are not decoded in {options.stores}")
     left = [job for stage in stages for job in stage.work.left]
     print(f"\ntime: {timing.words(left, options.workers)}")
-    run, there = run_bytes(timing.records), "there already" if found.decoded else "at least, to be decoded"
+    run, there = run_bytes(timing.records), "there already" if protocol.decoded else "at least, to be decoded"
     disk = "unknown before a run is finished" if isnan(run) else f"{_bytes(run * len(left))}, {_bytes(run)} a run"
-    print(f"disk: decoded patches {_bytes(store_bytes(found))} ({there}); results {disk}")
+    print(f"disk: decoded patches {_bytes(store_bytes(protocol))} ({there}); results {disk}")
     return 0
 
 
 def _stages(
-    options: argparse.Namespace, recipe: Any, results: Any, found: Any, labels: list[str], folds: list[str]
+    options: argparse.Namespace, recipe: Any, results: Any, protocol: Any, labels: list[str], folds: list[str]
 ) -> list[Any]:
     """Return the comparison, behind its tuning if there is one, whose second trial stands for the chosen setting."""
     from benchmark.experiments.estimate import count_jobs
@@ -79,17 +79,17 @@ def _stages(
     from benchmark.tuning.space import trial_labels
 
     if options.trials is None:
-        return [count_jobs("the comparison", found.jobs(labels, folds, options.seeds), {}, results)]
+        return [count_jobs("the comparison", protocol.jobs(labels, folds, options.seeds), {}, results)]
     on, tuning = folds[:1] if options.tune_on == "one" else folds, Tuning(options.rule, max(options.trials, 2))
     check_rule(tuning)
     trials, reasons = trial_labels(labels, recipe, tuning)
     for reason in dict.fromkeys(reasons.values()):
         print(f"not tuned: {', '.join(label for label, why in reasons.items() if why == reason)}: {reason}")
     rows = {trial: label for label, tried in trials.items() for trial in tried}
-    jobs = found.jobs([trial for tried in trials.values() for trial in tried[: options.trials]], on, [tuning.seed])
+    jobs = protocol.jobs([trial for tried in trials.values() for trial in tried[: options.trials]], on, [tuning.seed])
     first = count_jobs(f"{options.trials} trials of each method on {_many(on, 'fold')}", jobs, rows, results)
     tuned = {trials[label][1]: f"{label} (tuned)" for label in trials}
-    jobs = found.jobs([*tuned, *reasons], folds, options.seeds)
+    jobs = protocol.jobs([*tuned, *reasons], folds, options.seeds)
     return [first, count_jobs("the tuned comparison", jobs, tuned, results, first.work.left)]
 
 

@@ -73,15 +73,15 @@ def _show(options: argparse.Namespace) -> int:
         print(f"source: {protocol.citation}")
     print(f"unlabelled images: {_unlabelled(protocol)}")
     print(f"fingerprint: {protocol.fingerprint or NOT_PINNED}")
-    sizes, distance, told = protocol.sizes, protocol.smallest_distance, "when it was pinned"
+    sizes, distance, source = protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
         folds, distance = _folds(protocol, options.data)
-        sizes, told = {fold.name: fold.sizes for fold in folds}, "in the data at hand"
+        sizes, source = {fold.name: fold.sizes for fold in folds}, "in the data at hand"
         print(f"of the folds in the data at hand: {fingerprint(folds, partial=protocol.partial)}")
     elif not sizes:
         print(f"with --data, or the data set in data/{protocol.dataset}, the sizes of the folds are shown here")
         return 0
-    print(f"patches in each part, {told}:")
+    print(f"patches in each part, {source}:")
     print_rows(("fold", *PARTS), [(name, *map(str, row)) for name, row in sizes.items()])
     if not math.isnan(distance):
         print(f"smallest distance between a source and a target patch: {distance:.1f}, in the unit of x and y")
@@ -101,13 +101,13 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{name}: not checked, the data set {protocol.dataset} is not at hand (--data)")
             continue
         try:
-            found = fingerprint(_folds(protocol, options.data)[0], partial=protocol.partial)
+            current = fingerprint(_folds(protocol, options.data)[0], partial=protocol.partial)
         except (ProtocolError, DataError) as error:
             wrong += 1
             print(f"{name}: DOES NOT FIT: {error}")
         else:
-            free, pinned = free + (protocol.fingerprint != found), pinned + (protocol.fingerprint == found)
-            print(f"{name}: {'as pinned' if protocol.fingerprint == found else 'not pinned, is'} {found}")
+            free, pinned = free + (protocol.fingerprint != current), pinned + (protocol.fingerprint == current)
+            print(f"{name}: {'as pinned' if protocol.fingerprint == current else 'not pinned, is'} {current}")
     if not wrong + pinned + free:
         print("nothing was checked: no data at hand")
         return 1 if options.name else 0

@@ -46,7 +46,9 @@ def replay(options: argparse.Namespace) -> int:
         with RunBar(len(jobs)) as bar:
             new = retrain(bench, jobs, Path(folder), bar.advance, bar.end)[jobs[-1].identity]
         findings = compare_runs(numbers_of(run.record), numbers_of(new))
-    recorded, here = (found.metrics.get("target/miou", float("nan")) for found in (run.record, new))
-    print(f"target mIoU: recorded {100 * recorded:.4f}, here {100 * here:.4f} ({100 * (here - recorded):+.4f} points)")
+    recorded, again = (record.metrics.get("target/miou", float("nan")) for record in (run.record, new))
+    print(
+        f"target mIoU: recorded {100 * recorded:.4f}, here {100 * again:.4f} ({100 * (again - recorded):+.4f} points)"
+    )
     print("\n".join(verdict(findings, rows)))
     return 0 if same(findings) else 1

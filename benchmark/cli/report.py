@@ -284,13 +284,13 @@ def _html(
         paired, against = tables.paired_rows(state.paired), f"Against {state.grid.control}"
         sections.append(Section(against, tables.PAIRED_HEADER, paired, _of(pictures, "ranks.png"), about))
     sections += [
-        Section(title, figures=found)
-        for title, found in (
+        Section(title, figures=drawn)
+        for title, drawn in (
             ("Classes", _of(pictures, "classes.png")),
             ("Gain against cost", _of(pictures, "costs.png")),
             ("Where the methods differ most", gallery),
         )
-        if found
+        if drawn
     ]
     if state.rules:
         rules, about = tables.rule_rows(state.rules), _plain(tables.ABOUT_RULES)
@@ -320,14 +320,14 @@ def _gallery(state: Any) -> list[Any]:
 
     seed = state.grid.seeds[0]
     methods = [line.method for line in sorted(state.lines, key=lambda line: -line.target.mean) if line.target.cells]
-    found = []
+    sheets = []
     for fold in widest(state.cells, seed)[:SHOWN]:
-        known = [method for method in methods if (method, fold, seed) in state.folders]
-        if picture := differing({method: state.folders[method, fold, seed] / PANEL for method in known}):
-            found.append((fold, *picture))
-    told = "{}, seed {}: on average a method differs from the most frequent answer on {:.0%} of the pixels."
-    most = sorted(found, key=lambda entry: -entry[2])
-    return [Figure.drawn(sheet, told.format(fold, seed, share)) for fold, sheet, share in most]
+        present = [method for method in methods if (method, fold, seed) in state.folders]
+        if picture := differing({method: state.folders[method, fold, seed] / PANEL for method in present}):
+            sheets.append((fold, *picture))
+    caption = "{}, seed {}: on average a method differs from the most frequent answer on {:.0%} of the pixels."
+    most = sorted(sheets, key=lambda entry: -entry[2])
+    return [Figure.drawn(sheet, caption.format(fold, seed, share)) for fold, sheet, share in most]
 
 
 def _of(pictures: Mapping[str, Any], name: str) -> list[Any]:

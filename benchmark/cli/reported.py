@@ -88,5 +88,5 @@ def keep(results: Any, experiment: str, inputs: str, folder: Path, printed: Prin
 
 def _files(folder: Path) -> dict[str, list[int]]:
     """Size and time of the last change of all that is in a folder, by name."""
-    found = {path.name: path.stat() for path in folder.iterdir()} if folder.is_dir() else {}
-    return {name: [about.st_size, about.st_mtime_ns] for name, about in found.items()}
+    stats = {path.name: path.stat() for path in folder.iterdir()} if folder.is_dir() else {}
+    return {name: [about.st_size, about.st_mtime_ns] for name, about in stats.items()}

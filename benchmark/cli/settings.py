@@ -85,8 +85,8 @@ def _seems_done(options: argparse.Namespace) -> bool:
     from protocols.files import load
 
     results = ResultsFolder(options.results)
-    asked = results.database.documents(load(options.protocol, partial=options.partial).label, PREFIX)
-    commands = {call[1] for content in asked.values() for call in content.get("calls", ())}
+    requests = results.database.documents(load(options.protocol, partial=options.partial).label, PREFIX)
+    commands = {call[1] for content in requests.values() for call in content.get("calls", ())}
     return options.command_line in commands and {state for state, _ in results.queue.states().values()} <= {DONE}
 
 

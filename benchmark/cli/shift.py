@@ -44,7 +44,7 @@ def shift(options: argparse.Namespace) -> int:
     folder: Path = options.output or options.results / "-".join(["shift", *map(_stem, options.protocols)])
     folder.mkdir(parents=True, exist_ok=True)
     of = f"{options.encoder} with {weights or 'random'} weights"
-    told = f"Features: {of}, at most {options.patches} patches of each side."
+    note = f"Features: {of}, at most {options.patches} patches of each side."
     rows: list[dict[str, Any]] = []
     logged = []
     for name in options.protocols:
@@ -60,29 +60,29 @@ def shift(options: argparse.Namespace) -> int:
         experiment = bench.protocol.label
         open_experiment(results, bench, experiment)
         drops = _drops(results, experiment)
-        mine = [
+        protocol_rows = [
             {
                 "protocol": bench.protocol.name,
-                "fold": found.fold,
-                **found.values,
-                "drop": drops.get(found.fold, float("nan")),
+                "fold": shift.fold,
+                **shift.values,
+                "drop": drops.get(shift.fold, float("nan")),
             }
-            for found in shifts
+            for shift in shifts
         ]
-        rows += mine
+        rows += protocol_rows
         facts = {"protocol": bench.protocol.name, "fingerprint": bench.fingerprint, "encoder": options.encoder}
         metrics = {
-            f"shift/{short_slug(found.fold)}/{key}": value for found in shifts for key, value in found.values.items()
+            f"shift/{short_slug(shift.fold)}/{key}": value for shift in shifts for key, value in shift.values.items()
         }
-        for found in shifts:
-            for band, (mean, std) in found.bands.items():
+        for shift in shifts:
+            for band, (mean, std) in shift.bands.items():
                 metrics |= {
-                    f"shift/{short_slug(found.fold)}/{kind}/{short_slug(band)}": gap
+                    f"shift/{short_slug(shift.fold)}/{kind}/{short_slug(band)}": gap
                     for kind, gap in (("mean_gap", mean), ("std_gap", std))
                 }
         logged.append((experiment, facts, metrics))
     files = {
-        folder / "shift.md": markdown(rows, MEASURES, told),
+        folder / "shift.md": markdown(rows, MEASURES, note),
         folder / "shift.csv": as_csv(rows, list(MEASURES)),
     }
     for path, text in files.items():

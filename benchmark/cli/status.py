@@ -80,26 +80,26 @@ def status(options: argparse.Namespace) -> int:
     name = experiment_of(results, options)
 
     def look() -> tuple["Status", "RenderableType"]:
-        found = status_of(results, name, options.comparison)
-        return found, _shown(name, found, _beside(results, name))
+        current = status_of(results, name, options.comparison)
+        return current, _shown(name, current, _beside(results, name))
 
-    found, shown = look()
+    current, shown = look()
     if not options.watch:
         console.print(shown)
         return 0
     if not console.is_terminal:  # a log file: one picture below the other
         while True:
             console.print(time.strftime("%H:%M:%S"), shown)
-            if found.is_over:
+            if current.is_over:
                 return 0
             time.sleep(options.watch)
-            found, shown = look()
+            current, shown = look()
     from rich.live import Live
 
     with Live(shown, console=console, auto_refresh=False) as live:
-        while not found.is_over:
+        while not current.is_over:
             time.sleep(options.watch)
-            found, shown = look()
+            current, shown = look()
             live.update(shown, refresh=True)
     return 0
 
@@ -129,14 +129,14 @@ def experiment_of(results: Any, options: argparse.Namespace) -> str:
     """Return the name of the experiment of a protocol, or of one that is named itself."""
     from benchmark.common.errors import SettingsError
 
-    known = results.experiments() if results else []
-    if options.protocol in known:
+    experiments = results.experiments() if results else []
+    if options.protocol in experiments:
         return str(options.protocol)
     from protocols.files import load
 
     name = load(options.protocol, partial=options.partial).label
-    if name not in known:
-        there = f"there is {', '.join(known)}" if known else "nor of any other protocol"
+    if name not in experiments:
+        there = f"there is {', '.join(experiments)}" if experiments else "nor of any other protocol"
         raise SettingsError(
             f"nothing of {name} has been run in {options.results}, {there} (see --results); a command that was just "
             "begun reads its data first"
@@ -166,13 +166,13 @@ def _beside(results: Any, name: str) -> list[str]:
     """The experiments that belong to it: its tuning, and runs inside its folds."""
     from benchmark.experiments.status import count_runs
 
-    found = []
+    lines = []
     for other in results.experiments():
         if other.startswith(f"{name} ("):
             counts = count_runs(results.runs(other))
-            told = [f"{counts[state]:,} {state}" for state in BEGUN if counts[state]]
-            found.append(f"beside it: {other}: {', '.join(told) or 'nothing'}")
-    return found
+            counted = [f"{counts[state]:,} {state}" for state in BEGUN if counts[state]]
+            lines.append(f"beside it: {other}: {', '.join(counted) or 'nothing'}")
+    return lines
 
 
 def _shown(name: str, status: "Status", beside: Sequence[str]) -> "RenderableType":
@@ -192,9 +192,9 @@ def _shown(name: str, status: "Status", beside: Sequence[str]) -> "RenderableTyp
     share = counts["done"] / max(counts.total() - counts["skipped"], 1)
     lines = [f"{name}, comparison {status.comparison}: {share:.0%} of what can be run is done", ""]
     parts: list[RenderableType] = [Text("\n".join(lines)), plain_table(("method", *used, "a run takes"), rows)]
-    told = [*_running(status.running), *_reasons(status), "", *_left(status), *beside]
-    told += [f"another comparison: --comparison {key}" for key in status.others]
-    return Group(*parts, Text("\n".join(told)))
+    text = [*_running(status.running), *_reasons(status), "", *_left(status), *beside]
+    text += [f"another comparison: --comparison {key}" for key in status.others]
+    return Group(*parts, Text("\n".join(text)))
 
 
 def _running(runs: Sequence["Running"]) -> list[str]:

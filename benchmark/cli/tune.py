@@ -89,33 +89,33 @@ def tune(options: argparse.Namespace) -> int:
         session.refuse_mixture(work.done, engine.provenance(session.bench))
     session.add(work.done)
     engine.work(session, work, lambda ended: _score(session, ended))
-    found = results(session)
-    print_rows(HEADER, [_row(tuned) for tuned in found], texts=True)
-    for tuned in (tuned for tuned in found if tuned.flat):
+    tuned_methods = results(session)
+    print_rows(HEADER, [_row(tuned) for tuned in tuned_methods], texts=True)
+    for tuned in (tuned for tuned in tuned_methods if tuned.flat):
         print(
             f"alarm: all trials of {tuned.search.label} on {tuned.search.fold} are the same: the search changes nothing"
         )
     if undelivered := session.deliver(jobs):
         print(undelivered, file=sys.stderr)
-    publish(session, found)
-    if waiting := sum(tuned.count(OPEN) for tuned in found):
+    publish(session, tuned_methods)
+    if waiting := sum(tuned.count(OPEN) for tuned in tuned_methods):
         print(f"{waiting} trials are open; the same command goes on, and other calls may be at them")
-    elif all(tuned.chosen for tuned in found):
+    elif all(tuned.chosen for tuned in tuned_methods):
         print(f"compare: {_comparing(options, tuning.key)}")
-    return 1 if any(tuned.count(FAILED) for tuned in found) else 0
+    return 1 if any(tuned.count(FAILED) for tuned in tuned_methods) else 0
 
 
-def _methods(asked: list[str] | None, tuning: Any) -> list[str]:
+def _methods(labels: list[str] | None, tuning: Any) -> list[str]:
     """Return the methods to tune: as given, or all that the rule can choose for and that have something to tune."""
     from benchmark.experiments.labels import parse_label
     from benchmark.tuning.plan import why_not
     from methods.registry import available
 
     able = []
-    for label in asked or available():
+    for label in labels or available():
         parse_label(label)
         if why := why_not(label, tuning.rule):
-            if asked:
+            if labels:
                 raise SettingsError(f"{label} cannot be tuned by {tuning.rule}: {why}")
             print(f"left out: {label}: {why}")
         else:

@@ -102,7 +102,7 @@ def _rerun(table: Any, data: Path | None, options: argparse.Namespace) -> Any:
             for label in dict.fromkeys(cell.setting for cell in cells if is_foreign(cell.setting)):
                 print(f"imports the module of {label}, which the table names")
             of_cells = verify.jobs_of_cells(bench, cells)
-            jobs = list(dict.fromkeys(job for found in of_cells.values() for job in found))
+            jobs = list(dict.fromkeys(job for of_cell in of_cells.values() for job in of_cell))
             with RunBar(len(jobs)) as bar:
                 again = retrain(bench, jobs, Path(folder), bar.advance, bar.end)
             return verify.check_rerun(table, cells, of_cells, again)

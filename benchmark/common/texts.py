@@ -21,8 +21,8 @@ def unfit(texts: Iterable[str], longest: int = LONGEST) -> str:
     terminal later.
     """
     for text in texts:
-        if found := _UNFIT.search(text):
-            return f"{shown(text[:80])!r} holds the character {ord(found[0]):#04x}; names hold no control characters"
+        if control := _UNFIT.search(text):
+            return f"{shown(text[:80])!r} holds the character {ord(control[0]):#04x}; names hold no control characters"
         if len(text) > longest:
             return f"{text[:40]!r}... has {len(text)} characters; at most {longest} are possible"
     return ""

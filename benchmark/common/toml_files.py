@@ -50,10 +50,10 @@ def read_toml(path: Path, model: type[Model]) -> Model:
 
 def _explain(model: type[TomlModel], key: str, value: Any) -> str:
     """Return what is wrong with a value that a model refuses."""
-    known = model.model_fields
-    if key not in known:
-        close = get_close_matches(key, known, n=1)
+    fields = model.model_fields
+    if key not in fields:
+        close = get_close_matches(key, fields, n=1)
         meant = f"did you mean {close[0]}? The keys" if close else "the keys"
-        return f"there is no key {key!r}; {meant} are {', '.join(known)}{model.hint}"
-    shown = f", not {value!r:.200}" if known[key].repr else ""
-    return f"{key} is {known[key].description}{shown}"
+        return f"there is no key {key!r}; {meant} are {', '.join(fields)}{model.hint}"
+    shown = f", not {value!r:.200}" if fields[key].repr else ""
+    return f"{key} is {fields[key].description}{shown}"

@@ -67,10 +67,10 @@ def resumes_to_the_bit(subject: Subject) -> None:
     train(again, middle + 1)
     names = _different(_state(subject.reference), _state(again))
     if names or lost:
-        found = f"differs from the unbroken one in {names}" if names else "has the same weights here"
+        gap = f"differs from the unbroken one in {names}" if names else "has the same weights here"
         forgotten = f"{'' if names else ', but'} not put back: {', '.join(sorted(lost))}" if lost else ""
         raise Failed(
-            f"a training resumed in the middle {found}{';' if names and lost else ''}{forgotten}; what a later step "
+            f"a training resumed in the middle {gap}{';' if names and lost else ''}{forgotten}; what a later step "
             "depends on belongs in modules, parameters or buffers (register_buffer), or in state() and load_state()"
         )
 
@@ -93,10 +93,10 @@ def neutral_is_source_only(subject: Subject) -> str:
     if not subject.method.needs.trains_on_labels:
         raise NotApplicable("it does not train on the source")
     changed = replace(subject.hyperparameters or subject.method.Hyperparameters(), **neutral)
-    mine = dict(subject.trained(hyperparameters=changed).method.named_parameters())
+    own = dict(subject.trained(hyperparameters=changed).method.named_parameters())
     control = dict(subject.fixtures.source_only.method.named_parameters())
-    names = sorted(set(mine) & set(control))
-    worst = max(float((mine[name] - control[name]).detach().abs().max()) for name in names)
+    names = sorted(set(own) & set(control))
+    worst = max(float((own[name] - control[name]).detach().abs().max()) for name in names)
     if worst > 1e-6:
         raise Failed(f"at {neutral} the network's weights differ from source-only's by {worst:.1e}")
     return ", ".join(f"{name}={value}" for name, value in neutral.items())

@@ -14,9 +14,9 @@ from benchmark.training.trainer import Stepper
 
 def cost_of(subject: Subject, pairs: int) -> Cost:
     """Measure a method's step and that of source-only in turns, since times drift on a shared machine."""
-    mine, control = subject.stepper(), Subject(subject.fixtures.control, None, subject.fixtures).stepper()
-    ratios = [_seconds(mine) / _seconds(control) for _ in range(pairs + 1)][1:]  # the first warms up
-    return Cost(statistics.median(ratios), _kept(mine) / _kept(control))
+    own, control = subject.stepper(), Subject(subject.fixtures.control, None, subject.fixtures).stepper()
+    ratios = [_seconds(own) / _seconds(control) for _ in range(pairs + 1)][1:]  # the first warms up
+    return Cost(statistics.median(ratios), _kept(own) / _kept(control))
 
 
 def _seconds(stepper: Stepper) -> float:

@@ -69,13 +69,13 @@ def _index(methods: Mapping[str, type[Method]], costs: Mapping[str, Any]) -> str
         "",
     ]
     for need in Needs:
-        mine = {name: method for name, method in methods.items() if method.needs is need}
-        if mine:
+        with_need = {name: method for name, method in methods.items() if method.needs is need}
+        if with_need:
             lines += [f"## See {need.value}", "", "| method | | time |", "|---|---|--:|"]
-        for name, method in mine.items():
+        for name, method in with_need.items():
             time = f"{costs[name].time:.1f}" if name in costs else ""
             lines += [f"| [`{name}`]({name}.md) | {summary(method)} | {time} |"]
-        lines += [""] if mine else []
+        lines += [""] if with_need else []
     return "\n".join(lines)
 
 

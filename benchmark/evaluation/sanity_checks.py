@@ -27,7 +27,7 @@ def alarms(
         pixels: mean IoU on each fold of the per-pixel baseline; a fold may be missing.
     """
     values = {method: [table(cells, grid, method, metric) for metric in METRICS] for method in grid.methods}
-    miou = {method: found[0] for method, found in values.items()}
+    miou = {method: metrics[0] for method, metrics in values.items()}
     return [
         *_below(miou, grid, majority, "predicting the most frequent class everywhere"),
         *_below(miou, grid, pixels or {}, "a classifier of single pixels"),
@@ -47,32 +47,32 @@ def majority_miou(confusion: np.ndarray) -> float:
 
 
 def _alike(values: Mapping[str, Sequence[ScoreTable]]) -> list[str]:
-    found = []
-    for (one, mine), (other, theirs) in combinations(values.items(), 2):
-        both = np.isfinite(mine[0]) & np.isfinite(theirs[0])
+    messages = []
+    for (one, first), (other, second) in combinations(values.items(), 2):
+        both = np.isfinite(first[0]) & np.isfinite(second[0])
         if not both.any():
             continue
         where = f"all {both.sum()} cells" if both.sum() > 1 else "the one cell of both"
-        if all(np.array_equal(a[both], b[both], equal_nan=True) for a, b in zip(mine, theirs, strict=True)):
+        if all(np.array_equal(a[both], b[both], equal_nan=True) for a, b in zip(first, second, strict=True)):
             # One method under two labels differs in its hyperparameters alone.
             same_method = one.partition("[")[0] == other.partition("[")[0]
             what = "what differs in their hyperparameters changes nothing" if same_method else "they should differ"
-            found.append(f"{one} and {other} are the same to the last bit on {where}: {what}")
-        elif np.abs(mine[0][both] - theirs[0][both]).max() < NEARLY:
-            found.append(f"{one} and {other} agree to four digits on {where}: one may do nothing")
-    return found
+            messages.append(f"{one} and {other} are the same to the last bit on {where}: {what}")
+        elif np.abs(first[0][both] - second[0][both]).max() < NEARLY:
+            messages.append(f"{one} and {other} agree to four digits on {where}: one may do nothing")
+    return messages
 
 
 def _below(miou: Mapping[str, ScoreTable], grid: Grid, reference: Mapping[str, float], words: str) -> list[str]:
     """One line for all methods that are below on the same folds."""
-    found: dict[str, list[str]] = {}
+    by_folds: dict[str, list[str]] = {}
     for method, values in miou.items():
         means = dict(zip(grid.folds, fold_means(values), strict=True))
         if below := [fold for fold in means if means[fold] < reference.get(fold, -np.inf)]:
-            found.setdefault(", ".join(below), []).append(method)
+            by_folds.setdefault(", ".join(below), []).append(method)
     return [
         f"{', '.join(methods)} {'is' if len(methods) == 1 else 'are'} below {words} on {folds}"
-        for folds, methods in found.items()
+        for folds, methods in by_folds.items()
     ]
 
 

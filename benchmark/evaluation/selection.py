@@ -76,8 +76,8 @@ DEFAULT_RULE = "source-validation"
 def select(records: Sequence[Record], rule: str) -> int | None:
     """The index of the candidate that a rule takes; of equals the later, and None where no score is known."""
     scores = [RULES[rule].score(record) for record in records]
-    known = [index for index, score in enumerate(scores) if math.isfinite(score)]
-    return max(known, key=lambda index: (scores[index], index), default=None)
+    finite = [index for index, score in enumerate(scores) if math.isfinite(score)]
+    return max(finite, key=lambda index: (scores[index], index), default=None)
 
 
 def regret(records: Sequence[Record], rule: str) -> float:

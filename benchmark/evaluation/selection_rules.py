@@ -75,10 +75,10 @@ def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
 def rank_correlation(records: Sequence[Record], rule: str) -> float:
     """Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three, or if all are equal."""
     pairs = [(RULES[rule].score(record), record.target_miou) for record in records]
-    known = np.array([pair for pair in pairs if all(map(math.isfinite, pair))])
-    if len(known) < 3 or (known == known[0]).all(0).any():
+    finite = np.array([pair for pair in pairs if all(map(math.isfinite, pair))])
+    if len(finite) < 3 or (finite == finite[0]).all(0).any():
         return math.nan
-    return float(np.corrcoef([average_ranks(values) for values in known.T])[0, 1])
+    return float(np.corrcoef([average_ranks(values) for values in finite.T])[0, 1])
 
 
 Measure = Callable[[Sequence[Record], str], float]
@@ -101,12 +101,12 @@ def _spread(
     cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]], float], within: tuple[float, float]
 ) -> Spread:
     """Of a value of the cells of each fold and seed, which cannot be outside of what is given."""
-    here: dict[tuple[str, int], list[Cell]] = defaultdict(list)
+    by_place: dict[tuple[str, int], list[Cell]] = defaultdict(list)
     for cell in cells:
-        here[cell.fold, cell.seed].append(cell)
+        by_place[cell.fold, cell.seed].append(cell)
     values = np.full((len(grid.folds), len(grid.seeds)), math.nan)
     for row, fold in enumerate(grid.folds):
         for column, seed in enumerate(grid.seeds):
-            if found := here.get((fold, seed)):
-                values[row, column] = value(found)
+            if in_place := by_place.get((fold, seed)):
+                values[row, column] = value(in_place)
     return spread(values, grid.groups, within)

@@ -131,13 +131,13 @@ def independent(by_fold: NDArray[np.float64], groups: Groups) -> NDArray[np.floa
     Of folds that share the levels of one factor, the means over each level. None of crossed folds: a test of the means
     over either factor would take the other one's levels for all there are.
     """
-    known = np.isfinite(by_fold)
+    finite = np.isfinite(by_fold)
     if not groups:
-        return by_fold[known]
+        return by_fold[finite]
     if len(groups) > 1:
         return np.empty(0)
-    levels = groups[0][known]
-    return np.array([by_fold[known][levels == level].mean() for level in np.unique(levels)])
+    levels = groups[0][finite]
+    return np.array([by_fold[finite][levels == level].mean() for level in np.unique(levels)])
 
 
 def _silence(domains: int, comparisons: int, groups: Groups) -> str:
@@ -182,7 +182,7 @@ def patch_noise(pairs: Mapping[str, Sequence[tuple[NDArray[np.int64], NDArray[np
     for fold in sorted(pairs):
         zones = len(pairs[fold][0][0])
         drawn = numpy_generator("zones", fold).multinomial(zones, np.full(zones, 1 / zones), DRAWS)
-        gains = [_mious(drawn, mine) - _mious(drawn, control) for mine, control in pairs[fold]]
+        gains = [_mious(drawn, method) - _mious(drawn, control) for method, control in pairs[fold]]
         by_fold.append(np.mean(gains, axis=0))
     return float(np.mean(by_fold, axis=0).std(ddof=1)) if by_fold else NAN
 

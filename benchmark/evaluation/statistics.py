@@ -50,14 +50,14 @@ def spread(values: ScoreTable, groups: Groups = (), within: tuple[float, float] 
         within: what a value cannot be outside of, so that the interval is not either.
     """
     by_fold = fold_means(values)
-    known = np.isfinite(by_fold)
-    if not known.any():
+    finite = np.isfinite(by_fold)
+    if not finite.any():
         return Spread(NAN, NAN, NAN, NAN, NAN, cells=0)
-    whole = values[known][:, np.isfinite(values[known]).all(0)]
+    whole = values[finite][:, np.isfinite(values[finite]).all(0)]
     seed_std = float(whole.mean(0).std(ddof=1)) if whole.shape[1] > 1 else NAN
     mean, low, high = interval(by_fold, groups)
     low, high = (min(max(end, within[0]), within[1]) if math.isfinite(end) else NAN for end in (low, high))
-    return Spread(mean, seed_std, low, high, float(by_fold[known].min()), int(np.isfinite(values).sum()))
+    return Spread(mean, seed_std, low, high, float(by_fold[finite].min()), int(np.isfinite(values).sum()))
 
 
 def fold_means(values: ScoreTable) -> NDArray[np.float64]:
@@ -75,15 +75,15 @@ def shared_levels(held_out: Sequence[Mapping[str, str]]) -> list[NDArray[np.int6
     Args:
         held_out: of each fold the held-out value of each column (`protocols.base.Fold.held_out`).
     """
-    found: list[NDArray[np.int64]] = []
+    distinct: list[NDArray[np.int64]] = []
     for column in sorted({name for values in held_out for name in values}):
         _, first, levels = np.unique(
             [values.get(column, "") for values in held_out], return_index=True, return_inverse=True
         )
         levels = np.argsort(np.argsort(first))[levels]  # numbered as they come, so that equal partitions are equal
-        if 1 < len(first) < len(held_out) and not any(np.array_equal(levels, other) for other in found):
-            found.append(levels)
-    return found
+        if 1 < len(first) < len(held_out) and not any(np.array_equal(levels, other) for other in distinct):
+            distinct.append(levels)
+    return distinct
 
 
 def covariance_of_means(values: NDArray[np.float64], groups: Groups = ()) -> tuple[NDArray[np.float64], int]:
@@ -113,11 +113,11 @@ def covariance_of_means(values: NDArray[np.float64], groups: Groups = ()) -> tup
 
 def interval(by_fold: NDArray[np.float64], groups: Groups = ()) -> tuple[float, float, float]:
     """Mean over folds (folds,) with its 95 % interval by Student's t; NaN for the ends with a single domain."""
-    known = np.isfinite(by_fold)
-    if not known.any():
+    finite = np.isfinite(by_fold)
+    if not finite.any():
         return NAN, NAN, NAN
-    variance, freedom = covariance_of_means(by_fold[known, None], [levels[known] for levels in groups])
-    mean = float(by_fold[known].mean())
+    variance, freedom = covariance_of_means(by_fold[finite, None], [levels[finite] for levels in groups])
+    mean = float(by_fold[finite].mean())
     half = _quantile(freedom) * math.sqrt(variance[0, 0])
     return mean, mean - half, mean + half
 
@@ -159,12 +159,12 @@ def gap_closed(gain: ScoreTable, oracle_gain: ScoreTable, groups: Groups = ()) -
     gap to speak of, and no ratio.
     """
     both = np.isfinite(gain) & np.isfinite(oracle_gain)
-    mine, oracle = (fold_means(np.where(both, values, NAN)) for values in (gain, oracle_gain))
-    known = np.isfinite(mine)
-    if known.sum() < 2:
+    gains, oracle = (fold_means(np.where(both, values, NAN)) for values in (gain, oracle_gain))
+    finite = np.isfinite(gains)
+    if finite.sum() < 2:
         return NO_RATIO
-    pair = np.stack([mine[known], oracle[known]], axis=1)
-    covariance, freedom = covariance_of_means(pair, [levels[known] for levels in groups])
+    pair = np.stack([gains[finite], oracle[finite]], axis=1)
+    covariance, freedom = covariance_of_means(pair, [levels[finite] for levels in groups])
     upper, lower = pair.mean(0)
     (a, b), (_, c) = covariance * _quantile(freedom) ** 2
     square = lower**2 - c
@@ -177,8 +177,8 @@ def gap_closed(gain: ScoreTable, oracle_gain: ScoreTable, groups: Groups = ()) -
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
     """Mean of what is not NaN; NaN where nothing is known."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else NAN
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else NAN
 
 
 def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -143,11 +143,11 @@ def deep_embedded_validation(
         return np.nan, np.nan
     scores = []
     for _ in range(repeats):
-        mine, theirs = (_half(side.patches, random) for side in (source, target))
+        source_half, target_half = (_half(side.patches, random) for side in (source, target))
         weights = np.empty(len(losses))
         for half in (True, False):
-            fitted_on = source.features[mine == half], target.features[theirs == half]
-            weights[mine != half] = density_ratio(*fitted_on, source.features[mine != half])
+            fitted_on = source.features[source_half == half], target.features[target_half == half]
+            weights[source_half != half] = density_ratio(*fitted_on, source.features[source_half != half])
         scores.append(weighted_risk(losses, weights))
     return float(np.mean(scores)), float(np.std(scores))
 

@@ -23,8 +23,8 @@ ABOUT = "What source-only learns with more steps: mean IoU in percent on source 
 
 def finished(session: Session, jobs: Sequence[Job]) -> list[RunRecord]:
     """The finished run of each job that has one."""
-    known = session.results.finished(session.experiment)
-    return [known[job.identity] for job in jobs if job.identity in known]
+    records = session.results.finished(session.experiment)
+    return [records[job.identity] for job in jobs if job.identity in records]
 
 
 def point_of(steps: int, runs: Sequence[RunRecord]) -> Point:
@@ -45,7 +45,7 @@ def point_of(steps: int, runs: Sequence[RunRecord]) -> Point:
     return Point(steps, values)
 
 
-def publish(session: Session, one: Calibration, known: Sequence[Calibration], file: Path) -> None:
+def publish(session: Session, one: Calibration, calibrations: Sequence[Calibration], file: Path) -> None:
     """Write a calibration into MLflow: its curve as a run, and all curves of the protocol into the experiment's note.
 
     Args:
@@ -58,13 +58,13 @@ def publish(session: Session, one: Calibration, known: Sequence[Calibration], fi
     facts |= {"fingerprint": one.fingerprint, "dataset": one.dataset, "seeds": ", ".join(map(str, one.seeds))}
     curve = {
         point.steps: {CURVE: point.mean}
-        | {f"{CURVE}/{short_slug(fold)}": sum(found) / len(found) for fold, found in point.values.items()}
+        | {f"{CURVE}/{short_slug(fold)}": sum(scores) / len(scores) for fold, scores in point.values.items()}
         for point in one.points
     }
     name = f"{_network(one)} · {hashlib.sha256(repr(one.key).encode()).hexdigest()[:8]}"
     metrics = {"calibration/converged_steps": float(one.converged_steps)}
     session.results.summarise(session.experiment, Summary(name, facts, metrics, [file], curve))
-    note = "\n\n".join([describe(session.bench.protocol), ABOUT, *map(_section, known)])
+    note = "\n\n".join([describe(session.bench.protocol), ABOUT, *map(_section, calibrations)])
     session.results.client.describe(session.experiment, note)
 
 

@@ -178,7 +178,7 @@ def rows(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
 
 
 def calibration_of(
-    recipe: Mapping[str, Any], fingerprint: str, dataset_digest: str, known: Iterable[Calibration]
+    recipe: Mapping[str, Any], fingerprint: str, dataset_digest: str, measured: Iterable[Calibration]
 ) -> Verdict:
     """Whether a comparison is converged, by the calibrations that there are.
 
@@ -190,13 +190,13 @@ def calibration_of(
     """
     unknown = Verdict(False, "not calibrated: what more steps would gain is not known (see landshift calibrate)")
     config = config_of(recipe)
-    alike = [one for one in known if one.fingerprint == fingerprint and is_same_config(one.recipe, config)]
+    alike = [one for one in measured if one.fingerprint == fingerprint and is_same_config(one.recipe, config)]
     alike.sort(key=lambda one: (one.dataset_digest != dataset_digest, -len(one.folds), -len(one.seeds), -one.most))
     if not alike:
         return unknown
-    found = alike[0]
-    verdict = _verdict(found, int(recipe["steps"]))
-    if found.dataset_digest != dataset_digest:
+    first = alike[0]
+    verdict = _verdict(first, int(recipe["steps"]))
+    if first.dataset_digest != dataset_digest:
         return Verdict(False, f"not calibrated on these data; on others under these folds it is {verdict.words}")
     return verdict
 
@@ -207,17 +207,17 @@ def verdict_on(results: Path, protocol: str, facts: Mapping[str, str]) -> Verdic
     Args:
         facts: of the comparison.
     """
-    known = calibrations(results, protocol)
-    return calibration_of(json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], known)
+    measured = calibrations(results, protocol)
+    return calibration_of(json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], measured)
 
 
-def _verdict(found: Calibration, steps: int) -> Verdict:
-    points, enough, of = found.points, found.converged_steps, _extent(found)
+def _verdict(measured: Calibration, steps: int) -> Verdict:
+    points, enough, of = measured.points, measured.converged_steps, _extent(measured)
     if enough and steps >= enough:
         longer = steps > enough
-        here, at = (f" (these are {steps:,})", f"at {enough:,} steps ") if longer else ("", "")
+        compared, at = (f" (these are {steps:,})", f"at {enough:,} steps ") if longer else ("", "")
         still = f"{at}source-only would {_change(gain_at(points, enough), 'gain', 'lose')} with twice as many"
-        return Verdict(True, f"calibrated: converged at {enough:,} steps{here}; {still}{of}")
+        return Verdict(True, f"calibrated: converged at {enough:,} steps{compared}; {still}{of}")
     gain = gain_at(points, steps)
     if math.isfinite(gain):
         about = "" if {steps, 2 * steps} <= {point.steps for point in points} else "about "
@@ -240,9 +240,9 @@ def _change(share: float, up: str, down: str) -> str:
     return f"{(up if tenths >= 0 else down).strip()} {abs(tenths) / 10:.1f} points of source validation"
 
 
-def _extent(found: Calibration) -> str:
+def _extent(measured: Calibration) -> str:
     """Which folds were measured, where they are not all."""
-    return f" (measured on {', '.join(found.folds)} alone)" if len(found.folds) < found.protocol_folds else ""
+    return f" (measured on {', '.join(measured.folds)} alone)" if len(measured.folds) < measured.protocol_folds else ""
 
 
 def checkout() -> Path | None:
@@ -280,11 +280,11 @@ def add(path: Path, one: Calibration) -> Calibration:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent.with_suffix(".lock")):  # beside the folder, whose files are committed
-        known = read(path)
-        longer = [other for other in known if other.key == one.key and other.most > one.most]
+        before = read(path)
+        longer = [other for other in before if other.key == one.key and other.most > one.most]
         if longer and not one.converged_steps:
             return longer[0]
-        kept = [other for other in known if other.key != one.key]
+        kept = [other for other in before if other.key != one.key]
         draft = path.with_suffix(f".{os.getpid()}.new")
         draft.write_text(as_toml([*kept, one]), encoding="utf-8")
         draft.replace(path)

@@ -16,9 +16,9 @@ def places_of(grid: Grid) -> list[CellKey]:
     return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
 
 
-def runs_of(asked: ComparisonRequest, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[CellKey, RunRecord]:
+def runs_of(request: ComparisonRequest, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[CellKey, RunRecord]:
     """The run behind each place of a table."""
-    behind = {place: (asked.label(place[0], place[1]), place[1], str(place[2])) for place in places_of(asked.grid)}
+    behind = {place: (request.label(place[0], place[1]), place[1], str(place[2])) for place in places_of(request.grid)}
     return {place: best[key] for place, key in behind.items() if key in best}
 
 
@@ -31,11 +31,11 @@ def best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunR
     return {(record.facts["method"], record.facts["fold"], record.facts["seed"]): record for record in newest_last}
 
 
-def cell_of(asked: ComparisonRequest, place: CellKey, record: RunRecord | None) -> Cell:
+def cell_of(request: ComparisonRequest, place: CellKey, record: RunRecord | None) -> Cell:
     """The state of a place, by the run behind it."""
     row, fold, _ = place
     if record is None:
-        skip = asked.skipped.get(asked.label(row, fold), {}).get(fold, "")
+        skip = request.skipped.get(request.label(row, fold), {}).get(fold, "")
         return Cell(*place, "skipped" if skip else "not run", skip)
     status, rule = STATUS[record.status], record.facts.get("rule", "")
     return Cell(*place, status, record.error or "", record.metrics if status == "done" else None, rule=rule)

@@ -55,8 +55,8 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
         if cell.records and cell.method not in grid.bounds:
             places[cell.fold, cell.seed].append(key)
     for keys in places.values():
-        found = pooled([runs[key].records for key in keys], [folders[key] for key in keys])
-        runs |= {key: replace(runs[key], pooled=records) for key, records in zip(keys, found, strict=True)}
+        by_run = pooled([runs[key].records for key in keys], [folders[key] for key in keys])
+        runs |= {key: replace(runs[key], pooled=records) for key, records in zip(keys, by_run, strict=True)}
     return [runs.get((cell.method, cell.fold, cell.seed), cell) for cell in cells]
 
 
@@ -69,19 +69,19 @@ def with_nested(
         runs: facts and artifacts of the finished runs inside the folds.
         label: of a row and a fold, what was trained there; of tuned rows it is another than the row.
     """
-    found: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_step: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     count: dict[tuple[str, ...], int] = {}
     for facts, folder in runs:
         key = facts["method"], facts["inside"], facts["seed"]
         count[key] = int(facts["inside_of"])
         for record in read_records(folder):
-            found[key][record.step].append(record.target_miou)
+            by_step[key][record.step].append(record.target_miou)
 
     def scored(cell: Cell, records: Sequence[Record]) -> list[Record]:
         key = label(cell.method, cell.fold), cell.fold, str(cell.seed)
         return [
             replace(record, scores={**record.scores, LEFT_OUT: float(np.mean(values))})
-            if len(values := found[key][record.step]) == count.get(key)
+            if len(values := by_step[key][record.step]) == count.get(key)
             else record
             for record in records
         ]
@@ -97,9 +97,9 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
     for method in grid.methods:
         pairs = defaultdict(list)
         for key in (key for key in done if key[0] == method != grid.control and key[1:] in control):
-            theirs, mine = control[key[1:]], _matrices(done[key], folders[key])
-            if mine and mine.keys() == theirs.keys():
-                pairs[key[1]].append((np.stack([mine[zone] for zone in theirs]), np.stack(list(theirs.values()))))
+            theirs, own = control[key[1:]], _matrices(done[key], folders[key])
+            if own and own.keys() == theirs.keys():
+                pairs[key[1]].append((np.stack([own[zone] for zone in theirs]), np.stack(list(theirs.values()))))
         noises[method] = patch_noise(pairs)
     return noises
 
@@ -111,11 +111,11 @@ def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) 
 
 def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, dict[str, int]]:
     """Of each fold the valid pixels of its test of each class, by the class's name in metrics."""
-    found = {}
+    pixels = {}
     for fold, (confusion, folder) in _tests(cells, grid, folders).items():
         names = class_names(folder)
-        found[fold] = {slug(name): int(n) for name, n in zip(names, confusion[:-1].sum(1), strict=True)}
-    return found
+        pixels[fold] = {slug(name): int(n) for name, n in zip(names, confusion[:-1].sum(1), strict=True)}
+    return pixels
 
 
 def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
@@ -139,13 +139,13 @@ def _tests(
     cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 ) -> dict[str, tuple[NDArray[np.int64], Files]]:
     """Of each fold a confusion matrix of the control on its test, and the folder it is from."""
-    found: dict[str, tuple[NDArray[np.int64], Files]] = {}
+    by_fold: dict[str, tuple[NDArray[np.int64], Files]] = {}
     for cell in cells:
-        if cell.method == grid.control and cell.metrics is not None and cell.fold not in found:
+        if cell.method == grid.control and cell.metrics is not None and cell.fold not in by_fold:
             folder = folders[cell.method, cell.fold, cell.seed]
             if matrices := _matrices(cell, folder):
-                found[cell.fold] = np.sum(list(matrices.values()), axis=0), folder
-    return found
+                by_fold[cell.fold] = np.sum(list(matrices.values()), axis=0), folder
+    return by_fold
 
 
 def _matrices(cell: Cell, folder: Files) -> dict[str, NDArray[np.int64]]:
@@ -172,7 +172,7 @@ def read_confusions(folder: Files, *places: str) -> dict[str, dict[str, NDArray[
     if not path.is_file():
         return {}
     arrays = read_arrays(path, {name for place in places for name in (place, _zones(place))} or None)
-    found = {}
+    confusions = {}
     for place in [name for name in arrays if not name.startswith(f"{ZONES}/")]:
         zones, matrices = arrays.get(_zones(place), np.empty(0)), arrays[place]
         shape = matrices.shape
@@ -182,8 +182,8 @@ def read_confusions(folder: Files, *places: str) -> dict[str, dict[str, NDArray[
                 f"{path}: holds an array {shape} of {matrices.dtype} for {zones.size} zones, where a confusion matrix "
                 "of each is expected"
             )
-        found[place] = dict(zip(zones.tolist(), matrices.astype(np.int64, copy=False), strict=True))
-    return found
+        confusions[place] = dict(zip(zones.tolist(), matrices.astype(np.int64, copy=False), strict=True))
+    return confusions
 
 
 def _zones(place: str) -> str:
@@ -219,8 +219,8 @@ def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Files]) -> list[l
         read_arrays(path).get("probabilities") if path.is_file() else None
         for path in (folder / SAMPLE for folder in folders)
     ]
-    known = [sample for sample in samples if sample is not None]
-    scores = iter(ensemble_agreement(np.concatenate(known)).tolist() if known else ())
+    present = [sample for sample in samples if sample is not None]
+    scores = iter(ensemble_agreement(np.concatenate(present)).tolist() if present else ())
     return [
         [
             replace(record, scores={**record.scores, AGREEMENT: next(scores)}) if sample is not None else record

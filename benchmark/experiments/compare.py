@@ -104,12 +104,12 @@ def measure_pixels(bench: Bench, folds: Sequence[str], tell: Tell) -> None:
     scores = pixel_scores(results, bench.protocol.label, facts)
     if missing := [fold for fold in folds or list(bench.folds) if fold not in scores]:
         tell(f"fitting a classifier of single pixels on {len(missing)} fold{'s' * (len(missing) > 1)}, to compare with")
-        found: dict[str, float] = {}
+        mious: dict[str, float] = {}
         with FileBar("fitting") as bar, threadpool_limits(1):  # more threads than free cores wait for each other
             for done, fold in enumerate(missing):
                 bar(done, len(missing))
-                found[fold] = pixel_miou(bench.fold_data(fold))
-        keep_pixel_scores(results, bench.protocol.label, facts, found)
+                mious[fold] = pixel_miou(bench.fold_data(fold))
+        keep_pixel_scores(results, bench.protocol.label, facts, mious)
 
 
 def _tuned_jobs(bench: Bench, tuned: TunedRows, seeds: Sequence[int], folds: Sequence[str]) -> list[Job]:

@@ -150,18 +150,20 @@ class Database:
                 time.sleep(PAUSE)
 
     def _error(self, error: Exception) -> TrackingError:
-        known = "://" in self.url  # without it nobody can tell what of it is a password
-        shown = f" {without_passwords(self.url)}" if known else ", whose URL is not like postgresql://user@host/name,"
+        has_scheme = "://" in self.url  # without it nobody can tell what of it is a password
+        shown = (
+            f" {without_passwords(self.url)}" if has_scheme else ", whose URL is not like postgresql://user@host/name,"
+        )
         return TrackingError(f"the database{shown} cannot be used: {_first_line(error)}")
 
     def documents(self, experiment: str, prefix: str = "") -> dict[str, Any]:
         """Return the documents of an experiment by name, the one changed last at the end."""
-        asked = (
+        query = (
             sql.select(DOCUMENTS.c.name, DOCUMENTS.c.content)
             .where(DOCUMENTS.c.experiment == experiment, DOCUMENTS.c.name.startswith(prefix, autoescape=True))
             .order_by(DOCUMENTS.c.changed, DOCUMENTS.c.name)
         )
-        rows = self.do(lambda connection: connection.execute(asked).all(), writes=False)
+        rows = self.do(lambda connection: connection.execute(query).all(), writes=False)
         return {row.name: parse_json(row.content, f"{row.name} of {experiment}, in the database") for row in rows}
 
     def edit(self, experiment: str, name: str, change: Callable[[Any], Any]) -> Any:
@@ -170,21 +172,23 @@ class Database:
         Args:
             change: takes the content, None where there is none, and returns the new one, None to delete it.
         """
-        here = sql.and_(DOCUMENTS.c.experiment == experiment, DOCUMENTS.c.name == name)
+        is_document = sql.and_(DOCUMENTS.c.experiment == experiment, DOCUMENTS.c.name == name)
         empty = self.insert(DOCUMENTS).values(experiment=experiment, name=name, content="null", changed=self.now)
 
         def write(connection: sql.Connection) -> Any:
             connection.execute(empty.on_conflict_do_nothing())  # a row that is there can be locked
             content = change(
                 json.loads(
-                    connection.execute(sql.select(DOCUMENTS.c.content).where(here).with_for_update()).scalar_one()
+                    connection.execute(
+                        sql.select(DOCUMENTS.c.content).where(is_document).with_for_update()
+                    ).scalar_one()
                 )
             )
             if content is None:
-                connection.execute(sql.delete(DOCUMENTS).where(here))
+                connection.execute(sql.delete(DOCUMENTS).where(is_document))
             else:
                 new = {"content": json.dumps(content), "changed": self.now}
-                connection.execute(sql.update(DOCUMENTS).where(here).values(**new))
+                connection.execute(sql.update(DOCUMENTS).where(is_document).values(**new))
             return content
 
         return self.do(write)

@@ -132,8 +132,8 @@ class Slurm:
         """Return what is known of the trainings to come: code and packages, but not processor and device."""
         from benchmark.experiments.provenance import Provenance
 
-        here = Provenance.here()
-        return Provenance(here.code, here.packages)
+        current = Provenance.here()
+        return Provenance(current.code, current.packages)
 
     def work(self, session: "Session", work: "Work", describe: Describe = no_words) -> int:
         """Submit tasks and watch the queue under a bar; the number of runs that failed.

@@ -103,11 +103,11 @@ class Stage:
     def counts(self) -> dict[str, tuple[str, Counter[str]]]:
         """Return of each row the label of one job, and the number of jobs by state: done, running, skipped, left."""
         states = {job.identity: (state, job.label) for state, jobs in vars(self.work).items() for job in jobs}
-        found: dict[str, tuple[str, Counter[str]]] = {}
+        by_row: dict[str, tuple[str, Counter[str]]] = {}
         for key, row in self.rows.items():
             state, label = states[key]
-            found.setdefault(row, (label, Counter()))[1][state] += 1
-        return found
+            by_row.setdefault(row, (label, Counter()))[1][state] += 1
+        return by_row
 
     def skipped(self) -> dict[str, list[str]]:
         """Return the rows that cannot be run, by why."""
@@ -190,12 +190,12 @@ class Timing:
         """Return what all of these jobs take with so many runs at once, as a sentence."""
         seconds = {label: self.of(label)[0] for label in dict.fromkeys(job.label for job in jobs)}
         unknown = dict.fromkeys(label.partition("[")[0] for label, length in seconds.items() if math.isnan(length))
-        known = [seconds[job.label] for job in jobs if not math.isnan(seconds[job.label])]
+        measured = [seconds[job.label] for job in jobs if not math.isnan(seconds[job.label])]
         if not jobs:
             return "none, since nothing is left to train"
-        if not known:
+        if not measured:
             return "unknown; a short run (--method source-only --steps 100, the other options as here) tells it"
-        wall = duration(max(sum(known) / workers, *known, 0.0))
+        wall = duration(max(sum(measured) / workers, *measured, 0.0))
         without = f"; without {', '.join(unknown)}, of which no run is finished" if unknown else ""
         return f"{wall} with {workers} at once, by {len(self.records)} finished runs on {self.device}{without}"
 

@@ -17,9 +17,9 @@ def unpublish(results: ResultsFolder, experiment: str, comparisons: Collection[s
     Raises:
         TrackingError: MLflow cannot be used.
     """
-    known = results.summaries(experiment)
+    summaries = results.summaries(experiment)
     results.remove_summaries(
-        experiment, [name for name, facts in known.items() if facts.get("comparison") in comparisons]
+        experiment, [name for name, facts in summaries.items() if facts.get("comparison") in comparisons]
     )
     pages = results.database.documents(experiment, PAGE)
     gone = {PAGE + comparison for comparison in comparisons} & set(pages)

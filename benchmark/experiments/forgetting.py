@@ -38,12 +38,12 @@ class Selection:
         """Whether it may select some runs of a row and not others."""
         return bool(self.status or self.runs)
 
-    def fits_row(self, key: str, row: str, asked: ComparisonRequest) -> bool:
+    def fits_row(self, key: str, row: str, request: ComparisonRequest) -> bool:
         """Whether methods, comparison and steps fit a row of a comparison."""
         return (
             (not self.methods or row in self.methods)
             and self.comparison in ("", key)
-            and self.steps in (0, int(asked.facts.get("steps", 0)))
+            and self.steps in (0, int(request.facts.get("steps", 0)))
         )
 
     def fits_run(self, run: RunRecord) -> bool:
@@ -97,7 +97,7 @@ def find(results: ResultsFolder, experiment: str, selection: Selection) -> Doome
     ]
     _check(selection, tables, every)
     fitting = {
-        (key, row) for key, asked in tables.items() for row in asked.grid.methods if selection.fits_row(key, row, asked)
+        (key, row) for key, table in tables.items() for row in table.grid.methods if selection.fits_row(key, row, table)
     }
     owners = {run.id: _rows_of(run.facts, tables) for run in every}
     owners |= {row.key: _rows_of(row.facts, tables) for row in queued}
@@ -113,7 +113,7 @@ def find(results: ResultsFolder, experiment: str, selection: Selection) -> Doome
     kept = {row for key in owners if key not in gone for row in owners[key]}
     touched = {row for id in gone for row in owners[id]}
     rows = fitting & (touched - kept) if selection.of_single_runs else fitting
-    rows_left = {key for key, asked in tables.items() if any((key, row) not in rows for row in asked.grid.methods)}
+    rows_left = {key for key, table in tables.items() if any((key, row) not in rows for row in table.grid.methods)}
     if not (runs or waiting or rows):
         raise SettingsError("no run and no row of a table fits; landshift status shows what there is")
     return Doomed(runs, waiting, sorted(rows), [key for key in tables if key not in rows_left])
@@ -127,8 +127,8 @@ def forget(results: ResultsFolder, experiment: str, doomed: Doomed) -> None:
     for key in dict.fromkeys(key for key, _ in doomed.rows):
         drop_rows(results, experiment, key, {row for of, row in doomed.rows if of == key})
     rows = set(doomed.rows)
-    known = results.summaries(experiment)
-    names = [name for name, facts in known.items() if (facts.get("comparison", ""), facts.get("method")) in rows]
+    summaries = results.summaries(experiment)
+    names = [name for name, facts in summaries.items() if (facts.get("comparison", ""), facts.get("method")) in rows]
     results.remove_summaries(experiment, names)
     unpublish(results, experiment, doomed.comparisons)
 
@@ -138,17 +138,17 @@ def _rows_of(facts: Mapping[str, str], tables: dict[str, ComparisonRequest]) -> 
     fold, method = facts.get("inside", facts.get("fold", "")), facts.get("method", "")
     return {
         (key, row)
-        for key, asked in tables.items()
+        for key, request in tables.items()
         if key_of_runs(key) == facts.get("comparison")
-        for row in asked.grid.methods
-        if asked.label(row, fold) == method
+        for row in request.grid.methods
+        if request.label(row, fold) == method
     }
 
 
 def _check(selection: Selection, tables: dict[str, ComparisonRequest], runs: Sequence[RunRecord]) -> None:
     if selection.comparison and selection.comparison not in tables:
         raise SettingsError(f"there is no comparison {selection.comparison!r}; there are {', '.join(tables) or 'none'}")
-    rows = dict.fromkeys(row for asked in tables.values() for row in asked.grid.methods)
+    rows = dict.fromkeys(row for request in tables.values() for row in request.grid.methods)
     rows |= dict.fromkeys(run.facts.get("method", "") for run in runs)
     if unknown := [method for method in selection.methods if method not in rows]:
         raise SettingsError(f"no table has a row {unknown[0]!r}; there are {', '.join(rows) or 'none'}")

@@ -20,10 +20,10 @@ def shared_arguments(plan: "ExperimentPlan") -> str:
     """
     from benchmark.training.config import preset_and_changes
 
-    found = preset_and_changes(plan.recipe)
-    if found is None:
+    difference = preset_and_changes(plan.recipe)
+    if difference is None:
         return ""
-    preset, changes = found
+    preset, changes = difference
     options: dict[str, Any] = {"data": plan.data} if plan.data else {}
     options |= {"preset": preset} | changes
     if options.get("encoder_weights") == "":
@@ -97,7 +97,7 @@ def merged(blocks: Sequence[Block], grid: Grid) -> list[Block]:
 
 def is_within(block: Sequence[Collection[Any]], other: Sequence[Collection[Any]]) -> bool:
     """Return whether one block contains all of another one."""
-    return all(set(mine) <= set(theirs) for mine, theirs in zip(block, other, strict=True))
+    return all(set(part) <= set(theirs) for part, theirs in zip(block, other, strict=True))
 
 
 def _methods(labels: Sequence[str]) -> list[str]:

@@ -63,11 +63,11 @@ def list_jobs(
         skip: why a method cannot be run on a fold; "" if it can.
     """
     methods = {label: parse_label(label).method for label in labels}
-    found = []
+    jobs = []
     for seed, fold, (label, method) in product(seeds, folds, methods.items()):
         depends = content(label, fold, seed)
-        found.append(Job(label, fold, seed, identity_of(depends), skip(method, fold), depends.get("parent", "")))
-    return found
+        jobs.append(Job(label, fold, seed, identity_of(depends), skip(method, fold), depends.get("parent", "")))
+    return jobs
 
 
 def reason_to_skip(needs: Needs, adapt: bool, few: bool, masks: bool) -> str:
@@ -86,14 +86,14 @@ def reason_to_skip(needs: Needs, adapt: bool, few: bool, masks: bool) -> str:
     return ""
 
 
-def chosen_folds(protocol: str, known: Sequence[str], asked: Sequence[str]) -> list[str]:
+def chosen_folds(protocol: str, folds: Sequence[str], requested: Sequence[str]) -> list[str]:
     """Return the requested folds; all if none is named.
 
     Raises:
         SettingsError: the protocol has no such fold.
     """
-    if unknown := sorted(set(asked) - set(known)):
-        close = get_close_matches(unknown[0], known, n=1)
+    if unknown := sorted(set(requested) - set(folds)):
+        close = get_close_matches(unknown[0], folds, n=1)
         meant = f"did you mean {close[0]}? It" if close else "it"
-        raise SettingsError(f"{protocol} has no fold {', '.join(unknown)}; {meant} has {', '.join(known)}")
-    return list(asked or known)
+        raise SettingsError(f"{protocol} has no fold {', '.join(unknown)}; {meant} has {', '.join(folds)}")
+    return list(requested or folds)

@@ -51,10 +51,10 @@ def merge(target: ResultsFolder, source: ResultsFolder) -> Merged:
         rows = [row for row in source.queue.rows(experiment) if row.state == DONE]
         there = {row.key: row for row in target.queue.rows(keys=[row.key for row in rows])}
         for row in rows:
-            mine = there.get(row.key)
+            present = there.get(row.key)
             name = f"{row.facts.get('method')}, {row.facts.get('fold')}, seed {row.facts.get('seed')}"
-            if mine is not None and mine.state == DONE:
-                equal = mine.metrics.get(SCORE) == row.metrics.get(SCORE)
+            if present is not None and present.state == DONE:
+                equal = present.metrics.get(SCORE) == row.metrics.get(SCORE)
                 same += equal
                 other += [] if equal else [name]
                 target.publications.add([row.key], experiment, {row.key: row.shown})

@@ -19,8 +19,8 @@ def pixel_scores(results: ResultsFolder, experiment: str, facts: Mapping[str, ob
     Returns:
         NaN for a fold that can have no value.
     """
-    found = results.document(experiment, _name(facts)) or {}
-    return {fold: math.nan if value is None else float(value) for fold, value in found.items()}
+    scores = results.document(experiment, _name(facts)) or {}
+    return {fold: math.nan if value is None else float(value) for fold, value in scores.items()}
 
 
 def keep_pixel_scores(

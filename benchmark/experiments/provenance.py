@@ -59,9 +59,9 @@ class Provenance:
     @classmethod
     def here(cls, device: str = "") -> Self:
         """Return that of this process."""
-        found = environment()
-        python = ".".join(found["python"].split(".")[:2])
-        return cls(code_version(), _words({"python": python, **found["packages"]}), found["platform"], device)
+        settings = environment()
+        python = ".".join(settings["python"].split(".")[:2])
+        return cls(code_version(), _words({"python": python, **settings["packages"]}), settings["platform"], device)
 
     @classmethod
     def of(cls, facts: Mapping[str, str], tags: Mapping[str, str]) -> Self:
@@ -76,7 +76,7 @@ class Provenance:
 
     def matches(self, other: "Provenance") -> bool:
         """Return whether nothing that is known of both differs."""
-        return all(not (mine and theirs) or mine == theirs for mine, theirs in _pairs(self, other))
+        return all(not (own and theirs) or own == theirs for own, theirs in _pairs(self, other))
 
     @property
     def key(self) -> dict[str, str]:
@@ -100,35 +100,35 @@ def provenance_of(run: Recorded) -> Provenance:
     return Provenance.of(run.facts, run.tags)
 
 
-def differences(found: Iterable[Provenance]) -> str:
+def differences(provenances: Iterable[Provenance]) -> str:
     """Return in what runs differ, with the number of runs of each value; "" where they all match.
 
     For example ``code 0.1.0+ab (3), 0.1.0+cd (2); processor … (4), … (1)``. Of the packages only those are named whose
     versions differ.
     """
-    found = list(found)
-    told = []
+    provenances = list(provenances)
+    texts = []
     for name in (field.name for field in fields(Provenance)):
-        counts = Counter(value for one in found if (value := getattr(one, name)))
+        counts = Counter(value for one in provenances if (value := getattr(one, name)))
         if len(counts) > 1:
             short = _what_differs(list(counts)) if name == "packages" else list(counts)
-            told.append(
+            texts.append(
                 f"{name} " + ", ".join(f"{words} ({n})" for words, n in zip(short, counts.values(), strict=True))
             )
-    return "; ".join(told)
+    return "; ".join(texts)
 
 
-def refuse_mixture(runs: Iterable[Recorded], here: Provenance) -> None:
+def refuse_mixture(runs: Iterable[Recorded], now: Provenance) -> None:
     """Refuse to train with one provenance what would share a table or a search with finished runs of another.
 
     Raises:
         TrackingError: there are such runs.
     """
     finished = [provenance_of(run) for run in runs if run.status == "FINISHED"]
-    if others := [found for found in finished if not found.matches(here)]:
+    if others := [other for other in finished if not other.matches(now)]:
         raise TrackingError(
             f"{len(others)} of these runs are done with another code, packages or machine than here; run: "
-            f"{differences_from(here, others)}. A difference may be one of these. --results with another folder begins "
+            f"{differences_from(now, others)}. A difference may be one of these. --results with another folder begins "
             "anew; --mixed takes both into one"
         )
 
@@ -161,14 +161,14 @@ def code_version() -> str:
 
 def _result_code() -> dict[str, Path]:
     """The files of the modules that a result depends on, by the modules' names."""
-    found = {name: path for name in ENTRIES if (path := _file(name))}
+    files = {name: path for name in ENTRIES if (path := _file(name))}
     waiting = list(ROOTS)
     while waiting:
         name = waiting.pop()
-        if name not in found and (path := _file(name)):
-            found[name] = path
+        if name not in files and (path := _file(name)):
+            files[name] = path
             waiting += _imports(path)
-    return found
+    return files
 
 
 def _file(module: str) -> Path | None:
@@ -193,20 +193,20 @@ def _words(versions: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {text}" for name, text in versions.items())
 
 
-def differences_from(here: Provenance, others: Sequence[Provenance]) -> str:
+def differences_from(current: Provenance, others: Sequence[Provenance]) -> str:
     """Return in what runs differ from here, for example ``code 0.1.0+ab (3), here 0.1.0+cd``."""
-    told = []
+    texts = []
     for name in (field.name for field in fields(Provenance)):
-        mine = getattr(here, name)
-        counts = Counter(value for one in others if (value := getattr(one, name)) not in ("", mine))
-        if mine and counts:
-            *short, own = _what_differs([*counts, mine]) if name == "packages" else [*counts, mine]
-            told.append(
+        present = getattr(current, name)
+        counts = Counter(value for one in others if (value := getattr(one, name)) not in ("", present))
+        if present and counts:
+            *short, own = _what_differs([*counts, present]) if name == "packages" else [*counts, present]
+            texts.append(
                 f"{name} "
                 + ", ".join(f"{words} ({n})" for words, n in zip(short, counts.values(), strict=True))
                 + f", here {own}"
             )
-    return "; ".join(told)
+    return "; ".join(texts)
 
 
 def _what_differs(texts: Sequence[str]) -> list[str]:

@@ -60,8 +60,8 @@ class Publications:
         self._change(key, experiment, run=run, attempt=attempt)
 
     def _change(self, key: str, experiment: str, *where: Any, **values: Any) -> bool:
-        here = sql.and_(PUBLICATIONS.c.key == key, PUBLICATIONS.c.experiment == experiment, *where)
-        change = sql.update(PUBLICATIONS).where(here).values(**values)
+        is_publication = sql.and_(PUBLICATIONS.c.key == key, PUBLICATIONS.c.experiment == experiment, *where)
+        change = sql.update(PUBLICATIONS).where(is_publication).values(**values)
         return bool(self._database.do(lambda connection: connection.execute(change).rowcount))
 
     def tag(self, experiment: str, name: str, values: Mapping[str, str | None]) -> None:
@@ -73,9 +73,9 @@ class Publications:
         """
 
         def change(connection: sql.Connection) -> None:
-            here = sql.select(PUBLICATIONS.c.key, PUBLICATIONS.c.tags).where(PUBLICATIONS.c.experiment == experiment)
+            query = sql.select(PUBLICATIONS.c.key, PUBLICATIONS.c.tags).where(PUBLICATIONS.c.experiment == experiment)
             rows = []
-            for row in connection.execute(here):
+            for row in connection.execute(query):
                 if row.key in values:
                     tags = {**json.loads(row.tags), name: values[row.key]}
                     kept = {of: value for of, value in tags.items() if value is not None}
@@ -116,8 +116,8 @@ class Publications:
 
         def change(connection: sql.Connection) -> None:
             for key in every:
-                here = sql.and_(PUBLICATIONS.c.key == key, PUBLICATIONS.c.experiment == experiment)
-                connection.execute(sql.delete(PUBLICATIONS).where(here))
+                is_publication = sql.and_(PUBLICATIONS.c.key == key, PUBLICATIONS.c.experiment == experiment)
+                connection.execute(sql.delete(PUBLICATIONS).where(is_publication))
 
         self._database.do(change)
 
@@ -127,9 +127,9 @@ class Publications:
             PUBLICATIONS.c.key.startswith(prefix, autoescape=True),
             PUBLICATIONS.c.run.startswith(prefix, autoescape=True),
         )
-        asked = sql.select(PUBLICATIONS.c.key, PUBLICATIONS.c.experiment).where(begins)
+        query = sql.select(PUBLICATIONS.c.key, PUBLICATIONS.c.experiment).where(begins)
         return self._database.do(
-            lambda connection: [(row.key, row.experiment) for row in connection.execute(asked)], writes=False
+            lambda connection: [(row.key, row.experiment) for row in connection.execute(query)], writes=False
         )
 
     def experiments(self) -> list[str]:
@@ -137,8 +137,8 @@ class Publications:
 
         def read(connection: sql.Connection) -> list[str]:
             first = sql.func.min(DOCUMENTS.c.changed).label("first")
-            asked = sql.select(DOCUMENTS.c.experiment, first).group_by(DOCUMENTS.c.experiment).order_by(first)
-            documents = [row.experiment for row in connection.execute(asked)]
+            query = sql.select(DOCUMENTS.c.experiment, first).group_by(DOCUMENTS.c.experiment).order_by(first)
+            documents = [row.experiment for row in connection.execute(query)]
             shown = connection.execute(sql.select(PUBLICATIONS.c.experiment).distinct()).scalars()
             return list(dict.fromkeys([*documents, *sorted(shown, key=str)]))
 

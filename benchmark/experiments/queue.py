@@ -161,7 +161,7 @@ class Queue:
 
         def attempt(connection: sql.Connection) -> Claim | None:
             parent = JOBS.alias()
-            found = connection.execute(
+            claimable = connection.execute(
                 sql.select(
                     JOBS.c.key,
                     JOBS.c.state,
@@ -176,8 +176,8 @@ class Queue:
                 .order_by(JOBS.c.position)
             ).all()
             if order is not None:
-                found = sorted((row for row in found if row.key in order), key=lambda row: order[row.key])
-            for row in (row for row in found if row.key not in without):
+                claimable = sorted((row for row in claimable if row.key in order), key=lambda row: order[row.key])
+            for row in (row for row in claimable if row.key not in without):
                 if row.parent and row.parent_state in (FAILED, PRUNED, None):
                     why = f"failed: {row.parent_error}" if row.parent_state else "was removed; run the command again"
                     error = f"the source-only run of this fold and seed, from which it starts, {why}"
@@ -327,12 +327,12 @@ class Queue:
                 shown = (PUBLICATIONS.c.run, PUBLICATIONS.c.attempt, PUBLICATIONS.c.tags.label("shown"))
                 joined = wanted.add_columns(*shown).join(PUBLICATIONS, PUBLICATIONS.c.key == JOBS.c.key)
                 wanted = joined.where(PUBLICATIONS.c.experiment == experiment)
-            found: list[Any] = []
+            selected: list[Any] = []
             for block in parts:
-                found += connection.execute(wanted if block is None else wanted.where(JOBS.c.key.in_(block))).all()
-            return sorted(found, key=lambda row: row.position) if len(parts) > 1 else found
+                selected += connection.execute(wanted if block is None else wanted.where(JOBS.c.key.in_(block))).all()
+            return sorted(selected, key=lambda row: row.position) if len(parts) > 1 else selected
 
-        return [_row(found) for found in self._database.do(read, writes=False)]
+        return [_row(selected) for selected in self._database.do(read, writes=False)]
 
     def _set(self, connection: sql.Connection, key: str, attempts: int, **values: Any) -> bool:
         """Change a job if no other worker has claimed it since `attempts` was read."""
@@ -348,30 +348,30 @@ class Queue:
             raise LeaseLost(claim.key)
 
 
-def _row(found: Any) -> JobRow:
+def _row(row: Any) -> JobRow:
     shown: dict[str, Any] = {}
     try:
-        if "run" in found._fields:
-            published = found.attempt == found.attempts
-            shown = {"run": found.run, "published": published, "shown": Values.of(found.shown, str)}
+        if "run" in row._fields:
+            published = row.attempt == row.attempts
+            shown = {"run": row.run, "published": published, "shown": Values.of(row.shown, str)}
         return JobRow(
-            key=found.key,
-            parent=found.parent,
-            state=found.state,
-            worker=found.worker,
-            attempts=int(found.attempts),
-            progress=float(found.progress),
-            error=found.error,
-            started=float(found.started),
-            ended=float(found.ended),
-            expired=bool(found.state == RUNNING and found.over),
-            facts=Values.of(found.facts, str),
-            tags=Values.of(found.tags, str),
-            metrics=Values.of(found.metrics, float),
+            key=row.key,
+            parent=row.parent,
+            state=row.state,
+            worker=row.worker,
+            attempts=int(row.attempts),
+            progress=float(row.progress),
+            error=row.error,
+            started=float(row.started),
+            ended=float(row.ended),
+            expired=bool(row.state == RUNNING and row.over),
+            facts=Values.of(row.facts, str),
+            tags=Values.of(row.tags, str),
+            metrics=Values.of(row.metrics, float),
             **shown,
         )
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise TrackingError(f"the job {found.key!r} is damaged in the database: {error}") from error
+        raise TrackingError(f"the job {row.key!r} is damaged in the database: {error}") from error
 
 
 def blocks(keys: Iterable[str]) -> list[list[str]]:

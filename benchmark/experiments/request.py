@@ -61,8 +61,8 @@ class ComparisonRequest:
 
     def wants(self, row: str, fold: str, seed: int) -> bool:
         """Return whether a command requested this cell; the grid spans the requests of several commands."""
-        asked = ((row in rows, fold in folds, seed in seeds) for rows, folds, seeds in self.blocks)
-        return not self.blocks or any(map(all, asked))
+        within = ((row in rows, fold in folds, seed in seeds) for rows, folds, seeds in self.blocks)
+        return not self.blocks or any(map(all, within))
 
     def label(self, row: str, fold: str) -> str:
         """Return the label that is trained for a row of the table on a fold."""
@@ -84,14 +84,14 @@ def keys(results: ResultsFolder, experiment: str) -> list[str]:
     return [name.removeprefix(PREFIX) for name in results.database.documents(experiment, PREFIX)]
 
 
-def newest(known: Sequence[str], of_runs: Sequence[str]) -> str:
+def newest(comparisons: Sequence[str], of_runs: Sequence[str]) -> str:
     """Return the comparison of the newest run; of several, the one that was requested last.
 
     Args:
         known: of `keys`.
         of_runs: keys that runs carry, oldest first.
     """
-    return ([key for key in known if of_runs and key_of_runs(key) == of_runs[-1]] or known)[-1]
+    return ([key for key in comparisons if of_runs and key_of_runs(key) == of_runs[-1]] or comparisons)[-1]
 
 
 def remember(
@@ -190,8 +190,8 @@ def merge_requests(old: Any, new: Mapping[str, Any]) -> dict[str, Any]:
             merged[name] = _with(merged[name], block)
     merged["calls"] = list(old["calls"])
     for call in new["calls"]:
-        if call[1:] not in [known[1:] for known in merged["calls"]]:  # a repeated one goes on
-            merged["calls"] = [*(known for known in merged["calls"] if known[1] != call[1]), call]
+        if call[1:] not in [earlier[1:] for earlier in merged["calls"]]:  # a repeated one goes on
+            merged["calls"] = [*(earlier for earlier in merged["calls"] if earlier[1] != call[1]), call]
     return merged
 
 
@@ -249,11 +249,11 @@ def _empty() -> dict[str, Any]:
 
 def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[list[list[Any]]]:
     """The blocks without some rows; none of them within another."""
-    found: list[list[list[Any]]] = []
-    for asked, folds, seeds in blocks:
-        if left := [row for row in asked if row not in rows]:
-            found = _with(found, [left, list(folds), list(seeds)])
-    return found
+    remaining: list[list[list[Any]]] = []
+    for requested, folds, seeds in blocks:
+        if left := [row for row in requested if row not in rows]:
+            remaining = _with(remaining, [left, list(folds), list(seeds)])
+    return remaining
 
 
 def _with(blocks: Sequence[list[list[Any]]], block: list[list[Any]]) -> list[list[list[Any]]]:

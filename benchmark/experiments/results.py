@@ -101,12 +101,12 @@ class ResultsFolder:
         Raises:
             TrackingError: there is none or several, or it is not finished.
         """
-        found = self.publications.find(prefix) if re.fullmatch("[0-9a-f]+", prefix) else []
-        keys = dict.fromkeys(key for key, _ in found)
+        matches = self.publications.find(prefix) if re.fullmatch("[0-9a-f]+", prefix) else []
+        keys = dict.fromkeys(key for key, _ in matches)
         if len(keys) != 1:
             what = f"the ids of {len(keys)} runs begin with" if keys else "there is no run with an id that begins with"
             raise TrackingError(f"{what} {prefix!r} in {self.folder}" + "; give more of it" * bool(keys))
-        key, experiment = found[0]
+        key, experiment = matches[0]
         for run in self.runs(experiment, [key]):
             if run.status == "FINISHED":
                 return run
@@ -188,11 +188,11 @@ class ResultsFolder:
 
     def look(self, experiment: str, method: str) -> dict[str, str]:
         """Return the tags by which the MLflow UI shows a method's runs in one colour."""
-        known = self.document(experiment, METHODS, list) or []
-        if method not in known:
+        methods = self.document(experiment, METHODS, list) or []
+        if method not in methods:
             add: Callable[[Any], Any] = lambda old: list(dict.fromkeys([*(old or []), method]))  # noqa: E731
-            known = self.database.edit(experiment, METHODS, add)
-        return {"mlflow.runColor": color(method, known)}
+            methods = self.database.edit(experiment, METHODS, add)
+        return {"mlflow.runColor": color(method, methods)}
 
     # Publication in MLflow
 
@@ -207,12 +207,12 @@ class ResultsFolder:
         left, why = len(waiting), ""
         try:
             for row in waiting:
-                mine = self._claim(row, experiment)
-                if mine is None:
+                claimed = self._claim(row, experiment)
+                if claimed is None:
                     left -= 1
                     continue
                 try:
-                    self._publish(mine, experiment)
+                    self._publish(claimed, experiment)
                     left -= 1
                 except DataError as error:  # of this run alone
                     why = str(error)
@@ -231,10 +231,10 @@ class ResultsFolder:
             if self.publications.claim(row.key, experiment, row.run, row.attempts):
                 return row
             time.sleep(LOOK_EVERY)
-            found = self.queue.rows(experiment, [row.key])
-            if not found or found[0].state not in (DONE, FAILED, PRUNED):
+            rows = self.queue.rows(experiment, [row.key])
+            if not rows or rows[0].state not in (DONE, FAILED, PRUNED):
                 return None  # removed, or requested again
-            row = found[0]
+            row = rows[0]
         return None
 
     def _publish(self, row: JobRow, experiment: str) -> None:
@@ -321,10 +321,10 @@ class ResultsFolder:
         Raises:
             TrackingError: MLflow cannot be used, or refuses a fact or a metric.
         """
-        known = self.document(experiment, SUMMARIES) or {}
+        before = self.document(experiment, SUMMARIES) or {}
         for summary in summaries:
             digest = summary.digest
-            old = known.get(summary.key, {})
+            old = before.get(summary.key, {})
             if old.get("digest") != digest:
                 method = str(summary.facts.get("method", ""))
                 run = publish_summary(self.client, experiment, summary, self.look(experiment, method) if method else {})
@@ -335,7 +335,7 @@ class ResultsFolder:
 
     def summaries(self, experiment: str) -> dict[str, dict[str, str]]:
         """Return the facts of all summary runs, by their keys (`Summary.key`)."""
-        return {name: found["facts"] for name, found in (self.document(experiment, SUMMARIES) or {}).items()}
+        return {name: content["facts"] for name, content in (self.document(experiment, SUMMARIES) or {}).items()}
 
     def remove_summaries(self, experiment: str, names: Iterable[str]) -> None:
         """Delete summary runs.
@@ -346,10 +346,10 @@ class ResultsFolder:
         Raises:
             TrackingError: MLflow cannot be used.
         """
-        known = self.document(experiment, SUMMARIES) or {}
+        summaries = self.document(experiment, SUMMARIES) or {}
         for name in names:
-            if name in known:
-                delete_run(self.client, known[name]["run"])
+            if name in summaries:
+                delete_run(self.client, summaries[name]["run"])
                 self._edit_summaries(experiment, {name: None})
 
     def _edit_summaries(self, experiment: str, changes: Mapping[str, Any]) -> None:

@@ -140,8 +140,8 @@ def _watcher(name: str) -> Callable[..., Log]:
     module, _, function = name.partition(":")
     if not module.startswith("benchmark."):
         raise SettingsError(f"a trial cannot be watched by {name!r}")
-    found: Callable[..., Log] = getattr(importlib.import_module(module), function)
-    return found
+    watch: Callable[..., Log] = getattr(importlib.import_module(module), function)
+    return watch
 
 
 def _source_weights(results: ResultsFolder, parent: str) -> dict[str, Tensor]:
@@ -194,11 +194,13 @@ def train_and_score(
                 looks.append(look(fabric, trained.method, data, recipe.crop))
             target.append(scores)
         started = time.perf_counter()
-        known = scores_of_all(looks) if looks else [{} for _ in target]
-        scoring = time.perf_counter() - started + sum(found.seconds for found in looks)
+        by_validator = scores_of_all(looks) if looks else [{} for _ in target]
+        scoring = time.perf_counter() - started + sum(each.seconds for each in looks)
         records = [
             Record(checkpoint.step, METRICS["miou"](source.total()), METRICS["miou"](test.total()), scores)
-            for checkpoint, source, test, scores in zip(trained.checkpoints, source_val, target, known, strict=True)
+            for checkpoint, source, test, scores in zip(
+                trained.checkpoints, source_val, target, by_validator, strict=True
+            )
         ]
         taken = {name: select(records, name) for name in RULES}
         selected = {name: index for name, index in taken.items() if index is not None}
@@ -210,7 +212,7 @@ def train_and_score(
             target=target,
             after_update=after_update,
             records=records,
-            samples=[softmax(found.evidence.target, axis=1) for found in looks if found.evidence],
+            samples=[softmax(each.evidence.target, axis=1) for each in looks if each.evidence],
             selected=selected,
             scoring_seconds=scoring,
             chosen=chosen,

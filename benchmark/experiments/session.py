@@ -89,7 +89,7 @@ class Session:
         """Return what is to be done of these jobs."""
         return sort_out(jobs, self.results)
 
-    def refuse_mixture(self, done: Sequence[Job], here: Provenance) -> None:
+    def refuse_mixture(self, done: Sequence[Job], current: Provenance) -> None:
         """Refuse to train what would share a table with runs of another provenance.
 
         Args:
@@ -100,7 +100,7 @@ class Session:
             TrackingError: they were run with another provenance.
         """
         keys = [job.identity for job in done]
-        refuse_mixture(self.results.runs("", keys), here)
+        refuse_mixture(self.results.runs("", keys), current)
 
     def left(self, jobs: Iterable[Job]) -> list[Job]:
         """Return the jobs that are neither finished, nor skipped, nor running."""
@@ -117,8 +117,8 @@ class Session:
         if again:
             self.results.queue.add([entry_of(self.bench, job) for job in able], self.experiment, tags)
         else:
-            known = self.results.queue.states()
-            shown = [job.identity for job in able if job.identity in known]
+            states = self.results.queue.states()
+            shown = [job.identity for job in able if job.identity in states]
             self.results.publications.add(shown, self.experiment, tags)
 
     def run(
@@ -197,10 +197,10 @@ def ends(results: ResultsFolder, jobs: Iterable[Job], family: str = "") -> list[
         family: of this command's workers (`Worker.name` before the last ``/``); "" for any.
     """
     by_key = {job.identity: job for job in jobs}
-    found = []
+    ended = []
     for row in results.queue.rows(keys=list(by_key)):
         if row.state in (DONE, FAILED, PRUNED):
-            found.append(
+            ended.append(
                 Ended(
                     by_key[row.key],
                     max(row.ended - row.started, 0.0),
@@ -210,7 +210,7 @@ def ends(results: ResultsFolder, jobs: Iterable[Job], family: str = "") -> list[
                     bool(family) and row.worker.rpartition("/")[0] != family,
                 )
             )
-    return found
+    return ended
 
 
 def is_open(state: str) -> bool:

@@ -102,14 +102,14 @@ def _of_features(features: "_Features", samples: Sequence[pd.DataFrame]) -> dict
     smallest = min(map(len, both))
     zones = [str(zone) for rows in samples for zone in rows["zone"]]
     reduced = PCA(min(COLUMNS, smallest // 4), random_state=0).fit(np.concatenate(both)) if smallest >= 8 else None
-    found = dict.fromkeys(("proxy_a", "chance", "frechet"), float("nan"))
+    measures = dict.fromkeys(("proxy_a", "chance", "frechet"), float("nan"))
     if reduced is not None:
         sides = [reduced.transform(side) for side in both]
-        found["frechet"] = shift.frechet_distance(*sides)
+        measures["frechet"] = shift.frechet_distance(*sides)
         if min(rows["zone"].nunique() for rows in samples) >= shift.FOLDS:
             proxy = shift.proxy_a_distance(sides[0], sides[1], seed=0, groups=zones)
-            found |= {"proxy_a": proxy.value, "chance": proxy.chance_high}
-    return found
+            measures |= {"proxy_a": proxy.value, "chance": proxy.chance_high}
+    return measures
 
 
 def _sample(rows: pd.DataFrame, count: int, fold: str) -> pd.DataFrame:
@@ -137,6 +137,6 @@ class _Features:
         size = min(BATCH, most_at_once(self._store.size))
         for start in range(0, len(missing), size):
             batch = missing[start : start + size]
-            found = self._network.features(torch.from_numpy(self._store.read(batch)).float()).numpy()
-            self._known |= dict(zip(batch.tolist(), found, strict=True))
+            features = self._network.features(torch.from_numpy(self._store.read(batch)).float()).numpy()
+            self._known |= dict(zip(batch.tolist(), features, strict=True))
         return np.stack([self._known[row] for row in wanted.tolist()])

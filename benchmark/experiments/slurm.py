@@ -124,8 +124,8 @@ class SlurmWorkers:
         """Put back the jobs of ended tasks, and note how those ended that were alive at the last look."""
         alive = {task: state for task, (state, _) in tasks.items() if state not in ENDED}
         running = [row for row in self._queue.rows(keys=self._keys) if row.state == RUNNING]
-        known = self._alive.keys() | (tasks.keys() & {task_of(row.worker) for row in running})
-        for task in sorted(known - alive.keys()):
+        expected = self._alive.keys() | (tasks.keys() & {task_of(row.worker) for row in running})
+        for task in sorted(expected - alive.keys()):
             # Slurm does not list single tasks that were cancelled while they waited.
             state, _ = tasks.get(task, ("CANCELLED" if self._alive.get(task) == "PENDING" else "", ""))
             end = f"({_describe(state, self._folder / f'{task}_0_log.out')})"

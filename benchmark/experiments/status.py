@@ -103,31 +103,31 @@ def status_of(results: ResultsFolder, experiment: str, comparison: str = "") -> 
     Raises:
         TrackingError: nothing was requested yet, or there is no such comparison.
     """
-    known = keys(results, experiment)
-    if not known:
+    comparisons = keys(results, experiment)
+    if not comparisons:
         raise TrackingError(f"nothing has been run under this protocol yet in {results.folder} (see --results)")
     records = results.runs(experiment)
     comparison = comparison or newest(
-        known, [run.facts["comparison"] for run in sorted(records, key=lambda run: run.started)]
+        comparisons, [run.facts["comparison"] for run in sorted(records, key=lambda run: run.started)]
     )
-    if comparison not in known:
-        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known)}")
-    asked, mine = read_request(results, experiment, comparison), key_of_runs(comparison)
-    found = best_record([record for record in records if record.facts.get("comparison") == mine])
-    runs = runs_of(asked, found)
+    if comparison not in comparisons:
+        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(comparisons)}")
+    request, own = read_request(results, experiment, comparison), key_of_runs(comparison)
+    best = best_record([record for record in records if record.facts.get("comparison") == own])
+    runs = runs_of(request, best)
     cells = [
-        cell_of(asked, place, runs.get(place))
-        for place in places_of(asked.grid)
-        if place in runs or asked.wants(*place)
+        cell_of(request, place, runs.get(place))
+        for place in places_of(request.grid)
+        if place in runs or request.wants(*place)
     ]
-    return _status(results, comparison, [key for key in known if key != comparison], asked, cells, runs)
+    return _status(results, comparison, [key for key in comparisons if key != comparison], request, cells, runs)
 
 
 def _status(
     results: ResultsFolder,
     comparison: str,
     others: Sequence[str],
-    asked: ComparisonRequest,
+    request: ComparisonRequest,
     cells: Sequence[Cell],
     runs: Mapping[CellKey, RunRecord],
 ) -> Status:
@@ -154,7 +154,7 @@ def _status(
     return Status(
         comparison=comparison,
         others=others,
-        methods=[MethodStatus(row, counts[row], usual.get(row, nan)) for row in asked.grid.methods],
+        methods=[MethodStatus(row, counts[row], usual.get(row, nan)) for row in request.grid.methods],
         running=sorted(running.values(), key=lambda run: -run.seconds),
         reasons=reasons,
         waiting=sum(usual.get(method, any_method) for method in waiting),

@@ -238,8 +238,8 @@ class Worker:
 
     def _fail(self, claim: Claim, run: RunFolder | None, error: Exception) -> None:
         pruned = isinstance(error, Pruned)
-        known = pruned or isinstance(error, LandshiftError | MethodError)
-        message = one_line(error) if known else blamed(error)[:500]
+        is_expected = pruned or isinstance(error, LandshiftError | MethodError)
+        message = one_line(error) if is_expected else blamed(error)[:500]
         try:
             if run is None and self._keys is None:  # other machines may have what is missing here
                 logger.warning("%s is left to other workers: %s", run_name(claim.facts), message)
@@ -285,10 +285,10 @@ class Worker:
         ended = threading.Event()
 
         def renew() -> None:
-            written, told = time.monotonic(), 0.0
+            written, written_share = time.monotonic(), 0.0
             while not ended.wait(min(LOOK_EVERY, self._queue.lease / RENEWALS)):
                 share, due = state["share"], time.monotonic() - written >= self._queue.lease / RENEWALS
-                if due or share - told >= VISIBLE:
+                if due or share - written_share >= VISIBLE:
                     try:
                         self._queue.renew(claim, share)
                     except LeaseLost:
@@ -298,7 +298,7 @@ class Worker:
                         if not ended.is_set():
                             logger.warning("%s; the lease of %s is not renewed", error, run_name(claim.facts))
                         continue
-                    written, told = time.monotonic(), share
+                    written, written_share = time.monotonic(), share
 
         def report(share: float) -> None:
             if state["lost"]:
@@ -327,8 +327,8 @@ def plan_of(settings: Mapping[str, Any], results: Path, place: MachinePaths) -> 
         settings: of `entry_of`.
         place: where this machine keeps its data.
     """
-    here = {name: str(value) for name, value in asdict(place).items() if value}
-    values = {**settings, **here}
+    local = {name: str(value) for name, value in asdict(place).items() if value}
+    values = {**settings, **local}
     data = Path(values["data"]) if values["data"] else None
     return ExperimentPlan(
         **{

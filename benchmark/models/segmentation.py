@@ -202,8 +202,8 @@ def _drop_unused_blocks(encoder: Any) -> None:
 def _decoder_channels(smp: Any, settings: NetworkSettings) -> tuple[int, ...]:
     """The last of smp's default, which is for five stages; none where the decoder has one width, or none is known."""
     architecture = smp.MODEL_ARCHITECTURES_MAPPING.get(settings.architecture.lower())
-    known = inspect.signature(architecture).parameters if architecture else {}
-    default = known["decoder_channels"].default if "decoder_channels" in known else ()
+    parameters = inspect.signature(architecture).parameters if architecture else {}
+    default = parameters["decoder_channels"].default if "decoder_channels" in parameters else ()
     return tuple(default[-settings.encoder_depth :]) if isinstance(default, (tuple, list)) else ()
 
 
@@ -300,8 +300,8 @@ def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Modul
     if inner is not None and hasattr(inner, "feature_info"):
         modules = dict(inner.named_modules())
         # Most of timm's encoders are flattened, which puts underscores into the names; EfficientNets are not.
-        known = [str(name) for name in inner.feature_info.module_name()]
-        names = [name if name in modules else name.replace(".", "_") for name in known]
+        stages = [str(name) for name in inner.feature_info.module_name()]
+        names = [name if name in modules else name.replace(".", "_") for name in stages]
     else:
         modules = dict(encoder.named_children())
         names = [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]

@@ -106,20 +106,20 @@ def collect(
     """
     records = results.runs(experiment)
     comparison = comparison or newest_comparison(results, experiment, records)
-    known = keys(results, experiment)
-    if comparison not in known:
-        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(known) or 'none'}")
-    mine = key_of_runs(comparison)
-    asked = read_request(results, experiment, comparison)
-    best = runs_of(asked, best_record([record for record in records if record.facts.get("comparison") == mine]))
-    grid = replace(asked.grid, held_out=_held_out(best))
+    comparisons = keys(results, experiment)
+    if comparison not in comparisons:
+        raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(comparisons) or 'none'}")
+    own = key_of_runs(comparison)
+    request = read_request(results, experiment, comparison)
+    best = runs_of(request, best_record([record for record in records if record.facts.get("comparison") == own]))
+    grid = replace(request.grid, held_out=_held_out(best))
     folders = {place: record.artifacts for place, record in best.items()}
-    cells = with_records([cell_of(asked, place, best.get(place)) for place in places_of(grid)], grid, folders)
+    cells = with_records([cell_of(request, place, best.get(place)) for place in places_of(grid)], grid, folders)
     inside: list[RunRecord] = []
     if inner := results.runs(experiment + INNER):
-        runs = best_record([run for run in inner if run.facts.get("comparison") == mine])
+        runs = best_record([run for run in inner if run.facts.get("comparison") == own])
         inside = [run for run in runs.values() if run.status == "FINISHED"]
-        cells = with_nested(cells, [(run.facts, run.artifacts) for run in inside], asked.label)
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in inside], request.label)
     if rule:
         from benchmark.reporting.reselection import by_rule  # needs torch, which a report can do without
 
@@ -137,12 +137,12 @@ def collect(
         if grid.target_control
         else {},
     )
-    scores = pixel_scores(results, experiment, asked.facts)
+    scores = pixel_scores(results, experiment, request.facts)
     pixels = {fold: scores.get(fold, np.nan) for fold in grid.folds}
     return ComparisonState(
         grid=grid,
         tuned={
-            row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in asked.labels.items()
+            row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in request.labels.items()
         },
         cells=cells,
         lines=compare(cells, grid, rare),
@@ -150,14 +150,14 @@ def collect(
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}, grid.groups),
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
-        others=_others({key: read_request(results, experiment, key) for key in known}, comparison, records, best),
-        facts=asked.facts | {"code_version": _code(best) or asked.facts["code_version"]} | _networks(best),
+        others=_others({key: read_request(results, experiment, key) for key in comparisons}, comparison, records, best),
+        facts=request.facts | {"code_version": _code(best) or request.facts["code_version"]} | _networks(best),
         folders=folders,
         runs=best,
-        commands=asked.commands,
-        calls=asked.calls,
+        commands=request.commands,
+        calls=request.calls,
         alarms=[
-            *_tuned(asked.facts),
+            *_tuned(request.facts),
             *_headline(rule),
             *_provenance([*best.values(), *inside], mixed),
             *_remarks(best),
@@ -181,11 +181,11 @@ def newest_comparison(results: ResultsFolder, experiment: str, runs: Sequence[Ru
     Raises:
         TrackingError: none was requested yet.
     """
-    known = keys(results, experiment)
-    if not known:
+    comparisons = keys(results, experiment)
+    if not comparisons:
         raise TrackingError(f"nothing has been run under this protocol yet in {results.folder} (see --results)")
     ended = sorted((run for run in runs if run.status == "FINISHED"), key=lambda run: run.started)
-    return newest(known, [run.facts["comparison"] for run in ended])
+    return newest(comparisons, [run.facts["comparison"] for run in ended])
 
 
 def _held_out(best: Mapping[CellKey, RunRecord]) -> dict[str, dict[str, str]]:
@@ -201,19 +201,22 @@ def _held_out(best: Mapping[CellKey, RunRecord]) -> dict[str, dict[str, str]]:
 
 
 def _others(
-    known: Mapping[str, ComparisonRequest], comparison: str, records: Sequence[RunRecord], best: Mapping[Any, RunRecord]
+    by_key: Mapping[str, ComparisonRequest],
+    comparison: str,
+    records: Sequence[RunRecord],
+    best: Mapping[Any, RunRecord],
 ) -> dict[str, Aside]:
     """Of each other comparison the finished runs that are not in this one."""
-    mine, facts = {record.id for record in best.values()}, known[comparison].facts
-    found = {}
-    for key, asked in known.items():
+    own, facts = {record.id for record in best.values()}, by_key[comparison].facts
+    others = {}
+    for key, request in by_key.items():
         theirs = best_record([run for run in records if run.facts.get("comparison") == key_of_runs(key)])
-        runs = [run for run in runs_of(asked, theirs).values() if run.status == "FINISHED" and run.id not in mine]
+        runs = [run for run in runs_of(request, theirs).values() if run.status == "FINISHED" and run.id not in own]
         if key != comparison and runs:
-            names = [name for name in asked.facts if name not in UNTOLD and asked.facts[name] != facts.get(name)]
-            differs = ", ".join(f"{name.replace('_', ' ')} {asked.facts[name]}" for name in names)
-            found[key] = Aside(len(runs), differs or "other rows")
-    return found
+            names = [name for name in request.facts if name not in UNTOLD and request.facts[name] != facts.get(name)]
+            differs = ", ".join(f"{name.replace('_', ' ')} {request.facts[name]}" for name in names)
+            others[key] = Aside(len(runs), differs or "other rows")
+    return others
 
 
 def _code(best: Mapping[Any, RunRecord]) -> str:
@@ -225,8 +228,8 @@ def _code(best: Mapping[Any, RunRecord]) -> str:
 def _networks(best: Mapping[Any, RunRecord]) -> dict[str, str]:
     """Of the methods that train another network than the config names: which, as a fact; none where there are none."""
     words = {run.facts["method"]: run.tags[CHANGED_NETWORK] for run in best.values() if CHANGED_NETWORK in run.tags}
-    told = [f"the network of {label} is changed by the method ({text})" for label, text in words.items()]
-    return {"networks": "; ".join(told)} if told else {}
+    changed = [f"the network of {label} is changed by the method ({text})" for label, text in words.items()]
+    return {"networks": "; ".join(changed)} if changed else {}
 
 
 def _tuned(facts: Mapping[str, str]) -> list[str]:
@@ -240,15 +243,15 @@ def _headline(rule: str) -> list[str]:
 
 def _provenance(runs: Sequence[RunRecord], mixed: bool) -> list[str]:
     """In what the runs of a table differ besides their jobs, and whether landshift has changed since they were run."""
-    found = [provenance_of(run) for run in runs if run.status == "FINISHED"]
-    if words := differences(found):
-        told = f"runs of several versions of landshift, packages or machines: {words}"
+    provenances = [provenance_of(run) for run in runs if run.status == "FINISHED"]
+    if words := differences(provenances):
+        remark = f"runs of several versions of landshift, packages or machines: {words}"
         if not mixed:
-            raise TrackingError(f"{told}. A difference may be one of these. --mixed takes them into one table")
-        return [told]
-    here = code_version()
-    codes = {one.code for one in found if one.code} - {here}
-    return [f"the runs are of another version of landshift ({code}) than this ({here})" for code in codes]
+            raise TrackingError(f"{remark}. A difference may be one of these. --mixed takes them into one table")
+        return [remark]
+    current = code_version()
+    codes = {one.code for one in provenances if one.code} - {current}
+    return [f"the runs are of another version of landshift ({code}) than this ({current})" for code in codes]
 
 
 def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
@@ -257,10 +260,10 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
     for record in best.values():
         if record.status == "FINISHED":
             digests.setdefault(record.facts["method"], set()).add(record.facts["method_digest"])
-    mixed = [label for label, found in digests.items() if len(found) > 1]
-    here = {label: digest_here(label) for label in digests}
-    other = [label for label in digests if label not in mixed and here[label] not in (None, *digests[label])]
-    unknown = [label for label in digests if label not in mixed and here[label] is None]
+    mixed = [label for label, codes in digests.items() if len(codes) > 1]
+    current = {label: digest_here(label) for label in digests}
+    other = [label for label in digests if label not in mixed and current[label] not in (None, *digests[label])]
+    unknown = [label for label in digests if label not in mixed and current[label] is None]
     return [
         f"{'all runs' if len(labels) == len(digests) else 'the runs of ' + ', '.join(labels)} are of {versions}"
         for labels, versions in (

@@ -47,10 +47,10 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
     patches = min(map(len, tiles.values()), default=0)
     if len(tiles) < 2 or not patches:
         return None
-    shares = [_disagreement(np.stack([found[patch, 2] for found in tiles.values()])) for patch in range(patches)]
+    shares = [_disagreement(np.stack([tile[patch, 2] for tile in tiles.values()])) for patch in range(patches)]
     chosen = int(np.argmax(shares))
     image, truth, _ = next(iter(tiles.values()))[chosen]
-    predicted = {name: found[chosen, 2] for name, found in tiles.items()}
+    predicted = {name: tile[chosen, 2] for name, tile in tiles.items()}
     legend = next(iter(opened.values()))[1]
     return _sheet({"image": image, "truth": truth} | predicted, legend), shares[chosen]
 

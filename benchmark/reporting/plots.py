@@ -119,9 +119,9 @@ def draw_classes(lines: Sequence[Line], cells: Sequence[Cell], classes: Mapping[
     names = sorted(classes, key=lambda name: -classes[name])
     values = np.full((len(ordered), len(names)), math.nan)
     for row, method in enumerate(ordered):
-        known = [cell.metrics for cell in cells if cell.method == method and cell.metrics]
+        runs = [cell.metrics for cell in cells if cell.method == method and cell.metrics]
         for column, name in enumerate(names):
-            values[row, column] = 100 * mean_of_known(np.array([m.get(f"target/iou/{name}", math.nan) for m in known]))
+            values[row, column] = 100 * mean_of_known(np.array([m.get(f"target/iou/{name}", math.nan) for m in runs]))
     size = (max(7.0, 3.4 + 0.62 * len(names)), 1.8 + 0.28 * len(ordered))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()

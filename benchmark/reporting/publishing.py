@@ -52,10 +52,10 @@ def publish(
     results.summarise(experiment, *summaries)
     comparison = state.facts["comparison"]
     kept = {summary.key for summary in summaries}
-    known = results.summaries(experiment)
+    earlier = results.summaries(experiment)
     results.remove_summaries(
         experiment,
-        [name for name, facts in known.items() if facts.get("comparison") == comparison and name not in kept],
+        [name for name, facts in earlier.items() if facts.get("comparison") == comparison and name not in kept],
     )
     rows: dict[str, list[str]] = {}
     for (row, _, _), run in state.runs.items():
@@ -76,5 +76,5 @@ def publish(
 def words_of(state: "ComparisonState") -> str:
     """Return a short description that differs between the comparisons of an experiment."""
     counts = [(len(state.grid.methods), "method"), (len(state.grid.folds), "fold"), (len(state.grid.seeds), "seed")]
-    told = [f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count > 1 or name != "seed"]
-    return ", ".join([f"{state.facts['steps']} steps", *["tuned"] * bool(state.tuned), *told])
+    counted = [f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count > 1 or name != "seed"]
+    return ", ".join([f"{state.facts['steps']} steps", *["tuned"] * bool(state.tuned), *counted])

@@ -72,8 +72,8 @@ class Results:
         if not store.has_results(Path(folder)):
             raise TrackingError(f"{folder} is no results folder: landshift.run makes one")
         results = store.ResultsFolder(Path(folder))
-        found = load(protocol, partial=partial) if protocol else _only_protocol(results)
-        return cls(collect(results, found.label, comparison, rule=rule, mixed=mixed), found, Path(folder))
+        loaded = load(protocol, partial=partial) if protocol else _only_protocol(results)
+        return cls(collect(results, loaded.label, comparison, rule=rule, mixed=mixed), loaded, Path(folder))
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -175,10 +175,10 @@ def _only_protocol(results: store.ResultsFolder) -> Protocol:
     Raises:
         TrackingError: there are none, or several.
     """
-    found = results.experiments()
-    known = {one.label: one for one in map(load, names())}
-    labels = [label for label in found if " (" not in label]
-    if len(labels) != 1 or labels[0] not in known:
-        told = ", ".join(labels) or "none"
-        raise TrackingError(f"{results.folder} holds comparisons of {told}; name the protocol")
-    return known[labels[0]]
+    experiments = results.experiments()
+    protocols = {one.label: one for one in map(load, names())}
+    labels = [label for label in experiments if " (" not in label]
+    if len(labels) != 1 or labels[0] not in protocols:
+        compared = ", ".join(labels) or "none"
+        raise TrackingError(f"{results.folder} holds comparisons of {compared}; name the protocol")
+    return protocols[labels[0]]

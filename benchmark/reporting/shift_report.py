@@ -29,13 +29,13 @@ def cells(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> list[tuple
     return [(row["protocol"], row["fold"], *(_number(row[name]) for name in (*measures, "drop"))) for row in rows]
 
 
-def markdown(rows: Sequence[DomainShiftRow], measures: Mapping[str, str], told: str) -> str:
+def markdown(rows: Sequence[DomainShiftRow], measures: Mapping[str, str], note: str) -> str:
     """The table, what its columns mean, and how each measure ranks with the drop."""
     names = header(list(measures))
     lines = [f"| {' | '.join(names)} |", f"|---|---|{'---:|' * (len(names) - 2)}"]
     lines += [f"| {' | '.join(map(escaped, row))} |" for row in cells(rows, list(measures))]
     lines += ["", *(f"- *{name}*: {text}" for name, text in measures.items())]
-    lines += ["- *drop*: source-only's mIoU on source validation minus that on the target, in points", "", told]
+    lines += ["- *drop*: source-only's mIoU on source validation minus that on the target, in points", "", note]
     ranks = correlations(rows, list(measures))
     if ranks:
         text = ", ".join(f"{name} {rank:+.2f}" for name, rank in sorted(ranks.items(), key=lambda item: -item[1]))
@@ -54,14 +54,14 @@ def as_csv(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> str:
 
 def correlations(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> dict[str, float]:
     """Spearman's rank correlation of each measure with the drop, where there are folds enough and both vary."""
-    known = _known(rows)
-    drops = np.array([row["drop"] for row in known])
-    found = {}
+    with_drop = _known(rows)
+    drops = np.array([row["drop"] for row in with_drop])
+    by_measure = {}
     for name in (name for name in measures if name not in YARDSTICKS):
-        values = np.array([row[name] for row in known])
-        if len(known) >= ENOUGH and np.isfinite(values).all() and np.ptp(values) > 0 and np.ptp(drops) > 0:
-            found[name] = float(spearmanr(values, drops).statistic)
-    return found
+        values = np.array([row[name] for row in with_drop])
+        if len(with_drop) >= ENOUGH and np.isfinite(values).all() and np.ptp(values) > 0 and np.ptp(drops) > 0:
+            by_measure[name] = float(spearmanr(values, drops).statistic)
+    return by_measure
 
 
 def draw(rows: Sequence[DomainShiftRow], patches: pd.DataFrame, measures: Sequence[str], path: Path) -> None:
@@ -116,14 +116,20 @@ def _draw_domains(axes: Any, patches: pd.DataFrame) -> None:
 
 
 def _draw_measure(axes: Any, rows: Sequence[DomainShiftRow], name: str) -> None:
-    known = _known(rows)
+    with_drop = _known(rows)
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
     colors = [f"C{number}" for number in range(10)]
-    if known:
+    if with_drop:
         for protocol, color in zip(protocols, colors, strict=False):
-            mine = [row for row in known if row["protocol"] == protocol and math.isfinite(row[name])]
-            axes.plot([row[name] for row in mine], [row["drop"] for row in mine], "o", color=color, label=protocol)
-            for row in mine:
+            shown = [row for row in with_drop if row["protocol"] == protocol and math.isfinite(row[name])]
+            axes.plot(
+                [row[name] for row in shown],
+                [row["drop"] for row in shown],
+                "o",
+                color=color,
+                label=protocol,
+            )
+            for row in shown:
                 axes.annotate(
                     row["fold"], (row[name], row["drop"]), xytext=(4, 3), textcoords="offset points", fontsize=6
                 )

@@ -85,8 +85,10 @@ def as_json(state: ComparisonState) -> str:
         settings = read_json(path) if path.is_file() else {}
         # All runs of a comparison share this; one that lacks it was made before it was written down.
         shared = shared or settings.get("shared", {})
-        found = {key: settings[key] for key in ENVIRONMENT if key in settings} | {"device": run.tags.get("device", "")}
-        environments += [found] if found not in environments else []
+        machine = {key: settings[key] for key in ENVIRONMENT if key in settings} | {
+            "device": run.tags.get("device", "")
+        }
+        environments += [machine] if machine not in environments else []
         entry = TableCell(
             cell.method,
             cell.fold,
@@ -120,7 +122,7 @@ def read_table(folder: Path) -> Table:
             folder,
             {name: str(content[name]) for name in FACTS},
             _of_kind(dict, content["shared"]),
-            [_of_kind(dict, found) for found in _of_kind(list, content["environments"])],
+            [_of_kind(dict, environment) for environment in _of_kind(list, content["environments"])],
             [_cell(cell) for cell in content["cells"]],
         )
     except (ValueError, KeyError, TypeError) as error:

@@ -91,8 +91,8 @@ def rules_line(lines: Sequence[Line]) -> str:
         if line.rule:
             methods.setdefault(line.rule, []).append(line.method)
     usual, *others = sorted(methods, key=lambda rule: -len(methods[rule])) or [""]
-    told = [usual, *(f"{rule} of {', '.join(methods[rule])}" for rule in others)]
-    return f"checkpoints by {'; '.join(told)}" if usual else ""
+    words = [usual, *(f"{rule} of {', '.join(methods[rule])}" for rule in others)]
+    return f"checkpoints by {'; '.join(words)}" if usual else ""
 
 
 def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> list[tuple[str, ...]]:
@@ -139,7 +139,7 @@ def fold_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows: target mIoU of every fold, mean over seeds."""
     values = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
-    rows = [[method, *(_percent(mean_of_known(row)) for row in found)] for method, found in values.items()]
+    rows = [[method, *(_percent(mean_of_known(row)) for row in scores)] for method, scores in values.items()]
     if pixels:
         rows.append([PIXELS, *(_percent(pixels.get(fold, math.nan)) for fold in grid.folds)])
     return ["method", *grid.folds], rows
@@ -208,11 +208,11 @@ def rule_table(rules: Sequence[RuleLine]) -> str:
 
 def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
     """Row, folds and setting: what stands behind each tuned row, a line a setting."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    folds_of: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row, labels in tuned.items():
         for fold, label in labels.items():
-            found[row, label].append(fold)
-    return [(row, ", ".join(folds), label) for (row, label), folds in found.items()]
+            folds_of[row, label].append(fold)
+    return [(row, ", ".join(folds), label) for (row, label), folds in folds_of.items()]
 
 
 def tuned_table(tuned: Mapping[str, Mapping[str, str]]) -> str:
@@ -321,14 +321,14 @@ def _interval(low: float, high: float, sign: bool = False) -> str:
     return f"{_percent(low, sign)} to {_percent(high, sign)}" if math.isfinite(low) else "–"
 
 
-def _with_interval(found: Spread, sign: bool = False) -> str:
-    around = f" ({_interval(found.low, found.high, sign)})" if math.isfinite(found.low) else ""
-    return _percent(found.mean, sign) + around
+def _with_interval(stats: Spread, sign: bool = False) -> str:
+    around = f" ({_interval(stats.low, stats.high, sign)})" if math.isfinite(stats.low) else ""
+    return _percent(stats.mean, sign) + around
 
 
 def _gap(line: Line) -> str:
-    found = line.gap_closed
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.value) else "–"
+    ratio = line.gap_closed
+    return f"{ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]" if math.isfinite(ratio.value) else "–"
 
 
 def _sortable(value: float) -> float:

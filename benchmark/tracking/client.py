@@ -93,30 +93,30 @@ class Client:
         if name not in self._experiments:
             api = self.api
             with one_line_errors(f"the experiment {name!r} cannot be used"), self._alone():
-                found = self._open(api, name)
+                experiment = self._open(api, name)
                 # Without this tag the UI asks every visitor what kind of experiment it is.
-                self._tag(found, {**(tags or {}), "mlflow.experimentKind": "custom_model_development"})
-            self._experiments[name] = str(found.experiment_id)
+                self._tag(experiment, {**(tags or {}), "mlflow.experimentKind": "custom_model_development"})
+            self._experiments[name] = str(experiment.experiment_id)
         return self._experiments[name]
 
     def _open(self, api: Any, name: str) -> Any:
         from mlflow.exceptions import MlflowException
 
-        found = api.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage != "deleted":
-            return found
-        if found is not None:  # MLflow keeps its name taken
-            api.restore_experiment(found.experiment_id)
-            api.rename_experiment(found.experiment_id, f"{name} (deleted, {found.experiment_id})")
-            api.delete_experiment(found.experiment_id)
+        experiment = api.get_experiment_by_name(name)
+        if experiment is not None and experiment.lifecycle_stage != "deleted":
+            return experiment
+        if experiment is not None:  # MLflow keeps its name taken
+            api.restore_experiment(experiment.experiment_id)
+            api.rename_experiment(experiment.experiment_id, f"{name} (deleted, {experiment.experiment_id})")
+            api.delete_experiment(experiment.experiment_id)
         folder = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "experiment"
         own = f"mlflow-artifacts:/{folder}" if self.is_own else (self.results / "artifacts" / folder).as_uri()
         try:
             return api.get_experiment(api.create_experiment(name, None if self.needs_http else own))
         except MlflowException:  # a process with another results folder has created it meanwhile
-            if (found := api.get_experiment_by_name(name)) is None:
+            if (experiment := api.get_experiment_by_name(name)) is None:
                 raise
-            return found
+            return experiment
 
     def _tag(self, experiment: Any, tags: Mapping[str, Fact]) -> None:
         """Set those tags of an experiment that differ."""
@@ -137,9 +137,9 @@ class Client:
         tags = {name: text for view in views for name, text in ui_views.tags(view).items()}
         tags[NOTE] = "\n\n".join(filter(None, [ui_views.links(id, views), markdown]))
         with one_line_errors(f"the experiment {experiment!r} cannot be described"):
-            found = self.api.get_experiment(id)
-            self._tag(found, tags)
-            for key in found.tags:
+            current = self.api.get_experiment(id)
+            self._tag(current, tags)
+            for key in current.tags:
                 if key.startswith(ui_views.PREFIX) and key not in tags:
                     self.api.delete_experiment_tag(id, key)
 

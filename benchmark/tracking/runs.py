@@ -43,10 +43,10 @@ def fetch_file(client: Client, run: str, name: str, folder: Path) -> bool:
         with TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as fresh:
             place = Path(fresh, "run")  # the temporary folder itself is closed to others
             place.mkdir()
-            found = Path(client.api.download_artifacts(run, name, str(place)))
+            downloaded = Path(client.api.download_artifacts(run, name, str(place)))
             if not name:
                 shutil.rmtree(folder, ignore_errors=True)
-            found.replace(folder / name)
+            downloaded.replace(folder / name)
     return True
 
 
@@ -60,10 +60,10 @@ def runs_of(client: Client, experiment: str, identity: str) -> list[str]:
 def delete_run(client: Client, run: str) -> None:
     """Delete a run with its files, if MLflow has it."""
     with _changed(run, "deleted"):
-        found = client.api.get_run(run).info
-        if found.lifecycle_stage != "deleted":
+        info = client.api.get_run(run).info
+        if info.lifecycle_stage != "deleted":
             client.api.delete_run(run)
-        if folder := client.artifact_folder(found.artifact_uri):
+        if folder := client.artifact_folder(info.artifact_uri):
             shutil.rmtree(folder.parent, ignore_errors=True)
 
 

@@ -80,8 +80,8 @@ def _choose(port: int | None) -> int:
 def _show(client: Client, home: str, open_browser: bool) -> None:
     """Print the addresses of the experiments, the newest first, and open that."""
     with one_line_errors(f"the MLflow server {client.uri} cannot be used"):
-        found = client.api.search_experiments(max_results=1000, order_by=["last_update_time DESC"])
-    ours = [one for one in found if "fingerprint" in one.tags or not client.needs_http]  # a server may be others', too
+        every = client.api.search_experiments(max_results=1000, order_by=["last_update_time DESC"])
+    ours = [one for one in every if "fingerprint" in one.tags or not client.needs_http]  # a server may be others', too
     links = [(one.name, f"{home}/{newest_link(one.experiment_id, one.tags.get(NOTE, ''))}") for one in ours]
     links = links or [("no experiments yet", home)]
     print("\n".join(f"{name}: {link}" for name, link in links), flush=True)

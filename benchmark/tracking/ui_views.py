@@ -90,13 +90,13 @@ def newest_first(views: Sequence[View]) -> list[View]:
 
 def tags(view: View) -> dict[str, str]:
     """Return the experiment tags that hold the views of one comparison."""
-    found = {}
+    views = {}
     for kind, page in _PAGES.items():
         packed = base64.b64encode(zlib.compress(json.dumps(_state(page, view.comparison)).encode())).decode()
         name = f"{view.words}: {page['title']} ({view.comparison})"
         content = {"name": name, "createdAt": int(view.created * 1000), "state": f"deflate;{packed}"}
-        found[f"{PREFIX}{kind}-{view.comparison}"] = json.dumps(content)
-    return found
+        views[f"{PREFIX}{kind}-{view.comparison}"] = json.dumps(content)
+    return views
 
 
 def table_tag(comparison: str) -> str:
@@ -104,9 +104,9 @@ def table_tag(comparison: str) -> str:
     return f"landshift.table.{comparison}"
 
 
-def color(method: str, known: Sequence[str]) -> str:
+def color(method: str, methods: Sequence[str]) -> str:
     """Return the colour of a method: by its place among those known, of one that is not among them by its name."""
-    index = known.index(method) if method in known else zlib.crc32(method.encode())
+    index = methods.index(method) if method in methods else zlib.crc32(method.encode())
     return PALETTE[index % len(PALETTE)]
 
 
@@ -123,16 +123,16 @@ def links(experiment: str, views: Sequence[View]) -> str:
 
 def newest_link(experiment: str, note: str) -> str:
     """Return the first of the `links` in an experiment's note, below the server's address; else that of its runs."""
-    found = re.search(r"\]\((#/experiments/[^)]*)\)", note)
-    return found[1] if found else _RUNS.format(experiment)
+    match = re.search(r"\]\((#/experiments/[^)]*)\)", note)
+    return match[1] if match else _RUNS.format(experiment)
 
 
 def run_note(metrics: Mapping[str, float]) -> str:
     """Return what a run's page says above its metrics (the last value of each, as a share), in Markdown."""
-    told = [words.format(100 * metrics[name]) for name, words in HEADLINES.items() if name in metrics]
-    if told and "selected/step" in metrics:
-        told.append(f"checkpoint of step {metrics['selected/step']:.0f}")
-    return " · ".join(told)
+    words_of_run = [words.format(100 * metrics[name]) for name, words in HEADLINES.items() if name in metrics]
+    if words_of_run and "selected/step" in metrics:
+        words_of_run.append(f"checkpoint of step {metrics['selected/step']:.0f}")
+    return " · ".join(words_of_run)
 
 
 def _state(page: Mapping[str, Any], comparison: str) -> dict[str, Any]:

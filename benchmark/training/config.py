@@ -119,12 +119,12 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> TrainingConfig:
 
 def preset_and_changes(recipe: TrainingConfig) -> tuple[str, dict[str, Any]] | None:
     """The preset with the fewest changes that make a recipe of it (`make_recipe`); None if no preset and changes do."""
-    found = []
-    for preset, known in PRESETS.items():
-        changes = {name: value for name in option_types() if (value := _value(recipe, name)) != _value(known, name)}
+    candidates = []
+    for preset, settings in PRESETS.items():
+        changes = {name: value for name in option_types() if (value := _value(recipe, name)) != _value(settings, name)}
         if make_recipe(preset, changes) == recipe:
-            found.append((preset, changes))
-    return min(found, key=lambda one: len(one[1]), default=None)
+            candidates.append((preset, changes))
+    return min(candidates, key=lambda one: len(one[1]), default=None)
 
 
 def _value(recipe: TrainingConfig, name: str) -> Any:

@@ -108,8 +108,8 @@ def batches_of(
         if labelled:
             images, labels, domains, metadata, origin = labelled
             assert labels is not None
-            here = metadata.to(fabric.device)
-            source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), here, origin)
+            on_device = metadata.to(fabric.device)
+            source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), on_device, origin)
         if unlabelled:
             images, _, _, metadata, origin = unlabelled
             target_batch = TargetBatch(place(images).float(), metadata.to(fabric.device), origin)

@@ -121,10 +121,10 @@ def _resumed(stepper: Stepper, savepoints: Savepoints) -> tuple[int, list[Checkp
         stepper.log(metrics, step)
     checkpoints = [
         Checkpoint(
-            found["step"],
-            Scores({zone: matrix.numpy() for zone, matrix in found["confusions"].items()}, found["loss"]),
+            checkpoint["step"],
+            Scores({zone: matrix.numpy() for zone, matrix in checkpoint["confusions"].items()}, checkpoint["loss"]),
             savepoints.folder / file,
         )
-        for found, file in zip(content["checkpoints"], content["files"], strict=True)
+        for checkpoint, file in zip(content["checkpoints"], content["files"], strict=True)
     ]
     return content["step"], checkpoints, content["seconds"]

@@ -72,5 +72,5 @@ def _pixels(data: FoldData, part: Part, count: int, purpose: str) -> tuple[NDArr
         images = data.store.read(some).reshape(len(some), len(data.task.bands), -1)
         values.append(np.take_along_axis(images, where[:, None], 2).swapaxes(1, 2).reshape(-1, images.shape[1]))
         truth.append(np.take_along_axis(labels.read(some).reshape(len(some), -1), where, 1).ravel().astype(np.int64))
-    known = np.concatenate(truth) != IGNORE
-    return np.concatenate(values)[known].astype(np.float32), np.concatenate(truth)[known]
+    valid = np.concatenate(truth) != IGNORE
+    return np.concatenate(values)[valid].astype(np.float32), np.concatenate(truth)[valid]

@@ -70,12 +70,12 @@ def gather(
     target = _sampled(fabric, predict, data, "target_adapt", window, encoders, with_labels=False)
     source = _sampled(fabric, predict, data, "source_val", window, encoders, with_labels=True)
     counts = 1.0 + data.store.class_counts(data.parts["source_train"].rows)[:, :-1].sum(0)
-    known = source.labels != IGNORE
+    valid = source.labels != IGNORE
     features = None
     if source.features is not None and target.features is not None:
-        few = principal_components(source.features[known], target.features, DIMENSIONS)
-        features = Sample(few[0], source.patches[known]), Sample(few[1], target.patches)
-    return Evidence(target.logits, source.logits[known], source.labels[known], counts / counts.sum(), features)
+        few = principal_components(source.features[valid], target.features, DIMENSIONS)
+        features = Sample(few[0], source.patches[valid]), Sample(few[1], target.patches)
+    return Evidence(target.logits, source.logits[valid], source.labels[valid], counts / counts.sum(), features)
 
 
 def principal_components(
@@ -120,12 +120,12 @@ def look(fabric: "Fabric", method: Method, data: FoldData, window: int) -> Look:
 
 def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
     """Scores of the checkpoints of a run by rule, the higher the better; of each only those that are known."""
-    scores = [scores_of(found.evidence) if found.evidence else {} for found in looks]
-    seen = [found.evidence for found in looks if found.evidence]
-    for mine, value in zip(scores, agreement(seen) if len(seen) == len(looks) else [], strict=False):
-        mine[AGREEMENT] = value
-    for mine, found in zip(scores, looks, strict=True):
-        mine |= {"few-target-labels": found.few} if math.isfinite(found.few) else {}
+    scores = [scores_of(look.evidence) if look.evidence else {} for look in looks]
+    seen = [look.evidence for look in looks if look.evidence]
+    for of_look, value in zip(scores, agreement(seen) if len(seen) == len(looks) else [], strict=False):
+        of_look[AGREEMENT] = value
+    for of_look, look in zip(scores, looks, strict=True):
+        of_look |= {"few-target-labels": look.few} if math.isfinite(look.few) else {}
     return scores
 
 
@@ -145,8 +145,8 @@ def scores_of(evidence: Evidence) -> dict[str, float]:
     if evidence.features is not None:
         losses = -np.take_along_axis(source, evidence.labels[:, None], 1)[:, 0]
         embedded, spread = validators.deep_embedded_validation(losses, *evidence.features, repeats=REPEATS, seed=0)
-        known = {"deep-embedded-validation": embedded, "deep-embedded-validation-spread": spread}
-        scores |= {name: score for name, score in known.items() if math.isfinite(score)}
+        embedded_scores = {"deep-embedded-validation": embedded, "deep-embedded-validation-spread": spread}
+        scores |= {name: score for name, score in embedded_scores.items() if math.isfinite(score)}
     return scores
 
 
@@ -204,13 +204,13 @@ def _sampled(
         return _Pixels(_values_at(logits, places), labels, np.repeat(patches[chosen], PIXELS), features)
 
     size = most_at_once(side)
-    found = [seen(slice(start, start + size)) for start in range(0, len(patches), size)]
-    features = [each.features for each in found if each.features is not None]
+    batches = [seen(slice(start, start + size)) for start in range(0, len(patches), size)]
+    features = [each.features for each in batches if each.features is not None]
     return _Pixels(
-        np.concatenate([each.logits for each in found]),
-        np.concatenate([each.labels for each in found]),
-        np.concatenate([each.patches for each in found]),
-        np.concatenate(features) if len(features) == len(found) else None,
+        np.concatenate([each.logits for each in batches]),
+        np.concatenate([each.labels for each in batches]),
+        np.concatenate([each.patches for each in batches]),
+        np.concatenate(features) if len(features) == len(batches) else None,
     )
 
 

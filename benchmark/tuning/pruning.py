@@ -60,7 +60,7 @@ def watched(log: Log, results: ResultsFolder, bench: Bench, job: Job) -> Log:
     return reporting
 
 
-def is_below(mine: Mapping[str, float], others: Any, step: int) -> bool:
+def is_below(own: Mapping[str, float], others: Any, step: int) -> bool:
     """Return whether Optuna's median pruner gives up a trial.
 
     Args:
@@ -73,8 +73,8 @@ def is_below(mine: Mapping[str, float], others: Any, step: int) -> bool:
     for values in others:
         # The pruner compares values at one step, and never the final one.
         study.add_trial(create_trial(value=0.0, intermediate_values=_by_step(values)))
-    known = {at: value for at, value in _by_step(mine).items() if at <= step}
-    trial = create_trial(state=TrialState.RUNNING, intermediate_values=known)
+    until = {at: value for at, value in _by_step(own).items() if at <= step}
+    trial = create_trial(state=TrialState.RUNNING, intermediate_values=until)
     return MedianPruner(n_startup_trials=TRIALS_BEFORE).prune(study, trial)
 
 

@@ -75,11 +75,11 @@ def _runs(search: Search, finished: Mapping[str, RunRecord]) -> dict[int, list[R
     """Return the records by setting; ``finished`` are runs by their jobs' keys."""
     jobs = enumerate(search.jobs)
     folders = {index: finished[job.identity].artifacts for index, job in jobs if job.identity in finished}
-    found = pooled([read_records(folder) for folder in folders.values()], list(folders.values()))
-    return dict(zip(folders, found, strict=True))
+    records = pooled([read_records(folder) for folder in folders.values()], list(folders.values()))
+    return dict(zip(folders, records, strict=True))
 
 
-def publish(session: TuningSession, found: Sequence[Tuned]) -> None:
+def publish(session: TuningSession, tuned_methods: Sequence[Tuned]) -> None:
     """Write a summary run of each finished search, with its trials as a table and a figure.
 
     Raises:
@@ -87,7 +87,7 @@ def publish(session: TuningSession, found: Sequence[Tuned]) -> None:
     """
     about = f"Trials of the hyperparameters, under the protocol {session.bench.protocol.label}."
     with tempfile.TemporaryDirectory(prefix="landshift-") as folder:
-        for tuned in found:
+        for tuned in tuned_methods:
             if tuned.chosen is not None:
                 session.results.summarise(session.experiment, _summary(session, tuned, tuned.chosen, Path(folder)))
                 session.results.client.describe(session.experiment, about)
@@ -183,19 +183,19 @@ def chosen_settings(
         SettingsError: there is none of this name, with this data, recipe and code; or some folds are missing.
         TrackingError: it was tuned with another provenance, and `mixed` is false.
     """
-    found = results.summaries(bench.protocol.label + EXPERIMENT).values()
-    mine = [facts for facts in found if facts["comparison"] == bench.comparison]
+    summaries = results.summaries(bench.protocol.label + EXPERIMENT).values()
+    of_comparison = [facts for facts in summaries if facts["comparison"] == bench.comparison]
     # Only what was asked for is imported; of others that name modules it is not known whether the code is the same.
-    mine = [
+    of_comparison = [
         facts
-        for facts in mine
+        for facts in of_comparison
         if digest_at_hand(facts["method"], imports=facts["tuning"] == key) in (None, facts["method_digest"])
     ]
-    taken = [facts for facts in mine if facts["tuning"] == key]
+    taken = [facts for facts in of_comparison if facts["tuning"] == key]
     if not taken:
-        known = ", ".join(sorted({facts["tuning"] for facts in mine})) or "none"
+        tunings = ", ".join(sorted({facts["tuning"] for facts in of_comparison})) or "none"
         raise SettingsError(
-            f"there is no finished tuning {key!r} for this protocol, data, training and code; there is {known} (a "
+            f"there is no finished tuning {key!r} for this protocol, data, training and code; there is {tunings} (a "
             "tuning of other --steps, --checkpoints, --preset and the like is found with the same options)"
         )
     if not mixed:

@@ -113,8 +113,8 @@ def accelerator_of(device: str) -> str:
     if device == "cpu":
         return "cpu"
     kind = "mps" if device == "mps" else "cuda"
-    here = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
-    return kind if here else "auto"
+    available = torch.backends.mps.is_available() if kind == "mps" else torch.cuda.is_available()
+    return kind if available else "auto"
 
 
 def jobs_of(bench: Bench, label: str, fold: str, seed: int, inside: str = "") -> list[Job]:

@@ -60,10 +60,13 @@ def deciding(rows: Sequence[Circumstance]) -> list[str]:
     return [row.what for row in rows if row.what in DECIDING and row.same is False]
 
 
-def _row(what: str, recorded: Any, here: Any) -> Circumstance:
-    known = recorded is not None
+def _row(what: str, recorded: Any, current: Any) -> Circumstance:
+    is_kept = recorded is not None
     return Circumstance(
-        what, _short(recorded) if known else "–", _short(here), str(recorded) == str(here) if known else None
+        what,
+        _short(recorded) if is_kept else "–",
+        _short(current),
+        str(recorded) == str(current) if is_kept else None,
     )
 
 
@@ -75,26 +78,26 @@ def _short(value: Any) -> str:
 
 def _environment(settings: Any) -> list[Circumstance]:
     """Python, the system, and the packages: all in one row where they are the same, else one row each that is not."""
-    here = environment()
+    current = environment()
     packages: dict[str, str] = settings.get("packages", {})
-    others = [_row(name, packages.get(name), now) for name, now in here["packages"].items()]
+    others = [_row(name, packages.get(name), now) for name, now in current["packages"].items()]
     rows = [row for row in others if row.same is False] if packages else []
     alike = [row for row in others if row.same]
     named = f"{alike[0].what} {alike[0].here} and {len(alike) - 1} more" if alike else ""
     if alike:
         rows.append(Circumstance("packages", named, "the same", True))
     if not packages:
-        rows.append(Circumstance("packages", "–", f"torch {here['packages']['torch']}", None))
-    return [*rows, *(_row(name, settings.get(name), here[name]) for name in ("python", "platform"))]
+        rows.append(Circumstance("packages", "–", f"torch {current['packages']['torch']}", None))
+    return [*rows, *(_row(name, settings.get(name), current[name]) for name in ("python", "platform"))]
 
 
 def _rest(run: Stored, bench: Bench) -> list[Circumstance]:
     """What else a job depends on and is not the same: recipe, dates and places, classes, the source-only run …"""
     if (content := run.settings.get("content")) is None:
         return []
-    here = json.loads(json.dumps(bench.content(*run.place)))  # with lists for tuples, as what was recorded
-    names = dict.fromkeys(name for name in (*content, *here) if name not in TOLD)
-    rows = [_row(NAMES.get(name, name), content.get(name), here.get(name)) for name in names]
+    current = json.loads(json.dumps(bench.content(*run.place)))  # with lists for tuples, as what was recorded
+    names = dict.fromkeys(name for name in (*content, *current) if name not in TOLD)
+    rows = [_row(NAMES.get(name, name), content.get(name), current.get(name)) for name in names]
     return [row for row in rows if not row.same]
 
 

@@ -67,20 +67,20 @@ def check_protocol(table: Table, data: Path | None, file: str = "") -> TableChec
     version = f"{protocol.name} version {protocol.version}"
     if (protocol.name, str(protocol.version)) != (facts["protocol"], facts["protocol_version"]):
         return TableCheck(what, None, f"here is {version}; the table is of version {facts['protocol_version']}")
-    found = "" if table.partial else protocol.fingerprint
-    how = "as pinned in its file; data not here" if found else "data not here, and nothing is pinned"
+    digest = "" if table.partial else protocol.fingerprint
+    how = "as pinned in its file; data not here" if digest else "data not here, and nothing is pinned"
     if is_here(protocol.dataset, data):
         try:
-            found = fingerprint(cut(protocol, open_catalog(protocol.dataset, data).patches), partial=table.partial)
+            digest = fingerprint(cut(protocol, open_catalog(protocol.dataset, data).patches), partial=table.partial)
         except DataError as error:
             return TableCheck(what, None, f"data not here: {error}")
         except ProtocolError as error:
             return TableCheck(what, False, f"its folds cannot be cut from the data at hand: {error}")
         how = "cut again from the data at hand"
-    if not found or found == facts["fingerprint"]:
-        return TableCheck(what, True if found else None, f"{version}: {how}" + (", the same folds" if found else ""))
+    if not digest or digest == facts["fingerprint"]:
+        return TableCheck(what, True if digest else None, f"{version}: {how}" + (", the same folds" if digest else ""))
     return TableCheck(
-        what, False, f"{version}: other folds ({found[:12]}, the table's are {facts['fingerprint'][:12]})"
+        what, False, f"{version}: other folds ({digest[:12]}, the table's are {facts['fingerprint'][:12]})"
     )
 
 
@@ -127,8 +127,8 @@ def check_engine(table: Table) -> TableCheck:
     versions = Counter(cell.code_version for cell in table.cells)
     if set(versions) == {code_version()}:
         return TableCheck("engine code", True, f"the same, {code_version()}")
-    told = ", ".join(f"{count} cells of {version}" for version, count in versions.items())
-    return TableCheck("engine code", None, f"{told}; here {code_version()}")
+    cells = ", ".join(f"{count} cells of {version}" for version, count in versions.items())
+    return TableCheck("engine code", None, f"{cells}; here {code_version()}")
 
 
 def check_files(table: Table) -> TableCheck:
@@ -225,20 +225,20 @@ def check_numbers(table: Table, runs: Mapping[str, Stored]) -> TableCheck:
 
 def runs_of(table: Table, results: ResultsFolder) -> dict[str, Stored]:
     """Return those of a table's runs that a results folder holds, by the names of their cells."""
-    found = {}
+    runs = {}
     for cell in table.cells:
         for id in (cell.identity, cell.run):  # the second finds the run of a cell whose identity was changed
             with suppress(TrackingError):  # removed, or of another results folder
-                found[cell.name] = stored_run(results, id)
+                runs[cell.name] = stored_run(results, id)
                 break
-    return found
+    return runs
 
 
 def metrics_of(run: Stored, step: int) -> dict[str, float]:
     """Return the metrics of a checkpoint by its confusion matrices; none where they are missing."""
     places = [f"{step}/{part}" for part in ("target_test", "source_val")]
-    found = read_confusions(run.record.artifacts, *places)
-    test, source = (found.get(place, {}) for place in places)
+    confusions = read_confusions(run.record.artifacts, *places)
+    test, source = (confusions.get(place, {}) for place in places)
     if not test:
         return {}
     metrics = target_metrics(Scores(test, float("nan")), run.settings["classes"])
@@ -277,10 +277,10 @@ def jobs_of_cells(bench: Bench, cells: Sequence[TableCell]) -> dict[str, list[Jo
 
 def other_data(table: Table, bench: Bench) -> str:
     """Return why the data here are not those of a table; "" if they are."""
-    here = {"data": ("dataset_digest", bench.store.digest), "folds": ("fingerprint", bench.fingerprint)}
-    for what, (name, found) in here.items():
-        if table.facts[name] != found:
-            return f"other {what}: {found[:12]} here, the table's are {table.facts[name][:12]}"
+    current = {"data": ("dataset_digest", bench.store.digest), "folds": ("fingerprint", bench.fingerprint)}
+    for what, (name, digest) in current.items():
+        if table.facts[name] != digest:
+            return f"other {what}: {digest[:12]} here, the table's are {table.facts[name][:12]}"
     return ""
 
 
@@ -302,14 +302,14 @@ def check_rerun(
     names = "; ".join(cell.name for cell in cells)
     if not wrong:
         return TableCheck("rerun", True, f"{len(cells)} came out the same to the last digit: {names}")
-    here, then = _flat(environment()), [_flat(found) for found in table.environments]
-    other = [name for name in here if here[name] not in [found.get(name) for found in then]]
+    current, then = _flat(environment()), [_flat(recorded) for recorded in table.environments]
+    other = [name for name in current if current[name] not in [recorded.get(name) for recorded in then]]
     why = f"; not as then: {', '.join(other)}" if other else ""
     return TableCheck("rerun", False, f"{'; '.join(wrong)} (of {len(cells)} trained again: {names}){why}")
 
 
-def _flat(found: Mapping[str, Any]) -> dict[str, str]:
-    return {**found.get("packages", {}), **{name: value for name, value in found.items() if name != "packages"}}
+def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {**settings.get("packages", {}), **{name: value for name, value in settings.items() if name != "packages"}}
 
 
 def plan_of_table(table: Table, data: Path | None, results: Path, stores: Path, protocol: str = "") -> ExperimentPlan:
