@@ -1,0 +1,1 @@
+"""Methods: each is a module with one class, found by its name."""

@@ -60,5 +60,5 @@ class AdversarialAlignment(Method):
 
 
 def domain_loss(judged: Tensor, domain: float) -> Tensor:
-    """Binary cross-entropy of the discriminator's logits against one domain's label."""
+    """Return the binary cross-entropy of the discriminator's logits against one domain's label."""
     return F.binary_cross_entropy_with_logits(judged, torch.full_like(judged, domain))

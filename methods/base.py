@@ -52,7 +52,7 @@ from methods.parts.randomness import torch_generator
 
 
 class Needs(StrEnum):
-    """What a method may see besides the network it trains."""
+    """The data a method may see besides the network it trains."""
 
     SOURCE_LABELS = "source labels"
     TARGET_IMAGES = "target images"
@@ -63,33 +63,33 @@ class Needs(StrEnum):
 
     @property
     def is_bound(self) -> bool:
-        """Whether a result with these needs is a bound to compare with, not a result."""
+        """A result with these needs is a bound to compare with, not a result."""
         return self is Needs.TARGET_LABELS
 
     @property
     def starts_from_source(self) -> bool:
-        """Whether it starts from the weights of the finished source-only run, and sees no source data."""
+        """The method starts from the weights of the finished source-only run, and sees no source data."""
         return self in (Needs.SOURCE_MODEL, Needs.TEST_STREAM)
 
     @property
     def trains_on_labels(self) -> bool:
-        """Whether a step has a batch of labelled patches."""
+        """A step has a batch of labelled patches."""
         return not self.starts_from_source
 
     @property
     def trains_on_target(self) -> bool:
-        """Whether a step has a batch of unlabelled target patches."""
+        """A step has a batch of unlabelled target patches."""
         return self in (Needs.TARGET_IMAGES, Needs.SOURCE_MODEL)
 
     @property
     def sees_target(self) -> bool:
-        """Whether training uses the ``target_adapt`` part of a fold."""
+        """Training uses the ``target_adapt`` part of a fold."""
         return self.trains_on_target or self is Needs.TARGET_LABELS
 
 
 @dataclass(frozen=True)
 class Task:
-    """What there is to learn.
+    """The task to learn: classes, bands and domains.
 
     Attributes:
         classes: names of the evaluated classes, in the order of the network's outputs.
@@ -116,6 +116,7 @@ class Progress:
 
     @property
     def fraction(self) -> float:
+        """The share of the steps that is done, from 0 to below 1."""
         return self.step / self.steps
 
 
@@ -184,7 +185,7 @@ class Method(nn.Module):
         # Typed as Any because each subclass declares fields of its own.
         self.hyperparameters: Any = self.Hyperparameters() if hyperparameters is None else hyperparameters
         self.seed = seed
-        self.progress = Progress(0, 1)  # of the step at hand, or of the batch in the stream; the engine keeps it
+        self.progress = Progress(0, 1)  # of this step, or of the batch in the stream; the engine keeps it
         self.setup()
         self.second_network: Any = self.make_second_network()
 
@@ -233,18 +234,18 @@ class Method(nn.Module):
         return features
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        """Named scalar losses, already weighted; their sum is minimised over what the method trains.
+        """Return named scalar losses, already weighted; their sum is minimised over what the method trains.
 
         A batch that ``needs`` does not request raises `MethodError` when it is used.
         """
         raise MethodError(f"{type(self).__name__} needs {self.needs.value}, and has no losses()")
 
     def optimizer(self) -> torch.optim.Optimizer | None:
-        """An optimiser of its own for what it trains; None for the recipe's, which is the same for all."""
+        """Return an optimiser of its own for what it trains; None for the recipe's, which is the same for all."""
         return None
 
     def make_second_network(self) -> nn.Module | None:
-        """Another network that learns apart from the first one, with an optimiser and losses of its own.
+        """Return another network that learns apart from the first one, with an optimiser and losses of its own.
 
         It is for a discriminator, and as well for a head that must not teach the network, such as a probe of what the
         features know. It is kept as ``self.second_network``. While ``losses`` is computed its weights are fixed, but
@@ -259,24 +260,24 @@ class Method(nn.Module):
         return None
 
     def second_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """The second network's optimiser (Adam at 1e-4, betas 0.9 and 0.99, as in AdaptSegNet, Tsai et al. 2018)."""
+        """Return the second network's optimiser (Adam at 1e-4, betas 0.9, 0.99, as AdaptSegNet, Tsai et al. 2018)."""
         return torch.optim.Adam(parameters, lr=1e-4, betas=(0.9, 0.99))
 
     def second_losses(self, progress: Progress) -> dict[str, Tensor]:
-        """Named scalar losses of the second network, computed after the first one's step, on what ``losses`` kept."""
+        """Return named scalar losses of the second network, after the first one's step, on what ``losses`` kept."""
         return {}
 
     def after_step(self, progress: Progress) -> None:
         """Touch the weights after each optimiser step."""
 
     def validate(self, loss_of: LossOf, progress: Progress) -> None:
-        """Called ``validations`` times, in eval mode; ``loss_of(self.predict)`` is the prediction's loss.
+        """Note the loss of the current weights; called ``validations`` times, in eval mode.
 
         Not called on methods that start from the source model: they have no source data.
         """
 
     def predict(self, batch: TargetBatch) -> Tensor:
-        """Logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""
+        """Return logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""
         logits: Tensor = self.network(batch)
         return logits
 
@@ -287,7 +288,7 @@ class Method(nn.Module):
         """
 
     def state(self) -> dict[str, Any]:
-        """What a later step depends on besides modules, parameters and buffers; for a training that is interrupted.
+        """Return what a later step depends on besides modules, parameters and buffers, for an interrupted training.
 
         Returns:
             numbers, texts and tensors, and lists, tuples and dictionaries of these.
@@ -301,7 +302,7 @@ class Method(nn.Module):
 
     @final
     def segmentation_loss(self, batch: SourceBatch, logits: Tensor | None = None) -> Tensor:
-        """Cross-entropy averaged over the valid pixels of the batch, 0 if there are none.
+        """Return the cross-entropy averaged over the valid pixels of the batch, 0 if there are none.
 
         Args:
             batch: images and labels.
@@ -321,7 +322,7 @@ class Method(nn.Module):
 
     @final
     def change_features(self, stage: str, features: Tensor) -> Tensor:
-        """What the engine lets the network call on the features that leave each stage of its encoder."""
+        """Return the features of a stage of the encoder as `perturb` changes them; called by the engine."""
         features = self.fuse(stage, features)
         return self.perturb(stage, features) if self.training else features
 
@@ -352,7 +353,7 @@ class Method(nn.Module):
 
     @final
     def second_step_losses(self, progress: Progress) -> dict[str, Tensor]:
-        """The losses of the second network; there must be some where there is one.
+        """Return the losses of the second network; there must be some where there is one.
 
         Raises:
             MethodError: there are none, or they are no named scalars.
@@ -361,7 +362,7 @@ class Method(nn.Module):
 
     @final
     def checked_logits(self, batch: TargetBatch) -> Tensor:
-        """What `predict` gives; the engine's only entrance.
+        """Return the logits of `predict`, checked; the engine calls nothing else.
 
         Raises:
             MethodError: these are not logits (N, classes, H, W).

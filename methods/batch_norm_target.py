@@ -9,12 +9,12 @@ from methods.parts.entropy import entropy
 
 
 class BatchNormTarget(Method):
-    """Take the statistics of every batch-norm layer anew from the unlabelled target pool (AdaBN, Li et al., 2018).
+    """Take the statistics of every batch-norm layer from the unlabelled target pool (AdaBN, Li et al., 2018).
 
     Mean and (unbiased) variance of a layer are the averages of those of all batches seen so far; no weight is trained,
     and the logged entropy (nats) is no loss that anything follows. A test patch is predicted by itself, with the
     statistics of the pool. Departures: the paper's one-pass variance of the whole pool includes how far the means of
-    the batches lie apart, the average of variances does not, which batches drawn at random make small. Dropout, where
+    the batches are apart, the average of variances does not, which batches drawn at random make small. Dropout, where
     a network has it, is on while the statistics are taken.
     """
 

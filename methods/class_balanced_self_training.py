@@ -52,7 +52,7 @@ class ClassBalancedSelfTraining(Method):
         return losses
 
     def share(self, progress: Progress) -> float:
-        """The share of the pixels of a class to select; it grows evenly after the warm-up."""
+        """Return the share of the pixels of a class to select; it grows evenly after the warm-up."""
         options = self.hyperparameters
         done = (progress.fraction - options.warm_up) / (1 - options.warm_up)
         share: float = options.first_share + done * (options.last_share - options.first_share)
@@ -60,7 +60,7 @@ class ClassBalancedSelfTraining(Method):
 
     @torch.no_grad()
     def pseudo_labels(self, target: TargetBatch, share: float) -> Tensor:
-        """(N, C, H, W) -> (N, H, W) int64 with `IGNORE`; moves the thresholds by what this batch says."""
+        """Return the labels (N, H, W) int64 with `IGNORE` of (N, C, H, W), and move the thresholds by this batch."""
         logits = self.teacher.eval()(target)
         confidence, labels = confident_labels(logits[..., ::2, ::2])
         fresh = class_thresholds(confidence, labels, len(self.thresholds), share)

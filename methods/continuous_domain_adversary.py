@@ -16,12 +16,12 @@ SIZE = 4  # numbers of a domain index
 
 
 def square_errors(judged: Tensor, index: Tensor) -> Tensor:
-    """Of the regressed and the true index, both (N, d): (N, d)."""
+    """Return the errors (N, d) of the regressed and the true index, both (N, d)."""
     return (index - judged).square()
 
 
 def gaussian_errors(judged: Tensor, index: Tensor) -> Tensor:
-    """Negative log-likelihood, up to a constant, of an index (N, d) under means and log variances (N, 2 d): (N, d)."""
+    """Return minus the log-likelihood (N, d) of an index (N, d) by means and log variances (N, 2 d), but a constant."""
     mean, log_variance = judged.chunk(2, 1)
     return ((index - mean).square() / log_variance.exp() + log_variance) / 2
 
@@ -37,7 +37,7 @@ class ContinuousDomainAdversary(Method):
     ``L = CE(source) - weight * error``. The error is the mean square (CIDA) or the negative log-likelihood of a
     Gaussian whose mean and log variance D gives (PCIDA). What is unknown of u counts in no error.
 
-    As in the paper the encoder is told u, so that it can undo what place and date do to the features: a small MLP of u
+    As in the paper the encoder is given u, so that it can undo what place and date do to the features: a small MLP of u
     is added to the deepest ones, at test time too; there what is unknown is 0. ``index_to_encoder=false``: not.
 
     Departures: u enters after the last stage, not at the input, which works with every encoder. D takes the mean of
@@ -106,19 +106,19 @@ class ContinuousDomainAdversary(Method):
             return self.network(batch, return_features=True)
 
     def _error(self, features: Tensor, index: Tensor) -> Tensor:
-        """The adversary's mean error over what is known of the index, 0 if there is nothing."""
+        """Return the adversary's mean error over what is known of the index, 0 if there is nothing."""
         errors = self._errors(self.second_network(features).float(), index.nan_to_num(0.0))
         known = index.isfinite()
         return (errors * known).sum() / known.sum().clamp(min=1)
 
 
 def index_encoder(channels: int) -> nn.Sequential:
-    """From domain indices (N, 4) to what is added to the features (N, channels)."""
+    """Return a network from domain indices (N, 4) to what is added to the features (N, channels)."""
     return nn.Sequential(nn.Linear(SIZE, 64), nn.ReLU(), nn.Linear(64, channels))
 
 
 def index_regressor(channels: int, outputs: int, width: int) -> nn.Sequential:
-    """The adversary, from features (N, channels, h, w) to (N, outputs), by three hidden layers as the official one."""
+    """Return the adversary, with the official three hidden layers: features (N, channels, h, w) -> (N, outputs)."""
     layers: list[nn.Module] = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     for inputs in (channels, width, width):
         layers += [nn.Linear(inputs, width), nn.LayerNorm(width), nn.LeakyReLU()]

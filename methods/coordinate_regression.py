@@ -43,7 +43,7 @@ class CoordinateRegression(Method):
 
 
 def coordinate_head(channels: int) -> nn.Sequential:
-    """From deepest features (N, channels, h, w) to a place (N, 256), by layers of the official widths."""
+    """Return a network from deepest features (N, channels, h, w) to a place (N, 256), with the official widths."""
     return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
@@ -58,7 +58,7 @@ def coordinate_head(channels: int) -> nn.Sequential:
 
 
 def place_loss(regressed: Tensor, metadata: Metadata) -> Tensor:
-    """Mean squared error of regressed places (N, 256) over the patches whose place is known; 0 if there are none."""
+    """Return the mean squared error of regressed places (N, 256) over patches whose place is known; 0 if none is."""
     # Northings in float32 are exact to a quarter of a metre, which blurs the waves of a few metres, and no others.
     errors = (regressed.float() - coordinate_encoding(metadata.x, metadata.y)).square().mean(1)
     known = (metadata.x + metadata.y).isfinite()

@@ -61,7 +61,7 @@ class CoTTA(Method):
         self._restore()
 
     def _averaged(self, batch: TargetBatch) -> Tensor:
-        """The teacher's logits averaged over views; the height is not light, and stays."""
+        """Return the teacher's logits averaged over views; the height is not light, and stays."""
         images, views = batch.images, self.hyperparameters.views
         bands = self.task.radiometric_bands
         draws = torch.rand(views, len(images), 1, 1, 1, generator=self.generator("brightness"))
@@ -82,17 +82,17 @@ class CoTTA(Method):
 
 
 def consistency(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Cross-entropy of the teacher's probabilities, averaged over pixels; both (N, C, H, W)."""
+    """Return the cross-entropy of the teacher's probabilities, averaged over pixels; both (N, C, H, W)."""
     return F.cross_entropy(logits.float(), teacher_logits.float().softmax(1))
 
 
 def turn(images: Tensor, number: int) -> Tensor:
-    """One of the eight symmetries of the square: (N, C, H, W), or (N, C, W, H) for every other number."""
+    """Return one of the eight symmetries of the square: (N, C, H, W), or (N, C, W, H) for every other number."""
     flipped = images.flip(-1) if number % 8 >= 4 else images
     return flipped.rot90(number % 4, (-2, -1))
 
 
 def turn_back(images: Tensor, number: int) -> Tensor:
-    """What `turn` with the same number made of its input."""
+    """Return what `turn` with the same number made its output of."""
     straight = images.rot90(-(number % 4), (-2, -1))
     return straight.flip(-1) if number % 8 >= 4 else straight

@@ -57,12 +57,12 @@ class DACS(Method):
 
     @torch.no_grad()
     def teach(self, target: TargetBatch) -> tuple[Tensor, Tensor]:
-        """The teacher's labels (N, H, W) int64 of a batch, and the () share of pixels it is sure of."""
+        """Return the teacher's labels (N, H, W) int64 of a batch, and the () share of pixels it is sure of."""
         confidence, labels = confident_labels(self.teacher(target))
         return labels, confident_share(confidence, self.hyperparameters.confidence)
 
     def mixed_loss(self, source: SourceBatch, target: TargetBatch, labels: Tensor, share: Tensor) -> Tensor:
-        """The loss on source pixels pasted over the target, whose labels and share of sure pixels `teach` gave."""
+        """Return the loss on source pixels pasted over the target, by the labels and sure share of `teach`."""
         mask = class_mask(source.labels, draw_classes(source.labels, self.generator("classes")))
         mixed = paste(mask, source.images, target.images)
         images = strong_view(mixed, self.hyperparameters.strength, self.generator("view"), self.task.radiometric_bands)
@@ -75,7 +75,7 @@ class DACS(Method):
 
 
 def rare_class_weights(class_pixels: Tensor, temperature: float) -> Tensor:
-    """How often each patch is drawn, where a class is drawn first, the rarer the oftener.
+    """Return how often each patch is drawn, where a class is drawn first, the rarer the oftener.
 
     Args:
         class_pixels: (n, classes) int64, pixels of each class in each patch.

@@ -48,12 +48,12 @@ class DANN(Method):
 
 
 def domain_loss(classifier: nn.Module, source: Tensor, target: Tensor, strength: float) -> Tensor:
-    """The domain classifier's binary cross-entropy, each domain half, behind a gradient reversal.
+    """Return the domain classifier's binary cross-entropy, each domain half, behind a gradient reversal.
 
     Args:
         classifier: maps features (N, D, h, w) to logits of being source (N, 1, h, w).
         source, target: features (N, D, h, w).
-        strength: what the features' gradient is multiplied with, and negated.
+        strength: factor of the features' gradient, which is also negated.
     """
     losses = []
     for features, domain in ((source, 1.0), (target, 0.0)):
@@ -63,7 +63,7 @@ def domain_loss(classifier: nn.Module, source: Tensor, target: Tensor, strength:
 
 
 def domain_classifier(channels: int, width: int) -> nn.Sequential:
-    """Two hidden layers, applied to each pixel: features (N, channels, h, w) -> logits (N, 1, h, w)."""
+    """Return a pixel classifier with two hidden layers: features (N, channels, h, w) -> logits (N, 1, h, w)."""
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=1),
         nn.ReLU(),

@@ -27,7 +27,7 @@ class DSU(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        probability: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)  # for a batch, anew after each stage
+        probability: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)  # for a batch, drawn again after each stage
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {"segmentation": self.segmentation_loss(source)}
@@ -41,7 +41,7 @@ class DSU(Method):
 
 
 def move_style(features: Tensor, noise: Tensor) -> Tensor:
-    """Features whose statistics are moved by noise, in units of the statistics' spread over the batch.
+    """Return features whose statistics are moved by noise, in units of the statistics' spread over the batch.
 
     Args:
         features: (N, D, h, w).
@@ -56,5 +56,5 @@ def move_style(features: Tensor, noise: Tensor) -> Tensor:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """Standard deviation over the batch: (N, D, 1, 1) -> (1, D, 1, 1)."""
+    """Return the standard deviation over the batch: (N, D, 1, 1) -> (1, D, 1, 1)."""
     return (values.var(0, correction=min(1, len(values) - 1), keepdim=True) + EPSILON).sqrt()

@@ -9,7 +9,7 @@ class FewTargetLabels(Method):
     """Minimise the cross-entropy on the source domains and on a few labelled patches of ``target_adapt``.
 
     The patches that the protocol sets aside (``few``) form one more domain, drawn as often as each of the source's. It
-    tells what an adaptation method competes with: somebody who labels k patches instead.
+    is what an adaptation method competes with: labelling k patches instead.
     """
 
     needs = Needs.FEW_TARGET_LABELS

@@ -20,7 +20,7 @@ class FourierAdaptation(Method):
     command's.
 
     Departures: only bands that hold light are restyled, since a height has no style, and the amplitudes of a flat place
-    would flatten a hilly one; the window is that of the official NumPy code; C is the number of classes at hand (19 in
+    would flatten a hilly one; the window is that of the official NumPy code; C is the data's number of classes (19 in
     the official code, whatever they are); the second round, on pseudo-labels of three trained networks, is left out.
     The official code restyles whole images, and its images show many classes; that is ``extent=patch``, and a patch of
     land cover may show one. The mean over a zone keeps a forest darker than a field.
@@ -55,5 +55,5 @@ class FourierAdaptation(Method):
 
 
 def robust_norm(values: Tensor, eta: float) -> Tensor:
-    """Charbonnier's penalty ``(x^2 + 1e-8)^eta`` of each value, with a finite gradient at 0."""
+    """Return Charbonnier's penalty ``(x^2 + 1e-8)^eta`` of each value, with a finite gradient at 0."""
     return (values.square() + 1e-8) ** eta

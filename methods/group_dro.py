@@ -17,7 +17,7 @@ class GroupDRO(Method):
     is large and has all of them. Departures: the loss is multiplied by the number of domains over the number of those
     in the batch, so that it is an estimate of the full sum however few of them a batch can hold; q is kept as its
     logarithm, so that a domain that was easy for long can come back; and the official code's optional adjustment
-    ``C / sqrt(size of the domain)`` is left out, since a method is not told those sizes.
+    ``C / sqrt(size of the domain)`` is left out, since a method does not get those sizes.
     """
 
     log_weights: Tensor
@@ -37,5 +37,5 @@ class GroupDRO(Method):
 
 
 def ascend(log_weights: Tensor, losses: Tensor, step_size: float) -> Tensor:
-    """Logarithms of the next weights (D,), from those of the last ones and the losses (D,) of the domains."""
+    """Return the logarithms of the next weights (D,) from those of the last ones and the domains' losses (D,)."""
     return (log_weights + step_size * losses).log_softmax(0)

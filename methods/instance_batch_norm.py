@@ -55,13 +55,13 @@ class HalfInstanceNorm(nn.Module):
         self.batch.load_state_dict({name: value[half:] if value.dim() else value for name, value in state.items()})
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D, h, w) -> (N, D, h, w)."""
+        """Normalise half of the channels of an image each by itself: (N, D, h, w) -> (N, D, h, w)."""
         first, others = features.tensor_split([self.instance.num_features], 1)
         return torch.cat([self.instance(first), self.batch(others)], 1)
 
 
 def first_norms(stage: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    """The first batch normalisation of each block of a stage that has one, by its path in the stage."""
+    """Return the first batch normalisation of each block of a stage that has one, by its path in the stage."""
     found: dict[str, nn.BatchNorm2d] = {}
     for name, block in stage.named_children():
         # Not its subclasses: some hold an activation too, which would get lost.

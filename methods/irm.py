@@ -44,12 +44,12 @@ class IRM(Method):
 
 
 def scale_penalties(logits: Tensor, batch: SourceBatch, count: int) -> tuple[Tensor, Tensor]:
-    """The product of each domain's two derivatives by the scale of the logits.
+    """Return the product of each domain's two derivatives by the scale of the logits.
 
     Args:
         logits: (N, classes, H, W).
-        batch: of N patches.
-        count: of the source domains.
+        batch: batch of N patches.
+        count: number of source domains.
 
     Returns:
         penalties (count,) float32, 0 where the batch holds no valid pixel of the domain; and whether it does, (count,)

@@ -18,7 +18,7 @@ class MaskedImageConsistency(Method):
 
     ``L = CE(source) + weight * q CE(network(masked target), teacher's labels)``, with q the share of the batch's target
     pixels that the teacher is sure of. Hidden pixels become the source's mean, which is 0 where the network normalises,
-    so that they say nothing. What lies under them can only be told from what is around.
+    so that they say nothing. What is under them can only be predicted from what is around.
 
     Departures: it is used alone, where the paper adds it to another method, to show what masking does by itself;
     `dacs-masked` is the paper's pair with DACS. Light is changed without hue and saturation. In images less than four

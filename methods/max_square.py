@@ -41,12 +41,12 @@ class MaxSquare(Method):
 
 
 def max_square(logits: Tensor) -> Tensor:
-    """Half the mean of the negative squared probabilities, over pixels and classes: (N, C, H, W) -> scalar."""
+    """Return half the mean of the negative squared probabilities, over pixels and classes: (N, C, H, W) -> scalar."""
     return -logits.softmax(1).square().mean() / 2
 
 
 def image_wise_max_square(logits: Tensor, ratio: float) -> Tensor:
-    """Mean over images and classes of the negative weighted sum of squares: (N, C, H, W) -> scalar.
+    """Return the mean over images and classes of the negative weighted sum of squares: (N, C, H, W) -> scalar.
 
     Args:
         ratio: exponent of a class's pixel count in its image; at 0 the loss is twice `max_square`.

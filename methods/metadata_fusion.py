@@ -10,7 +10,7 @@ from methods.parts.batch_metadata import BatchMetadata
 from methods.parts.feature_size import feature_channels
 from methods.parts.metadata import flair_vector
 
-BLOCKS = {  # columns of the metadata vector that the network is told
+BLOCKS = {  # columns of the metadata vector that the network is given
     "all": slice(0, 45),
     "place": slice(0, 33),  # coordinates and altitude
     "camera": slice(33, 35),
@@ -24,12 +24,12 @@ class MetadataFusion(Method):
 
     ``features + W mlp(metadata)`` at the last stage of the encoder, while training and at test time, and
     ``L = CE(source)``. The MLP, 45-64-32-16 with dropout and a ReLU after every layer, is the official one. What is
-    unknown of a patch is 0 in the vector. A target lies where and when no source patch does, so that at test time the
-    MLP extrapolates: ``blocks`` tells what of the metadata helps and what harms.
+    unknown of a patch is 0 in the vector. A target is where and when no source patch is, so that at test time the
+    MLP extrapolates: ``blocks`` shows what of the metadata helps and what harms.
 
     Departures: a linear map of the 16 outputs to the number of channels, the same everywhere in the image. The official
     code repeats the 16 numbers over 512 channels and 16 columns, one number a row: this fits a bottleneck of 512
-    channels and 16 rows alone, and tells the upper part of an image another thing than the lower. The vector is the one
+    channels and 16 rows alone, and gives the upper part of an image other numbers than the lower. The vector is the one
     that was meant (``encoding``); as published it holds no month, and nearly no place.
     """
 
@@ -68,7 +68,7 @@ class MetadataFusion(Method):
 
 
 def metadata_mlp(dropout: float) -> nn.Sequential:
-    """The official encoder of metadata, (N, 45) -> (N, 16); 5552 weights."""
+    """Return the official encoder of metadata, (N, 45) -> (N, 16); 5552 weights."""
     layers: list[nn.Module] = []
     for inputs, outputs in ((45, 64), (64, 32), (32, 16)):
         layers += [nn.Linear(inputs, outputs), nn.Dropout(dropout), nn.ReLU()]

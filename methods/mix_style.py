@@ -18,7 +18,7 @@ PARTNERS = {
 
 
 class MixStyle(Method):
-    """Train on features whose style lies between those of two source images (Zhou et al., ICLR 2021).
+    """Train on features whose style is between those of two source images (Zhou et al., ICLR 2021).
 
     Style is the mean m and the standard deviation s of each channel of a feature map. After each of the first stages
     of the encoder, with some probability, image i gets that between its own style and that of a partner j:
@@ -33,7 +33,7 @@ class MixStyle(Method):
 
     @dataclass(frozen=True)
     class Hyperparameters:
-        probability: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)  # for a batch, anew after each stage
+        probability: float = tunable(0.5, low=0.1, high=1.0, neutral=0.0)  # for a batch, drawn again after each stage
         alpha: float = tunable(0.1, low=0.05, high=1.0, log=True)
         stages: int = tunable(2, low=1, high=3)
         partners: str = choice("random", PARTNERS)
@@ -57,7 +57,7 @@ class MixStyle(Method):
 
 
 def mix_styles(features: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
-    """Features with statistics between their own and those of their partners.
+    """Return features with statistics between their own and those of their partners.
 
     Args:
         features: (N, D, h, w).

@@ -13,7 +13,7 @@ class MMD(FeatureAlignment):
     """Make source and target features equally distributed, as far as Gaussian kernels see (Long et al., ICML 2015).
 
     ``L = CE(source) + weight * MMD^2(f_source, f_target)`` with the sum of five kernels, whose widths are a quarter to
-    four times the mean squared distance between the features at hand.
+    four times the mean squared distance between these features.
 
     Departures: the samples are at most 1024 pixels of each domain in a batch, where the paper's are images, and the
     layer is the encoder's last, where the paper aligns three fully connected ones. The kernels all weigh the same (the

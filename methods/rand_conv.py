@@ -43,7 +43,7 @@ class RandConv(Method):
         }
 
     def view(self, images: Tensor, number: int) -> Tensor:
-        """One of the views of the raw images (N, C, H, W) at this step."""
+        """Return one of the views of the raw images (N, C, H, W) at this step."""
         random = self.generator(f"view {number}")
         chance, share = torch.rand(2, generator=random).tolist()
         if chance >= self.hyperparameters.probability:
@@ -57,12 +57,12 @@ class RandConv(Method):
 
 
 def mixed_convolution(images: Tensor, kernel: Tensor, share: float) -> Tensor:
-    """Images between themselves and their convolution, on the scale of the batch's mean and standard deviation.
+    """Return images between themselves and their convolution, on the scale of the batch's mean and standard deviation.
 
     Args:
         images: (N, B, H, W) raw pixel values.
-        kernel: (B, B, side, side) with an odd side; beyond the border lies the mean.
-        share: of the convolution, from 0 to 1.
+        kernel: (B, B, side, side) with an odd side; beyond the border is the mean.
+        share: share of the convolution, from 0 to 1.
 
     Returns:
         (N, B, H, W), not clipped to the range of pixel values.
@@ -76,7 +76,7 @@ def mixed_convolution(images: Tensor, kernel: Tensor, share: float) -> Tensor:
 
 
 def jensen_shannon(logits: Tensor) -> Tensor:
-    """Jensen-Shannon divergence of several predictions: (V, N, C, H, W) -> scalar in nats, the mean over pixels."""
+    """Return the Jensen-Shannon divergence of predictions: (V, N, C, H, W) -> scalar in nats, the mean over pixels."""
     log_probabilities = logits.float().log_softmax(2)
     log_mixture = log_probabilities.logsumexp(0) - math.log(len(logits))
     divergences = (log_probabilities.exp() * (log_probabilities - log_mixture)).sum(2)

@@ -14,7 +14,7 @@ from methods.sources import blamed
 
 
 def available() -> dict[str, type[Method]]:
-    """All methods found by themselves, by name: ``methods/some_idea.py`` is ``some-idea``.
+    """Return all methods found by themselves, by name: ``methods/some_idea.py`` is ``some-idea``.
 
     What is `broken` is left out: a file or a package with a mistake in it takes no other along.
     """
@@ -22,12 +22,12 @@ def available() -> dict[str, type[Method]]:
 
 
 def broken() -> dict[str, str]:
-    """Why a file of this package, or an entry point, gives no method; by the name it would have."""
+    """Return why a file of this package, or an entry point, gives no method; by the name it would have."""
     return dict(_scan()[1])
 
 
 def find(name: str) -> type[Method]:
-    """The method of this name, or the class that ``package.module:Class`` names.
+    """Return the method of this name, or the class that ``package.module:Class`` names.
 
     Raises:
         MethodError: if there is none; the message lists the names there are.
@@ -49,7 +49,7 @@ def find(name: str) -> type[Method]:
 
 
 def name_of(method: type[Method]) -> str | None:
-    """The name under which a class is `available`, if it is."""
+    """Return the name under which a class is `available`, if it is."""
     return next((name for name, known in _scan()[0].items() if known is method), None)
 
 
@@ -91,7 +91,7 @@ def _scan() -> tuple[dict[str, type[Method]], dict[str, str]]:
 
 
 def _method_of(module: ModuleType) -> type[Method] | None:
-    """The method a module defines itself; a file holds at most one."""
+    """Return the method a module defines itself; a file holds at most one."""
     candidates = [
         value
         for value in vars(module).values()

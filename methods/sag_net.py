@@ -24,7 +24,7 @@ class SagNet(Method):
     CE(source, random style) + weight * mean over classes of -log D``, the second of which reaches only the affine
     weights of the normalisation layers before that place. D minimises its cross-entropy on the same features.
 
-    Departures: D tells the share of each class in the image, since content of another place can say nothing about a
+    Departures: D predicts the share of each class in the image, since content of another place can say nothing about a
     pixel. It is a small new network, where the official one is a copy of the deeper stages, and its learning rate is
     constant. Both losses of the encoder are one step of one optimiser, not of two. A decoder sees the stages before
     that place with their own style. Stages are counted from the first residual one (see `residual_stages`), not from
@@ -77,7 +77,7 @@ class SagNet(Method):
 
 
 def style_head(channels: int, width: int, classes: int) -> nn.Sequential:
-    """(N, channels, h, w) -> logits (N, classes); without normalisation, which could take the style away."""
+    """Return a head (N, channels, h, w) -> logits (N, classes), without normalisation, which could remove the style."""
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel_size=3, padding=1),
         nn.ReLU(),
@@ -90,7 +90,7 @@ def style_head(channels: int, width: int, classes: int) -> nn.Sequential:
 
 
 def randomize_style(features: Tensor, partners: Tensor, shares: Tensor) -> Tensor:
-    """Features (N, D, h, w) whose means and variances lie between their own and those of their partners.
+    """Return features (N, D, h, w) whose means and variances are between their own and those of their partners.
 
     Args:
         partners: (N,) int64, index of each image's partner.
@@ -103,19 +103,19 @@ def randomize_style(features: Tensor, partners: Tensor, shares: Tensor) -> Tenso
 
 
 def randomize_content(features: Tensor, partners: Tensor) -> Tensor:
-    """The partners' features (N, D, h, w) in the images' own style, through which alone a gradient goes."""
+    """Return the partners' features (N, D, h, w) in the images' own style, through which alone a gradient goes."""
     own = channel_statistics(features, EPSILON)
     others = tuple(values.detach()[partners] for values in own)
     return restyle(features.detach()[partners], (others[0], others[1]), own)
 
 
 def class_shares(labels: Tensor, classes: int) -> Tensor:
-    """Share of each class in the labelled pixels: (N, H, W) int64 -> (N, classes), all 0 where there are none."""
+    """Return each class's share in the labelled pixels: (N, H, W) int64 -> (N, classes), all 0 if there are none."""
     counts = torch.stack([(labels == index).sum((1, 2)) for index in range(classes)], 1)
     return counts / counts.sum(1, keepdim=True).clamp(min=1)
 
 
 def norm_weights(network: nn.Module) -> list[nn.Parameter]:
-    """Scales and shifts of all normalisation layers that are trained."""
+    """Return scales and shifts of all normalisation layers that are trained."""
     layers = (module for module in network.modules() if isinstance(module, NORMALIZATIONS))
     return [weight for layer in layers for weight in layer.parameters() if weight.requires_grad]

@@ -24,7 +24,7 @@ class SAR(Method):
     the entropy that 12 classes can have, and nothing would be left out; all normalisation layers are trained (the code
     leaves out the last blocks of its networks by name). SAR is made for group and layer norms, because the statistics
     of a mixed batch mislead: batch-norm layers use those of the batch here, as in TENT, and share that weakness. After
-    a reset the average starts anew; the code means that too, but puts the old one back, and so resets again and again.
+    a reset the average starts again; the code means that too, but puts the old one back, and so resets again and again.
     Most pixels of a map are certain, so their average is lower than that of images: try a lower ``collapse`` first.
     """
 
@@ -63,7 +63,7 @@ class SAR(Method):
         self._watch(loss.detach(), reliable.any())
 
     def _reliable(self, batch: TargetBatch, among: Tensor | bool) -> tuple[Tensor, Tensor]:
-        """Which pixels (N, H, W) of some, or of all (True), are certain; and their mean entropy, 0 if none is."""
+        """Return which pixels (N, H, W) of some, or of all (True), are certain, and their mean entropy or 0."""
         uncertainty = entropy(self.predict(batch).float())
         certain = (uncertainty < self.hyperparameters.margin * math.log(len(self.task.classes))) & among
         return certain, torch.where(certain, uncertainty, 0).sum() / certain.sum().clamp(min=1)

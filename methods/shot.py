@@ -11,7 +11,7 @@ from methods.parts.entropy import entropy
 
 
 class SHOT(Method):
-    """Fit the features of the target to the classifier of the source, which stands still (Liang et al., ICML 2020).
+    """Fit the features of the target to the classifier of the source, which is frozen (Liang et al., ICML 2020).
 
     ``L = mean over pixels of H(p) - diversity * H(mean of p over pixels)`` in nats: each pixel certain, all classes in
     use. Trained with SGD, the encoder at a tenth of the learning rate; the segmentation head is frozen.
@@ -50,7 +50,7 @@ class SHOT(Method):
 
 
 def entropy_of_mean(logits: Tensor) -> Tensor:
-    """Entropy in nats of the class probabilities averaged over all pixels of the batch: (N, C, H, W) -> ()."""
+    """Return the entropy in nats of the class probabilities averaged over all pixels: (N, C, H, W) -> ()."""
     pixels = logits.log_softmax(1).transpose(0, 1).flatten(1)
     log_mean = pixels.logsumexp(1) - math.log(pixels.shape[1])
     return -(log_mean.exp() * log_mean).sum()

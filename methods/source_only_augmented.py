@@ -25,7 +25,7 @@ class SourceOnlyAugmented(Method):
     (the recipe's ``turn``). Only bands that hold light are changed.
 
     Much stronger is ``matching=0.5, strength=0, band_strength=0.25, sigma=1.15, extent=crop``, whose colours and crops'
-    histograms change from image to image. On small crops, where colour tells the class, it costs much of the source's
+    histograms change from image to image. On small crops, where colour shows the class, it costs much of the source's
     score.
     """
 

@@ -25,7 +25,7 @@ INSTALLED = {"site-packages", "dist-packages"}
 
 
 def blamed(error: BaseException, method: "type[Method] | None" = None) -> str:
-    """An error in one line, with the deepest line of the method's own files that it came through, or of any."""
+    """Return an error in one line, with the deepest line of the method's own files that it came through, or of any."""
     files = {_file_of(base) for base in _bases(method)[:-1]} if method else set()  # not of `Method` itself
     every = list(traceback.extract_tb(error.__traceback__))
     frames = [frame for frame in every if frame.filename in files] or every
@@ -36,10 +36,11 @@ def blamed(error: BaseException, method: "type[Method] | None" = None) -> str:
 
 
 def code_digest(method: "type[Method]") -> str:
-    """Return the digest of the source a method is made of: its module, those of its base classes, and the modules of
-    this package that they import.
+    """Return the digest of the source a method is made of.
 
-    Of a method from elsewhere also the modules they import that lie in its package, or beside its file. Of a class of a
+    That is its module, those of its base classes, and the modules of this package that they import.
+
+    Of a method from elsewhere also the modules they import that are in its package, or beside its file. Of a class of a
     notebook or script that runs, its own source and that of the functions, classes and plain values there that it uses.
 
     Two runs with the same digest trained by the same method code.
@@ -69,8 +70,9 @@ def file_digest(name: str) -> str | None:
 
 
 def is_imported(name: str) -> bool:
-    """Return whether `methods.registry.find` would run no code that has not run yet: a name, or a class of a module
-    that is imported already.
+    """Return whether `methods.registry.find` would run no code that has not run yet.
+
+    So it is for a name, and for a class of a module that is imported already.
 
     Labels from a file or a store, not from the command line, are checked first: an import runs the code of its author.
     """
@@ -97,7 +99,7 @@ def _bases(method: "type[Method]") -> "list[type[Method]]":
 
 @cache  # the parts are the same ones for most methods
 def _imported(package: str, source: str) -> frozenset[str]:
-    """Names of the modules that the source of a module of a package imports, and of what might be one."""
+    """Return the names of the modules that the source of a module of a package imports, and of what might be one."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -109,14 +111,14 @@ def _imported(package: str, source: str) -> frozenset[str]:
 
 
 def _root(method: "type[Method]") -> Path | None:
-    """The folder that holds a method's own code, its package's or its file's; None for what comes with landshift."""
+    """Return the folder with a method's own code, its package's or its file's; None for what comes with landshift."""
     top = method.__module__.partition(".")[0]
     place = _place(top)
     return None if top in OURS or place is None else place if place.is_dir() else place.parent
 
 
 def _is_part(name: str, root: Path | None) -> bool:
-    """Whether a module belongs to a method's code: one of this package, or one that lies where the method does."""
+    """Return whether a module belongs to a method's code: one of this package, or one that is where the method is."""
     top = name.partition(".")[0]
     if root is None or top in OURS:
         return name.startswith(f"{PACKAGE}.")
@@ -128,7 +130,7 @@ def _is_part(name: str, root: Path | None) -> bool:
 
 
 def _place(top: str) -> Path | None:
-    """The folder of a package, or the file of a module."""
+    """Return the folder of a package, or the file of a module."""
     spec = importlib.util.find_spec(top)
     if spec is None or not (spec.has_location or spec.submodule_search_locations):
         return None
@@ -136,7 +138,7 @@ def _place(top: str) -> Path | None:
 
 
 def _source(name: str) -> tuple[str, str] | None:
-    """The source of a module, and the package that it is in; None for the name of something inside a module."""
+    """Return the source of a module, and its package; None for the name of something inside a module."""
     if name.partition(".")[0] == PACKAGE:
         file = _file(name)
         return None if file is None else (file.read_text(encoding="utf-8"), name.rpartition(".")[0])
@@ -148,6 +150,6 @@ def _source(name: str) -> tuple[str, str] | None:
 
 
 def _file(name: str) -> Path | None:
-    """The file of a module of this package; None if there is none."""
+    """Return the file of a module of this package; None if there is none."""
     file = Path(__file__).parent.joinpath(*name.split(".")[1:]).with_suffix(".py")
     return file if file.is_file() else None

@@ -11,8 +11,9 @@ from methods.parts.teacher import blend, make_teacher
 
 
 class SWAD(Method):
-    """Train as source-only, and predict with the mean of the weights of all steps in a valley of the validation loss
-    (Cha et al., NeurIPS 2021).
+    """Train as source-only, and predict with the mean weights of a valley of the validation loss.
+
+    The mean is over all steps in the valley (Cha et al., NeurIPS 2021).
 
     The valley begins with the steps that lead to a loss which the next ``n_converge - 1`` validations do not undercut.
     Its rim is ``(1 + tolerance_ratio)`` times the mean loss of these ``n_converge`` validations; it ends with the last

@@ -9,8 +9,7 @@ from methods.parts.domain_losses import domain_losses, mean_over
 
 
 class VREx(Method):
-    """Make all source domains equally hard (Krueger et al., ICML 2021, "Out-of-distribution generalization via risk
-    extrapolation").
+    """Make all source domains equally hard by risk extrapolation (Krueger et al., ICML 2021).
 
     ``L = CE(source) + weight * mean over domains of (L_k - mean L)^2``, where L_k is the cross-entropy of a domain and
     the variance is that of a population, over the domains of the batch. In the first ``warm_up`` of the steps the

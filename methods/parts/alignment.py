@@ -10,11 +10,11 @@ WIDTHS = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the kernels; Long et al.'s and TLL's, 
 
 
 def sample_pixels(features: Tensor, generator: torch.Generator, limit: int = PIXELS) -> Tensor:
-    """The features of random pixels of a batch, without repetition; of all pixels where there are no more.
+    """Return the features of random pixels of a batch, without repetition; of all pixels where there are no more.
 
     Args:
         features: (N, D, h, w) of any floating type.
-        generator: on the CPU.
+        generator: generator on the CPU.
 
     Returns:
         (n, D) float32.
@@ -25,19 +25,19 @@ def sample_pixels(features: Tensor, generator: torch.Generator, limit: int = PIX
 
 
 def covariance(points: Tensor) -> Tensor:
-    """Unbiased covariance: (n, D) -> (D, D). That of a single point is 0."""
+    """Return the unbiased covariance: (n, D) -> (D, D). That of a single point is 0."""
     centred = points - points.mean(0)
-    with torch.autocast(points.device.type, enabled=False):  # half precision would lose what tells two domains apart
+    with torch.autocast(points.device.type, enabled=False):  # half precision would lose what separates two domains
         return centred.T @ centred / max(len(points) - 1, 1)
 
 
 def covariance_distance(first: Tensor, second: Tensor) -> Tensor:
-    """``||C1 - C2||_F^2 / (4 D^2)`` (Sun and Saenko, ECCV workshops 2016, eq. 1): (n, D) and (m, D) -> scalar."""
+    """Return ``||C1 - C2||_F^2 / (4 D^2)`` (Sun and Saenko, ECCV workshops 2016, eq. 1): (n, D), (m, D) -> scalar."""
     return (covariance(first) - covariance(second)).square().mean() / 4
 
 
 def moment_spread(groups: Sequence[Tensor]) -> Tensor:
-    """How far the means and covariances of groups lie apart, averaged over all pairs; 0 for one group.
+    """Return the distance between the means and covariances of groups, averaged over all pairs; 0 for one group.
 
     Of two groups it is ``mean((mu1 - mu2)^2) + mean((C1 - C2)^2)``, which DomainBed and TLL call CORAL. Over pairs,
     the mean of squared differences is twice the unbiased variance, so no pair is formed.
@@ -54,14 +54,14 @@ def _mean_over_pairs(moments: list[Tensor]) -> Tensor:
 
 
 def gaussian_mmd(first: Tensor, second: Tensor, widths: Sequence[float] = WIDTHS) -> Tensor:
-    """Squared maximum mean discrepancy under a sum of Gaussian kernels, ``mean K11 + mean K22 - 2 mean K12``.
+    """Return the squared maximum mean discrepancy under Gaussian kernels, ``mean K11 + mean K22 - 2 mean K12``.
 
     A kernel is ``exp(-|x - y|^2 / (width * s))``, where s is the mean squared distance between all given points and
     gets no gradient. This is the biased estimate: never negative, and there for single points and unequal numbers too.
 
     Args:
         first, second: (n, D) and (m, D) float32 or float64.
-        widths: of the kernels, relative to s.
+        widths: widths of the kernels, relative to s.
     """
     points = torch.cat((first, second))
     signs = torch.cat(

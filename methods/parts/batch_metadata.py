@@ -1,4 +1,4 @@
-"""What is known of the patches that are in the network, for a method that fuses it with their features."""
+"""The metadata of the patches that are in the network, for a method that fuses it with their features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ class BatchMetadata:
 
     @contextmanager
     def known(self, metadata: Metadata) -> Iterator[None]:
-        """Within, it is this batch that is in the network."""
+        """Fuse the metadata of this batch for the length of a block."""
         self._metadata = metadata
         try:
             yield
@@ -24,5 +24,5 @@ class BatchMetadata:
             self._metadata = None
 
     def of(self, features: Tensor) -> Metadata:
-        """Metadata of the N patches whose features (N, D, h, w) these are; all unknown where none were given."""
+        """Return the metadata of the N patches with these features (N, D, h, w); all unknown where none were given."""
         return self._metadata or Metadata.unknown(len(features)).to(features.device)

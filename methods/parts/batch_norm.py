@@ -14,7 +14,7 @@ NORMALIZATIONS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    """The batch-norm layers of a network, those with a built-in activation among them."""
+    """Return the batch-norm layers of a network, those with a built-in activation among them."""
     return [layer for layer in network.modules() if isinstance(layer, _BatchNorm)]
 
 
@@ -39,7 +39,7 @@ def train_only_affine(network: nn.Module) -> list[nn.Parameter]:
 
 @contextmanager
 def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Within, batch-norm layers normalise with the mean and the biased variance of the batch, as in training.
+    """Normalise by the mean and biased variance of the batch, as in training, for the length of a block.
 
     What is stored is neither used nor changed, gradients flow through the statistics, and the rest of the network keeps
     its mode, so that dropout stays off in eval mode. A layer that is given a single value a channel, such as a map of
@@ -60,7 +60,7 @@ def batch_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def mixed_statistics(network: nn.Module, prior: float) -> Iterator[None]:
-    """Within, batch-norm layers in eval mode normalise with the stored statistics mixed with those of the batch.
+    """Normalise by the stored statistics mixed with those of the batch, in eval mode, for the length of a block.
 
     Of n images the mix is ``(prior * stored + n * batch) / (prior + n)``, of means and of variances alike, layer by
     layer: each sees what the layers below made of theirs. The variance of the batch is the unbiased one, as the stored
@@ -68,7 +68,7 @@ def mixed_statistics(network: nn.Module, prior: float) -> Iterator[None]:
     through the statistics, and a single value a channel is treated as in `batch_statistics`.
 
     Args:
-        prior: how many images what is stored counts for; 0 for the batch alone.
+        prior: number of images that the stored statistics count for; 0 for the batch alone.
     """
     layers = batch_norms(network)
     stored: list[Any] = [(layer.running_mean, layer.running_var) for layer in layers]

@@ -18,7 +18,7 @@ class SourceBatch:
         images: (N, C, H, W) float32, raw pixel values (the network normalises them itself).
         labels: (N, H, W) int64, class indices or :data:`IGNORE`.
         domains: (N,) int64, index of each patch's source domain.
-        metadata: where, when and with which camera each patch was taken, as far as it is known; that of the whole
+        metadata: place, time and camera of each patch, as far as they are known; those of the whole
             patch, also where a crop of it is seen.
         origin: the way to whole patches (see :mod:`methods.parts.scenes`); None for a batch made by hand.
     """
@@ -36,7 +36,7 @@ class TargetBatch:
 
     Attributes:
         images: (N, C, H, W) float32, raw pixel values.
-        metadata, origin: as in `SourceBatch`. A target has no domain index: its domains are not those of the source.
+        metadata, origin: see `SourceBatch`. A target has no domain index: its domains are not those of the source.
     """
 
     images: Tensor

@@ -7,7 +7,7 @@ from methods.base import IGNORE
 
 
 def draw_classes(labels: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the classes that each label map holds, rounded up, at random.
+    """Return half of the classes that each label map holds, rounded up, at random.
 
     `IGNORE` is no class here. The official code of DACS counts it as one, and so pastes pixels that nothing can be
     learned from over target pixels that something can be learned from. Without it, a mixed label map has no hole.
@@ -27,12 +27,12 @@ def draw_classes(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def class_mask(labels: Tensor, drawn: Tensor) -> Tensor:
-    """Where the label is one of those drawn: (N, H, W) int64 and (N, 256) bool -> (N, H, W) bool."""
+    """Return where the label is one of those drawn: (N, H, W) int64 and (N, 256) bool -> (N, H, W) bool."""
     return drawn.gather(1, labels.flatten(1)).view_as(labels)
 
 
 def paste(mask: Tensor, above: Tensor, below: Tensor) -> Tensor:
-    """One batch of images or label maps over another, where the mask is true.
+    """Return one batch of images or label maps over another, where the mask is true.
 
     Args:
         mask: (N, H, W) bool.

@@ -1,4 +1,4 @@
-"""What the hooks of a method must return; a mistake is described in the method's own terms."""
+"""The contract of a method's hooks: what they must return. A mistake is described in the method's own terms."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def require_batches(method: type, batches: Any) -> tuple[Any, Any]:
 
 
 def name_of(method: type, hook: str) -> str:
-    """A hook with the file and line where the method defines it, such as ``Mine.losses() (mine.py:12)``."""
+    """Return a hook with the file and line where the method defines it, such as ``Mine.losses() (mine.py:12)``."""
     function = getattr(method, hook)
     code = getattr(function, "__code__", None)
     if code is None or function.__module__ == "methods.base" or code.co_filename.startswith("<"):
@@ -66,7 +66,7 @@ def name_of(method: type, hook: str) -> str:
 
 
 def describe(value: Any) -> str:
-    """What a value is, in a few words."""
+    """Return what a value is, in a few words."""
     if value is None:
         return "None"
     if isinstance(value, Tensor):

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def patch_discriminator(channels: int, width: int = 64) -> nn.Sequential:
-    """Five 4x4 convolutions of stride 2 with leaky ReLUs between them (Tsai et al., CVPR 2018, section 4).
+    """Return five 4x4 convolutions of stride 2 with leaky ReLUs between them (Tsai et al., CVPR 2018, section 4).
 
     Args:
         channels: channels of the maps to judge; one a class.

@@ -8,12 +8,12 @@ from methods.base import IGNORE, SourceBatch
 
 
 def domain_losses(logits: Tensor, batch: SourceBatch, count: int) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of each domain, averaged over the domain's valid pixels in the batch.
+    """Return the cross-entropy of each domain, averaged over the domain's valid pixels in the batch.
 
     Args:
         logits: (N, classes, H, W).
-        batch: of N patches.
-        count: of the source domains.
+        batch: batch of N patches.
+        count: number of source domains.
 
     Returns:
         losses (count,) float32, 0 where the batch holds no valid pixel of the domain; and whether it does, (count,)
@@ -24,7 +24,7 @@ def domain_losses(logits: Tensor, batch: SourceBatch, count: int) -> tuple[Tenso
 
 
 def domain_means(values: Tensor, valid: Tensor, domains: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean of each domain's valid pixels.
+    """Return the mean of each domain's valid pixels.
 
     Args:
         values: (N, H, W).
@@ -43,5 +43,5 @@ def domain_means(values: Tensor, valid: Tensor, domains: Tensor, count: int) -> 
 
 
 def mean_over(values: Tensor, present: Tensor) -> Tensor:
-    """Mean of (count,) values over the domains that are present, 0 if none is."""
+    """Return the mean of (count,) values over the domains that are present, 0 if none is."""
     return torch.where(present, values, 0).sum() / present.sum().clamp(min=1)

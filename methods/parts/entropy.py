@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def self_information(logits: Tensor) -> Tensor:
-    """Weighted self-information maps ``-p log p / log C`` (Vu et al., CVPR 2019, eq. 5), in [0, 1].
+    """Return weighted self-information maps ``-p log p / log C`` (Vu et al., CVPR 2019, eq. 5), in [0, 1].
 
     Args:
         logits: (N, C, H, W).
@@ -19,11 +19,11 @@ def self_information(logits: Tensor) -> Tensor:
 
 
 def normalized_entropy(logits: Tensor) -> Tensor:
-    """Entropy of each pixel over its largest possible value, ln C: (N, C, H, W) -> (N, H, W) (Vu et al., eq. 2)."""
+    """Return each pixel's entropy over its largest value, ln C: (N, C, H, W) -> (N, H, W) (Vu et al., eq. 2)."""
     return self_information(logits).sum(1)
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Entropy of each pixel in nats, from 0 to ln C: (N, C, H, W) -> (N, H, W)."""
+    """Return the entropy of each pixel in nats, from 0 to ln C: (N, C, H, W) -> (N, H, W)."""
     log_probabilities = logits.log_softmax(1)
     return -(log_probabilities.exp() * log_probabilities).sum(1)

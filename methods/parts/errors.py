@@ -1,4 +1,4 @@
-"""What goes wrong with a method."""
+"""Errors of a method."""
 
 
 class MethodError(ValueError):

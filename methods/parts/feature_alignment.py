@@ -1,4 +1,4 @@
-"""What methods share that make a distance between source and target features small."""
+"""Common part of methods that make a distance between source and target features small."""
 
 from abc import abstractmethod
 
@@ -18,7 +18,7 @@ class FeatureAlignment(Method):
 
     @abstractmethod
     def distance(self, source: Tensor, target: Tensor) -> Tensor:
-        """Between the features (n, D) and (m, D) float32 of two domains; a scalar."""
+        """Return the distance between the features (n, D) and (m, D) float32 of two domains; a scalar."""
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         logits, source_features = self.network(source, return_features=True)

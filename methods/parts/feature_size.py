@@ -11,27 +11,27 @@ SIDE = 64  # pixels; twice the stride of the usual encoders, and no method's res
 
 
 def feature_channels(network: nn.Module, bands: int) -> int:
-    """Channels D of the deepest features (N, D, h, w), for a head or a second network.
+    """Return channels D of the deepest features (N, D, h, w), for a head or a second network.
 
     A black image is passed through in eval mode, so that no moving average learns from it; after that every module is
     in the mode that it was in.
 
     Args:
-        network: as a method gets it.
-        bands: of its images.
+        network: network as a method gets it.
+        bands: number of bands of its images.
     """
     return _pass_black_image(network, bands).shape[1]
 
 
 def residual_stages(network: nn.Module, bands: int) -> dict[str, int]:
-    """The stages that correspond to the residual stages of a ResNet, which papers count from 1, and their channels D.
+    """Return the stages that correspond to a ResNet's residual stages, which papers count from 1, and their channels D.
 
     The first residual stage gives features of a quarter of the image's side. A stage with larger ones, as some encoders
     name their stem, comes before it and is left out. Where all have larger ones, these are all stages.
 
     Args:
-        network: as a method gets it.
-        bands: of its images.
+        network: network as a method gets it.
+        bands: number of bands of its images.
     """
     stages: Any = network.stages
     shapes: dict[str, torch.Size] = {}
@@ -48,7 +48,7 @@ def residual_stages(network: nn.Module, bands: int) -> dict[str, int]:
 
 @torch.no_grad()
 def _pass_black_image(network: nn.Module, bands: int) -> Tensor:
-    """The deepest features of it."""
+    """Return the deepest features of a black image."""
     modes = {module: module.training for module in network.modules()}
     device = next(network.parameters()).device
     black = TargetBatch.of(torch.zeros(1, bands, SIDE, SIDE, device=device))

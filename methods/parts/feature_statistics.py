@@ -8,7 +8,7 @@ Statistics = tuple[Tensor, Tensor]
 
 
 def channel_statistics(features: Tensor, epsilon: float) -> Statistics:
-    """Mean and standard deviation of each channel over the pixels of each image.
+    """Return the mean and standard deviation of each channel over the pixels of each image.
 
     Args:
         features: (N, D, h, w), of any floating dtype.
@@ -21,6 +21,6 @@ def channel_statistics(features: Tensor, epsilon: float) -> Statistics:
 
 
 def restyle(features: Tensor, own: Statistics, new: Statistics) -> Tensor:
-    """The features (N, D, h, w) with new statistics instead of their own, in their own dtype."""
+    """Return the features (N, D, h, w) with new statistics instead of their own, in their own dtype."""
     (mean, deviation), (new_mean, new_deviation) = own, new
     return ((features - mean) / deviation * new_deviation + new_mean).to(features.dtype)

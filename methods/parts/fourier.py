@@ -19,7 +19,7 @@ class SceneStyle:
 
     Args:
         window: half-width of the frequencies, over the shorter side of what is restyled.
-        extent: of a scene, one of `methods.parts.scenes.EXTENTS`.
+        extent: extent of a scene, one of `methods.parts.scenes.EXTENTS`.
         bands: indices of the bands that hold light.
         seed: address of the choice of patches that a scene is measured on.
     """
@@ -29,7 +29,7 @@ class SceneStyle:
         self._scenes = SceneStatistics(lambda images: low_amplitudes(images[:, bands], window), extent, seed)
 
     def transfer(self, batch: Batch, references: Batch, partners: Tensor) -> Tensor:
-        """The batch's images (N, C, H, W) in the style of some references.
+        """Return the batch's images (N, C, H, W) in the style of some references.
 
         Args:
             partners: (N,) int64, index of each image's one in the batch of references.
@@ -43,7 +43,7 @@ class SceneStyle:
 
 
 def restyle(images: Tensor, own: Tensor, new: Tensor, share: float) -> Tensor:
-    """Images whose low-frequency amplitudes are ``new / own`` times theirs; phases, and so structure, stay.
+    """Return images whose low-frequency amplitudes are ``new / own`` times theirs; phases, and so structure, stay.
 
     Args:
         images: (N, C, H, W) raw pixel values, before any normalisation.
@@ -62,7 +62,7 @@ def restyle(images: Tensor, own: Tensor, new: Tensor, share: float) -> Tensor:
 
 
 def low_amplitudes(images: Tensor, share: float) -> Tensor:
-    """Amplitudes of low frequencies: (N, C, H, W) -> (N, C, K), for the K frequencies of the window in a fixed order.
+    """Return the amplitudes of the K low frequencies of the window in a fixed order: (N, C, H, W) -> (N, C, K).
 
     The window is centred and holds the signed frequencies -b..b with ``b = floor(share * min(H, W))``, the mean
     included, as in the official NumPy code (the official torch code takes -b..b-1, and nothing at b = 0).
@@ -74,7 +74,7 @@ def low_amplitudes(images: Tensor, share: float) -> Tensor:
 
 
 def _window(images: Tensor, share: float) -> Tensor:
-    """(H, W) bool, where the frequencies of the window are."""
+    """Return where the frequencies of the window are: (H, W) bool."""
     height, width = images.shape[-2:]
     radius = math.floor(share * min(height, width))
     rows = torch.fft.fftfreq(height, 1 / height, device=images.device).abs() <= radius

@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 def reverse_gradient(features: Tensor, strength: float) -> Tensor:
-    """The same features, whose gradient comes back times ``-strength`` (Ganin et al., JMLR 2016)."""
+    """Return the same features, whose gradient comes back times ``-strength`` (Ganin et al., JMLR 2016)."""
     reversed_: Tensor = _Reversal.apply(features, strength)
     return reversed_
 
 
 def reversal_strength(fraction: float, speed: float = 10.0) -> float:
-    """``2 / (1 + exp(-speed * fraction)) - 1``: from 0, while the judge knows nothing, to almost 1 (ibidem).
+    """Return ``2 / (1 + exp(-speed * fraction)) - 1``: from 0, while the judge knows nothing, to almost 1 (ibidem).
 
     Args:
-        fraction: of the training that is done, from 0 to 1.
+        fraction: share of the training that is done, from 0 to 1.
         speed: 10 in the paper.
     """
     return 2 / (1 + math.exp(-speed * fraction)) - 1

@@ -1,4 +1,4 @@
-"""Which weights a loss teaches, and by how much."""
+"""Gradients of a loss: which weights it teaches, and by how much."""
 
 import math
 from collections.abc import Iterable
@@ -19,14 +19,14 @@ def gradients_of(
     retain_graph: bool = True,
     allow_unused: bool = False,
 ) -> tuple[Tensor, ...]:
-    """Derivatives of a loss by some parameters, as `torch.autograd.grad` gives them, under mixed precision too.
+    """Return the derivatives of a loss by parameters, as `torch.autograd.grad` gives them, under mixed precision too.
 
     Each operation is differentiated in the precision it was computed in. Autocast is off meanwhile: it would round the
     derivatives of what was computed in full precision.
 
     Args:
         loss: scalar.
-        parameters: what to derive by.
+        parameters: parameters to derive by.
         create_graph: whether the result can be part of a loss itself (second-order gradients).
         retain_graph: whether the loss is needed again afterwards; False frees its memory.
         allow_unused: give None for a parameter that the loss does not hang on.
@@ -62,7 +62,7 @@ def gradients_of(
 
 
 def reaches(loss: Tensor, parameters: Iterable[Tensor]) -> bool:
-    """Whether a backward pass from a loss leads to any of some parameters; nothing is computed."""
+    """Return whether a backward pass from a loss leads to any of some parameters; nothing is computed."""
     wanted = {id(parameter) for parameter in parameters}
     if loss.grad_fn is None:
         return loss.requires_grad and id(loss) in wanted
@@ -78,14 +78,14 @@ def reaches(loss: Tensor, parameters: Iterable[Tensor]) -> bool:
 
 
 def reach_only(loss: Tensor, parameters: Iterable[nn.Parameter], largest: float = math.inf) -> Tensor:
-    """A loss of the same value whose gradient reaches only some of the parameters that the given one hangs on.
+    """Return a loss of the same value whose gradient reaches only some of the parameters that the given one hangs on.
 
     It is linear in them, with their gradient of now as slope. So it can be added to other losses, and one backward
     pass trains each weight by those that are meant for it. The graph of the given loss is kept for those others.
 
     Args:
         loss: scalar.
-        parameters: those to reach, which require a gradient; one that the loss does not hang on gets none.
+        parameters: parameters to reach, which require a gradient; one that the loss does not hang on gets none.
         largest: longest Euclidean norm of the gradient over all of them; a longer one is shortened to it.
     """
     parameters = list(parameters)

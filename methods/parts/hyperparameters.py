@@ -11,30 +11,30 @@ _TRUTH = {"true": True, "false": False}
 
 
 def tunable(default: Any, *, low: float, high: float, log: bool = False, neutral: Any = None) -> Any:
-    """A hyperparameter with its default and its search range, declared in one place.
+    """Return a hyperparameter with its default and its search range, declared in one place.
 
     Args:
         default: the published default.
         low, high: bounds of the search, inclusive.
         log: search on a logarithmic scale.
-        neutral: where all hyperparameters that have one take this value, the network's trained weights are those of
+        neutral: value at which, if all hyperparameters with one have it, the network's trained weights are those of
             source-only; None if this one has no such value.
     """
     return field(default=default, metadata={"low": low, "high": high, "log": log, "neutral": neutral})
 
 
 def choice(default: str, options: Iterable[str], neutral: str | None = None) -> Any:
-    """A hyperparameter that takes one of several named values; ``neutral`` as in `tunable`."""
+    """Return a hyperparameter that takes one of several named values; ``neutral`` as in `tunable`."""
     return field(default=default, metadata={"options": tuple(options), "neutral": neutral})
 
 
 def switch(default: bool, neutral: bool | None = None) -> Any:
-    """A hyperparameter that is true or false; ``neutral`` as in `tunable`."""
+    """Return a hyperparameter that is true or false; ``neutral`` as in `tunable`."""
     return field(default=default, metadata={"options": (True, False), "neutral": neutral})
 
 
 def make_hyperparameters(method: Any, values: dict[str, str]) -> Any:
-    """The method's hyperparameters with some values given as text, as on a command line.
+    """Return the method's hyperparameters with some values given as text, as on a command line.
 
     Raises:
         MethodError: for an unknown name, a value of the wrong type or no finite number, or one that is not among the

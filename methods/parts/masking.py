@@ -6,12 +6,12 @@ from torch.nn import functional as F
 
 
 def grid_size(height: int, width: int, block: float) -> tuple[int, int]:
-    """How many blocks of this side (in pixels) an image has; halves are rounded to even, as in the official code."""
+    """Return the number of blocks of this side (pixels) in an image; halves are rounded to even, as officially."""
     return round(height / block), round(width / block)
 
 
 def visible_pixels(draws: Tensor, ratio: float, height: int, width: int) -> Tensor:
-    """The pixels of the blocks whose draw is above the ratio.
+    """Return the pixels of the blocks whose draw is above the ratio.
 
     Args:
         draws: (N, 1, rows, columns) float32, uniform in [0, 1); one a block.
@@ -24,11 +24,11 @@ def visible_pixels(draws: Tensor, ratio: float, height: int, width: int) -> Tens
 
 
 def block_mask(images: Tensor, block: float, ratio: float, generator: torch.Generator) -> Tensor:
-    """What stays visible of each image: (N, C, H, W) -> (N, 1, H, W) bool.
+    """Return what stays visible of each image: (N, C, H, W) -> (N, 1, H, W) bool.
 
     Args:
         block: side of a block in pixels, less than twice the image's.
-        ratio: as above.
+        ratio: see above.
     """
     height, width = images.shape[-2:]
     draws = torch.rand(len(images), 1, *grid_size(height, width, block), generator=generator)
@@ -43,7 +43,7 @@ def hide_blocks(images: Tensor, filling: Tensor, block: int, ratio: float, gener
         filling: (1, C, 1, 1), what hidden pixels become.
         block: side of a block in pixels; in images less than four blocks wide, a quarter of their shorter side.
         ratio: the share that is hidden on average.
-        generator: on the CPU.
+        generator: generator on the CPU.
 
     Returns:
         (N, C, H, W).

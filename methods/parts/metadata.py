@@ -1,4 +1,4 @@
-"""Where, when and with which camera a patch was taken, as numbers for a network."""
+"""Place, time and camera of a patch, as numbers for a network."""
 
 import math
 from dataclasses import dataclass, fields
@@ -14,13 +14,13 @@ LONGEST = 2_000_000  # metres; twice France's extent, so that no two places in i
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is known of each patch besides its pixels; each field is (N,) float32 unless said, NaN where unknown.
+    """Metadata of each patch besides its pixels; each field is (N,) float32 unless said, NaN where unknown.
 
     Attributes:
         x, y: metres in EPSG:2154. (float32 keeps a northing to a quarter of a metre.)
         z: altitude of the ground in metres.
         year, month, day: the date; month from 1 to 12, day of the month from 1 to 31.
-        minute: of the day, 0 to 1439.
+        minute: minute of the day, 0 to 1439.
         camera: int64, index of the camera in a list kept elsewhere, -1 where unknown.
         uce: 1 for a camera of the UltraCam Eagle series, 0 for another.
     """
@@ -37,25 +37,25 @@ class Metadata:
 
     @classmethod
     def unknown(cls, count: int) -> "Metadata":
-        """Of patches of which nothing is known."""
+        """Return the metadata of patches of which nothing is known."""
         nothing = {field.name: torch.full((count,), math.nan) for field in fields(cls)}
         return cls(**nothing | {"camera": torch.full((count,), -1, dtype=torch.int64)})
 
     def take(self, rows: Tensor | slice) -> "Metadata":
-        """That of some patches: int64 positions, or a slice."""
+        """Return the metadata of some patches: int64 positions, or a slice."""
         return Metadata(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def joined(self, other: "Metadata") -> "Metadata":
-        """That of both, one behind the other."""
+        """Return the metadata of both, one behind the other."""
         return Metadata(**{f.name: torch.cat([getattr(self, f.name), getattr(other, f.name)]) for f in fields(self)})
 
     def to(self, device: torch.device) -> "Metadata":
-        """The same on another device."""
+        """Return the same on another device."""
         return Metadata(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
 
 def flair_vector(metadata: Metadata, *, published: bool) -> Tensor:
-    """The metadata vector of FLAIR's baseline (Garioud et al., "FLAIR #1", 2022), as its code has it or as it is meant.
+    """Return the metadata vector of FLAIR's baseline (Garioud et al., "FLAIR #1", 2022), by its code or as it is meant.
 
     ========  ==============================================================================
     columns   content
@@ -69,14 +69,14 @@ def flair_vector(metadata: Metadata, *, published: bool) -> Tensor:
 
     The published code has two faults. ``month - 1 / 12`` counts whole turns of the circle, so all months are the same
     point; and coordinates are divided by ``10e7`` (1e8 metres), so even the shortest wave is 600 times as long as
-    France, its sines lie below 0.08, and the location is nearly constant. Corrected: ``(month - 1) / 12`` turns, and
+    France, its sines are below 0.08, and the location is nearly constant. Corrected: ``(month - 1) / 12`` turns, and
     wavelengths in octaves from 2000 km, half of which covers France once, down to 15.6 km, less than a department.
 
     What is unknown gives 0 in its columns. No known place, camera or time of year or day gives that, but an altitude of
     0 metres does.
 
     Args:
-        metadata: of N patches.
+        metadata: metadata of N patches.
         published: whether to keep the faults.
 
     Returns:
@@ -102,7 +102,7 @@ def flair_vector(metadata: Metadata, *, published: bool) -> Tensor:
 
 
 def coordinate_encoding(x: Tensor, y: Tensor) -> Tensor:
-    """The place of a patch as GeoMultiTaskNet has it regressed (Marsocci et al., CVPR workshops 2023).
+    """Return the place of a patch as GeoMultiTaskNet has it regressed (Marsocci et al., CVPR workshops 2023).
 
     Sin and cos of 64 waves of x and then of y, measured from the middle of EPSG:2154, with wavelengths from 6.3 metres
     to 54 km. So most of them separate places within a town, and none separates the north of France from the south.
@@ -119,13 +119,13 @@ def coordinate_encoding(x: Tensor, y: Tensor) -> Tensor:
 
 
 def domain_index(metadata: Metadata) -> Tensor:
-    """When and where a patch was taken as a point of a continuous domain, each number of the order of 1.
+    """Return the time and place of a patch as a point of a continuous domain, each number of the order of 1.
 
     Sin and cos of the day of the year (January 1st at 0 turns; all months as long as the longest), then x and y from
     the middle of EPSG:2154 in half extents of France.
 
     Args:
-        metadata: of N patches.
+        metadata: metadata of N patches.
 
     Returns:
         (N, 4) float32, NaN where unknown.
@@ -136,6 +136,6 @@ def domain_index(metadata: Metadata) -> Tensor:
 
 
 def _waves(values: Tensor, frequencies: Tensor | float) -> Tensor:
-    """Sin and cos of each frequency in turn: (N,) values and (F,) radians per unit -> (N, 2 F)."""
+    """Return the sin and cos of each frequency in turn: (N,) values and (F,) radians per unit -> (N, 2 F)."""
     angles = values[:, None] * frequencies
     return torch.stack((angles.sin(), angles.cos()), 2).flatten(1)

@@ -1,4 +1,4 @@
-"""Where the patches of a batch come from: a way from a crop back to its whole patch, its zone and its domain."""
+"""Origin of the patches of a batch: the way from a crop back to its whole patch, its zone and its domain."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The pool that a batch was drawn from, and how its patches were cut. It gives images, and no labels: nothing
-    that it refers to leads to any.
+    """The pool that a batch was drawn from, and how its patches were cut.
+
+    It gives images, and no labels: nothing that it refers to leads to any.
 
     Nothing is read before ``images`` is called. All tensors are on the CPU.
 

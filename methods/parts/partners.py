@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def other_domain_partners(domains: Tensor, generator: torch.Generator) -> Tensor:
-    """For each patch of a batch, the index of a random patch of another domain (of any, where there is only one).
+    """Return for each patch of a batch the index of a random patch of another domain (of any, where there is only one).
 
     Args:
         domains: (N,) int64 on the CPU.

@@ -26,13 +26,13 @@ def jitter(
     bands: list[int],
     centres: Tensor | None = None,
 ) -> Tensor:
-    """Brightness, then contrast, then gamma, each by a factor of the image times one of the image's band.
+    """Change brightness, then contrast, then gamma, each by a factor of the image times one of the image's band.
 
     Args:
         images: (N, C, H, W) float32.
         strength: an image's factors are uniform between ``1 - strength`` and ``1 + strength``; from 0 to 1.
         band_strength: likewise of those of each band.
-        generator: on the CPU.
+        generator: generator on the CPU.
         bands: indices of the bands to change.
         centres: (N, C) raw values around which contrast is changed; None for the mean of each image and band.
 
@@ -53,12 +53,12 @@ def jitter(
 
 
 def adjust_brightness(images: Tensor, factors: Tensor, bands: list[int]) -> Tensor:
-    """Pixel values (N, C, H, W) times factors (N, bands), cut to 0 to 255."""
+    """Return pixel values (N, C, H, W) times factors (N, bands), cut to 0 to 255."""
     return _adjust(images, factors, bands, lambda values, factor: values * factor)
 
 
 def adjust_contrast(images: Tensor, factors: Tensor, bands: list[int], centres: Tensor | None = None) -> Tensor:
-    """Distances of (N, C, H, W) from a centre for each image and band, times factors (N, bands), cut to 0 to 255.
+    """Scale the distances of (N, C, H, W) from a centre for each image and band by factors (N, bands), cut to 0 to 255.
 
     Args:
         centres: (N, bands); None for the mean of each image and band.
@@ -72,7 +72,7 @@ def adjust_contrast(images: Tensor, factors: Tensor, bands: list[int], centres: 
 
 
 def adjust_gamma(images: Tensor, factors: Tensor, bands: list[int]) -> Tensor:
-    """Pixel values (N, C, H, W) as shares of 255, to the power of factors (N, bands)."""
+    """Return pixel values (N, C, H, W) as shares of 255, to the power of factors (N, bands)."""
     return _adjust(images, factors, bands, lambda values, factor: BRIGHTEST * (values / BRIGHTEST) ** factor)
 
 
@@ -83,7 +83,7 @@ def _adjust(images: Tensor, factors: Tensor, bands: list[int], change: Callable[
 
 
 def blur(images: Tensor, sigmas: Tensor, bands: list[int]) -> Tensor:
-    """Weight neighbours by a Gaussian, out to three of the largest standard deviations; edges are continued outwards.
+    """Blur by a Gaussian, out to three of the largest standard deviations; edges are continued outwards.
 
     Args:
         images: (N, C, H, W) float32.
@@ -107,7 +107,7 @@ def blur(images: Tensor, sigmas: Tensor, bands: list[int]) -> Tensor:
 
 
 def value_shares(images: Tensor) -> Tensor:
-    """Share of the pixels of each image and band at or below each value: (N, C, H, W) -> (N, C, 256) float32.
+    """Return the share of an image's and band's pixels at or below each value: (N, C, H, W) -> (N, C, 256) float32.
 
     Values between whole numbers are rounded. The mean over images is that of all their pixels.
     """
@@ -144,15 +144,15 @@ def _rounded(images: Tensor) -> Tensor:
 
 
 def strong_view(images: Tensor, strength: float, generator: torch.Generator, bands: list[int]) -> Tensor:
-    """Other light in 0.8 of the images, and a blur by 0.15 to 1.15 pixels in half of them, as in DACS.
+    """Return images with other light in 0.8 of them, and a blur by 0.15 to 1.15 pixels in half of them, as in DACS.
 
     Brightness, contrast and gamma have one factor for all bands, as in the official code, and a small one a band in the
     place of hue and saturation.
 
     Args:
         images: (N, C, H, W) float32, raw pixel values.
-        strength: of the change of light, as in `jitter`; that of a single band is `BAND_SHARE` of it.
-        generator: on the CPU.
+        strength: strength of the change of light, as in `jitter`; that of a single band is `BAND_SHARE` of it.
+        generator: generator on the CPU.
         bands: indices of the bands to change.
 
     Returns:

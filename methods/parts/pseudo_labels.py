@@ -7,7 +7,7 @@ from methods.base import IGNORE
 
 
 def confident_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """The probability of the most likely class, and that class.
+    """Return the probability of the most likely class, and that class.
 
     Args:
         logits: (N, C, H, W).
@@ -20,12 +20,12 @@ def confident_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def confident_share(confidence: Tensor, threshold: float) -> Tensor:
-    """Share of all pixels of a batch that are at least this confident: (N, H, W) -> scalar float32."""
+    """Return the share of all pixels of a batch that are at least this confident: (N, H, W) -> scalar float32."""
     return (confidence >= threshold).float().mean()
 
 
 def class_thresholds(confidence: Tensor, labels: Tensor, classes: int, share: float) -> Tensor:
-    """For each class, the confidence that a share of the pixels predicted as it reach (Zou et al., ECCV 2018, "CBST").
+    """Return for each class the confidence that a share of its predicted pixels reach (Zou et al., ECCV 2018, "CBST").
 
     Of n pixels the surest ``floor(share * n)`` are taken; the threshold is the confidence of the last of them.
 
@@ -46,7 +46,7 @@ def class_thresholds(confidence: Tensor, labels: Tensor, classes: int, share: fl
 
 
 def balanced_labels(probabilities: Tensor, thresholds: Tensor) -> Tensor:
-    """The class that exceeds its threshold most, `IGNORE` where none reaches it (as in CBST).
+    """Return the class that exceeds its threshold most, `IGNORE` where none reaches it (as in CBST).
 
     So a class that is always predicted with little confidence wins against one that would have to be surer.
 

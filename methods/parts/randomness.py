@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def address(*parts: str | int) -> int:
-    """A 63-bit seed from the parts of an address, the same on every machine.
+    """Return a 63-bit seed from the parts of an address, the same on every machine.
 
     The parts are length-prefixed before hashing, so ``("ab", "c")`` and ``("a", "bc")`` differ.
     """
@@ -23,12 +23,12 @@ def address(*parts: str | int) -> int:
 
 
 def torch_generator(*parts: str | int) -> "torch.Generator":
-    """A CPU generator for the draw at this address."""
+    """Return a CPU generator for the draw at this address."""
     import torch  # takes seconds, which a table can do without
 
     return torch.Generator().manual_seed(address(*parts))
 
 
 def numpy_generator(*parts: str | int) -> np.random.Generator:
-    """A NumPy generator for the draw at this address."""
+    """Return a NumPy generator for the draw at this address."""
     return np.random.Generator(np.random.Philox(key=address(*parts)))

@@ -18,13 +18,13 @@ MOST = 16  # patches that a zone or domain is measured on
 
 
 def whole_images(batch: Batch) -> Tensor:
-    """The whole patches (N, C, S, S) of a batch, as they are stored; its own images where it was made by hand."""
+    """Return the whole patches (N, C, S, S) of a batch, as they are stored; its own images if it was made by hand."""
     origin = batch.origin
     return batch.images if origin is None else origin.images(origin.positions).to(batch.images)
 
 
 def cut_alike(images: Tensor, batch: Batch) -> Tensor:
-    """Whole patches (N, C, S, S), cut and turned as those of the batch are: (N, C, s, s)."""
+    """Return whole patches (N, C, S, S), cut and turned as those of the batch are: (N, C, s, s)."""
     return images if batch.origin is None else batch.origin.cut(images)
 
 
@@ -46,11 +46,11 @@ class SceneStatistics:
         self._kept: dict[tuple[str, int], Tensor] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For a copy, which measures by itself: what was measured is found again, and no state of a training."""
+        """Return the state for a copy, which measures by itself: measured values are no state of a training."""
         return vars(self) | {"_kept": {}}
 
     def of(self, batch: Batch, whole: Tensor | None = None) -> Tensor:
-        """The statistics (N, ...) of the extent that each patch of the batch is a part of.
+        """Return the statistics (N, ...) of the extent that each patch of the batch is a part of.
 
         Args:
             whole: the batch's whole patches (N, C, S, S), where they were read before; None to read those needed.
