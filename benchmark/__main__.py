@@ -6,7 +6,7 @@ from benchmark.common.garbage import at_the_end, while_loading
 
 
 def program() -> int:
-    """The exit status."""
+    """Run the command line; return the exit status."""
     while_loading()
     try:
         from benchmark.cli.app import main  # which has its own way to stop, once it is there

@@ -50,8 +50,8 @@ def run(
 
     Args:
         protocol: its name, or the path of a TOML file.
-        methods: to be compared; None for all that landshift has. A class of a notebook or script is trained in this
-            process, whatever `workers` says.
+        methods: methods to be compared; None for all that landshift has. A class of a notebook or script is trained in
+            this process, whatever `workers` says.
         seeds: non-negative integers; every method is trained once for each fold and seed.
         folds: names of some folds; empty for all.
         config: the training that all methods share, or the name of a preset.
@@ -106,7 +106,7 @@ def load_results(
         comparison: its key; "" for the newest.
         rule: selection rule that chooses the checkpoints; "" for the one that each run went by.
         mixed: allow runs of different versions of code, packages or processors.
-        partial: as it was for `run`.
+        partial: the value that `run` was given.
 
     Raises:
         TrackingError: there is none, or it is not clear which is meant.
@@ -162,7 +162,7 @@ class LoadedProtocol:
 
     Attributes:
         protocol: what its file says: title, description, confounds, version.
-        folds: by name, with the patch ids of each part.
+        folds: folds by name, with the patch ids of each part.
     """
 
     protocol: Protocol

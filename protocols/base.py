@@ -45,7 +45,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Split:
-    """How the zones of a fold are dealt to its four parts.
+    """The way the zones of a fold are dealt to its four parts.
 
     Attributes:
         target_share: share of the zones seen at source *and* target times that go to the target side (the others to the
@@ -53,7 +53,7 @@ class Split:
         validation_share: share of the source zones that go to ``source_val``.
         adapt_share: share of the target zones that go to ``target_adapt``; 0 leaves that part empty.
         gap: source zones with a patch closer than this to a target patch are dropped, in the catalog's unit of x and y.
-        few: how many patches of ``target_adapt`` the k-label control may see at most.
+        few: largest number of patches of ``target_adapt`` that the k-label control may see.
         smallest_target: combinations of held-out values with fewer patches are no fold.
     """
 
@@ -71,7 +71,7 @@ class NamedFold:
 
     Attributes:
         target: the held-out patches.
-        source: where labels come from; empty for whatever shares no value with the target.
+        source: values that labels come from; empty for all that share no value with the target.
         source_val: patches for validation; empty to cut them from the source by zone.
         target_adapt: unlabelled patches; empty to cut them from the target by zone.
     """
@@ -85,7 +85,7 @@ class NamedFold:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What a protocol file says.
+    """The content of a protocol file.
 
     Attributes:
         name, version: together its identity for people; a change of folds is a new version.
@@ -93,16 +93,16 @@ class Protocol:
         title: one line.
         description: what is held out, and how the parts are made.
         confounds: what else changes with the held-out domains, so that no number is over-interpreted.
-        citation: where the split comes from, if it was published.
+        citation: source of the split, if it was published.
         hold_out: the columns whose values are held out, one fold a combination; empty if folds are named.
         named_folds: folds listed by hand.
         tables: CSV files that give patches further columns (see `protocols.columns`).
-        split: how zones are dealt.
-        forecast: every source date lies before every target date.
+        split: way the zones are dealt.
+        forecast: every source date is before every target date.
         transductive: ``target_adapt`` is ``target_test`` itself, without its labels.
         adapt_may_follow_test: unlabelled images may be younger than the first test image.
-        fingerprint: of the folds on the whole data set; "" where the whole data set was not available yet.
-        sizes: of the four parts of each fold when it was pinned.
+        fingerprint: fingerprint of the folds on the whole data set; "" where the whole data set was not available yet.
+        sizes: sizes of the four parts of each fold when it was pinned.
         smallest_distance: between a source and a target patch when it was pinned, in the catalog's unit; NaN unknown.
         partial: the catalog may lack what the protocol names; its folds are then compared with no others.
     """
@@ -128,7 +128,7 @@ class Protocol:
 
     @property
     def salt(self) -> str:
-        """What zones are dealt by: the same for the whole and for a part of the data."""
+        """The text that zones are dealt by: the same for the whole and for a part of the data."""
         return f"{self.name}-v{self.version}"
 
     @property
@@ -138,7 +138,7 @@ class Protocol:
 
 
 def fingerprint(folds: list[Fold], *, partial: bool = False) -> str:
-    """SHA-256 over the patch ids of every part of every fold, the same on any machine and in any file order."""
+    """Return the SHA-256 of the patch ids of every part of every fold, whatever the machine and the order of files."""
     content = {
         fold.name: {part: sorted(fold.parts[part]) for part in PARTS} | ({"few": list(fold.few)} if fold.few else {})
         for fold in folds

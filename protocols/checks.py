@@ -9,7 +9,7 @@ import pandas as pd
 from protocols.base import PARTS, Fold, Protocol, ProtocolError, fingerprint
 from protocols.columns import missing_patches
 
-TOLD = 8  # names in a message, at most
+SHOWN = 8  # names in a message, at most
 
 
 def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> None:
@@ -20,8 +20,8 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
 
     Raises:
         ProtocolError: the catalog lacks patches that the protocol expects (unless it is partial); a patch or a zone
-            lies in two parts; a part is empty; a labelled part holds a patch without a mask; a source patch is closer
-            to the target than the protocol's gap; a target date lies in the time of the source where time is held out;
+            is in two parts; a part is empty; a labelled part holds a patch without a mask; a source patch is closer
+            to the target than the protocol's gap; a target date is in the time of the source where time is held out;
             or the folds are not those the protocol's fingerprint was made of.
     """
     missing = [] if protocol.partial else missing_patches(protocol, patches)
@@ -56,7 +56,7 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
 
 
 def smallest_distance(folds: Iterable[Fold], patches: pd.DataFrame) -> float:
-    """Between the centres of a source and a target patch of one fold, in the unit of x and y; NaN where unknown."""
+    """Return the smallest distance between centres of a source and a target patch of one fold; NaN if unknown."""
     table = patches.set_index("id")[["x", "y"]]
     if table.isna().any(axis=None):
         return float("nan")
@@ -116,12 +116,12 @@ def _check_distance(where: str, protocol: Protocol, parts: dict[str, pd.DataFram
     distance = _distance(*(pd.concat([parts[one], parts[other]]) for one, other in _SIDES))
     if not distance >= protocol.split.gap:
         raise ProtocolError(
-            f"{where}: a source patch lies {distance:g} from a target patch, and {protocol.split.gap:g} is the least"
+            f"{where}: a source patch is {distance:g} from a target patch, and {protocol.split.gap:g} is the least"
         )
 
 
 def _check_time(where: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:
-    """Dates are looked at patch by patch; a patch without one has the year that its domain says, if it says one."""
+    """Check dates patch by patch; a patch without one has the year that its domain says, if it says one."""
     source, target = (pd.concat([parts[one], parts[other]]) for one, other in _SIDES)
     if "time" in fold.held_out:
         _check_periods(where, "year", _years(source), _years(target))
@@ -147,7 +147,7 @@ def _years(rows: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _instants(rows: pd.DataFrame) -> "pd.Series[str]":
-    """ISO dates, or years where the date is unknown; as texts they are in the order of time."""
+    """Return ISO dates, or years where the date is unknown; as texts they are in the order of time."""
     return rows["date"].where(rows["date"] != "", rows["time"])
 
 
@@ -176,4 +176,4 @@ def _sizes(sizes: Iterable[int]) -> str:
 
 def _first(names: Iterable[str], between: str = ", ") -> str:
     names = list(names)
-    return between.join(names[:TOLD]) + (f" and {len(names) - TOLD} more" if len(names) > TOLD else "")
+    return between.join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -19,12 +19,12 @@ DATED = ("month",)  # what follows from the date, "01" to "12"
 
 
 def known_columns(tables: tuple[Path, ...]) -> tuple[str, ...]:
-    """The names that a protocol with these tables can hold out or select by."""
+    """Return the names that a protocol with these tables can hold out or select by."""
     return PLAIN + DATED + tuple(column for table in tables for column in read_table(table)[0][1:])
 
 
 def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
-    """The patches with a column ``month`` (where they have dates) and those of the protocol's tables; "" is unknown.
+    """Return the patches with a column ``month`` (if they have dates) and the protocol's tables' ones; "" is unknown.
 
     Raises:
         ProtocolError: a patch has a value that a table does not list.
@@ -50,7 +50,7 @@ def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def missing_patches(protocol: Protocol, patches: "pd.DataFrame") -> list[str]:
-    """What the protocol names and the catalog does not hold, as "place D004: 12 of 1800 patches".
+    """Return what the protocol names and the catalog does not hold, as "place D004: 12 of 1800 patches".
 
     It names the values that its folds select by, and the first column of each table with a column ``patches``: how many
     there are on the whole data set, empty if unknown.
@@ -73,7 +73,7 @@ def missing_patches(protocol: Protocol, patches: "pd.DataFrame") -> list[str]:
 
 
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table.
+    """Return the header and rows of a table.
 
     Raises:
         ProtocolError: there is no such file, it is no table, or its first column is nothing a patch has.
@@ -96,11 +96,11 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def selectors(fold: NamedFold) -> tuple[Selector, ...]:
-    """All that a fold selects by."""
+    """Return all that a fold selects by."""
     return fold.target, fold.target_adapt, fold.source, fold.source_val
 
 
 def _asked(protocol: Protocol, names: list[str]) -> bool:
-    """Whether the protocol holds out or selects by one of these columns."""
+    """Return whether the protocol holds out or selects by one of these columns."""
     selected = {column for fold in protocol.named_folds for selector in selectors(fold) for column in selector}
     return bool(set(names) & {*protocol.hold_out, *selected})

@@ -11,7 +11,7 @@ from protocols.columns import add_columns
 
 
 def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
-    """The protocol's folds over the patches of a catalog (columns id, image, mask, place, time, zone, x, y, date …).
+    """Cut the protocol's folds from the patches of a catalog (columns id, image, mask, place, time, zone, x, y, date…).
 
     Of a partial protocol, folds of which a part would be empty are left out.
 
@@ -29,7 +29,7 @@ def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
 
 
 def _every_combination(protocol: Protocol, patches: pd.DataFrame) -> list[NamedFold]:
-    """One fold for each combination of the held-out columns' values that has patches enough."""
+    """Return one fold for each combination of the held-out columns' values that has patches enough."""
     columns = list(protocol.hold_out)
     unknown = (patches[columns] == "").any(axis=1)
     if unknown.any():
@@ -91,7 +91,7 @@ def _matches(patches: pd.DataFrame, wanted: Selector) -> "pd.Series[bool]":
 
 
 def _deal(patches: pd.DataFrame, share: float, salt: str) -> set[str]:
-    """A share of the zones of each place, at least one and never all, chosen by a hash of their names.
+    """Choose a share of the zones of each place, at least one and never all, by a hash of their names.
 
     Dealing place by place keeps every place on both sides; a hash instead of a generator makes the choice a property of
     the zone, the same on any machine and in any file order.
@@ -109,7 +109,7 @@ def _rank(salt: str, name: str) -> bytes:
 
 
 def _zones_within(source: pd.DataFrame, target: pd.DataFrame, gap: float) -> set[str]:
-    """Source zones with a patch whose centre is closer than the gap to a target patch's centre."""
+    """Return the source zones with a patch whose centre is closer than the gap to a target patch's centre."""
     from scipy.spatial import cKDTree  # takes a second to import, which a protocol without a gap can do without
 
     for part in (source, target):

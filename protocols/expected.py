@@ -10,7 +10,7 @@ COUNT, FIRST, LAST = "patches", "first_id", "last_id"  # the columns of a table 
 
 
 def expected_sizes(protocol: Protocol) -> dict[str, tuple[int, ...]]:
-    """Patches in each part of each fold, by the shares of the split; none if no table has them.
+    """Return the patches in each part of each fold, by the shares of the split; none if no table has them.
 
     The real parts are dealt by whole zones, so that they come out some per cent larger or smaller.
     """
@@ -28,7 +28,7 @@ def expected_sizes(protocol: Protocol) -> dict[str, tuple[int, ...]]:
 
 
 def _counted(table: tuple[list[str], list[list[str]]], hold_out: tuple[str, ...]) -> list[dict[str, str]]:
-    """The rows of a table that counts patches and knows all that is held out; else none."""
+    """Return the rows of a table that counts patches and knows all that is held out; else none."""
     header, rows = table
     is_counted = hold_out and {*hold_out, COUNT, FIRST, LAST} <= {*header}
     return [dict(zip(header, row, strict=True)) for row in rows] if is_counted else []

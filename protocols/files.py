@@ -34,15 +34,15 @@ PINNED += "# smallest distance of a source patch to a target patch. The fingerpr
 
 
 def names() -> list[str]:
-    """Names of the protocols that come with landshift."""
+    """Return the names of the protocols that come with landshift."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load(name: str, *, partial: bool = False) -> Protocol:
-    """A protocol by its name, or by the path of a TOML file.
+    """Load a protocol by its name, or by the path of a TOML file.
 
     Args:
-        partial: for a catalog that lacks some of what the protocol names; its folds are then others (see `Protocol`).
+        partial: whether the catalog may lack what the protocol names; its folds are then others (see `Protocol`).
 
     Raises:
         ProtocolError: there is no such protocol, or the file is wrong; the message names the file and the key.
@@ -74,7 +74,7 @@ def load(name: str, *, partial: bool = False) -> Protocol:
 
 
 def _check_texts(path: Path, value: Any) -> None:
-    """No control characters but line breaks: names of folds and columns stand in tables, files and terminals."""
+    """Refuse control characters but line breaks: names of folds and columns are printed in tables and terminals."""
     if isinstance(value, str) and (control := _UNFIT.search(value)):
         raise ProtocolError(
             f"{path}: a text holds the character {ord(control[0]):#04x}, which no name and no title has"
@@ -88,12 +88,12 @@ def _check_texts(path: Path, value: Any) -> None:
 
 
 def path_of(name: str) -> Path:
-    """Where the file of a protocol lies: a path stays what it is, a name is one of those shipped."""
+    """Return where the file of a protocol is: a path stays what it is, a name is one of those shipped."""
     return Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
 
 
 def pin(path: Path, folds: list[Fold], distance: float) -> str:
-    """Write the fingerprint, sizes and smallest distance of folds into a protocol's file; returns the fingerprint.
+    """Write the fingerprint, sizes and smallest distance of folds into a protocol's file; return the fingerprint.
 
     Raises:
         ProtocolError: this version is pinned to other folds already.
@@ -117,7 +117,7 @@ def pin(path: Path, folds: list[Fold], distance: float) -> str:
 
 
 def _key(name: str) -> str:
-    """A fold's name as a key of TOML."""
+    """Return a fold's name as a key of TOML."""
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -129,7 +129,7 @@ def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
         raise ProtocolError(f'{path}: give either hold_out = ["place"|"time"|...] or [[fold]] tables')
     tables = tuple(path.parent / _text(path, "tables", table) for table in content.get("tables", ()))
     if outside := [table for table in tables if not table.resolve().is_relative_to(path.parent.resolve())]:
-        raise ProtocolError(f"{path}: the table {outside[0]} lies elsewhere than beside the protocol or below")
+        raise ProtocolError(f"{path}: the table {outside[0]} is elsewhere than beside the protocol or below")
     columns = known_columns(tables)
     hold_out = tuple(content.get("hold_out", ()))
     if "hold_out" in content and not (hold_out and all(name in columns for name in hold_out)):
@@ -140,7 +140,7 @@ def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
     taken = ("hold_out", "split", "fold", "tables", "pinned")
     plain = {key: value for key, value in content.items() if key not in taken}
     if (path.parent / plain["dataset"]).is_file():
-        plain["dataset"] = str(path.parent / plain["dataset"])  # a description lies beside the protocol that names it
+        plain["dataset"] = str(path.parent / plain["dataset"])  # a description is beside the protocol that names it
     sizes, distance = _pinned(path, content.get("pinned", {}))
     return Protocol(
         **plain,
@@ -159,7 +159,7 @@ def _split(path: Path, table: Mapping[str, Any]) -> Split:
     for key, value in table.items():
         share = key.endswith("_share")
         if isinstance(value, bool) or not math.isfinite(value) or value < 0 or (share and value >= 1):
-            raise ProtocolError(f"{path}: [split] {key} is {value}; a share lies in 0 to 1, all else is 0 or more")
+            raise ProtocolError(f"{path}: [split] {key} is {value}; a share is in 0 to 1, all else is 0 or more")
         if kinds[key] is int and not isinstance(value, int):
             raise ProtocolError(f"{path}: [split] {key} is a whole number, not {value}")
     return Split(**table)

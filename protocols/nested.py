@@ -17,7 +17,7 @@ def nested_folds(protocol: Protocol, fold: Fold, patches: pd.DataFrame) -> list[
     domain out, Gulrajani and Lopez-Paz, ICLR 2021).
 
     Args:
-        patches: of the catalog, from which the protocol was cut.
+        patches: patches of the catalog, from which the protocol was cut.
 
     Returns:
         folds named ``<fold> without <domain>``; none where the source has too few domains or zones for it.

@@ -1,1 +1,1 @@
-"""What each command does, between the parsed arguments and the rooms. Heavy imports stand inside the functions."""
+"""The commands, one module each, from the parsed arguments to the other packages. Functions hold the heavy imports."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from benchmark.common.errors import LandshiftError
 from benchmark.common.locations import add_folder
 
-# What a disk refuses is nobody's mistake in the code, and a line says it all.
+# An error of the disk is no mistake in the code, and one line says it all.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 
 EPILOG = """\
@@ -116,7 +116,7 @@ def _prepare(options: argparse.Namespace, words: Sequence[str]) -> None:
 def _complain(message: str) -> int:
     from benchmark.common.texts import shown
 
-    print(f"landshift: {shown(message)}", file=sys.stderr)  # it names what stands in data
+    print(f"landshift: {shown(message)}", file=sys.stderr)  # it names what is in data
     return 1
 
 
@@ -125,7 +125,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _unraisable(what: Any) -> None:
-    """A Ctrl-C that came while Python was in a callback of its garbage collection, which cannot raise, comes again."""
+    """Raise a Ctrl-C again that came in a callback of Python's garbage collection, which cannot raise."""
     if issubclass(what.exc_type, KeyboardInterrupt):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:

@@ -1,4 +1,4 @@
-"""``landshift bench``: ratios measured side by side."""
+"""Run ``landshift bench``: print ratios measured side by side."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """``landshift bench``: ratios measured side by side."""
+    """Run ``landshift bench``: print ratios measured side by side."""
     if options.methods:
         return _bench_methods(options.methods)
     from benchmark.conformance.speed import measure

@@ -90,7 +90,7 @@ def calibrate(options: argparse.Namespace) -> int:
 
 
 def _file(options: argparse.Namespace) -> Any:
-    """Where the curve is written, before anything is trained for it."""
+    """Return the file that the curve is written to, and check it before anything is trained."""
     from benchmark.experiments.calibration import checkout, file_of
     from protocols.files import load
 
@@ -102,7 +102,7 @@ def _file(options: argparse.Namespace) -> Any:
 
 
 def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], set[str]] | None:
-    """The session of the last length, the points of the curve, and the versions of landshift that they are of.
+    """Return the session of the last length, the points of the curve, and the versions of landshift that they are of.
 
     None where the runs of a length are not all finished: a curve without it is not what the options ask.
     """
@@ -155,7 +155,7 @@ def _measure(options: argparse.Namespace, engine: Any) -> tuple[Any, list[Any], 
 
 
 def _comparing(options: argparse.Namespace, steps: int) -> str:
-    """The command that compares methods with this config: this one, without its own options and with the steps."""
+    """Return the command that compares methods with this config: this one with the steps, without its own options."""
     kept, skip = [], False
     for word in shlex.split(options.command_line)[2:]:
         if not skip and word not in ("--publish", "--mixed") and word.partition("=")[0] not in DROPPED:

@@ -11,7 +11,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> int:
-    """One table a method; the status is 1 where a check fails."""
+    """Print a table a method; return 1 where a check fails."""
     import torch
 
     from benchmark.common.console import FileBar, print_rows

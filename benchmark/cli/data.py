@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def data(options: argparse.Namespace) -> int:
-    """One of the verbs."""
+    """Run one of the verbs."""
     return {"check": _check, "stats": _stats}[options.verb](options)
 
 
@@ -78,7 +78,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    """From the store, which keeps them from the one decoding of all files."""
+    """Print the statistics of the store, which keeps them from the one decoding of all files."""
     from benchmark.common.console import FileBar, console, print_rows
     from benchmark.data.datasets import open_catalog
     from benchmark.data.statistics import domain_statistics
@@ -121,7 +121,7 @@ def _stats(options: argparse.Namespace) -> int:
 
 
 def _check_writable(path: Path | None) -> None:
-    """Before hours of reading, not after."""
+    """Check that the report can be written, before hours of reading."""
     if not path:
         return
     try:

@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """``landshift demo``: one fixed ``landshift run`` on the world, short enough to wait for."""
+    """Run ``landshift demo``: one fixed ``landshift run`` on the world, short enough to wait for."""
     vars(options).update(DEMO)
     for name, value in DEMO_RECIPE.items():
         if getattr(options, name) is None:
@@ -52,5 +52,5 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def _program() -> str:
-    """How the command was called, so that what is printed can be pasted."""
+    """Return how the command was called, so that what is printed can be pasted."""
     return os.path.relpath(sys.argv[0]) if os.path.dirname(sys.argv[0]) else "landshift"  # noqa: PTH120

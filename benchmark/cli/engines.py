@@ -1,4 +1,4 @@
-"""Where ``landshift run`` trains: in processes of this machine, or in tasks of Slurm."""
+"""The engine that ``landshift run`` trains with: processes of this machine, or tasks of Slurm."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ from.
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of ``landshift run`` that say where it trains."""
+    """Add the options of ``landshift run`` that say where it trains."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     group = parser.add_argument_group("where the runs are trained")
@@ -92,7 +92,7 @@ def _slurm(options: argparse.Namespace) -> Any:
 
 
 def _gpus(options: argparse.Namespace) -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     import torch
 
     if options.accelerator not in ("auto", "cuda", "gpu") or not torch.cuda.is_available():

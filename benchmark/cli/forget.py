@@ -79,7 +79,7 @@ def forget(options: argparse.Namespace) -> int:
 
 
 def _lines(doomed: "Doomed") -> list[str]:
-    """What is to be removed: runs counted by what they share, then rows and tables."""
+    """Return what is to be removed: runs counted by what they share, then rows and tables."""
     from benchmark.experiments.cells import STATUS
 
     counts = Counter(_shared(run, STATUS[run.status]) for run in doomed.runs)

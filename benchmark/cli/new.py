@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def new(options: argparse.Namespace) -> int:
-    """Write both files, in a checkout of landshift where its methods lie, elsewhere into the current folder."""
+    """Write both files, in a checkout of landshift where its methods are, elsewhere into the current folder."""
     name = options.name.replace("-", "_")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or keyword.iskeyword(name):
         raise SettingsError(

@@ -27,7 +27,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
 
 
 def seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers of 0 or more, with commas between, each once."""
+    """Parse whole numbers of 0 or more, with commas between, each once."""
     try:
         seeds = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as error:
@@ -40,7 +40,7 @@ def seeds(text: str) -> tuple[int, ...]:
 
 
 def folder(text: str) -> Path:
-    """A folder, which may still have to be made."""
+    """Parse a folder, which need not exist yet."""
     path = Path(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
@@ -48,19 +48,19 @@ def folder(text: str) -> Path:
 
 
 def truth(text: str) -> bool:
-    """``true`` or ``false``."""
+    """Parse ``true`` or ``false``."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"true or false is allowed, not {text!r}")
     return text.lower() == "true"
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Words with commas between."""
+    """Parse words with commas between."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def seconds(text: str) -> float:
-    """A number of seconds, not so small that nothing but looking is done."""
+    """Parse a number of seconds, of at least 0.1, since each is followed by a look at the queue."""
     try:
         seconds = float(text)
     except ValueError:
@@ -71,18 +71,20 @@ def seconds(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1."""
+    """Parse a whole number of at least 1."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is allowed, not {text!r}")
     return int(text)
 
 
 def add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add the name of a protocol, and where its data are."""
     parser.add_argument("protocol", help="name (see: landshift protocols) or path of a .toml file")
     add_data(parser)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say where the data are, and whether some may be missing."""
     parser.add_argument("--data", type=Path, metavar="PATH", help="folder of the data set, or a .toml about it")
     parser.add_argument(
         "--partial",
@@ -92,16 +94,19 @@ def add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the data lie now (default: where they lay)")
-    parser.add_argument("--protocol", default="", metavar="FILE", help="where a protocol of your own lies now")
+    """Add the options that say where the data and a protocol of a recorded run are now."""
+    parser.add_argument("--data", type=Path, metavar="PATH", help="where the data are now (default: where they were)")
+    parser.add_argument("--protocol", default="", metavar="FILE", help="where a protocol of your own is now")
     add_stores(parser)
 
 
 def add_results(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the results folder."""
     parser.add_argument("--results", type=folder, default=Path("results"), metavar="DIR", help="default: results")
 
 
 def add_nested(parser: argparse.ArgumentParser) -> None:
+    """Add the option of trainings inside the folds."""
     parser.add_argument(
         "--leave-one-source-domain-out",
         action="store_true",
@@ -110,6 +115,7 @@ def add_nested(parser: argparse.ArgumentParser) -> None:
 
 
 def add_grid(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name methods, folds and seeds."""
     parser.add_argument(
         "--method",
         action="append",
@@ -121,6 +127,7 @@ def add_grid(parser: argparse.ArgumentParser) -> None:
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a table: its selection rule, and whether its runs may differ."""
     legitimate = ", ".join(name for name, rule in RULES.items() if rule.legitimate)
     parser.add_argument(
         "--rule",
@@ -134,12 +141,14 @@ def add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def add_stores(parser: argparse.ArgumentParser) -> None:
+    """Add the option of the folder of decoded patches."""
     parser.add_argument(
         "--stores", type=folder, default=Path(".landshift/stores"), metavar="DIR", help="decoded patches"
     )
 
 
 def add_running(parser: argparse.ArgumentParser, without: str = "") -> None:
+    """Add the options of a command that trains."""
     parser.set_defaults(resumes=True)
     parser.add_argument(
         "--workers",
@@ -152,7 +161,7 @@ def add_running(parser: argparse.ArgumentParser, without: str = "") -> None:
 
 
 def add_training(parser: argparse.ArgumentParser, without: str = "") -> None:
-    """The options of a training, but for one value of the recipe."""
+    """Add the options of a training, except for one value of the recipe."""
     parser.add_argument(
         "--save-every",
         type=positive,

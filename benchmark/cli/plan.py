@@ -15,7 +15,7 @@ EPILOG = """\
 It lists the jobs of `landshift run` (with --trials first those of `landshift tune`), each once, and says how many are
 done and which cannot be run. It trains nothing and writes nothing. Hours are those of finished runs with the same
 network, batch size, crop and precision, in proportion to their steps; a method without such a run takes source-only's
-time times what a step of it costs (docs/methods). So a short run tells the hours of a long comparison:
+time times what a step of it costs (docs/methods). So a short run gives the hours of a long comparison:
 
   landshift run world-leave-times-out --method source-only --steps 100
   landshift plan world-leave-times-out --seeds 0,1,2 --workers 8 --steps 5000
@@ -73,7 +73,7 @@ def plan(options: argparse.Namespace) -> int:
 def _stages(
     options: argparse.Namespace, recipe: Any, results: Any, protocol: Any, labels: list[str], folds: list[str]
 ) -> list[Any]:
-    """Return the comparison, behind its tuning if there is one, whose second trial stands for the chosen setting."""
+    """Return the comparison, after its tuning if there is one; the second trial is counted as the chosen setting."""
     from benchmark.experiments.estimate import count_jobs
     from benchmark.tuning.plan import Tuning, check_rule
     from benchmark.tuning.space import trial_labels

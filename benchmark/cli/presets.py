@@ -10,7 +10,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def presets(options: argparse.Namespace) -> int:
-    """One row a value that can be changed, one column a preset."""
+    """Print one row a value that can be changed, one column a preset."""
     from benchmark.common.console import print_rows
     from benchmark.training.config import PRESETS
 

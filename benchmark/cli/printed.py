@@ -31,10 +31,10 @@ TWO_LINES = re.compile("(target |gap |source |device-)")
 
 
 def print_comparison(body: Sequence[Sequence[str]], rules: str, empty: str, shared: str) -> None:
-    """The comparison as a table, with as many columns as the terminal is wide.
+    """Print the comparison as a table, with as many columns as the terminal is wide.
 
     Args:
-        body: of `benchmark.reporting.tables.rows`.
+        body: rows of `benchmark.reporting.tables.rows`.
         rules: which rules chose the checkpoints; "" where that is not known.
         empty: cells without a result, a line each.
         shared: what all runs share.

@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def protocols(options: argparse.Namespace) -> int:
-    """One of the verbs."""
+    """Run one of the verbs."""
     from protocols.files import names
 
     if options.verb in ("show", "pin") and not options.name:
@@ -76,8 +76,8 @@ def _show(options: argparse.Namespace) -> int:
     sizes, distance, source = protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
         folds, distance = _folds(protocol, options.data)
-        sizes, source = {fold.name: fold.sizes for fold in folds}, "in the data at hand"
-        print(f"of the folds in the data at hand: {fingerprint(folds, partial=protocol.partial)}")
+        sizes, source = {fold.name: fold.sizes for fold in folds}, "in the data found"
+        print(f"of the folds in the data found: {fingerprint(folds, partial=protocol.partial)}")
     elif not sizes:
         print(f"with --data, or the data set in data/{protocol.dataset}, the sizes of the folds are shown here")
         return 0
@@ -98,7 +98,7 @@ def _verify(options: argparse.Namespace) -> int:
     for name in _asked(options):
         protocol = load(name, partial=options.partial)
         if not is_here(protocol.dataset, options.data):
-            print(f"{name}: not checked, the data set {protocol.dataset} is not at hand (--data)")
+            print(f"{name}: not checked, the data set {protocol.dataset} was not found (--data)")
             continue
         try:
             current = fingerprint(_folds(protocol, options.data)[0], partial=protocol.partial)
@@ -109,14 +109,14 @@ def _verify(options: argparse.Namespace) -> int:
             free, pinned = free + (protocol.fingerprint != current), pinned + (protocol.fingerprint == current)
             print(f"{name}: {'as pinned' if protocol.fingerprint == current else 'not pinned, is'} {current}")
     if not wrong + pinned + free:
-        print("nothing was checked: no data at hand")
+        print("nothing was checked: no data found")
         return 1 if options.name else 0
     print(f"{pinned} as pinned, {free} cut but with nothing pinned to compare, {wrong} do not fit their data")
     return 1 if wrong else 0
 
 
 def _asked(options: argparse.Namespace) -> list[str]:
-    """The protocols that a name stands for: one, those of a data set, or all."""
+    """Return the protocols of a name: one, those of a data set, or all."""
     from protocols.files import load, names
 
     if not options.name:
@@ -139,9 +139,9 @@ def _pin(options: argparse.Namespace) -> int:
 
 
 def _document(options: argparse.Namespace) -> int:
-    """What is pinned, so that the page can be made without the data."""
+    """Write a page with what is pinned, which needs no data."""
     if options.name or options.data:
-        raise SettingsError("landshift protocols document tells what is pinned, of all; it takes no name and no --data")
+        raise SettingsError("landshift protocols document writes what is pinned of all; it takes no name and no --data")
     from protocols.base import PARTS
     from protocols.files import load, names
 

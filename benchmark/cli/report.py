@@ -88,7 +88,7 @@ def _print(printed: "Printed") -> None:
 
 
 def _prepare() -> None:
-    """In the process that draws."""
+    """Prepare the process that draws."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that waits for it says that it is stopped
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     import benchmark.reporting.plots  # noqa: F401 - takes a second
@@ -97,7 +97,7 @@ def _prepare() -> None:
 def _write(
     options: argparse.Namespace, artist: "ProcessPoolExecutor", protocol: Any, results: Any, inputs: str
 ) -> "Printed":
-    """Make the report; returns what is to be printed, which is kept where all of it was written."""
+    """Make the report; return what is to be printed, which is kept where all of it was written."""
     from benchmark.cli.reported import Printed, keep
     from benchmark.common.texts import shown
     from benchmark.experiments.calibration import verdict_on
@@ -140,8 +140,10 @@ def _write(
 
 
 def _folder_of(options: argparse.Namespace, protocol: Any, comparison: str) -> Path:
-    """Return where the report of a comparison is written: by default the protocol's folder, unless another comparison
-    with results is there, which a quick try must not replace."""
+    """Return the folder that the report of a comparison is written to, by default the protocol's.
+
+    Another comparison's results there are not replaced by a quick try.
+    """
     from benchmark.reporting.table_file import has_table, read_table
 
     if options.output:
@@ -164,7 +166,7 @@ def _write_files(
     shared: str,
     commands: Sequence[str],
 ) -> bool:
-    """Write the report's files into a folder, and its tables into MLflow; returns whether MLflow took them."""
+    """Write the report's files into a folder, and its tables into MLflow; return whether MLflow took them."""
     from benchmark.common.texts import markdown
     from benchmark.experiments.checkpoint_records import class_shares
     from benchmark.experiments.experiment_pages import describe
@@ -313,7 +315,7 @@ def _html(
 
 
 def _gallery(state: Any) -> list[Any]:
-    """The folds on which the methods differ most, at the first seed."""
+    """Return the figures of the folds on which the methods differ most, at the first seed."""
     from benchmark.experiments.checkpoint_records import PANEL
     from benchmark.reporting.gallery import differing, widest
     from benchmark.reporting.html import Figure

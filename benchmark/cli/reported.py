@@ -1,4 +1,4 @@
-"""What a report printed, which is printed again while nothing has changed that it was made of."""
+"""The printed report, kept and printed again while nothing has changed that it was made of."""
 
 import argparse
 import hashlib
@@ -16,17 +16,17 @@ DRAWING = ("matplotlib", "numpy", "pillow", "scipy")
 
 @dataclass(frozen=True)
 class Printed:
-    """What a report prints.
+    """A printed report and the state of the files that it was made of.
 
     Attributes:
-        verdict: that its training was not measured to be long enough; "" where it was.
-        rows: of `benchmark.reporting.tables.rows`.
+        verdict: sentence that its training was not measured to be long enough; "" where it was.
+        rows: rows of `benchmark.reporting.tables.rows`.
         rules: which rules chose the checkpoints.
         empty: cells without a result, a line each.
         shared: what all runs share.
         alarms: what must be known before the table is believed.
         asides: the runs that are not in it.
-        written: where it was written.
+        written: path of the written report.
     """
 
     verdict: str
@@ -47,7 +47,7 @@ def inputs_of(
     The files of a run are known by when it ended, and by when one was last added to its folder or removed.
 
     Args:
-        runs: of the protocol.
+        runs: runs of the protocol.
         comparison: its key.
         folder: into which it is written.
     """
@@ -87,6 +87,6 @@ def keep(results: Any, experiment: str, inputs: str, folder: Path, printed: Prin
 
 
 def _files(folder: Path) -> dict[str, list[int]]:
-    """Size and time of the last change of all that is in a folder, by name."""
+    """Return the size and time of the last change of every file in a folder, by name."""
     stats = {path.name: path.stat() for path in folder.iterdir()} if folder.is_dir() else {}
     return {name: [about.st_size, about.st_mtime_ns] for name, about in stats.items()}

@@ -1,4 +1,4 @@
-"""``landshift run``: train methods on every fold of a protocol, and compare."""
+"""Run ``landshift run``: train methods on every fold of a protocol, and compare."""
 
 import argparse
 import sys
@@ -28,12 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """``landshift run``: train what is not yet there, then print the comparison."""
+    """Run ``landshift run``: train what is not yet there, then print the comparison."""
     if options.tuned and options.leave_one_source_domain_out:
         raise SettingsError("--tuned and --leave-one-source-domain-out do not go together")
-    engine = engines.make_engine(
-        options
-    )  # a wrong profile is told at once, and workers import beside what is imported here
+    # Before the imports: a wrong profile fails at once, and workers import at the same time.
+    engine = engines.make_engine(options)
     from benchmark.experiments.compare import measure_pixels, train_comparison
     from benchmark.experiments.labels import parse_label
     from benchmark.experiments.request import key_of
@@ -44,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     for name, why in broken().items() if labels is every else ():
         print(f"left out: the method {name}: {why}", file=sys.stderr)
     for label in labels:
-        parse_label(label)  # a misspelt name is told before data are read
+        parse_label(label)  # fails on a misspelt name before data are read
     bench = open_bench(options)
     tuned = _tuned(bench, options.tuned, options.mixed) if options.tuned else None
     failed, undelivered = train_comparison(

@@ -27,7 +27,7 @@ def check_names(options: argparse.Namespace) -> None:
 
 
 def make_plan(options: argparse.Namespace) -> Any:
-    """The plan that the options describe."""
+    """Return the plan that the options describe."""
     from benchmark.experiments.jobs import ExperimentPlan
     from benchmark.training.config import make_recipe
 

@@ -1,4 +1,4 @@
-"""``landshift shift``: how far the target of each fold lies from its source."""
+"""``landshift shift``: the distance of the target of each fold from its source."""
 
 import argparse
 from pathlib import Path
@@ -48,7 +48,7 @@ def shift(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     logged = []
     for name in options.protocols:
-        load(name, partial=options.partial)  # a misspelt one is told before the first is measured
+        load(name, partial=options.partial)  # fails on a misspelt one before the first is measured
     for name in options.protocols:
         plan = ExperimentPlan(
             name, options.data, options.results, options.stores, TrainingConfig(), partial=options.partial

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmark.experiments.status import Running, Status
 
 EPILOG = """\
-A cell is one method on one fold with one seed. It is done, running, waiting (asked for, not begun), interrupted (the
+A cell is one method on one fold with one seed. It is done, running, waiting (requested, not begun), interrupted (the
 same `landshift run` goes on with it), failed (the same command tries it again) or skipped (it cannot be run, and why).
 The time left is that of finished runs of the same method, shared by as many runs as are at work now. How far a run is,
 is what it last wrote, every half minute.
@@ -163,7 +163,7 @@ def _experiments(results: Any) -> int:
 
 
 def _beside(results: Any, name: str) -> list[str]:
-    """The experiments that belong to it: its tuning, and runs inside its folds."""
+    """Return a line for each experiment that belongs to it: its tuning, and runs inside its folds."""
     from benchmark.experiments.status import count_runs
 
     lines = []
@@ -208,7 +208,7 @@ def _running(runs: Sequence["Running"]) -> list[str]:
 
 
 def _reasons(status: "Status") -> list[str]:
-    """Why cells are empty: first which, then what was said."""
+    """Return the reasons why cells are empty: first which cells, then the reason."""
     lines = []
     for state, reasons in status.reasons.items():
         lines += ["", f"{state}:"]
@@ -232,7 +232,7 @@ def _left(status: "Status") -> list[str]:
         lines = [f"time left: about {_long(status.left)}, with {at_once} at once as now"]
     else:
         about = "" if isnan(status.waiting) else f" (about {_long(status.waiting)} one after another)"
-        waits = f"{status.open:,} wait for the command that asked for them, or for the same one called again"
+        waits = f"{status.open:,} wait for the command that requested them, or for the same one called again"
         lines = [f"nothing runs; {waits}{about}"]
     if status.guessed:
         lines.append(f"no run of {', '.join(status.guessed)} is finished: taken to last as long as those of the others")

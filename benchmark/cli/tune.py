@@ -141,7 +141,7 @@ def _row(tuned: Any) -> tuple[str, ...]:
 
 
 def _comparing(options: argparse.Namespace, key: str) -> str:
-    """The command that compares what was tuned: this one's, with other words behind it."""
+    """Return the command that compares what was tuned: this one's, with other words behind it."""
     words = shlex.split(options.command_line)[2:]
     drop = {"--method", "--trials", "--rule", "--fold", "--seed"}
     kept, skip = [], False

@@ -13,7 +13,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def ui(options: argparse.Namespace) -> int:
-    """``landshift ui``: serve the store on the loopback address."""
+    """Run ``landshift ui``: serve the store on the loopback address."""
     from benchmark.tracking import serve
 
     serve(options.results, options.port, not options.no_browser)

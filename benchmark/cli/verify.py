@@ -20,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """One table of checks a published comparison, then the counts; the status is 1 where something contradicts."""
+    """Print a table of checks for each published comparison, then the counts; return 1 where something contradicts."""
     from benchmark.common.console import print_rows
     from benchmark.common.errors import SettingsError
     from benchmark.experiments.results import ResultsFolder, has_results
@@ -42,7 +42,7 @@ def verify(options: argparse.Namespace) -> int:
             continue
         checks = _checks(tables[folder], results, options)
         print_rows(
-            ("check", "", "told"), [(check.what, WORDS[check.holds], check.told) for check in checks], texts=True
+            ("check", "", "result"), [(check.what, WORDS[check.holds], check.message) for check in checks], texts=True
         )
         contradicted += any(check.holds is False for check in checks)
     whole, without = len(tables) - contradicted, len(folders) - len(tables)

@@ -21,7 +21,7 @@ same database:
 examples:
   landshift run flair1-official --seeds 0,1,2              the command that queues the jobs, and trains them, too
   landshift worker --results /shared/results --workers 2   on a second machine: two of these jobs at a time
-  landshift worker --data /local/flair --keep              data that lie elsewhere; wait for jobs that are queued later
+  landshift worker --data /local/flair --keep              data that are elsewhere; wait for jobs that are queued later
 """
 
 
@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--workers", type=positive, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--keep", action="store_true", help="wait for new jobs instead of ending; Ctrl-C ends it")
-    parser.add_argument("--data", type=Path, metavar="PATH", help="where the data lie on this machine")
+    parser.add_argument("--data", type=Path, metavar="PATH", help="where the data are on this machine")
     parser.add_argument("--stores", type=folder, metavar="DIR", help="decoded patches on this machine")
     parser.add_argument("--accelerator", default="", help="cpu, cuda, mps or auto (default: as requested)")
     shared.add_results(parser)
@@ -94,7 +94,7 @@ class _Ends:
         """Print the jobs that have ended since the last look.
 
         Args:
-            family: of the workers (`Worker.name` before the last ``/``).
+            family: family of the workers (`Worker.name` before the last ``/``).
         """
         from benchmark.common.console import print_line
         from benchmark.experiments.queue import FAILED

@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def world(options: argparse.Namespace) -> int:
-    """``landshift world``: generate a world."""
+    """Run ``landshift world``: generate a world."""
     from benchmark.data.default_world import generate_with_bar
     from benchmark.data.flair import read_flair
     from benchmark.data.patch_images import domain_sheet

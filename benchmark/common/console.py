@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress bars with the time left, and tables."""
+"""Terminal output: progress bars with the time left, and tables."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,18 +54,20 @@ class Bar:
         self._progress.stop()
 
     def show(self, done: float, total: float) -> None:
+        """Show that ``done`` of ``total`` are done."""
         self._progress.update(self._task, completed=done, total=total, visible=True)
 
 
 class FileBar(Bar):
-    """Shown only if there is a file to read."""
+    """A bar over files, shown only if there is a file to read."""
 
     def __call__(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` files are done."""
         self.show(done, total)
 
 
 def duration(seconds: float) -> str:
-    """A length of time in hours and minutes, or in seconds if it is short."""
+    """Return a length of time in hours and minutes, or in seconds if it is short."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{seconds:.0f} s"
 
@@ -76,12 +78,12 @@ def print_line(line: str) -> None:
 
 
 def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:
-    """A plain table, the first column to the left, the others to the right, or to the left where they are texts."""
+    """Print a plain table, the first column to the left, the others to the right, or to the left if they are texts."""
     console.print(plain_table(header, body, texts=texts))
 
 
 def plain_table(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> Table:
-    """What `print_rows` prints."""
+    """Return the table that `print_rows` prints."""
     table = Table(show_edge=False, pad_edge=False)
     for index, name in enumerate(header):
         # Names come from data: a `Text` is taken as it is, where a plain one would be read as rich's markup.

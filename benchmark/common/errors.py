@@ -10,7 +10,7 @@ class DataError(LandshiftError):
 
 
 class NetworkError(LandshiftError):
-    """A network or its pretrained weights cannot be had."""
+    """A network or its pretrained weights are not available."""
 
 
 class TrainingError(LandshiftError):

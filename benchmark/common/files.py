@@ -20,7 +20,7 @@ ARRAY_BYTES = 4096 * MEBIBYTE  # of all arrays of one file together
 
 
 def read_regular(path: Path, most: int) -> bytes:
-    """The content of a file of at most so many bytes.
+    """Return the content of a file of at most so many bytes.
 
     Raises:
         DataError: it is larger, or no regular file.
@@ -36,7 +36,7 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int = TEXT_BYTES) -> str:
-    """The text of a file (UTF-8) of at most so many bytes.
+    """Return the text of a file (UTF-8) of at most so many bytes.
 
     Raises:
         DataError: it is larger, or no regular file.
@@ -46,7 +46,7 @@ def read_text(path: Path, most: int = TEXT_BYTES) -> str:
 
 
 def parse_json(text: str, origin: object) -> Any:
-    """What a JSON text holds.
+    """Return the value in a JSON text.
 
     Args:
         origin: what the message names.
@@ -63,10 +63,10 @@ def parse_json(text: str, origin: object) -> Any:
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
-    """What a JSON file holds.
+    """Return the value in a JSON file.
 
     Args:
-        kind: of the outermost value.
+        kind: type of the outermost value.
 
     Raises:
         DataError: the file cannot be read, is no JSON, or holds another kind of value.
@@ -82,10 +82,10 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 
 def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """The arrays of an ``.npz`` file, by name; never anything that is pickled.
+    """Return the arrays of an ``.npz`` file, by name; never anything that is pickled.
 
     Args:
-        names: only of these, those that there are; None for all.
+        names: names to read, of those that there are; None for all.
 
     Raises:
         DataError: the file is damaged, is no such file, or says that it holds more than `ARRAY_BYTES`.
@@ -111,7 +111,7 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """The tensors of a ``.safetensors`` file.
+    """Return the tensors of a ``.safetensors`` file.
 
     Raises:
         DataError: the file is damaged, or none of that kind.
@@ -125,7 +125,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
 
 
 def leads_out(path: Path, root: Path) -> bool:
-    """Whether a path lies elsewhere than below a folder, by itself or by a link.
+    """Return whether a path is elsewhere than below a folder, by itself or by a link.
 
     Args:
         root: resolved.

@@ -1,4 +1,4 @@
-"""How memory is given back: Python's garbage collection, and the heap of the C library.
+"""Memory management: Python's garbage collection, and the heap of the C library.
 
 Imports make millions of objects that stay. Looking through them every 700 new ones takes a tenth of a short command,
 and taking them apart when it ends a sixth. A training may tie tensors into circles, which should not wait.

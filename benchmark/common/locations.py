@@ -1,4 +1,4 @@
-"""Where Python finds landshift's packages and a user's own modules, in this process and in those that it starts.
+"""Import locations of landshift's packages and a user's own modules, in this process and in those that it starts.
 
 A working folder may hold folders of the packages' names, as `methods`. An editable installation is asked after every
 folder of `sys.path`, so that any of them would come before the package.
@@ -23,7 +23,7 @@ class OwnPackages:
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The specification of one of the packages; None of all other modules."""
+        """Return the specification of one of the packages; None of all other modules."""
         return PathFinder.find_spec(fullname, [str(ROOT)]) if fullname in PACKAGES else None
 
 
@@ -43,7 +43,7 @@ def add_folder(folder: str) -> None:
 
 @contextmanager
 def hidden_working_folder() -> Iterator[None]:
-    """Processes that are started meanwhile begin without the working folder in their `sys.path`.
+    """Start processes without the working folder in their `sys.path` for the length of a block.
 
     `python -c` has it there as the first, before anything of landshift is imported. In landshift's own folder all stays
     as it is, since it need not be installed there.

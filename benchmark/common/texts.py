@@ -15,9 +15,9 @@ ERROR_LENGTH = 500
 
 
 def unfit(texts: Iterable[str], longest: int = LONGEST) -> str:
-    """The first of some names that cannot be used as one, and why; "" if all can.
+    """Return the first of some names that cannot be used as one, and why; "" if all can.
 
-    Control characters and line breaks are refused where names are read, so that none stands in a path, a table or a
+    Control characters and line breaks are refused where names are read, so that none is in a path, a table or a
     terminal later.
     """
     for text in texts:
@@ -29,7 +29,7 @@ def unfit(texts: Iterable[str], longest: int = LONGEST) -> str:
 
 
 def shown(text: str) -> str:
-    """A text as a terminal may have it, in one line: control characters are written out, not obeyed."""
+    """Return a text as a terminal may have it, in one line: control characters are written out, not obeyed."""
     text = re.sub(r"[\t\r\n]+", " ", text)
     return _UNFIT.sub(lambda match: ascii(match[0])[1:-1], text)
 
@@ -40,7 +40,7 @@ def without_passwords(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """A text as one cell of a Markdown table, or as one line: no new column, no raw HTML, no link or picture."""
+    """Return a text as one cell of a Markdown table, or as one line: no new column, no raw HTML, no link or picture."""
     text = shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("`", "&#96;")
     text = text.replace("\\", "\\\\").replace("|", "\\|")
     return text.replace("](", "]\\(").replace("][", "]\\[")
@@ -70,7 +70,8 @@ def trace(error: BaseException) -> str:
 
 
 class OneLine(logging.Formatter):
-    """Messages that name what stands in data, in one line each."""
+    """Formatter of messages that name what is in data: one line each."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the formatted message in one line."""
         return shown(super().format(record))

@@ -18,7 +18,7 @@ Positive = Annotated[int, Field(ge=1, description="a whole number of at least 1"
 
 
 class TomlModel(BaseModel):
-    """What a file may hold; the description of a field says which values it takes, and messages quote that.
+    """The keys that a file may hold; the description of a field says which values it takes, and messages quote that.
 
     Attributes:
         hint: the end of a message about an unknown key.

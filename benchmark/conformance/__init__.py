@@ -29,7 +29,7 @@ def check_method(
     """Run every check on a method; where the first already ends in an error, the others would only repeat it.
 
     Args:
-        hyperparameters: the method's own; None for the defaults.
+        hyperparameters: hyperparameters of the method; None for the defaults.
         progress: called with (checks done, checks in all).
     """
     results = []
@@ -52,5 +52,5 @@ def check_method(
 
 
 def _told(error: Exception, method: type[Method]) -> str:
-    """One line; errors of landshift's own say by themselves what is wrong."""
+    """Return an error in one line; errors of landshift's own say by themselves what is wrong."""
     return (str(error) if isinstance(error, (LandshiftError, MethodError)) else blamed(error, method))[:400]

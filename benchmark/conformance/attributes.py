@@ -1,4 +1,4 @@
-"""What a method holds as plain attributes, and where two methods differ in them."""
+"""Plain attributes of a method, and where two methods differ in them."""
 
 from collections.abc import Iterator, Mapping
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from methods.base import Method
 
 Pairs = dict[tuple[int, int], tuple[Any, Any]]
-"""Those compared already, by their ids; kept, since the id of what is gone is given to another."""
+"""Pairs of values compared already, by their ids; kept, since Python gives the id of a deleted value to another."""
 
 
 def differing_attributes(one: Method, other: Method) -> list[str]:
-    """Names of the attributes that do not hold the same; modules, parameters and buffers are not among them."""
+    """Return the names of the attributes that differ; modules, parameters and buffers are not among them."""
     module = vars(nn.Module())
     names = sorted((vars(one).keys() | vars(other).keys()) - module.keys())
     return [name for name in names if not _alike(vars(one).get(name), vars(other).get(name), {})]
 
 
 def _alike(one: Any, other: Any, seen: Pairs) -> bool:
-    """Whether two values are the same as far as they can be copied; functions, which cannot, always are."""
+    """Return whether two values are the same as far as they can be copied; functions, which cannot be, always are."""
     if type(one) is not type(other):
         return False
     if isinstance(one, (type, FunctionType, BuiltinFunctionType, MethodType)) or (id(one), id(other)) in seen:
@@ -42,7 +42,7 @@ def _alike(one: Any, other: Any, seen: Pairs) -> bool:
 
 
 def _content(value: Any) -> Any:
-    """What a copy of an object is made of: an optimiser's or module's state, or else what pickle would write."""
+    """Return what a copy of an object is made of: an optimiser's or module's state, or else what pickle would write."""
     if hasattr(value, "state_dict"):
         return value.state_dict()
     try:

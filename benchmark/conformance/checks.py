@@ -21,14 +21,15 @@ from methods.base import IGNORE, Needs, SourceBatch, TargetBatch
 
 
 class Failed(Exception):  # noqa: N818 - the outcome of a check, as the table words it
-    """What does not keep the contract."""
+    """A violation of the contract."""
 
 
 class NotApplicable(Exception):  # noqa: N818
-    """Why a check says nothing of this method."""
+    """The reason why a check says nothing of this method."""
 
 
 def losses_are_finite(subject: Subject) -> None:
+    """Check that a training logs losses, all finite."""
     logged: dict[str, float] = {}
     subject.trained(log=lambda metrics, step: logged.update(metrics))  # the engine raises where one is not
     if not logged and subject.method.needs is not Needs.TEST_STREAM:
@@ -36,6 +37,7 @@ def losses_are_finite(subject: Subject) -> None:
 
 
 def trains_what_it_says(subject: Subject) -> str:
+    """Check that the weights that require a gradient move, and no others of the network."""
     old, new = (dict(stepper.method.named_parameters()) for stepper in (subject.stepper(), subject.reference))
     moved = {name for name, value in old.items() if not torch.equal(value, new[name])}
     meant = {name for name, value in old.items() if value.requires_grad}
@@ -47,12 +49,14 @@ def trains_what_it_says(subject: Subject) -> str:
 
 
 def same_seed_same_bits(subject: Subject) -> None:
+    """Check that two trainings with one seed give the same state to the bit."""
     if names := _differing(subject):
         hint = "draw from self.generator(purpose), or while a step runs from torch's global generator"
         raise Failed(f"two trainings with one seed differ in {names}; {hint}")
 
 
 def resumes_to_the_bit(subject: Subject) -> None:
+    """Check that a training resumed from a file in the middle gives the same state to the bit."""
     if subject.method.needs is Needs.TEST_STREAM:
         raise NotApplicable("it is not trained; the stream comes once")
     _require_reproducible(subject)
@@ -76,6 +80,7 @@ def resumes_to_the_bit(subject: Subject) -> None:
 
 
 def target_labels_change_nothing(subject: Subject) -> None:
+    """Check that noise for the target masks that the method may not see changes nothing."""
     _require_reproducible(subject)
     blind = _state(subject.trained(subject.fixtures.blind(subject.method.needs)))
     if names := _different(_state(subject.reference), blind):
@@ -83,6 +88,7 @@ def target_labels_change_nothing(subject: Subject) -> None:
 
 
 def neutral_is_source_only(subject: Subject) -> str:
+    """Check that the neutral hyperparameters give source-only's weights, to 1e-6."""
     neutral = {
         item.name: item.metadata["neutral"]
         for item in fields(subject.method.Hyperparameters)
@@ -103,25 +109,30 @@ def neutral_is_source_only(subject: Subject) -> str:
 
 
 def batch_of_one(subject: Subject) -> None:
+    """Check that the method learns from one patch."""
     _require_finite(subject.learn_from(subject.images[:1], _labels(1)))
 
 
 def odd_sizes(subject: Subject) -> None:
+    """Check that the method learns from images of 45 by 51 pixels."""
     images, labels = subject.images.repeat(1, 1, 2, 2), _labels(4).repeat(1, 2, 2)
     _require_finite(subject.learn_from(images[..., :45, :51], labels[:, :45, :51]))
 
 
 def a_batch_without_some_class(subject: Subject) -> None:
+    """Check that the method learns from a batch with two of the classes."""
     _require_labels(subject)
     _require_finite(subject.learn_from(subject.images, _labels(4) % 2))
 
 
 def all_pixels_ignored(subject: Subject) -> None:
+    """Check that a batch without labels leaves the weights finite."""
     _require_labels(subject)
     _require_finite(subject.learn_from(subject.images, torch.full_like(_labels(4), IGNORE)))
 
 
 def one_source_domain(subject: Subject) -> None:
+    """Check that the method trains on a single source domain."""
     _require_labels(subject)
     data = subject.fixtures.data
     part = data.parts["source_train"]
@@ -130,6 +141,7 @@ def one_source_domain(subject: Subject) -> None:
 
 
 def batches_stay_as_they_are(subject: Subject) -> None:
+    """Check that a step does not change the tensors of its batches."""
     stepper = subject.stepper()
     batches = first_batches(stepper)
     before = [{name: value.clone() for name, value in _tensors_of(batch).items()} for batch in batches]
@@ -143,6 +155,7 @@ def batches_stay_as_they_are(subject: Subject) -> None:
 
 
 def predicts_each_patch_by_itself(subject: Subject) -> None:
+    """Check that a prediction does not depend on the other patches of its batch, unless the method says so."""
     method = subject.reference.method
     together = predict_of(method, subject.images)
     if not torch.isfinite(together).all():
@@ -158,11 +171,13 @@ def predicts_each_patch_by_itself(subject: Subject) -> None:
 
 
 def mixed_precision(subject: Subject) -> None:
+    """Check that the method trains in bf16-mixed."""
     fabric = make_fabric("cpu", "bf16-mixed")
     _require_finite(subject.trained(fabric=fabric))
 
 
 def survives_saving(subject: Subject) -> None:
+    """Check that predictions are the same after the state was saved and loaded."""
     fresh = subject.stepper().method
     load_state(fresh, state_of(subject.reference.method))
     if not torch.equal(predict_of(subject.reference.method, subject.images), predict_of(fresh, subject.images)):
@@ -170,6 +185,7 @@ def survives_saving(subject: Subject) -> None:
 
 
 def costs(subject: Subject) -> str:
+    """Return time and memory of a step, relative to source-only."""
     return str(cost_of(subject, pairs=8))
 
 
@@ -203,7 +219,7 @@ def _require_labels(subject: Subject) -> None:
 
 
 def _labels(count: int) -> Tensor:
-    """(count, 32, 32) stripes of all classes."""
+    """Return (count, 32, 32) stripes of all classes."""
     return (torch.arange(32).expand(count, 32, 32) // 2 % CLASSES).clone()
 
 
@@ -212,7 +228,7 @@ def _state(stepper: Stepper) -> dict[str, Tensor]:
 
 
 def _differing(subject: Subject) -> str:
-    """Where two trainings with one seed differ."""
+    """Return where two trainings with one seed differ."""
     return _different(_state(subject.reference), _state(subject.repetition))
 
 
@@ -222,13 +238,13 @@ def _require_reproducible(subject: Subject) -> None:
 
 
 def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
-    """Which tensors are not the same to the bit; "" if all are."""
+    """Return which tensors are not the same to the bit; "" if all are."""
     names = [name for name in one if not torch.allclose(one[name], other[name], rtol=0, atol=0, equal_nan=True)]
     return f"{len(names)} of {len(one)} tensors, such as {names[0]}" if names else ""
 
 
 def _require_finite(stepper: Stepper) -> None:
-    """Weights and predictions; a buffer may hold what stands for nothing."""
+    """Check that weights and predictions are finite; a buffer may hold a placeholder that is not."""
     for name, value in stepper.method.named_parameters():
         if not torch.isfinite(value).all():
             raise Failed(f"{name} is not finite afterwards")

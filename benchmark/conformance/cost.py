@@ -1,4 +1,4 @@
-"""What a method's step costs, relative to a step of source-only."""
+"""Cost of a method's step, relative to a step of source-only."""
 
 import statistics
 import time
@@ -27,7 +27,7 @@ def _seconds(stepper: Stepper) -> float:
 
 
 def kept_for_backward(held: Iterable[Tensor], step: Callable[[], object]) -> int:
-    """Bytes that autograd keeps in a step.
+    """Return the bytes that autograd keeps in a step.
 
     Args:
         held: weights and buffers, which are there anyhow.

@@ -1,4 +1,4 @@
-"""What a step of a method costs, and its file."""
+"""Costs of a step of each method, and their file."""
 
 import json
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Cost:
 
 
 def write_costs(path: Path, costs: Mapping[str, Cost]) -> None:
-    """As JSON, for the pages about the methods."""
+    """Write costs as JSON, for the pages about the methods."""
     rounded = {
         name: {key: round(value, 2) for key, value in asdict(cost).items()} for name, cost in sorted(costs.items())
     }
@@ -31,7 +31,7 @@ def write_costs(path: Path, costs: Mapping[str, Cost]) -> None:
 
 
 def read_costs(path: Path) -> dict[str, Cost]:
-    """What `write_costs` wrote; nothing where there is no such file."""
+    """Return what `write_costs` wrote; nothing where there is no such file."""
     if not path.is_file():
         return {}
     return {name: Cost(**values) for name, values in json.loads(path.read_text(encoding="utf-8")).items()}

@@ -1,4 +1,4 @@
-"""What the checks of all methods stand on: a small world and a source model."""
+"""Fixtures of the checks of all methods: a small world and a source model."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -30,13 +30,13 @@ RECIPE = TrainingConfig(
 
 
 class Fixtures:
-    """What the checks of all methods stand on: the world, with and without its target masks, and a source model.
+    """Fixtures of the checks of all methods: the world, with and without its target masks, and a source model.
 
     Args:
-        folder: where the worlds are written.
+        folder: folder that the worlds are written to.
         control: source-only, which others are compared with and some start from.
-        recipe: how all are trained.
-        patch_size: of the worlds, in pixels.
+        recipe: recipe of all trainings.
+        patch_size: side of the worlds' patches, in pixels.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Fixtures:
         self.fabric = make_fabric("cpu", "32-true")
 
     def through_a_file(self, content: Any) -> Any:
-        """What a savepoint with this content gives back."""
+        """Return what a savepoint with this content gives back."""
         return read(write(self._folder / "savepoints", "check", content))
 
     @property
@@ -57,7 +57,7 @@ class Fixtures:
         return self._open("plain", set(), set())
 
     def blind(self, needs: Needs) -> FoldData:
-        """The same, with noise for every target mask that a method with these needs may not see."""
+        """Return the same world, with noise for every target mask that a method with these needs may not see."""
         if needs is Needs.TARGET_LABELS:
             return self._open("blind on the test", {"target_test"}, set())
         shown = {FEW} if needs is Needs.FEW_TARGET_LABELS else set()
@@ -87,10 +87,10 @@ class Fixtures:
 
 
 def train(stepper: Stepper, first: int = 0, end: int | None = None) -> Stepper:
-    """The method after a training, or after the test stream where that is what it learns from.
+    """Train a method, or pass it the test stream where that is what it learns from.
 
     Args:
-        first, end: only the steps from ``first`` to before ``end``; None for the last.
+        first, end: first step, and the step before which training ends; None for the last.
     """
     method = stepper.method
     if method.needs is Needs.TEST_STREAM:
@@ -107,4 +107,5 @@ def train(stepper: Stepper, first: int = 0, end: int | None = None) -> Stepper:
 
 
 def ignore(metrics: dict[str, float], step: int) -> None:
+    """Take metrics and do nothing."""
     pass

@@ -24,11 +24,11 @@ def measure_methods(
     pairs: int = 5,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Cost]:
-    """Cost of each method by name, with its defaults: U-Net on ResNet-34, 4 patches of 64 pixels, one CPU thread.
+    """Return the cost of each method with its defaults: U-Net on ResNet-34, 4 patches of 64 pixels, one CPU thread.
 
     Args:
         control: source-only.
-        pairs: of steps, the method's and source-only's in turn.
+        pairs: number of pairs of steps, the method's and source-only's in turn.
         progress: called with (methods done, methods in all).
     """
     torch.set_num_threads(1)

@@ -36,18 +36,18 @@ def write_pages(folder: Path, methods: Mapping[str, type[Method]]) -> int:
 
 
 def summary(method: type[Method]) -> str:
-    """The first sentence of its docstring."""
+    """Return the first sentence of a method's docstring."""
     paragraph = (inspect.getdoc(method) or "").partition("\n\n")[0]
     return re.split(r"(?<=\.)\s", " ".join(paragraph.split()))[0]
 
 
 def shown(value: Any) -> str:
-    """A hyperparameter's value as it is given on the command line; nothing for None."""
+    """Return a hyperparameter's value as it is given on the command line; nothing for None."""
     return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
 
 
 def search_range(item: Any) -> str:
-    """Where a hyperparameter (a dataclass field) is searched."""
+    """Return where a hyperparameter (a dataclass field) is searched."""
     about = item.metadata
     if "options" in about:
         return ", ".join(map(shown, about["options"]))

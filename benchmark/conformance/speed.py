@@ -59,7 +59,7 @@ def measure(seconds: float = 20.0) -> str:
 
 
 def engine_overhead(folder: Path, seconds: float) -> list[float]:
-    """Ratios of the time of an engine step to that of a bare loop on the same network and the same batch."""
+    """Return ratios of the time of an engine step to that of a bare loop on the same network and the same batch."""
     generate(World(places=1, times=1, zones=4, zone_side=1), folder / "small")
     store = open_store(read_flair(folder / "small", name="small"), folder / "stores")
     recipe = PRESETS["tiny"]
@@ -92,7 +92,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
 
 
 def store_speed(folder: Path, seconds: float) -> tuple[list[float], dict[str, list[float]]]:
-    """Ratios of patches a second: store to a plain copy, and store to rasterio by the compression of the files.
+    """Return ratios of patches a second: store to a plain copy, and store to rasterio by the compression of the files.
 
     Patches have FLAIR's size, 5 x 512 x 512.
     """
@@ -125,7 +125,7 @@ def store_speed(folder: Path, seconds: float) -> tuple[list[float], dict[str, li
 
 
 def _compressed(path: Path, compression: str) -> Path:
-    """A copy of a GeoTIFF, compressed in another way."""
+    """Return a copy of a GeoTIFF, compressed in another way."""
     copy = path.with_name(f"{path.stem}-{compression}.tif")
     with rasterio.open(path) as file, rasterio.open(copy, "w", **file.profile | {"compress": compression}) as other:
         other.write(file.read())
@@ -133,7 +133,7 @@ def _compressed(path: Path, compression: str) -> Path:
 
 
 def _flair_sized(folder: Path, copies: int = 8) -> tuple[Store, list[Path]]:
-    """Deflate-compressed patches of FLAIR's size (four of the world in their eight symmetries), and their store."""
+    """Return deflate-compressed patches of FLAIR's size (the world's in their eight symmetries), and their store."""
     root = folder / "large"
     generate(World(places=1, times=1, zones=4, zone_side=1, patch_size=512), root)
     for path in root.glob("*.json"):
@@ -152,7 +152,7 @@ def _flair_sized(folder: Path, copies: int = 8) -> tuple[Store, list[Path]]:
 
 
 def _pairs(one: Callable[[], None], other: Callable[[], None], seconds: float) -> list[float]:
-    """Time of a call of one over that of the other, for pairs of blocks in turn."""
+    """Return the time of a call of one over that of the other, for pairs of blocks in turn."""
     rounds = [max(1, math.ceil(BLOCK / _time(action, 2))) for action in (one, other)]
     ratios: list[float] = []
     ends = time.perf_counter() + seconds

@@ -23,7 +23,7 @@ class Subject:
         self.images = fixtures.images
 
     def stepper(self, data: FoldData | None = None, **changes: Any) -> Stepper:
-        """The method before its first step."""
+        """Return the method before its first step."""
         return Stepper(
             changes.get("fabric", self.fixtures.fabric),
             self.method,
@@ -36,7 +36,7 @@ class Subject:
         )
 
     def trained(self, data: FoldData | None = None, **changes: Any) -> Stepper:
-        """The method after a training of its own."""
+        """Return the method after a training of its own."""
         return train(self.stepper(data, **changes))
 
     @cached_property
@@ -51,7 +51,7 @@ class Subject:
         return self.trained()
 
     def learn_from(self, images: Tensor, labels: Tensor) -> Stepper:
-        """One step, or one update, on a batch of our own making."""
+        """Take one step, or one update, on a batch made here."""
         stepper, count = self.stepper(), len(images)
         target = TargetBatch(images, Metadata.unknown(count))
         source = SourceBatch(images, labels, torch.arange(count) % 2, Metadata.unknown(count))
@@ -64,7 +64,7 @@ class Subject:
 
 
 def first_batches(stepper: Stepper) -> BatchPair:
-    """What the method sees first: of the training, or of the stream."""
+    """Return the first batches of the training, or of the stream."""
     if stepper.method.needs is Needs.TEST_STREAM:
         rows = stepper.data.parts["target_test"].rows[:4]
         return None, TargetBatch(torch.from_numpy(stepper.data.store.read(rows)).float(), Metadata.unknown(4))
@@ -72,7 +72,7 @@ def first_batches(stepper: Stepper) -> BatchPair:
 
 
 def work(stepper: Stepper, batches: BatchPair, step: int = STEPS - 1) -> None:
-    """One step, or a batch of the stream."""
+    """Take one step, or learn from a batch of the stream."""
     source, target = batches
     if stepper.method.needs is not Needs.TEST_STREAM:
         stepper.step(source, target, Progress(step, STEPS))
@@ -87,5 +87,5 @@ def work(stepper: Stepper, batches: BatchPair, step: int = STEPS - 1) -> None:
 
 @torch.no_grad()
 def predict_of(method: Method, images: Tensor) -> Tensor:
-    """Logits of patches of which nothing else is known."""
+    """Return the logits of patches of which nothing else is known."""
     return method.eval().checked_logits(TargetBatch(images, Metadata.unknown(len(images))))

@@ -25,10 +25,10 @@ def open_world(folder: Path, hidden: Collection[str], shown: Collection[str], pa
     """Make the world in a folder, and open its first fold.
 
     Args:
-        folder: where it is written.
+        folder: folder that it is written to.
         hidden: parts whose masks are noise.
         shown: parts of these whose masks are not.
-        patch_size: in pixels.
+        patch_size: side of a patch, in pixels.
     """
     generate(replace(WORLD, patch_size=patch_size), folder / "world")
     catalog = read_flair(folder / "world", name="check")

@@ -26,10 +26,10 @@ class Cell:
     """One place of the grid.
 
     Attributes:
-        method, fold, seed: which.
+        method, fold, seed: place of the cell.
         status: ``done``, ``running``, ``failed``, ``skipped`` or ``not run``.
         reason: why it is empty.
-        metrics: of a cell that is done.
+        metrics: metrics of a cell that is done.
         records: what the selection rules know of its checkpoints, of a cell that is done.
         pooled: the same, with scores that can be compared with those of other runs of the fold and seed.
         rule: what chose the checkpoint that its metrics are of; "" where that is not known.
@@ -48,10 +48,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Line:
-    """What the comparison says of a method; all numbers are shares, not percent.
+    """The results of a method in a comparison; all numbers are shares, not percent.
 
     Attributes:
-        method, needs: as logged; ``bound`` marks what is no result.
+        method, needs: label and needs, as logged; ``bound`` marks what is no result.
         target, source_val: mean IoU on the target test and on source validation, at the selected checkpoint.
         gain: over the control on the same folds and seeds.
         gap_closed: its mean gain over the oracle's; NaN where the oracle's is not clear of 0.
@@ -79,7 +79,7 @@ class Line:
 
     @property
     def partial(self) -> bool:
-        """Whether cells are missing: a mean over some folds is not one over others."""
+        """Cells are missing: a mean over some folds is not one over others."""
         return self.target.cells < self.expected
 
     @property
@@ -96,10 +96,10 @@ class Grid:
     Attributes:
         methods: labels, in the order of the request.
         folds, seeds: the other two axes.
-        needs: of each method.
+        needs: needs of each method.
         bounds: labels of the methods that are no results; the first is what a gap is measured to.
         control: label of the method every other is compared with; "" if it is not among them.
-        held_out: of each fold the held-out value of each column; a fold may be missing.
+        held_out: held-out value of each column, by fold; a fold may be missing.
         source_free: labels of the methods that see no source data, and so cannot be chosen by source labels.
         target_images: labels of the methods that see target images beside the source's labels.
         target_control: label of the one that sees them without a loss on them; "" if it is not among the methods.
@@ -119,7 +119,7 @@ class Grid:
     lacking: tuple[str, ...] = ()
 
     def may_choose(self, method: str, rule: str) -> bool:
-        """Whether a rule may choose the checkpoint of a method; where not, the last one counts.
+        """Return whether a rule may choose the checkpoint of a method; where not, the last one counts.
 
         The last one of a bound, which is trained on the target. So it is of a method that sees no source data where the
         rule looks at source labels.
@@ -128,12 +128,12 @@ class Grid:
 
     @property
     def groups(self) -> Groups:
-        """What folds share, so that they are no independent sample (`shared_levels`)."""
+        """The levels that folds share, so that they are no independent sample (`shared_levels`)."""
         return shared_levels([self.held_out.get(fold, {}) for fold in self.folds])
 
 
 def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> ScoreTable:
-    """A metric of a method's cells: (folds, seeds)."""
+    """Return a metric of a method's cells: (folds, seeds)."""
     values = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     for cell in cells:
         if cell.method == method and cell.metrics is not None:
@@ -143,20 +143,20 @@ def table(cells: Sequence[Cell], grid: Grid, method: str, metric: str) -> ScoreT
 
 
 def rarer_half(pixels: Mapping[str, int]) -> list[str]:
-    """The rarer half, rounded down, of the classes that occur, rarest first.
+    """Return the rarer half, rounded down, of the classes that occur, rarest first.
 
     Args:
-        pixels: how many there are of each class.
+        pixels: number of pixels of each class.
     """
     there = sorted((name for name, count in pixels.items() if count), key=lambda name: pixels[name])
     return there[: len(there) // 2]
 
 
 def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]] | None = None) -> list[Line]:
-    """One line a method, in the grid's order.
+    """Return one line a method, in the grid's order.
 
     Args:
-        rare: of each fold the names, as in metrics, of its rare classes; a fold may be missing.
+        rare: names of the rare classes, as in metrics, by fold; a fold may be missing.
     """
     target = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
     seconds = {method: table(cells, grid, method, "time/training_seconds") for method in grid.methods}
@@ -190,7 +190,7 @@ def compare(cells: Sequence[Cell], grid: Grid, rare: Mapping[str, Sequence[str]]
 
 
 def _rare(cells: Sequence[Cell], grid: Grid, method: str, rare: Mapping[str, Sequence[str]]) -> ScoreTable:
-    """Mean IoU of each fold's rare classes: (folds, seeds)."""
+    """Return the mean IoU of each fold's rare classes: (folds, seeds)."""
     values = np.full((len(grid.folds), len(grid.seeds)), np.nan)
     for row, fold in enumerate(grid.folds):
         if names := rare.get(fold):
@@ -203,7 +203,7 @@ def _median(values: ScoreTable) -> float:
 
 
 def summary_metrics(line: Line) -> dict[str, float]:
-    """A line as metrics of its summary run in MLflow."""
+    """Return a line as metrics of its summary run in MLflow."""
     return {
         "summary/target_miou_mean": line.target.mean,
         "summary/target_miou_std": line.target.seed_std,

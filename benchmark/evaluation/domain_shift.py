@@ -1,4 +1,4 @@
-"""How far a source and a target lie apart, one number a kind of shift. Pure functions on arrays.
+"""Distances between a source and a target, one number a kind of shift. Pure functions on arrays.
 
 Shifts of a different kind are measured apart: what covers the land (`prior_divergence`), how it looks (`moment_gap`,
 and on the features of one frozen encoder `proxy_a_distance`, `frechet_distance`, `mmd_rbf`), when (`day_of_year_gap`),
@@ -30,7 +30,7 @@ PENALTY = 0.01  # C of its classifier: strong, as noise in many columns separate
 
 
 def prior_divergence(source_counts: ArrayLike, target_counts: ArrayLike) -> float:
-    """Jensen-Shannon divergence of two class histograms in bits: 0 for equal shares, 1 for no class in common.
+    """Return the Jensen-Shannon divergence of two class histograms in bits: 0 for equal shares, 1 for no common class.
 
     Args:
         source_counts, target_counts: (C,) pixels of each class, in the same order; only their shares matter.
@@ -49,7 +49,7 @@ def prior_divergence(source_counts: ArrayLike, target_counts: ArrayLike) -> floa
 def moment_gap(
     source_mean: ArrayLike, source_std: ArrayLike, target_mean: ArrayLike, target_std: ArrayLike
 ) -> tuple[Array, Array]:
-    """Target minus source, band by band: the gap of the means and the gap of the standard deviations.
+    """Return target minus source, band by band: the gap of the means and the gap of the standard deviations.
 
     Args:
         source_mean, source_std, target_mean, target_std: (bands,) in raw pixel values, 0 to 255.
@@ -64,7 +64,7 @@ def moment_gap(
 
 
 def day_of_year_gap(source_dates: Iterable[str], target_dates: Iterable[str]) -> float:
-    """Days between the mean days of two sets, the shorter way round the year: 0 to 183, whatever the years.
+    """Return the days between the mean days of two sets, the shorter way round the year: 0 to 183, whatever the years.
 
     The mean is the circular one (direction of the mean of unit vectors; Mardia and Jupp 2000, section 2.2). Unlike
     the circular median it is unique, but for sets that balance round the year (half January, half July), which have
@@ -78,7 +78,7 @@ def day_of_year_gap(source_dates: Iterable[str], target_dates: Iterable[str]) ->
 
 
 def nearest_distance(source_xy: ArrayLike, target_xy: ArrayLike) -> float:
-    """Smallest distance in metres between a patch of one set and a patch of the other.
+    """Return the smallest distance in metres between a patch of one set and a patch of the other.
 
     Args:
         source_xy, target_xy: (N, 2) and (M, 2) metres in one projection, NaN where unknown.
@@ -90,7 +90,7 @@ def nearest_distance(source_xy: ArrayLike, target_xy: ArrayLike) -> float:
 
 
 def centre_distance(source_xy: ArrayLike, target_xy: ArrayLike) -> float:
-    """Distance in kilometres between the centroids of two sets; arguments as for `nearest_distance`."""
+    """Return the distance in kilometres between the centroids of two sets; arguments as for `nearest_distance`."""
     source, target = _known(source_xy), _known(target_xy)
     if not len(source) or not len(target):
         return NAN
@@ -98,7 +98,7 @@ def centre_distance(source_xy: ArrayLike, target_xy: ArrayLike) -> float:
 
 
 def camera_change(source_cameras: Iterable[str], target_cameras: Iterable[str]) -> float:
-    """Share of target patches taken with a camera that the source does not know; ``""`` is an unknown camera."""
+    """Return the share of target patches with a camera that the source does not have; ``""`` is an unknown camera."""
     source, target = set(source_cameras) - {""}, [camera for camera in target_cameras if camera]
     if not source or not target:
         return NAN
@@ -110,8 +110,8 @@ class ProxyDistance:
     """A proxy A-distance beside what the same procedure finds where there is nothing to find.
 
     Attributes:
-        value: 2 for sets told apart without a mistake, about 0 for sets that cannot be told apart. It is an
-            estimate, so it can lie below 0.
+        value: 2 for sets that a classifier separates without a mistake, about 0 for sets that it cannot separate. It is
+            an estimate, so it can be below 0.
         chance: median of the value with shuffled domain labels.
         chance_high: 95th percentile of the same; a value below it is no evidence of a shift.
     """
@@ -124,7 +124,7 @@ class ProxyDistance:
 def proxy_a_distance(
     source: ArrayLike, target: ArrayLike, seed: int, permutations: int = 20, groups: Sequence[str] = ()
 ) -> ProxyDistance:
-    """2 (1 - 2 error) of a linear classifier that tells source from target (Ben-David et al., NeurIPS 2006).
+    """Return 2 (1 - 2 error) of a linear classifier that separates source and target (Ben-David et al., NeurIPS 2006).
 
     The error is the mean of both domains' error rates, so that sets of unequal size are no easier, and is
     cross-validated on standardised features with a fixed C: nothing is chosen by looking at the answer. Patches of
@@ -133,8 +133,8 @@ def proxy_a_distance(
 
     Args:
         source, target: (N, D) and (M, D) features of one frozen encoder.
-        seed: of the folds and the shuffles.
-        permutations: how often the domain labels are shuffled, at least once.
+        seed: seed of the folds and the shuffles.
+        permutations: number of shuffles of the domain labels, at least 1.
         groups: the zone of each row of the source and then of the target; none is in both.
 
     Raises:
@@ -167,7 +167,7 @@ def proxy_a_distance(
 
 
 def transfer_score_a_distance(source: ArrayLike, target: ArrayLike) -> float:
-    """The proxy A-distance as TransferScore's code has it (Yang et al., ICLR 2024): to compare with published values.
+    """Return the proxy A-distance by TransferScore's code (Yang et al., ICLR 2024), to compare with published values.
 
     Optimistic: it is trained on the first halves, tested on the second, and of ten C from 1e-5 to 1e4 the one that
     tests best is taken, with errors over a half flipped. So it is about 0.3 for 40 rows of the same distribution.
@@ -187,7 +187,7 @@ def transfer_score_a_distance(source: ArrayLike, target: ArrayLike) -> float:
 
 
 def frechet_distance(source: ArrayLike, target: ArrayLike) -> float:
-    """Squared Frechet distance of two Gaussians, |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al., 2017).
+    """Return the squared Frechet distance of two Gaussians (Heusel et al., 2017).
 
     It is biased upwards with few rows: have many more rows than columns, for example by reducing features to 64
     columns. The trace of the root is the sum of the roots of the eigenvalues of S1 S2.
@@ -211,7 +211,7 @@ def frechet_distance(source: ArrayLike, target: ArrayLike) -> float:
 
 
 def mmd_rbf(source: ArrayLike, target: ArrayLike) -> float:
-    """Biased squared maximum mean discrepancy with a sum of five Gaussian kernels (Long et al., ICML 2015).
+    """Return the biased squared maximum mean discrepancy with a sum of five Gaussian kernels (Long et al., ICML 2015).
 
     Kernel i = 0..4 is exp(-d^2 / (2^i b / 4)), where b is the mean squared distance between two rows. Biased: rows
     are compared with themselves, so it is above 0 for two draws of one distribution. Memory grows as (N + M)^2.
@@ -234,7 +234,7 @@ def _a_distance(error: float) -> float:
 
 
 def _stacked(source: ArrayLike, target: ArrayLike) -> tuple[Array, NDArray[np.int64]]:
-    """The rows of both sets, and for each 0 for source and 1 for target."""
+    """Return the rows of both sets, and for each 0 for source and 1 for target."""
     sets = np.asarray(source, float), np.asarray(target, float)
     return np.concatenate(sets), np.repeat([0, 1], [len(features) for features in sets])
 
@@ -245,7 +245,7 @@ def _known(xy: ArrayLike) -> Array:
 
 
 def _mean_day(dates: Iterable[str]) -> complex:
-    """Mean of the dates as points on the unit circle; NaN where there is none or it has no direction."""
+    """Return the mean of the dates as points on the unit circle; NaN where there is none or it has no direction."""
     # In a leap year, so that 29 February is a date.
     days = [datetime.date.fromisoformat(date).replace(year=2000).timetuple().tm_yday for date in dates if date]
     if not days:

@@ -1,4 +1,4 @@
-"""What is most likely a mistake, found in the numbers of a comparison. Pure functions; one line an alarm."""
+"""Sanity checks of the numbers of a comparison, for likely mistakes. Pure functions; one line an alarm."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
@@ -19,7 +19,7 @@ def alarms(
     within_noise: Collection[str] = (),
     pixels: Mapping[str, float] | None = None,
 ) -> list[str]:
-    """All alarms of a comparison but those of versions, the most serious first.
+    """Return all alarms of a comparison but those of versions, the most serious first.
 
     Args:
         majority: mean IoU on each fold of predicting its most frequent class everywhere; a fold may be missing.
@@ -37,7 +37,7 @@ def alarms(
 
 
 def majority_miou(confusion: np.ndarray) -> float:
-    """Mean IoU, over the classes that have truth, of predicting the most frequent class everywhere.
+    """Return the mean IoU, over the classes that have truth, of predicting the most frequent class everywhere.
 
     Args:
         confusion: (C + 1, C), whose rows are true classes and the last row pixels that are ignored.
@@ -64,7 +64,7 @@ def _alike(values: Mapping[str, Sequence[ScoreTable]]) -> list[str]:
 
 
 def _below(miou: Mapping[str, ScoreTable], grid: Grid, reference: Mapping[str, float], words: str) -> list[str]:
-    """One line for all methods that are below on the same folds."""
+    """Return one line for all methods that are below on the same folds."""
     by_folds: dict[str, list[str]] = {}
     for method, values in miou.items():
         means = dict(zip(grid.folds, fold_means(values), strict=True))
@@ -77,7 +77,7 @@ def _below(miou: Mapping[str, ScoreTable], grid: Grid, reference: Mapping[str, f
 
 
 def _below_control(miou: Mapping[str, ScoreTable], grid: Grid, within_noise: Collection[str]) -> list[str]:
-    """One line for all: a method may lose, but a reader of the table must have seen it."""
+    """Return one line for all: a method may lose, but a reader of the table must have seen it."""
     if grid.control not in miou:
         return []
     below = []

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one candidate: a checkpoint, or a setting in a search.
+    """A candidate: a checkpoint, or a setting in a search.
 
     Attributes:
         step: optimiser steps done.
         source_val_miou: mean IoU on the ``source_val`` part.
         target_miou: mean IoU on the ``target_test`` part; only the oracle rule looks at it.
-        scores: by rule, of those that are measured while it is trained; the higher the better.
+        scores: scores by rule, of the rules measured in training; the higher the better.
     """
 
     step: int
@@ -28,12 +28,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a rule goes by, the higher the better, and what that looks at beside the network.
+    """A selection rule: the quantity it maximises, and what that depends on beside the network.
 
     Attributes:
         score: NaN where it is not known of a candidate.
-        sees: in words.
-        legitimate: whether a result chosen by it is one.
+        sees: data that the rule looks at, in words.
+        legitimate: whether a number chosen by it is a result.
         between_runs: whether it can choose among checkpoints of several runs.
         own_trainings: whether its scores need further trainings, which are run only on request.
     """
@@ -46,6 +46,7 @@ class Rule:
 
     @property
     def sees_source_labels(self) -> bool:
+        """The rule looks at source labels."""
         return "source labels" in self.sees
 
 
@@ -74,14 +75,14 @@ DEFAULT_RULE = "source-validation"
 
 
 def select(records: Sequence[Record], rule: str) -> int | None:
-    """The index of the candidate that a rule takes; of equals the later, and None where no score is known."""
+    """Return the index of the candidate that a rule takes; of equals the later, and None where no score is known."""
     scores = [RULES[rule].score(record) for record in records]
     finite = [index for index, score in enumerate(scores) if math.isfinite(score)]
     return max(finite, key=lambda index: (scores[index], index), default=None)
 
 
 def regret(records: Sequence[Record], rule: str) -> float:
-    """How much better, in target mean IoU, the best candidate is than the one a rule takes; NaN where it takes none."""
+    """Return by how much target mean IoU the best candidate is above the one a rule takes; NaN where it takes none."""
     chosen = select(records, rule)
     if chosen is None:
         return math.nan

@@ -14,17 +14,17 @@ from benchmark.evaluation.statistics import Spread, average_ranks, spread
 
 @dataclass(frozen=True)
 class RuleLine:
-    """What a comparison says of a rule; shares, not percent, each over folds and seeds.
+    """The results of a rule in a comparison; shares, not percent, each over folds and seeds.
 
     Attributes:
         rule: its name.
         sees, legitimate: see `benchmark.evaluation.selection.Rule`.
-        runs: how many runs it takes a checkpoint of; `of` is how many there are.
+        runs: number of runs that it takes a checkpoint of; `of` is the number of all.
         target: mean IoU on the target test of the checkpoints that it takes within each run.
         control: the same of the control's runs alone, on the folds and seeds of these runs.
-        regret: how much lower that is than the best checkpoint of the run, mean over the runs.
+        regret: difference of the best checkpoint of the run to that, mean over the runs.
         rank_correlation: Spearman's, of its scores with target mean IoU over all checkpoints of all methods.
-        regret_among_all: how much lower the target of the one checkpoint is that it takes among all methods.
+        regret_among_all: the same for the one checkpoint that it takes among all methods.
     """
 
     rule: str
@@ -40,7 +40,7 @@ class RuleLine:
 
 
 def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
-    """One line a rule, of those that took a checkpoint anywhere.
+    """Return one line a rule, of those that took a checkpoint anywhere.
 
     Over the runs of methods that choose among checkpoints and saw no target labels in training: not those of bounds,
     nor of methods that learn from the test stream, which have one candidate and no score. A rule that cannot choose in
@@ -73,7 +73,7 @@ def compare_rules(cells: Sequence[Cell], grid: Grid) -> list[RuleLine]:
 
 
 def rank_correlation(records: Sequence[Record], rule: str) -> float:
-    """Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three, or if all are equal."""
+    """Return Spearman's correlation of a rule's scores with target mean IoU; NaN for fewer than three or equal ones."""
     pairs = [(RULES[rule].score(record), record.target_miou) for record in records]
     finite = np.array([pair for pair in pairs if all(map(math.isfinite, pair))])
     if len(finite) < 3 or (finite == finite[0]).all(0).any():
@@ -100,7 +100,7 @@ def _of_all(measure: Measure, rule: str) -> Callable[[Sequence[Cell]], float]:
 def _spread(
     cells: Sequence[Cell], grid: Grid, value: Callable[[Sequence[Cell]], float], within: tuple[float, float]
 ) -> Spread:
-    """Of a value of the cells of each fold and seed, which cannot be outside of what is given."""
+    """Return the spread of a value of the cells of each fold and seed, which cannot be outside of what is given."""
     by_place: dict[tuple[str, int], list[Cell]] = defaultdict(list)
     for cell in cells:
         by_place[cell.fold, cell.seed].append(cell)

@@ -40,8 +40,8 @@ class Paired:
             where there is none, or where it sees no target images.
         won, lost: folds with a gain above and below 0 (mean over seeds).
         effect: matched-pairs rank-biserial correlation over folds, from -1 (all lost) to 1 (Kerby 2014).
-        p: of Wilcoxon's signed-rank test over held-out domains, corrected by Holm for the number of methods but bounds;
-            NaN where `silent`, and for a bound.
+        p: p value of Wilcoxon's signed-rank test over held-out domains, corrected by Holm for the number of methods but
+            bounds; NaN where `silent`, and for a bound.
         silent: why no test is quoted; "" where one is, and for a bound.
         between_seeds: standard error over seeds of the mean gain on these folds; NaN with one seed.
         seed_reach: half width of the 95 % interval that it gives.
@@ -65,12 +65,12 @@ class Paired:
 
     @property
     def within_seed_noise(self) -> bool:
-        """Whether other seeds could turn the sign of the gain on these folds; with one seed that is not known."""
+        """Other seeds could turn the sign of the gain on these folds; with one seed that is not known."""
         return abs(self.gain.mean) < self.seed_reach
 
 
 def paired_metrics(line: Paired) -> dict[str, float]:
-    """A line as metrics of its summary run in MLflow."""
+    """Return a line as metrics of its summary run in MLflow."""
     return {
         "summary/gain_low": line.gain.low,
         "summary/gain_high": line.gain.high,
@@ -90,7 +90,7 @@ def compare_with_control(
     bounds: Collection[str] = (),
     above: Mapping[str, ScoreTable] | None = None,
 ) -> list[Paired]:
-    """One line a method.
+    """Return one line a method.
 
     Args:
         gains: (folds, seeds) of each method's difference to the control, NaN where one of the two is missing.
@@ -126,7 +126,7 @@ def compare_with_control(
 
 
 def independent(by_fold: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
-    """The values that a test over held-out domains may take for independent: of folds (folds,), those that are known.
+    """Return the values (folds,) that a test over held-out domains may take for independent, without those not known.
 
     Of folds that share the levels of one factor, the means over each level. None of crossed folds: a test of the means
     over either factor would take the other one's levels for all there are.
@@ -148,14 +148,14 @@ def _silence(domains: int, comparisons: int, groups: Groups) -> str:
 
 
 def signed_rank_p(differences: NDArray[np.float64]) -> float:
-    """Two-sided p of Wilcoxon's signed-rank test (1945); 1 where all differences are 0."""
+    """Return the two-sided p of Wilcoxon's signed-rank test (1945); 1 where all differences are 0."""
     from scipy.stats import wilcoxon  # takes a second to import, which a table of few folds can do without
 
     return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
 
 
 def holm(p: Sequence[float], comparisons: int) -> list[float]:
-    """Holm's correction (1979) of p values, of as many comparisons in all; those that are not given count as 1."""
+    """Return p values corrected by Holm (1979), of as many comparisons in all; those that are not given count as 1."""
     if not p:
         return []
     from statsmodels.stats.multitest import multipletests  # takes a second to import
@@ -165,17 +165,17 @@ def holm(p: Sequence[float], comparisons: int) -> list[float]:
 
 
 def rank_biserial(differences: NDArray[np.float64]) -> float:
-    """(ranks won - ranks lost) / all ranks, by size of the difference; 0 where all are 0."""
+    """Return (ranks won - ranks lost) / all ranks, by size of the difference; 0 where all are 0."""
     ranks = average_ranks(np.abs(differences[differences != 0]))
     signs = np.sign(differences[differences != 0])
     return float((ranks * signs).sum() / ranks.sum()) if len(ranks) else 0.0
 
 
 def patch_noise(pairs: Mapping[str, Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]]) -> float:
-    """Standard deviation of the mean gain in mean IoU when the zones of each fold's test are drawn again.
+    """Return the standard deviation of the mean gain in mean IoU when the zones of each fold's test are drawn again.
 
     Args:
-        pairs: by fold, one a seed, confusion matrices (zones, C + 1, C) of the method and of the control. The zones are
+        pairs: confusion matrices (zones, C + 1, C) of method and control, by fold, one pair a seed. The zones are
             the same ones in the same order, and are drawn alike for both and for all seeds, but not for two folds.
     """
     by_fold = []
@@ -193,10 +193,10 @@ class Ranking:
 
     Attributes:
         ranks: mean rank of each method, 1 the best.
-        friedman_p: of Friedman's test that all are alike.
-        critical_difference: of two mean ranks, by Nemenyi at 5 %.
+        friedman_p: p value of Friedman's test that all are alike.
+        critical_difference: critical difference of two mean ranks, by Nemenyi at 5 %.
         nemenyi_p: (methods, methods), of Nemenyi's test of each two, in the order of `ranks`.
-        domains: how many.
+        domains: number of domains.
     """
 
     ranks: Mapping[str, float]
@@ -236,12 +236,12 @@ def rank(values: Mapping[str, NDArray[np.float64]], groups: Groups = ()) -> Rank
 
 
 def _smallest_p(domains: int) -> float:
-    """What the signed-rank test gives where every difference has one sign."""
+    """Return the p of the signed-rank test where every difference has one sign."""
     return 2.0 ** (1 - domains) if domains else 1.0
 
 
 def _mious(drawn: NDArray[np.int64], matrices: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean IoU under each draw of zones: (draws, zones) and (zones, C + 1, C) -> (draws,)."""
+    """Return the mean IoU under each draw of zones: (draws, zones) and (zones, C + 1, C) -> (draws,)."""
     # As floats, which hold counts of pixels exactly: whole numbers are multiplied many times slower.
     valid = np.tensordot(drawn.astype(np.float64), matrices.astype(np.float64), 1)[:, :-1]
     hits, truth = np.diagonal(valid, axis1=1, axis2=2), valid.sum(2)

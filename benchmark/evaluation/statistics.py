@@ -32,7 +32,7 @@ class Spread:
         seed_std: standard deviation over seeds of the mean over folds; NaN with fewer than two whole seeds.
         low, high: 95 % interval of the mean over held-out domains; NaN with fewer than two.
         worst: the lowest fold (mean over seeds).
-        cells: how many values there are.
+        cells: number of values.
     """
 
     mean: float
@@ -47,7 +47,7 @@ def spread(values: ScoreTable, groups: Groups = (), within: tuple[float, float] 
     """Summarise a table; NaN everywhere where it holds nothing.
 
     Args:
-        within: what a value cannot be outside of, so that the interval is not either.
+        within: limits of a value, and so of the interval.
     """
     by_fold = fold_means(values)
     finite = np.isfinite(by_fold)
@@ -61,19 +61,19 @@ def spread(values: ScoreTable, groups: Groups = (), within: tuple[float, float] 
 
 
 def fold_means(values: ScoreTable) -> NDArray[np.float64]:
-    """Mean over seeds (folds,); NaN for a fold without any value."""
+    """Return the mean over seeds (folds,); NaN for a fold without any value."""
     count = np.isfinite(values).sum(1)
     return np.divide(np.nansum(values, axis=1), count, out=np.full(len(values), NAN), where=count > 0)
 
 
 def shared_levels(held_out: Sequence[Mapping[str, str]]) -> list[NDArray[np.int64]]:
-    """The factors that make folds depend on each other: columns of which several folds hold out the same value.
+    """Return the factors that make folds depend on each other: columns of which several folds hold out the same value.
 
     A column with one value for all folds is left out: nothing can be said of other values. So is one whose values say
     the same as another's.
 
     Args:
-        held_out: of each fold the held-out value of each column (`protocols.base.Fold.held_out`).
+        held_out: held-out value of each column, by fold (`protocols.base.Fold.held_out`).
     """
     distinct: list[NDArray[np.int64]] = []
     for column in sorted({name for values in held_out for name in values}):
@@ -87,7 +87,7 @@ def shared_levels(held_out: Sequence[Mapping[str, str]]) -> list[NDArray[np.int6
 
 
 def covariance_of_means(values: NDArray[np.float64], groups: Groups = ()) -> tuple[NDArray[np.float64], int]:
-    """Covariance (k, k) of the means over folds of k quantities (folds, k), and its degrees of freedom.
+    """Return the covariance (k, k) of the means over folds of k quantities (folds, k), and its degrees of freedom.
 
     Folds that share no level are a sample: covariance over folds, divided by their number. Where they share the levels
     of a factor, the levels are the sample. Where they are crossed, say places by times, the covariances over both are
@@ -112,7 +112,7 @@ def covariance_of_means(values: NDArray[np.float64], groups: Groups = ()) -> tup
 
 
 def interval(by_fold: NDArray[np.float64], groups: Groups = ()) -> tuple[float, float, float]:
-    """Mean over folds (folds,) with its 95 % interval by Student's t; NaN for the ends with a single domain."""
+    """Return the mean over folds (folds,) with its 95 % interval by Student's t, whose ends are NaN for one domain."""
     finite = np.isfinite(by_fold)
     if not finite.any():
         return NAN, NAN, NAN
@@ -123,7 +123,7 @@ def interval(by_fold: NDArray[np.float64], groups: Groups = ()) -> tuple[float, 
 
 
 def seed_error(values: ScoreTable) -> tuple[float, float]:
-    """How much other seeds would change the mean over these very folds.
+    """Return how much other seeds would change the mean over these very folds.
 
     The variance between seeds is pooled over the folds, so that two seeds on three folds give three degrees of freedom.
 
@@ -152,7 +152,7 @@ NO_RATIO = Ratio(NAN, NAN, NAN)
 
 
 def gap_closed(gain: ScoreTable, oracle_gain: ScoreTable, groups: Groups = ()) -> Ratio:
-    """(Mean gain of a method over source-only) / (mean gain of the oracle), over the cells that have both.
+    """Return (mean gain of a method over source-only) / (mean gain of the oracle), over the cells that have both.
 
     The interval is Fieller's (1954): all ratios r for which the mean of gain - r * oracle's gain does not differ from 0
     (t test at 5 %). It is an interval just where the oracle's own interval does not contain 0; elsewhere there is no
@@ -176,7 +176,7 @@ def gap_closed(gain: ScoreTable, oracle_gain: ScoreTable, groups: Groups = ()) -
 
 
 def mean_of_known(values: NDArray[np.float64]) -> float:
-    """Mean of what is not NaN; NaN where nothing is known."""
+    """Return the mean of what is not NaN; NaN where nothing is known."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else NAN
 

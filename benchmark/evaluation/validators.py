@@ -29,12 +29,12 @@ class Sample(NamedTuple):
 
 
 def target_entropy(logits: Array) -> float:
-    """Minus the mean entropy in nats of the predictions (n, C). Highest where every pixel is predicted as one class."""
+    """Return minus the mean entropy (nats) of predictions (n, C); highest if all pixels are predicted as one class."""
     return float(-entr(_probabilities(logits)).sum(1).mean())
 
 
 def information_maximization(logits: Array, prior: Array | None = None) -> float:
-    """Sure pixels, and classes in the shares that they should have (after Shi and Sha, ICML 2012).
+    """Return how sure pixels are, with classes in the shares that they should have (after Shi and Sha, ICML 2012).
 
     ``-KL(mean p || prior) - mean H(p)``. With a uniform prior this is the mutual information less ln C; but land cover
     is not uniform, so that the class shares of the source stand in for those of the target.
@@ -50,20 +50,20 @@ def information_maximization(logits: Array, prior: Array | None = None) -> float
 
 
 def nuclear_norm(logits: Array) -> float:
-    """Batch nuclear-norm maximisation as a score (Cui et al., CVPR 2020): sum of singular values of (n, C) over n."""
+    """Return the batch nuclear norm (Cui et al., CVPR 2020) as a score: sum of singular values of (n, C) over n."""
     probabilities = _probabilities(logits)
     return float(np.linalg.norm(probabilities, "nuc") / len(probabilities))
 
 
 def soft_neighborhood_density(points: Array, temperature: float = 0.05) -> float:
-    """Soft neighbourhood density (Saito et al., ICCV 2021): mean entropy of every point's similarities to the others.
+    """Return the soft neighbourhood density (Saito et al., ICCV 2021): mean entropy of each point's similarities.
 
     The variant of pytorch-adapt, which leaves out a point's similarity to itself. The official code for segmentation
     keeps it, and that for classification puts a constant in its place.
 
     Args:
         points: (n, D), probabilities in the paper.
-        temperature: of the softmax over cosine similarities.
+        temperature: temperature of the softmax over cosine similarities.
     """
     points = np.asarray(points, np.float64)
     directions = points / np.linalg.norm(points, axis=1, keepdims=True).clip(1e-12)
@@ -73,14 +73,14 @@ def soft_neighborhood_density(points: Array, temperature: float = 0.05) -> float
 
 
 def class_correlation(logits: Array) -> float:
-    """Minus Corr-C (Tu et al., arXiv 2308.15731): ``-tr(P'P) / ||P'P||_F``, P the probabilities (n, C)."""
+    """Return minus Corr-C (Tu et al., arXiv 2308.15731): ``-tr(P'P) / ||P'P||_F``, P the probabilities (n, C)."""
     probabilities = _probabilities(logits)
     products = probabilities.T @ probabilities
     return float(-np.trace(products) / np.linalg.norm(products))
 
 
 def weighted_risk(losses: Array, weights: Array) -> float:
-    """Minus the deep embedded validation risk (You et al., ICML 2019): source losses as if drawn from the target.
+    """Return minus the deep embedded validation risk (You et al., ICML 2019): source losses as drawn from the target.
 
     ``-(mean(w l) + eta mean(w) - eta)`` with ``eta = -cov(w l, w) / var(w)``, which takes out of the estimate what
     comes from weights that do not average to 1, as they would over all of the source.
@@ -96,7 +96,7 @@ def weighted_risk(losses: Array, weights: Array) -> float:
 
 
 def density_ratio(source: Array, target: Array, points: Array) -> NDArray[np.float64]:
-    """How much likelier the target is to hold each point than the source, by a classifier that tells the two apart.
+    """Return how much likelier the target is to hold each point than the source, by a classifier of the two.
 
     ``(N_s / N_t) p(target | f) / p(source | f)``, as it is: weights that were divided by their mean would leave nothing
     for `weighted_risk` to correct. The classifier is a logistic regression on standardised features. The network of the
@@ -123,7 +123,7 @@ def density_ratio(source: Array, target: Array, points: Array) -> NDArray[np.flo
 def deep_embedded_validation(
     losses: Array, source: Sample, target: Sample, repeats: int, seed: int
 ) -> MeanAndDeviation:
-    """`weighted_risk` of source validation, each half of whose patches is weighted by a classifier of the other half.
+    """Return `weighted_risk` of source validation, each half of whose patches is weighted by a classifier of the other.
 
     Patches are halved, not pixels: those of one patch are nearly alike, and a classifier that has seen some of them
     is too sure of the others.
@@ -132,8 +132,8 @@ def deep_embedded_validation(
         losses: (n,) of source validation.
         source: its features.
         target: features of the target.
-        repeats: how often patches are halved at random.
-        seed: of these draws.
+        repeats: number of times that patches are halved at random.
+        seed: seed of these draws.
 
     Returns:
         mean and standard deviation over the repeats; NaN where a side has a single patch.
@@ -153,15 +153,15 @@ def deep_embedded_validation(
 
 
 def _half(patches: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.bool_]:
-    """Which pixels are of a random half of the patches."""
+    """Return which pixels are of a random half of the patches."""
     names = random.permutation(np.unique(patches))
     return np.isin(patches, names[: len(names) // 2])
 
 
 def average_thresholded_confidence(source_logits: Array, labels: NDArray[np.integer], target_logits: Array) -> float:
-    """Predicted target accuracy (Garg et al., ICLR 2022, with minus the entropy as confidence).
+    """Return the predicted target accuracy (Garg et al., ICLR 2022, with minus the entropy as confidence).
 
-    A threshold is set so that as many source-validation pixels lie at or above it as are predicted right; the share
+    A threshold is set so that as many source-validation pixels are at or above it as are predicted right; the share
     of target pixels at or above it is the prediction. It is of pixel accuracy, not of mean IoU.
 
     Args:
@@ -176,7 +176,7 @@ def average_thresholded_confidence(source_logits: Array, labels: NDArray[np.inte
 
 
 def ensemble_agreement(candidates: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Agreement of each candidate with the mean of all (Hu et al., EnsV, NeurIPS 2024).
+    """Return the agreement of each candidate with the mean of all (Hu et al., EnsV, NeurIPS 2024).
 
     Args:
         candidates: (k, n, C) probabilities of k checkpoints for the same n pixels.

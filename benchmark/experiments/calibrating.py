@@ -22,13 +22,13 @@ ABOUT = "What source-only learns with more steps: mean IoU in percent on source 
 
 
 def finished(session: Session, jobs: Sequence[Job]) -> list[RunRecord]:
-    """The finished run of each job that has one."""
+    """Return the finished run of each job that has one."""
     records = session.results.finished(session.experiment)
     return [records[job.identity] for job in jobs if job.identity in records]
 
 
 def point_of(steps: int, runs: Sequence[RunRecord]) -> Point:
-    """The point of the curve that finished runs make.
+    """Return the point of the curve that finished runs make.
 
     Args:
         runs: one for each fold and seed, seed after seed.
@@ -49,8 +49,8 @@ def publish(session: Session, one: Calibration, calibrations: Sequence[Calibrati
     """Write a calibration into MLflow: its curve as a run, and all curves of the protocol into the experiment's note.
 
     Args:
-        known: all of the protocol.
-        file: that holds them; the run keeps a copy.
+        calibrations: all calibrations of the protocol.
+        file: file that holds them; the run keeps a copy.
     """
     network = one.recipe["network"]
     values = {name: value for name, value in one.recipe.items() if name != "network"}
@@ -69,7 +69,7 @@ def publish(session: Session, one: Calibration, calibrations: Sequence[Calibrati
 
 
 def _section(one: Calibration) -> str:
-    """The verdict on a curve and its table, as Markdown."""
+    """Return the verdict on a curve and its table, as Markdown."""
     header, body = rows(one.points)
     table = markdown_table(header, body)
     steps = one.converged_steps or one.most

@@ -1,5 +1,6 @@
-"""Whether a config is converged for a protocol: the measured curves in a data file, and the verdict on a number of
-steps. Pure functions but for reading and writing the file.
+"""Convergence of a config for a protocol: measured curves in a data file, and the verdict on a number of steps.
+
+Pure functions but for reading and writing the file.
 
 A config is everything of a recipe but the number of steps and, where they do not change the training, of checkpoints.
 It is *converged* at a number of steps if twice as many change source-only's mean IoU on source validation by less than
@@ -36,11 +37,11 @@ HEAD = """\
 
 @dataclass(frozen=True)
 class Point:
-    """What source-only reaches with a number of steps.
+    """A point of the curve: what source-only reaches with a number of steps.
 
     Attributes:
         steps: optimiser steps.
-        values: of each fold the mean IoU on source validation with each seed, a share.
+        values: mean IoU on source validation (share) by fold, one a seed.
     """
 
     steps: int
@@ -48,7 +49,7 @@ class Point:
 
     @property
     def mean(self) -> float:
-        """Over folds and seeds."""
+        """The mean over folds and seeds."""
         return float(np.mean([value for of_fold in self.values.values() for value in of_fold]))
 
 
@@ -57,13 +58,13 @@ class Calibration:
     """The measured curve of one config under one protocol.
 
     Attributes:
-        fingerprint: of the protocol's folds.
+        fingerprint: fingerprint of the protocol's folds.
         dataset, dataset_digest: the data.
-        seeds: of each value of a point, in this order.
-        protocol_folds: how many folds the protocol has; a point may be of fewer.
-        version: of landshift, by which the runs were trained.
+        seeds: seeds of each value of a point, in this order.
+        protocol_folds: number of folds of the protocol; a point may be of fewer.
+        version: version of landshift by which the runs were trained.
         recipe: every value of the config; those of the network in a table of their own.
-        points: with rising steps.
+        points: points of the curve, in order of steps.
     """
 
     fingerprint: str
@@ -77,13 +78,13 @@ class Calibration:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What a new calibration of the same config, protocol, data, folds and seeds has in common with it."""
+        """The properties that a new calibration of the same config, protocol, data, folds and seeds shares with it."""
         recipe = json.dumps(with_defaults(self.recipe), sort_keys=True)
         return self.fingerprint, self.dataset_digest, recipe, tuple(sorted(self.folds)), tuple(sorted(self.seeds))
 
     @property
     def folds(self) -> tuple[str, ...]:
-        """Those that were measured."""
+        """The folds that were measured."""
         return tuple(self.points[0].values)
 
     @property
@@ -99,7 +100,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a comparison was trained to the end.
+    """The verdict on whether a comparison was trained to the end.
 
     Attributes:
         converged: whether that was measured.
@@ -111,7 +112,7 @@ class Verdict:
 
 
 def config_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe that a calibration is of, as they are after they were written and read again.
+    """Return the values of a recipe that a calibration is of, as they are after they were written and read again.
 
     The number of checkpoints is among them under the schedule ``plateau`` alone, whose rate falls by evaluations.
 
@@ -124,7 +125,7 @@ def config_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with every value that a recipe has today: one that was added after it was written has its default."""
+    """Return a config with every value of today's recipes; one that was added after it was written has its default."""
     from benchmark.training.config import TrainingConfig  # which loads torch
 
     defaults = config_of(asdict(TrainingConfig()))
@@ -132,7 +133,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two configs are the same, also where one was written before a value was added to recipes."""
+    """Return whether two configs are the same, also where one was written before a value was added to recipes."""
     return one == other or (_names(one) != _names(other) and with_defaults(one) == with_defaults(other))
 
 
@@ -141,7 +142,7 @@ def _names(config: Mapping[str, Any]) -> tuple[set[str], set[str]]:
 
 
 def gain_at(points: Sequence[Point], steps: int) -> float:
-    """How much twice as many steps gain, a share of mean IoU; NaN where the curve does not hold both.
+    """Return how much twice as many steps gain, a share of mean IoU; NaN where the curve does not hold both.
 
     Between two measured numbers of steps the curve is taken to be a line over the logarithm of the steps.
     """
@@ -153,7 +154,7 @@ def gain_at(points: Sequence[Point], steps: int) -> float:
 
 
 def converged_steps(points: Sequence[Point]) -> int:
-    """The first measured number of steps from which on the curve is flat; 0 if there is none.
+    """Return the first measured number of steps from which on the curve is flat; 0 if there is none.
 
     It is flat if every measured doubling from there on changes the mean by less than `THRESHOLD`, up or down.
     """
@@ -162,7 +163,7 @@ def converged_steps(points: Sequence[Point]) -> int:
 
 
 def rows(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a curve as a table: percent, and what twice as many steps gain."""
+    """Return the header and rows of a curve as a table: percent, and what twice as many steps gain."""
     header = ["steps", "source validation", "with twice as many", *points[0].values]
     gains = [f"{100 * (two.mean - one.mean):+.1f}" for one, two in pairwise(points)]
     body = [
@@ -180,12 +181,12 @@ def rows(points: Sequence[Point]) -> tuple[list[str], list[list[str]]]:
 def calibration_of(
     recipe: Mapping[str, Any], fingerprint: str, dataset_digest: str, measured: Iterable[Calibration]
 ) -> Verdict:
-    """Whether a comparison is converged, by the calibrations that there are.
+    """Return whether a comparison is converged, by the calibrations that there are.
 
     Args:
-        recipe: of the comparison, all values.
-        fingerprint, dataset_digest: of the comparison.
-        known: the calibrations; of several of this config one on the same data counts, then one of most folds, of most
+        recipe: recipe of the comparison, with all values.
+        fingerprint, dataset_digest: digests of the comparison's folds and data.
+        measured: calibrations; of several of this config one on the same data counts, then one of most folds, of most
             seeds, of most steps, or the first.
     """
     unknown = Verdict(False, "not calibrated: what more steps would gain is not known (see landshift calibrate)")
@@ -205,7 +206,7 @@ def verdict_on(results: Path, protocol: str, facts: Mapping[str, str]) -> Verdic
     """Return whether a comparison is converged, by what is known of its protocol (`calibrations`).
 
     Args:
-        facts: of the comparison.
+        facts: facts of the comparison.
     """
     measured = calibrations(results, protocol)
     return calibration_of(json.loads(facts["recipe"]), facts["fingerprint"], facts["dataset_digest"], measured)
@@ -235,24 +236,24 @@ def _verdict(measured: Calibration, steps: int) -> Verdict:
 
 
 def _change(share: float, up: str, down: str) -> str:
-    """``gain 1.2 points ...``, with the verb for its sign."""
+    """Return ``gain 1.2 points ...``, with the verb for its sign."""
     tenths = round(1000 * share)
     return f"{(up if tenths >= 0 else down).strip()} {abs(tenths) / 10:.1f} points of source validation"
 
 
 def _extent(measured: Calibration) -> str:
-    """Which folds were measured, where they are not all."""
+    """Return which folds were measured, where they are not all."""
     return f" (measured on {', '.join(measured.folds)} alone)" if len(measured.folds) < measured.protocol_folds else ""
 
 
 def checkout() -> Path | None:
-    """The folder of the repository that landshift runs from; None where it is installed without it."""
+    """Return the folder of the repository that landshift runs from; None where it is installed without it."""
     root = Path(next(iter(benchmark.__path__))).parent
     return root if (root / "pyproject.toml").is_file() else None
 
 
 def calibrations(results: Path, protocol: str) -> list[Calibration]:
-    """All that is known of a protocol: in a folder of results, and published in the repository.
+    """Return all that is known of a protocol: in a folder of results, and published in the repository.
 
     Raises:
         DataError: a file is not one of these.
@@ -262,7 +263,7 @@ def calibrations(results: Path, protocol: str) -> list[Calibration]:
 
 
 def file_of(results: Path, protocol: str) -> Path:
-    """Where the calibrations of a protocol are.
+    """Return the file with the calibrations of a protocol.
 
     Args:
         protocol: its name.
@@ -292,7 +293,7 @@ def add(path: Path, one: Calibration) -> Calibration:
 
 
 def read(path: Path) -> list[Calibration]:
-    """The calibrations in a file; none where there is no file.
+    """Return the calibrations in a file; none where there is no file.
 
     Raises:
         DataError: it is not such a file; the message names it.
@@ -330,7 +331,7 @@ def _entry(entry: Mapping[str, Any]) -> Calibration:
 
 
 def as_toml(entries: Sequence[Calibration]) -> str:
-    """The file that holds these calibrations."""
+    """Return the file that holds these calibrations."""
     return HEAD + "".join(map(_as_toml, entries))
 
 
@@ -368,7 +369,7 @@ def _value(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    """A basic string of TOML, which forbids one character more than JSON does."""
+    """Return a basic string of TOML, which forbids one character more than JSON does."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

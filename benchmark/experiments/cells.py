@@ -12,12 +12,12 @@ CellKey = tuple[str, str, int]
 
 
 def places_of(grid: Grid) -> list[CellKey]:
-    """Every place of a table."""
+    """Return every place of a table."""
     return [(row, fold, seed) for row in grid.methods for fold in grid.folds for seed in grid.seeds]
 
 
 def runs_of(request: ComparisonRequest, best: Mapping[tuple[str, str, str], RunRecord]) -> dict[CellKey, RunRecord]:
-    """The run behind each place of a table."""
+    """Return the run behind each place of a table."""
     behind = {place: (request.label(place[0], place[1]), place[1], str(place[2])) for place in places_of(request.grid)}
     return {place: best[key] for place, key in behind.items() if key in best}
 
@@ -32,7 +32,7 @@ def best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunR
 
 
 def cell_of(request: ComparisonRequest, place: CellKey, record: RunRecord | None) -> Cell:
-    """The state of a place, by the run behind it."""
+    """Return the state of a place, by the run behind it."""
     row, fold, _ = place
     if record is None:
         skip = request.skipped.get(request.label(row, fold), {}).get(fold, "")

@@ -1,4 +1,4 @@
-"""What the selection rules know of a run's checkpoints, as files among its artifacts."""
+"""Files among a run's artifacts with what the selection rules know of its checkpoints."""
 
 import json
 from collections import defaultdict
@@ -43,10 +43,10 @@ def write_records(folder: Path, records: Sequence[Record], samples: Sequence[NDA
 
 
 def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> list[Cell]:
-    """The cells with what the selection rules know of their checkpoints.
+    """Return the cells with what the selection rules know of their checkpoints.
 
     Args:
-        folders: of the artifacts, by method, fold and seed; of cells that are done.
+        folders: folders of the artifacts of finished cells, by method, fold and seed.
     """
     runs = {(cell.method, cell.fold, cell.seed): cell for cell in cells if cell.status == "done"}
     runs = {key: replace(cell, records=read_records(folders[key])) for key, cell in runs.items() if key in folders}
@@ -63,11 +63,11 @@ def with_records(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 def with_nested(
     cells: Sequence[Cell], runs: Sequence[tuple[Mapping[str, str], Files]], label: Callable[[str, str], str]
 ) -> list[Cell]:
-    """The cells with a score for what the same training gives where a source domain is held out.
+    """Return the cells with a score for what the same training gives where a source domain is held out.
 
     Args:
         runs: facts and artifacts of the finished runs inside the folds.
-        label: of a row and a fold, what was trained there; of tuned rows it is another than the row.
+        label: function of a row and a fold that gives what was trained there.
     """
     by_step: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     count: dict[tuple[str, ...], int] = {}
@@ -105,12 +105,12 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 
 
 def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
-    """`benchmark.evaluation.sanity_checks.majority_miou` of each fold, by what the control's runs know of its test."""
+    """Return the `majority_miou` of each fold, by what the control's runs know of its test."""
     return {fold: majority_miou(confusion) for fold, (confusion, _) in _tests(cells, grid, folders).items()}
 
 
 def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, dict[str, int]]:
-    """Of each fold the valid pixels of its test of each class, by the class's name in metrics."""
+    """Return the valid pixels of each class in the test of each fold, by the class's name in metrics."""
     pixels = {}
     for fold, (confusion, folder) in _tests(cells, grid, folders).items():
         names = class_names(folder)
@@ -119,7 +119,7 @@ def class_pixels(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 
 
 def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:
-    """Share of the tests' valid pixels of each class, mean over folds, by the class's name in metrics."""
+    """Return the share of the tests' valid pixels of each class, mean over folds, by the class's name in metrics."""
     shares: dict[str, list[float]] = defaultdict(list)
     for pixels in class_pixels(cells, grid, folders).values():
         for name, count in pixels.items():
@@ -128,7 +128,7 @@ def class_shares(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 
 
 def class_names(folder: Files) -> list[str]:
-    """The classes of a run, in the order of its confusion matrices."""
+    """Return the classes of a run, in the order of its confusion matrices."""
     names = read_json(folder / SETTINGS).get("classes")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{folder / SETTINGS}: holds no list of classes")
@@ -138,7 +138,7 @@ def class_names(folder: Files) -> list[str]:
 def _tests(
     cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
 ) -> dict[str, tuple[NDArray[np.int64], Files]]:
-    """Of each fold a confusion matrix of the control on its test, and the folder it is from."""
+    """Return for each fold a confusion matrix of the control on its test, and the folder it is from."""
     by_fold: dict[str, tuple[NDArray[np.int64], Files]] = {}
     for cell in cells:
         if cell.method == grid.control and cell.metrics is not None and cell.fold not in by_fold:
@@ -149,12 +149,12 @@ def _tests(
 
 
 def _matrices(cell: Cell, folder: Files) -> dict[str, NDArray[np.int64]]:
-    """The confusion matrix of each zone of the test at the chosen checkpoint; none where the file is gone."""
+    """Return the confusion matrix of each zone of the test at the chosen checkpoint; none where the file is missing."""
     return matrices_at(folder, int((cell.metrics or {}).get("selected/step", 0)))
 
 
 def matrices_at(folder: Files, step: int) -> dict[str, NDArray[np.int64]]:
-    """The confusion matrix of each zone of the test at a checkpoint; none where the file is gone."""
+    """Return the confusion matrix of each zone of the test at a checkpoint; none where the file is missing."""
     place = f"{step}/target_test"
     return read_confusions(folder, place).get(place, {})
 
@@ -163,7 +163,7 @@ def read_confusions(folder: Files, *places: str) -> dict[str, dict[str, NDArray[
     """Return the confusion matrices (C + 1, C) of a run by ``step/part`` and zone; none where the file is missing.
 
     Args:
-        places: only of these ``step/part``; none for all.
+        places: names ``step/part`` of the matrices to read; none for all.
 
     Raises:
         DataError: the file is damaged, or holds something else.
@@ -187,12 +187,12 @@ def read_confusions(folder: Files, *places: str) -> dict[str, dict[str, NDArray[
 
 
 def _zones(place: str) -> str:
-    """The array with the names of the zones of a ``step/part``."""
+    """Return the array with the names of the zones of a ``step/part``."""
     return f"{ZONES}/{place.partition('/')[2]}"
 
 
 def read_records(folder: Files) -> tuple[Record, ...]:
-    """None where the run was made by a version that kept none."""
+    """Return the records of a run; none where it was made by a version that kept none."""
     path = folder / RECORDS
     if not path.is_file():
         return ()
@@ -211,7 +211,7 @@ def read_records(folder: Files) -> tuple[Record, ...]:
 
 
 def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Files]) -> list[list[Record]]:
-    """The records of runs of one fold and seed with scores that can be compared between the runs.
+    """Return the records of runs of one fold and seed with scores that can be compared between the runs.
 
     All scores but one are as they are: agreement with the other candidates is that with the candidates of all runs.
     """

@@ -18,7 +18,7 @@ Tell = Callable[[str], None]
 
 
 class Engine(Protocol):
-    """Where jobs are trained."""
+    """An engine: it trains jobs."""
 
     def check(self, bench: Bench, work: Work) -> None:
         """Refuse what no training could begin with."""
@@ -27,7 +27,7 @@ class Engine(Protocol):
         """Return that of the trainings to come."""
 
     def work(self, session: Session, work: Work) -> int:
-        """Train what is left; returns the number of failed jobs."""
+        """Train what is left; return the number of failed jobs."""
 
 
 def train_comparison(
@@ -52,7 +52,7 @@ def train_comparison(
         tuned: further rows, whose settings were tuned.
         nested: train the folds inside each fold, too.
         mixed: allow runs of different provenance in one comparison.
-        command: that requests the rows; "" for none.
+        command: command that requests the rows; "" for none.
 
     Returns:
         the number of failed jobs; and why MLflow has not taken all runs, "" where it has.

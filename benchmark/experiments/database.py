@@ -61,7 +61,7 @@ DOCUMENTS = sql.Table(
 
 
 class Values(dict[str, T]):
-    """What the JSON text of a column holds."""
+    """The JSON text of a column, as a dictionary."""
 
     @classmethod
     def of(cls, text: str, kind: Callable[[Any], T]) -> "Values[T]":
@@ -150,7 +150,7 @@ class Database:
                 time.sleep(PAUSE)
 
     def _error(self, error: Exception) -> TrackingError:
-        has_scheme = "://" in self.url  # without it nobody can tell what of it is a password
+        has_scheme = "://" in self.url  # without it, what of it is a password is unknown
         shown = (
             f" {without_passwords(self.url)}" if has_scheme else ", whose URL is not like postgresql://user@host/name,"
         )
@@ -167,7 +167,7 @@ class Database:
         return {row.name: parse_json(row.content, f"{row.name} of {experiment}, in the database") for row in rows}
 
     def edit(self, experiment: str, name: str, change: Callable[[Any], Any]) -> Any:
-        """Change a document, so that no other change between reading and writing is lost; returns it.
+        """Change a document, so that no other change between reading and writing is lost; return it.
 
         Args:
             change: takes the content, None where there is none, and returns the new one, None to delete it.

@@ -1,4 +1,4 @@
-"""Where a command trains: in processes of this machine, or in tasks of Slurm, under a progress bar."""
+"""The engine of a command: processes of this machine, or tasks of Slurm, under a progress bar."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -24,9 +24,9 @@ class Local:
     """Worker processes of this machine.
 
     Args:
-        workers: as many.
+        workers: number of worker processes.
         gpus: over which they are spread; none: each sees all.
-        wait: for runs that other calls are at.
+        wait: whether to wait for runs of other calls.
     """
 
     def __init__(self, workers: int, gpus: Sequence[str], *, wait: bool) -> None:
@@ -87,7 +87,7 @@ class _Inline:
     """The bar of a command whose only worker is its own process: it is called with the progress of each job.
 
     Attributes:
-        name: of the worker.
+        name: name of the worker.
     """
 
     def __init__(self, results: Any, jobs: Any, bar: Any, describe: Describe) -> None:

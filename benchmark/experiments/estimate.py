@@ -1,4 +1,4 @@
-"""What a comparison would cost before it is trained: jobs, hours from finished runs, and disk. Only reads."""
+"""Estimate of what a comparison would cost before it is trained: jobs, hours from finished runs, disk. Only reads."""
 
 import math
 import statistics
@@ -14,7 +14,7 @@ from benchmark.data.datasets import is_here, open_catalog
 from benchmark.data.shapes import Shape, shape_in, shape_of
 from benchmark.data.store import is_decoded
 from benchmark.experiments.jobs import Bench, ExperimentPlan, job_content, recipe_content
-from benchmark.experiments.labels import control_label, digest_at_hand, parse_label
+from benchmark.experiments.labels import control_label, installed_digest, parse_label
 from benchmark.experiments.listing import Job, list_jobs, reason_to_skip, wanted_labels
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
@@ -30,16 +30,16 @@ WEIGHED = 20  # of the last runs whose files are measured
 
 @dataclass(frozen=True)
 class Outline:
-    """What a plan needs to know of a protocol, with its data or without.
+    """The outline of a protocol that a plan needs, with its data or without.
 
     Attributes:
-        label: of the protocol, with its version.
-        fingerprint: of its folds; "" where it is known only with the data.
+        label: name of the protocol, with its version.
+        fingerprint: fingerprint of its folds; "" where it is known only with the data.
         sizes: patches of each fold in source_train, source_val, target_adapt and target_test.
-        shape: of a patch.
-        patches: that the decoded store holds, at least.
-        decoded: whether that store is there; only then are finished runs known again.
-        jobs: of labels, folds and seeds, as `Bench.jobs` lists them.
+        shape: shape of a patch.
+        patches: number of patches that the decoded store holds, at least.
+        decoded: whether that store is there; else finished runs are not recognised.
+        jobs: function that lists jobs of labels, folds and seeds, as `Bench.jobs` does.
     """
 
     label: str
@@ -91,7 +91,7 @@ class Stage:
     """The jobs of a comparison, or the trials before it.
 
     Attributes:
-        title: what it is.
+        title: name of the stage.
         work: its jobs by state, each once.
         rows: the row of each job in the table, by its key.
     """
@@ -126,7 +126,7 @@ def count_jobs(
 
     Args:
         names: rows by label, where a job's row is not called as its label.
-        results: None where there are none yet.
+        results: results folder; None where there is none yet.
         earlier: jobs that an earlier stage trains.
     """
     rows: dict[str, str] = {}
@@ -143,21 +143,21 @@ class Timing:
 
     Args:
         records: runs of the results folder.
-        costs: what a step of a method takes beside one of source-only, by the method's name.
+        costs: time of a method's step over that of source-only, by the method's name.
     """
 
     def __init__(
         self, records: Sequence[RunRecord], outline: Outline, config: TrainingConfig, costs: Mapping[str, float]
     ) -> None:
         self._outline, self._config, self._costs = outline, config, costs
-        found = sorted(filter(self._counts, records), key=lambda record: record.ended or 0.0)
-        self.device = found[-1].tags.get("device", "an unknown device") if found else ""
-        self.records = [record for record in found if record.tags.get("device", "an unknown device") == self.device]
+        counted = sorted(filter(self._counts, records), key=lambda record: record.ended or 0.0)
+        self.device = counted[-1].tags.get("device", "an unknown device") if counted else ""
+        self.records = [record for record in counted if record.tags.get("device", "an unknown device") == self.device]
         runs = defaultdict[str, list[RunRecord]](list)
         for record in self.records:
             for key in {record.facts["method"], record.facts["method"].partition("[")[0]}:
                 runs[key].append(record)
-        self._measured = {key: self._medians(found) for key, found in runs.items()}
+        self._measured = {key: self._medians(of_key) for key, of_key in runs.items()}
 
     def _counts(self, record: RunRecord) -> bool:
         config, network = self._config, self._config.network
@@ -166,7 +166,7 @@ class Timing:
         wanted["fingerprint"] = self._outline.fingerprint
         same = all(record.facts.get(name) == str(value) for name, value in wanted.items())
         finished = record.status == "FINISHED" and record.facts.get("fold") in self._outline.sizes
-        return same and finished and bool(digest_at_hand(record.facts["method"]))  # of a method that is not gone
+        return same and finished and bool(installed_digest(record.facts["method"]))  # of a method that is still there
 
     def of(self, label: str) -> tuple[float, str]:
         """Return the seconds of a run, NaN where nothing is known, and where they are from.
@@ -194,7 +194,7 @@ class Timing:
         if not jobs:
             return "none, since nothing is left to train"
         if not measured:
-            return "unknown; a short run (--method source-only --steps 100, the other options as here) tells it"
+            return "unknown; a short run (--method source-only --steps 100, the other options as here) measures it"
         wall = duration(max(sum(measured) / workers, *measured, 0.0))
         without = f"; without {', '.join(unknown)}, of which no run is finished" if unknown else ""
         return f"{wall} with {workers} at once, by {len(self.records)} finished runs on {self.device}{without}"

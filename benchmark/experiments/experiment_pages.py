@@ -42,7 +42,7 @@ def write_page(results: ResultsFolder, experiment: str, pages: Mapping[str, Any]
 
 
 def describe(protocol: Protocol) -> str:
-    """The protocol as the note on its experiment's page."""
+    """Return the protocol as the note on its experiment's page."""
     title, description, confounds = (
         text.strip().replace("&", "&amp;").replace("<", "&lt;")  # Markdown may stand in it, raw HTML may not
         for text in (protocol.title, protocol.description, protocol.confounds)

@@ -1,4 +1,4 @@
-"""Which runs and rows of a protocol are to be forgotten, and forgetting them."""
+"""Removal of runs and rows of a protocol that a user selects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ TableRow = tuple[str, str]
 
 @dataclass(frozen=True)
 class Selection:
-    """What a user names; what is empty, or 0, selects by nothing, and what several name must fit them all.
+    """A user's selection; what is empty, or 0, selects by nothing, and what several name must fit them all.
 
     Attributes:
         methods: rows, as tables write them.
-        status: of runs, in the words of ``landshift status``.
+        status: status of runs, in the words of ``landshift status``.
         comparison: its key.
-        steps: that a run was trained with.
+        steps: number of steps that a run was trained with.
         runs: ids, or their first characters.
     """
 
@@ -35,11 +35,11 @@ class Selection:
 
     @property
     def of_single_runs(self) -> bool:
-        """Whether it may select some runs of a row and not others."""
+        """The selection may include some runs of a row and not others."""
         return bool(self.status or self.runs)
 
     def fits_row(self, key: str, row: str, request: ComparisonRequest) -> bool:
-        """Whether methods, comparison and steps fit a row of a comparison."""
+        """Return whether methods, comparison and steps fit a row of a comparison."""
         return (
             (not self.methods or row in self.methods)
             and self.comparison in ("", key)
@@ -47,13 +47,13 @@ class Selection:
         )
 
     def fits_run(self, run: RunRecord) -> bool:
-        """Whether status and id fit a run."""
+        """Return whether status and id fit a run."""
         return self.status in ("", STATUS[run.status]) and (
             not self.runs or any(run.id.startswith(prefix) or run.run.startswith(prefix) for prefix in self.runs)
         )
 
     def fits_facts(self, facts: Mapping[str, str]) -> bool:
-        """Whether methods, comparison and steps fit a job that no table has a row for."""
+        """Return whether methods, comparison and steps fit a job that no table has a row for."""
         return (
             (not self.methods or facts.get("method") in self.methods)
             and self.comparison in ("", facts.get("comparison"))
@@ -63,13 +63,13 @@ class Selection:
 
 @dataclass(frozen=True)
 class Doomed:
-    """What is to be forgotten.
+    """The runs and rows to be removed.
 
     Attributes:
-        runs: of the protocol's experiment, and of that with runs inside its folds.
+        runs: runs of the protocol's experiment, and of that with runs inside its folds.
         waiting: keys of queued jobs that were not begun.
-        rows: of which no run is left then.
-        comparisons: of which no row is left then.
+        rows: rows of which no run is left then.
+        comparisons: comparisons of which no row is left then.
     """
 
     runs: Sequence[RunRecord]
@@ -79,7 +79,7 @@ class Doomed:
 
 
 def find(results: ResultsFolder, experiment: str, selection: Selection) -> Doomed:
-    """What a selection comes to.
+    """Return the runs and rows that a selection fits.
 
     A run that two tables show is kept as long as one of them keeps its row. A row goes with its last job, or, where the
     selection is of whole rows, also if it never had one.
@@ -134,7 +134,7 @@ def forget(results: ResultsFolder, experiment: str, doomed: Doomed) -> None:
 
 
 def _rows_of(facts: Mapping[str, str], tables: dict[str, ComparisonRequest]) -> set[TableRow]:
-    """The rows of tables that a job stands behind; one inside a fold stands behind what that fold does."""
+    """Return the rows of tables that a job is part of; one inside a fold is part of what that fold is."""
     fold, method = facts.get("inside", facts.get("fold", "")), facts.get("method", "")
     return {
         (key, row)

@@ -16,7 +16,7 @@ def start_server() -> None:
     The imports take half a minute on a slow core, while the caller goes on; a second call does nothing.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(["benchmark.experiments.preload"])
-    # Ctrl-C reaches every process of a terminal; the command tells its workers to stop.
+    # Ctrl-C reaches every process of a terminal; the command stops its workers.
     resource_tracker.ensure_running()  # the server would start it, and that lifts the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -7,12 +7,12 @@ from typing import Any
 
 
 def identity_of(content: Mapping[str, Any]) -> str:
-    """Of all that a job depends on."""
+    """Return the digest of all that a job depends on."""
     return _digest(content)[:16]
 
 
 def comparison_of(shared: Mapping[str, Any]) -> str:
-    """Of what all jobs of a comparison depend on."""
+    """Return the digest of what all jobs of a comparison depend on."""
     return _digest(shared)[:12]
 
 

@@ -14,7 +14,7 @@ Block = tuple[Collection[str], Collection[str], Collection[int]]
 
 
 def shared_arguments(plan: "ExperimentPlan") -> str:
-    """What all commands of a comparison are given: protocol, data and recipe; "" if no options give this recipe.
+    """Return the arguments of all commands of a comparison: protocol, data, recipe; "" if no options give the recipe.
 
     Where results and stores are, and on which device and in how many processes is trained, is left to the reader.
     """
@@ -35,7 +35,7 @@ def shared_arguments(plan: "ExperimentPlan") -> str:
 
 
 def tuning_arguments(tuning: Any, methods: Sequence[str]) -> str:
-    """What ``landshift tune`` is given beside that.
+    """Return the further arguments of ``landshift tune``.
 
     Args:
         tuning: a `benchmark.tuning.plan.Tuning`.
@@ -54,16 +54,16 @@ def commands_of(
     blocks: Sequence[Block],
     nested: Sequence[Block],
 ) -> list[str]:
-    """The commands, in their order; none where they are not known.
+    """Return the commands, in their order; none where they are not known.
 
     Args:
         call: ``shared``, of `shared_arguments`; where rows are tuned also ``tuned``, the tuning's key, and ``search``,
             of `tuning_arguments`.
-        grid: of the comparison.
+        grid: grid of the comparison.
         tuned: rows whose settings were tuned.
-        all_folds: how many the protocol has.
-        blocks: that calls requested; none for the whole grid.
-        nested: those with trainings inside the folds, too.
+        all_folds: number of the protocol's folds.
+        blocks: blocks that calls requested; none for the whole grid.
+        nested: rows with trainings inside the folds, too.
     """
     shared, tuned = call.get("shared", ""), frozenset(tuned)
     if not shared or (tuned and not call.get("search")):
@@ -87,7 +87,7 @@ def commands_of(
 
 
 def merged(blocks: Sequence[Block], grid: Grid) -> list[Block]:
-    """The blocks as one, where they are all rows, folds and seeds of one with all between; else as they are."""
+    """Return the blocks as one, where they are all rows, folds and seeds of one with all between; else as they are."""
     rows = {row for block in blocks for row in block[0]} or set(grid.methods)
     folds = {fold for block in blocks for fold in block[1]} or set(grid.folds)
     seeds = {seed for block in blocks for seed in block[2]} or set(grid.seeds)

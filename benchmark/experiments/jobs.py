@@ -65,7 +65,7 @@ class Bench:
     """A plan with its data open: protocol, catalog, store and folds.
 
     Args:
-        plan: what to open.
+        plan: plan of the runs.
         progress: called with (files done, files in all) while patches are decoded.
 
     Raises:
@@ -87,11 +87,12 @@ class Bench:
 
     @cached_property
     def fingerprint(self) -> str:
+        """The digest of the folds."""
         return fingerprint(list(self.folds.values()), partial=self.protocol.partial)
 
     @cached_property
     def nested(self) -> dict[str, dict[str, Fold]]:
-        """Of each fold, the folds inside it that hold out one of its source domains (`protocols.nested`)."""
+        """The folds inside each fold that hold out one of its source domains (`protocols.nested`)."""
         patches = self.catalog.patches
         return {
             name: {inner.name: inner for inner in nested_folds(self.protocol, fold, patches)}
@@ -99,13 +100,14 @@ class Bench:
         }
 
     def fold(self, name: str) -> Fold:
-        """A fold, or one inside a fold."""
+        """Return a fold, or one inside a fold."""
         if name in self.folds:
             return self.folds[name]
         return next(inner[name] for inner in self.nested.values() if name in inner)
 
     @cached_property
     def task(self) -> Task:
+        """The task of the catalog: classes and bands."""
         return Task(tuple(self.catalog.classes.names), self.catalog.bands)
 
     def check_settings(self, *, device: bool = True) -> None:
@@ -131,7 +133,7 @@ class Bench:
             raise SettingsError(f"cannot train with {wanted}: {str(error).strip()}") from error
 
     def fold_data(self, name: str) -> FoldData:
-        """A fold's parts as rows of the store."""
+        """Return a fold's parts as rows of the store."""
         patches = self.catalog.patches.assign(domain=self.catalog.domain).set_index("id")
         cameras = cameras_of(patches)
         parts = {}
@@ -139,7 +141,7 @@ class Bench:
         for part, members in ({**fold.parts, FEW: fold.few} if fold.few else fold.parts).items():
             ids = list(members)
             rows = patches.loc[ids]
-            # A zone flown at several times has one matrix a time, so that every domain's result can be told.
+            # A zone flown at several times has one matrix a time, so that every domain has its own result.
             zones = (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str)
             metadata = metadata_of(rows, cameras)
             parts[part] = Part(self.store.rows(ids), rows["domain"].to_numpy(dtype=str), zones, metadata)
@@ -148,7 +150,7 @@ class Bench:
     def jobs(
         self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = (), *, nested: bool = False
     ) -> list[Job]:
-        """Every combination, seed after seed, so that a comparison cut short is complete for the first seeds.
+        """Return every combination, seed after seed, so that a comparison cut short is complete for the first seeds.
 
         Where a method starts from the source-only run, that one is among the jobs, before it.
 
@@ -176,8 +178,8 @@ class Bench:
 
     @cached_property
     def shared(self) -> dict[str, Any]:
-        """What every job of this plan depends on."""
-        # What a method or the order of the test stream may depend on: all but where a patch's pixels lie.
+        """Everything that all jobs of this plan depend on."""
+        # What a method or the order of the test stream may depend on: all but where a patch's pixels are.
         columns = self.catalog.patches.drop(columns=["image", "mask", "row", "column"])
         return {
             "protocol": self.fingerprint,
@@ -189,13 +191,13 @@ class Bench:
         }
 
     def dataset_fact(self) -> DatasetFact:
-        """The data set as MLflow shows it beside a run."""
+        """Return the data set as MLflow shows it beside a run."""
         source = str(self.plan.data or "default")
         patches = {str(domain): int(count) for domain, count in self.catalog.domain.value_counts().items()}
         return DatasetFact(self.catalog.name, self.store.digest, source, patches)
 
     def content(self, label: str, fold: str, seed: int) -> dict[str, Any]:
-        """Everything the result of a job depends on; its identity is the digest of this."""
+        """Return everything the result of a job depends on; its identity is the digest of this."""
         # The fingerprint is of the protocol's own folds.
         members = {"members": fingerprint([self.fold(fold)])} if fold not in self.folds else {}
         return job_content(self.shared | members, label, fold, seed)
@@ -206,7 +208,7 @@ class Bench:
         return reason_to_skip(method.needs, bool(adapt), bool(few), all(mask != "" for mask in masks))
 
     def shared_facts(self) -> dict[str, str | int | float]:
-        """The facts that all runs of the comparison share."""
+        """Return the facts that all runs of the comparison share."""
         recipe = asdict(self.plan.recipe)
         network = recipe.pop("network")
         return {
@@ -226,7 +228,7 @@ class Bench:
         }
 
     def facts(self, job: Job) -> dict[str, Fact]:
-        """What a run is labelled with, for the charts and the search of the MLflow UI.
+        """Return the facts that label a run, for the charts and the search of the MLflow UI.
 
         Of a fold that holds out many places, they are a tuple.
         """
@@ -251,19 +253,19 @@ class Bench:
         } | {f"hp/{name}": value for name, value in asdict(setting.hyperparameters).items()}
 
     def _inside(self, name: str) -> dict[str, str | int]:
-        """Of a fold inside a fold: which, and how many there are."""
+        """Return of a fold inside a fold which it is, and how many there are."""
         if name in self.folds:
             return {}
         return next({"inside": fold, "inside_of": len(all_)} for fold, all_ in self.nested.items() if name in all_)
 
 
 def _names(held_out: str) -> str | tuple[str, ...]:
-    """Held-out values as a fold joins them; apart where the text is too long for a table."""
+    """Return held-out values as a fold joins them; apart where the text is too long for a table."""
     return held_out if len(held_out) <= LONGEST_HELD_OUT else tuple(held_out.split("+"))
 
 
 def selection_rule(method: type[Method]) -> str:
-    """The rule that chooses the headline's checkpoint.
+    """Return the rule that chooses the headline's checkpoint.
 
     For a bound it is the last step: source validation says nothing of a network trained on the target. So it is for a
     method that starts from the source model, since it has no source data to validate on.
@@ -272,7 +274,7 @@ def selection_rule(method: type[Method]) -> str:
 
 
 def recipe_content(recipe: TrainingConfig) -> dict[str, Any]:
-    """What of a recipe a result depends on. Weights from a file are known by their bytes, wherever it lies.
+    """Return what of a recipe a result depends on. Weights from a file are known by their bytes, wherever it is.
 
     Raises:
         NetworkError: the recipe starts from packaged weights that are not installed.

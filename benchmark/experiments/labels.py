@@ -21,7 +21,7 @@ class Setting:
     Attributes:
         method: the class.
         hyperparameters: an instance of its ``Hyperparameters``.
-        learning_rate: in place of the recipe's; None for the recipe's.
+        learning_rate: learning rate; None for the recipe's.
     """
 
     method: type[Method]
@@ -64,8 +64,9 @@ def parse_label(label: str) -> Setting:
 
 
 def canonical_label(label: str, shared: TrainingConfig | None = None) -> str:
-    """Return the canonical label of a setting: the method by its name, if it has one, with only those values that are
-    not the defaults, in their order.
+    """Return the canonical label of a setting.
+
+    It is the method's name, if it has one, with only those values that are not the defaults, in their order.
 
     Args:
         shared: the recipe, whose learning rate is the default.
@@ -89,9 +90,11 @@ def is_foreign(label: str) -> bool:
     return not is_imported(label.partition("[")[0])
 
 
-def digest_at_hand(label: str, *, imports: bool = False) -> str | None:
-    """Return the digest of the code of the label's method; "" if it is not installed or has other hyperparameters; None
-    if it is in a module that is not imported, since an import would run that code.
+def installed_digest(label: str, *, imports: bool = False) -> str | None:
+    """Return the digest of the code of the label's method.
+
+    It is "" if the method is not installed or has other hyperparameters; None if it is in a module that is not
+    imported, since an import would run that code.
 
     Args:
         imports: import the module: the user has named the label on the command line.

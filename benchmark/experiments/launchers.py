@@ -20,16 +20,16 @@ from benchmark.experiments.worker import STOP_PATIENCE, MachinePaths, Worker, ne
 
 LOOK_EVERY = 0.5  # seconds
 STOP_SECONDS = 30.0  # to put a job back after SIGTERM
-STOPPED = 75  # exit status of a worker that was told to stop
+STOPPED = 75  # exit status of a worker that was ordered to stop
 LOST = 255  # exit status that multiprocessing gives to processes whose fork server was killed
 EARLY_DEATHS = 3  # of workers that never claimed a job, in a row, after which none is started again
 
 
 class Launcher(Protocol):
-    """What runs workers while a command watches the queue."""
+    """A launcher: it runs workers while a command watches the queue."""
 
     def look(self) -> bool:
-        """Care for the workers; returns whether any is alive or will be."""
+        """Look after the workers; return whether any is alive or will be."""
 
 
 class LocalWorkers:
@@ -38,9 +38,9 @@ class LocalWorkers:
     Args:
         folder: the results folder.
         keys: the jobs to train; None for all.
-        count: of processes.
+        count: number of processes.
         gpus: over which they are spread, by the names that CUDA_VISIBLE_DEVICES takes; none: each sees all.
-        place: where this machine keeps its data.
+        place: places of this machine's data.
         wait: see `Worker.run`.
         family: beginning of the workers' names; made up if "".
     """
@@ -125,7 +125,7 @@ class LocalWorkers:
                     answers = False
 
     def _release(self, name: str, code: int) -> list[str]:
-        """Put back what a worker has not put back itself; returns the jobs' keys."""
+        """Put back what a worker has not put back itself; return the jobs' keys."""
         return self._results.queue.release_worker(name, f"its worker {_how(code)}")
 
 
@@ -141,8 +141,8 @@ def follow(
     """Watch the queue until every job has ended, or no worker is left that would train them.
 
     Args:
-        jobs: that are watched.
-        family: of this command's workers; "" where all are its own.
+        jobs: jobs to be watched.
+        family: family of this command's workers; "" where all are its own.
         every: seconds between two looks.
     """
     waiting = {job.identity: job for job in jobs}
@@ -167,7 +167,7 @@ def follow(
 def _hidden_script() -> Iterator[None]:
     """Keep processes that are started meanwhile from running the user's script again, as multiprocessing does.
 
-    A module that runs by ``python -m`` is imported by them; its work stands behind ``if __name__ == "__main__"``.
+    A module that runs by ``python -m`` is imported by them; its work is behind ``if __name__ == "__main__"``.
     """
     main = vars(sys.modules["__main__"])
     file = main.pop("__file__", None) if main.get("__spec__") is None else None
@@ -179,7 +179,7 @@ def _hidden_script() -> Iterator[None]:
 
 
 def _work(name: str, gpu: str, folder: Path, keys: Sequence[str] | None, place: MachinePaths, wait: bool) -> None:
-    """Be a worker process."""
+    """Run a worker process."""
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when CUDA is first used, which is below
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command decides

@@ -21,7 +21,7 @@ class Job:
     Attributes:
         label: the method with its hyperparameters, for example ``adversarial-alignment[maps=softmax]``.
         fold: the fold's name.
-        seed: of all draws.
+        seed: seed of all draws.
         identity: digest of everything the result depends on; equal identities have equal results.
         skip: why it cannot be run; "" if it can.
         parent: identity of the source-only job whose weights it starts from; "" for random or pretrained ones.

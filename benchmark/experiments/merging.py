@@ -19,14 +19,14 @@ SCORE = "target/miou"
 
 @dataclass(frozen=True)
 class Merged:
-    """What was taken over from another results folder.
+    """The runs taken over from another results folder.
 
     Attributes:
         added: number of runs that are new.
         same: number of runs that both folders have, with the same target mIoU.
         other: names of those that both have with another one; those of the target folder stay.
         experiments: names of the experiments with requested comparisons or runs.
-        mixture: in what the provenance of all merged runs differs; "" in nothing.
+        mixture: differences in the provenance of all merged runs; "" if there are none.
     """
 
     added: int

@@ -36,6 +36,6 @@ def keep_pixel_scores(
 
 
 def _name(facts: Mapping[str, object]) -> str:
-    """The digest of the data set is of the decoded bands and masks, so that a choice of bands is another key."""
+    """Return the name of a protocol's scores by the digest of its bands and masks: a choice of bands has its own."""
     key = "-".join(str(facts.get(name))[:16] for name in ("fingerprint", "dataset_digest", "class_set"))
     return f"{NAME}{VERSION}.{key}"

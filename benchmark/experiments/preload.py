@@ -1,4 +1,4 @@
-"""What every worker process needs, imported once by the server that they are forked from.
+"""Imports that every worker process needs, made once by the server that they are forked from.
 
 Nothing is computed before the fork, so there are no threads of torch's yet that would not survive it.
 """

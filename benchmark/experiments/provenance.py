@@ -42,7 +42,7 @@ ENTRIES = ("benchmark.experiments.run_job", "benchmark.experiments.jobs")
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a run was computed with. A field is "" where it is not known, and is then not compared.
+    """The code, packages and machine of a run. A field is "" where it is not known, and is then not compared.
 
     Attributes:
         code: version of landshift and a digest of the code that a result depends on (`code_version`).
@@ -71,7 +71,7 @@ class Provenance:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a run is labelled with; the device is a tag, known only when the run has begun."""
+        """The facts that label a run; the device is a tag, known only when the run has begun."""
         return {"code_version": self.code, "packages": self.packages, "processor": self.processor}
 
     def matches(self, other: "Provenance") -> bool:
@@ -88,11 +88,19 @@ class Recorded(Protocol):
     """A run as the store knows it."""
 
     @property
-    def status(self) -> str: ...
+    def status(self) -> str:
+        """The state of the run in MLflow's words."""
+        ...
+
     @property
-    def facts(self) -> Mapping[str, str]: ...
+    def facts(self) -> Mapping[str, str]:
+        """The facts that label the run, by name."""
+        ...
+
     @property
-    def tags(self) -> Mapping[str, str]: ...
+    def tags(self) -> Mapping[str, str]:
+        """The tags of the run, by name."""
+        ...
 
 
 def provenance_of(run: Recorded) -> Provenance:
@@ -129,7 +137,7 @@ def refuse_mixture(runs: Iterable[Recorded], now: Provenance) -> None:
         raise TrackingError(
             f"{len(others)} of these runs are done with another code, packages or machine than here; run: "
             f"{differences_from(now, others)}. A difference may be one of these. --results with another folder begins "
-            "anew; --mixed takes both into one"
+            "with an empty one; --mixed takes both into one"
         )
 
 
@@ -160,7 +168,7 @@ def code_version() -> str:
 
 
 def _result_code() -> dict[str, Path]:
-    """The files of the modules that a result depends on, by the modules' names."""
+    """Return the files of the modules that a result depends on, by the modules' names."""
     files = {name: path for name in ENTRIES if (path := _file(name))}
     waiting = list(ROOTS)
     while waiting:
@@ -172,7 +180,7 @@ def _result_code() -> dict[str, Path]:
 
 
 def _file(module: str) -> Path | None:
-    """The file of a module of this package; None for others, and for the name of something inside a module."""
+    """Return the file of a module of this package; None for others, and for the name of something inside a module."""
     top, *parts = module.split(".")
     place = Path(next(iter(benchmark.__path__))).joinpath(*parts)
     files = (place.with_suffix(".py"), place / "__init__.py") if top == "benchmark" and parts else ()
@@ -210,7 +218,7 @@ def differences_from(current: Provenance, others: Sequence[Provenance]) -> str:
 
 
 def _what_differs(texts: Sequence[str]) -> list[str]:
-    """Of several lists of versions the entries that not all have."""
+    """Return of several lists of versions the entries that not all have."""
     lists = [text.split(", ") for text in texts]
     return [", ".join(word for word in words if not all(word in other for other in lists)) or "–" for words in lists]
 

@@ -1,4 +1,4 @@
-"""Which MLflow experiments show a job, and as which run."""
+"""The MLflow experiments that show a job, and its run in each."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Publications:
         """Have an MLflow experiment show jobs.
 
         Args:
-            tags: by key, tags of the run there.
+            tags: tags, by key, of the run there.
         """
         every = list(dict.fromkeys(keys))
         if every:
@@ -33,8 +33,8 @@ class Publications:
         """Claim the right to publish a job in an experiment for the length of a lease.
 
         Args:
-            run: that the caller knows, and will replace.
-            attempt: of the job that is to be published.
+            run: id of the MLflow run that the caller knows, and will replace.
+            attempt: attempt of the job that is to be published.
 
         Returns:
             False if another process publishes the job, or did.
@@ -55,7 +55,7 @@ class Publications:
         """Note the MLflow run of a job.
 
         Args:
-            attempt: of the job that the run shows whole; -1 for a run that is not whole.
+            attempt: attempt of the job that the run shows whole; -1 for a run that is not whole.
         """
         self._change(key, experiment, run=run, attempt=attempt)
 
@@ -68,8 +68,8 @@ class Publications:
         """Note a tag of the runs of jobs in an experiment.
 
         Args:
-            name: the tag's.
-            values: by the job's key; None where it has none.
+            name: name of the tag.
+            values: values by the job's key; None where it has none.
         """
 
         def change(connection: sql.Connection) -> None:
@@ -92,7 +92,7 @@ class Publications:
         """Return the MLflow runs of jobs, those that are whole first.
 
         Args:
-            experiment: only those of this one; "" for all.
+            experiment: name of the experiment; "" for all.
         """
         every, wanted = set(keys), sql.select(PUBLICATIONS).order_by(PUBLICATIONS.c.attempt.desc())
         if experiment:
@@ -101,8 +101,10 @@ class Publications:
         return [row.run for row in rows if row.run and row.key in every]
 
     def whole(self, key: str) -> tuple[str, bool]:
-        """Return an MLflow run that shows a job whole, in any experiment, "" if there is none; and whether a process
-        publishes the job now."""
+        """Return an MLflow run that shows a job whole, and whether a process publishes the job now.
+
+        The run may be of any experiment; "" if there is none.
+        """
         busy = (PUBLICATIONS.c.lease_until > self._database.now).label("busy")
         whole = (PUBLICATIONS.c.attempt == JOBS.c.attempts).label("whole")
         wanted = sql.select(PUBLICATIONS.c.run, whole, busy).join(JOBS, JOBS.c.key == PUBLICATIONS.c.key)

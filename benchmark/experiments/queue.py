@@ -63,7 +63,7 @@ class JobRow:
     Attributes:
         expired: whether it is running and its lease is over.
         progress: share of the training that is done, from 0 to 1.
-        run, published: of one experiment: id of the MLflow run, and whether it shows the job whole.
+        run, published: id of the MLflow run in one experiment, and whether it shows the job whole.
         shown: tags of the run in that experiment.
     """
 
@@ -93,7 +93,7 @@ class Queue:
     """The jobs of one database.
 
     Args:
-        database: with the table.
+        database: database with the table.
         lease: seconds a claim holds without renewal.
         kills: deaths of a job's worker after which the job fails.
     """
@@ -108,7 +108,7 @@ class Queue:
 
         Args:
             experiment: name of the MLflow experiment that shows them.
-            tags: by key, tags of the run in that experiment.
+            tags: tags, by key, of the run in that experiment.
         """
         # In one order everywhere, or PostgreSQL sees deadlocks.
         places = sorted({entry.key: place for place, entry in enumerate(entries)}.items())
@@ -260,15 +260,14 @@ class Queue:
         self._change(claim, state=QUEUED, error=error, lease_until=0.0, ended=self._database.now)
 
     def release_worker(self, worker: str, error: str) -> list[str]:
-        """Put back what a worker had claimed that is known to be dead; returns the keys.
+        """Put back the jobs of a worker that is known to be dead; return their keys.
 
         A job that killed its worker too often fails.
         """
-
         return self._put_all_back(JOBS.c.worker == worker, error)
 
     def requeue_expired(self) -> list[str]:
-        """Put back the running jobs whose lease is over; returns their keys.
+        """Put back the running jobs whose lease is over; return their keys.
 
         A job that killed its worker too often fails.
         """
@@ -289,7 +288,7 @@ class Queue:
         return self._set(connection, row.key, row.attempts, ended=self._database.now, **values)
 
     def remove_unpublished(self, keys: Iterable[str]) -> list[str]:
-        """Delete those jobs that no experiment shows, whatever their state; returns their keys."""
+        """Delete those jobs that no experiment shows, whatever their state; return their keys."""
         shown = sql.exists().where(PUBLICATIONS.c.key == JOBS.c.key)
 
         def delete(connection: sql.Connection) -> list[str]:
@@ -314,8 +313,8 @@ class Queue:
         """Return jobs in the order they were added.
 
         Args:
-            experiment: only those that this MLflow experiment shows; "" for all.
-            keys: only these; None for all.
+            experiment: MLflow experiment that shows the jobs; "" for all jobs.
+            keys: keys of the jobs; None for all.
         """
         parts: Sequence[Sequence[str] | None] = [None] if keys is None else blocks(keys)
 

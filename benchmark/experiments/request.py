@@ -25,9 +25,9 @@ class TunedRows:
     """Rows of a table whose settings were tuned.
 
     Attributes:
-        key: of the tuning.
-        words: how they were tuned.
-        labels: of each row, the label that is trained for it on each fold.
+        key: key of the tuning.
+        words: description of the tuning.
+        labels: label that is trained for each row on each fold.
         search: arguments of ``landshift tune`` for them (`benchmark.experiments.invocation.tuning_arguments`).
     """
 
@@ -46,7 +46,7 @@ class ComparisonRequest:
         labels: the label on each fold, of rows whose setting differs between folds.
         skipped: why a method cannot be run, by label and fold.
         facts: common facts of its runs.
-        commands: that make its runs in an empty results folder; none where they are not known.
+        commands: commands that make its runs in an empty results folder; none where they are not known.
         blocks: rows, folds and seeds of each request.
         calls: time of the first call of each command, the command, and its rows.
     """
@@ -88,7 +88,7 @@ def newest(comparisons: Sequence[str], of_runs: Sequence[str]) -> str:
     """Return the comparison of the newest run; of several, the one that was requested last.
 
     Args:
-        known: of `keys`.
+        comparisons: keys of comparisons, by `keys`.
         of_runs: keys that runs carry, oldest first.
     """
     return ([key for key in comparisons if of_runs and key_of_runs(key) == of_runs[-1]] or comparisons)[-1]
@@ -110,7 +110,7 @@ def remember(
     Args:
         jobs: one a cell of the rows that are named by their labels.
         tuned: further rows.
-        tuned_jobs: those of these rows.
+        tuned_jobs: jobs of these rows.
         nested: whether the folds inside the folds are trained, too.
         command: the command line that requests them; "" if none does.
     """
@@ -234,7 +234,7 @@ def _asked(content: Mapping[str, Any]) -> ComparisonRequest:
 
 
 def _said_by(controls: Mapping[str, Any], marks: Collection[str]) -> dict[str, str]:
-    """The controls that say something about methods with these marks."""
+    """Return the controls that say something about methods with these marks."""
     return {name: words for name, (mark, words) in controls.items() if not mark or mark in marks}
 
 
@@ -248,7 +248,7 @@ def _empty() -> dict[str, Any]:
 
 
 def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[list[list[Any]]]:
-    """The blocks without some rows; none of them within another."""
+    """Return the blocks without some rows; none of them within another."""
     remaining: list[list[list[Any]]] = []
     for requested, folds, seeds in blocks:
         if left := [row for row in requested if row not in rows]:
@@ -257,14 +257,14 @@ def _without(blocks: Sequence[Sequence[Any]], rows: Collection[str]) -> list[lis
 
 
 def _with(blocks: Sequence[list[list[Any]]], block: list[list[Any]]) -> list[list[list[Any]]]:
-    """The blocks and one more, without those that lie within another."""
+    """Return the blocks and one more, without those that are within another."""
     if any(is_within(block, other) for other in blocks):
         return list(blocks)
     return [*(other for other in blocks if not is_within(other, block)), block]
 
 
 def _described(label: str) -> dict[str, Any]:
-    """What a table must know of a method that may not be installed any more when it is made.
+    """Return what a table must know of a method that may not be installed any more when it is made.
 
     Of the marks only those that are true.
     """
@@ -284,9 +284,9 @@ def _described(label: str) -> dict[str, Any]:
 
 
 def _controls(bench: "Bench") -> dict[str, tuple[str, str]]:
-    """Of each control that can be run on some fold: the mark that a method has about which it says something, "" if
-    about all, and what it shows.
+    """Return the controls that can be run on some fold, each with the methods it is about and what it shows.
 
+    The first value is the mark of these methods, "" for all.
     A control with target images says something about methods with target images, and another one that sees the target
     without all its labels says something about methods that see it in any way.
     """
@@ -303,7 +303,7 @@ def _controls(bench: "Bench") -> dict[str, tuple[str, str]]:
 
 
 def _adapts(needs: "Needs") -> bool:
-    """Whether a method sees the target in some way, but not all its labels."""
+    """Return whether a method sees the target in some way, but not all its labels."""
     from methods.base import Needs
 
     return needs not in (Needs.SOURCE_LABELS, Needs.TARGET_LABELS)

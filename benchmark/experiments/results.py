@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 
 class ResultsFolder:
-    """What a results folder holds.
+    """A results folder: its jobs, files and publications.
 
     Args:
         folder: the results folder; made if it is missing.
@@ -86,7 +86,7 @@ class ResultsFolder:
         """Return the runs of an experiment's jobs that were begun, in the order the jobs were added.
 
         Args:
-            keys: only of these jobs; None for all.
+            keys: keys of the jobs; None for all.
         """
         rows = self.queue.rows(experiment, keys)
         return [self._record(row) for row in rows if row.state != QUEUED or row.error]  # of a re-requested one nothing
@@ -138,8 +138,10 @@ class ResultsFolder:
         return folder if is_here else FetchedFiles(folder, self.client, run)
 
     def whole_run(self, key: str) -> str:
-        """Return an MLflow run that shows a finished job whole, "" if there is none; waits while a process, most likely
-        on the machine that trained the job, publishes it."""
+        """Return an MLflow run that shows a finished job whole, "" if there is none.
+
+        Wait while a process publishes it, most likely one on the machine that trained the job.
+        """
         while True:
             run, is_busy = self.publications.whole(key)
             if run or not is_busy:
@@ -166,7 +168,7 @@ class ResultsFolder:
         """Return a document of an experiment; None if there is none.
 
         Args:
-            kind: of its outermost value.
+            kind: type of its outermost value.
 
         Raises:
             DataError: it is damaged, or of another kind.
@@ -197,10 +199,10 @@ class ResultsFolder:
     # Publication in MLflow
 
     def deliver(self, experiment: str, keys: Collection[str] | None = None) -> str:
-        """Publish the ended jobs that MLflow does not show whole; returns why that failed, "" where it did not.
+        """Publish the ended jobs that MLflow does not show whole; return why that failed, "" where it did not.
 
         Args:
-            keys: only of these jobs; None for all.
+            keys: keys of the jobs; None for all.
         """
         rows = self.queue.rows(experiment, keys)
         waiting = [row for row in rows if not row.published and row.state in (DONE, FAILED, PRUNED)]
@@ -287,8 +289,8 @@ class ResultsFolder:
         """Give runs of an experiment a tag, and take it from all others.
 
         Args:
-            name: the tag's.
-            values: by the job's key.
+            name: name of the tag.
+            values: value of the tag, by the job's key.
 
         Raises:
             TrackingError: MLflow cannot be used.
@@ -300,8 +302,10 @@ class ResultsFolder:
         self.publications.tag(experiment, name, {row.key: values.get(row.key) for row in rows})
 
     def close_expired(self) -> None:
-        """Put jobs with an expired lease back into the queue, mark their runs in MLflow as killed, and remove what
-        killed workers left half written."""
+        """Put jobs with an expired lease back into the queue, and mark their runs in MLflow as killed.
+
+        Files that killed workers left half written are removed.
+        """
         keys = self.queue.requeue_expired()
         for run in self.publications.runs(keys) if keys else ():
             try:

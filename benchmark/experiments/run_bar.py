@@ -23,6 +23,7 @@ class RunBar(Bar):
         self.failed = 0
 
     def advance(self, job: "Job", share: float) -> None:
+        """Show the share of a running job's training that is done, from 0 to 1."""
         self._shares[job.identity] = min(share, 0.99)
         self.show(self._ended + sum(self._shares.values()), self._runs)
 
@@ -34,7 +35,7 @@ class RunBar(Bar):
         """Print how a run ended.
 
         Args:
-            result: in place of the target's mean IoU, where that is not to be looked at.
+            result: text in place of the target's mean IoU, where that is not to be looked at.
         """
         self._shares.pop(ended.job.identity, None)
         self._ended += 1
@@ -49,7 +50,7 @@ class RunBar(Bar):
                 f"{what}: FAILED: {shown(ended.error)}", style="red", markup=False, highlight=False, soft_wrap=True
             )
         else:
-            # A log file shows no bar, so that every line tells the time left, too.
+            # A log file shows no bar, so that every line has the time left, too.
             left = (time.monotonic() - self._started) / self._ended * (self._runs - self._ended)
             result = result or f"target mIoU {100 * ended.miou:.1f}"
             took = f"({ended.seconds:.0f} s; about {duration(left)} left)"

@@ -57,8 +57,8 @@ class RunFolder:
 
     Args:
         results: the results folder.
-        key: of the job.
-        attempt: of the claim; another worker that has the same job writes into another folder.
+        key: key of the job.
+        attempt: number of the claim; another worker that has the same job writes into another folder.
         info: labels.
         live: the run in MLflow while it is trained; None for none.
     """
@@ -133,10 +133,10 @@ def read_run(folder: Path) -> tuple[RunInfo, dict[str, Any], Curve]:
 
 
 class FetchedFiles:
-    """Files of a run that lie on an MLflow server: each is downloaded when it is first read.
+    """Files of a run that are on an MLflow server: each is downloaded when it is first read.
 
     Args:
-        folder: where they are kept.
+        folder: folder that they are kept in.
         run: id in MLflow.
     """
 

@@ -47,24 +47,24 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training left: scores of every checkpoint, and the chosen one's weights and some predictions.
+    """Outcome of a training: scores of every checkpoint, and the chosen one's weights and some predictions.
 
     Attributes:
-        steps: of each checkpoint.
+        steps: step of each checkpoint.
         source_val, target: scores of each checkpoint.
-        after_update: of the target, predicted once more after the method had learned from it; of the test stream only.
+        after_update: scores of the target predicted again after the method had learned from it (test stream only).
         records: what the selection rules know of each checkpoint.
         samples: (n, C) probabilities of each for the fixed sample of the target; none where there is no sample.
-        selected: for each selection rule, the index of the checkpoint it takes, where it takes one.
-        scoring_seconds: what the rules cost beyond source validation and the test.
+        selected: index of the checkpoint that each selection rule takes, where it takes one.
+        scoring_seconds: seconds that the rules cost beyond source validation and the test.
         chosen: the index of the checkpoint that is the headline.
         weights: all that the method held at that checkpoint.
         panel_rows: store rows of the patches in the picture; their predicted classes are kept in the scores.
-        seconds: of training, without evaluation; of a method that learns from the test stream, of prediction with it.
+        seconds: seconds of training without evaluation; of the test stream's prediction for its methods.
         images_per_second: training images, source and target.
         gpu_memory: peak in bytes; 0 on a CPU.
         changed_network: see `Stepper`.
-        method: as it was at that checkpoint.
+        method: method as it was at that checkpoint.
     """
 
     steps: list[int]
@@ -171,8 +171,10 @@ def train_and_score(
     weights: Mapping[str, Tensor] | None = None,
     savepoints: Savepoints | None = None,
 ) -> Outcome:
-    """Train on a fold, from the weights of a source model if there are any; then open the test's labels and score every
-    checkpoint."""
+    """Train on a fold, then open the test's labels and score every checkpoint.
+
+    Training starts from the weights of a source model if there are any.
+    """
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
     stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log, weights)
@@ -227,7 +229,7 @@ def train_and_score(
 
 
 def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
-    """The run's final metrics, of the chosen checkpoint unless the name says otherwise."""
+    """Return the run's final metrics, of the chosen checkpoint unless the name says otherwise."""
     index = outcome.chosen
     target, source = outcome.target[index], outcome.source_val[index]
     metrics = target_metrics(target, bench.task.classes) | {"target/loss": target.loss}
@@ -247,7 +249,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
 
 
 def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> None:
-    """The record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
+    """Write the record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
     arrays: dict[str, Any] = {}
     for part, scores in (("source_val", outcome.source_val), ("target_test", outcome.target)):
         zones = sorted(scores[0].confusions)  # the same at all steps

@@ -1,4 +1,4 @@
-"""What is known of a run."""
+"""The record of a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from benchmark.experiments.run_folder import Files
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a job that was begun.
+    """The record of a job that was begun.
 
     Attributes:
         id: the job's key.

@@ -21,7 +21,7 @@ class Work:
         done: finished.
         running: another command's worker has them.
         skipped: cannot be run; they say why.
-        left: to be trained.
+        left: jobs to be trained.
     """
 
     done: Sequence[Job]
@@ -42,10 +42,10 @@ class Work:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: its target mean IoU, or why it failed or was given up early.
+    """The end of a job: its target mean IoU, or why it failed or was given up early.
 
     Attributes:
-        seconds: of its last attempt.
+        seconds: seconds of its last attempt.
         elsewhere: whether a worker of another command trained it.
     """
 
@@ -61,7 +61,7 @@ class Session:
     """A plan opened together with the results of its experiment.
 
     Args:
-        plan: what to run.
+        plan: plan of the runs.
         progress: see :class:`benchmark.experiments.jobs.Bench`.
         bench: the plan, where it is open already.
         nested: keep the runs of folds inside the folds, in an experiment of their own.
@@ -94,7 +94,7 @@ class Session:
 
         Args:
             done: finished jobs of the table.
-            here: of the trainings to come.
+            current: provenance of the trainings to come.
 
         Raises:
             TrackingError: they were run with another provenance.
@@ -132,7 +132,7 @@ class Session:
         """Train jobs in this process.
 
         Args:
-            jobs: with those that others start from.
+            jobs: jobs, with those that others start from.
             publish: show them in MLflow.
         """
         self.add(jobs, again=True)
@@ -143,7 +143,7 @@ class Session:
             on_end(ended)
 
     def deliver(self, jobs: Iterable[Job]) -> str:
-        """Publish in MLflow what is not there yet; returns why that failed, "" where it did not."""
+        """Publish in MLflow what is not there yet; return why that failed, "" where it did not."""
         return self.results.deliver(self.experiment, [job.identity for job in jobs if not job.skip])
 
     def remember(
@@ -175,8 +175,8 @@ def sort_out(jobs: Iterable[Job], results: ResultsFolder | None) -> Work:
     """Sort jobs by their state in the queue.
 
     Args:
-        jobs: of equal keys the first is taken.
-        results: None where there are none yet.
+        jobs: jobs, of which the first of equal keys is taken.
+        results: results folder; None where there is none yet.
     """
     states = results.queue.states() if results else {}
     once: dict[str, Job] = {}
@@ -194,7 +194,7 @@ def ends(results: ResultsFolder, jobs: Iterable[Job], family: str = "") -> list[
     """Return how jobs ended that have.
 
     Args:
-        family: of this command's workers (`Worker.name` before the last ``/``); "" for any.
+        family: family of this command's workers (`Worker.name` before the last ``/``); "" for any.
     """
     by_key = {job.identity: job for job in jobs}
     ended = []

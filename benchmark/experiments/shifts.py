@@ -1,4 +1,4 @@
-"""How far the target of each fold lies from its source, by every measure of `benchmark.evaluation.domain_shift`."""
+"""Distance of the target of each fold from its source, by every measure of `benchmark.evaluation.domain_shift`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ MEASURES = {
     "km": "between the centres of all source and all target patches, km (thousands of x and y where not metres)",
     "nearest_m": "smallest distance of a source and a target patch, m (the unit of x and y, where it is not metres)",
     "new_camera": "share of target patches with a camera that the source does not have",
-    "proxy_a": "proxy A-distance on the encoder's features, 0 (alike) to 2 (told apart), zones kept together",
+    "proxy_a": "proxy A-distance on the encoder's features, 0 (alike) to 2 (separable), zones kept together",
     "chance": "95th percentile of the same with shuffled zones: below it there is no evidence of a shift",
     "frechet": "Frechet distance of the encoder's features, reduced to at most 64 columns",
 }
@@ -42,7 +42,7 @@ class FoldShift:
     Attributes:
         fold: its name.
         values: a number for each of `MEASURES`; NaN where it cannot be known.
-        bands: for each band, (gap of the means, gap of the deviations), target minus source.
+        bands: gaps of the means and of the standard deviations, target minus source, by band.
     """
 
     fold: str
@@ -57,7 +57,7 @@ def measure_shifts(
 
     Args:
         settings: the encoder whose features are compared; its weights are random unless they are named.
-        patches: of each side that features are computed of, at most.
+        patches: largest number of patches of each side that features are computed of.
         progress: called with (folds done, folds in all).
     """
     table = bench.catalog.patches.set_index("id")
@@ -113,7 +113,7 @@ def _of_features(features: "_Features", samples: Sequence[pd.DataFrame]) -> dict
 
 
 def _sample(rows: pd.DataFrame, count: int, fold: str) -> pd.DataFrame:
-    """Some patches, the same on each call: a draw of its own for each fold."""
+    """Return some patches, the same on each call: a draw of its own for each fold."""
     if len(rows) <= count:
         return rows
     return rows.iloc[np.sort(numpy_generator(0, "shift", fold, len(rows)).permutation(len(rows))[:count])]
@@ -131,7 +131,7 @@ class _Features:
 
     @torch.inference_mode()
     def of(self, rows: pd.DataFrame) -> NDArray[np.float32]:
-        """(n, D) float32."""
+        """Return the features (n, D) float32 of the patches in some rows."""
         wanted = self._store.rows(list(rows.index))
         missing = np.array([row for row in wanted.tolist() if row not in self._known], dtype=np.int64)
         size = min(BATCH, most_at_once(self._store.size))

@@ -27,7 +27,7 @@ class TrainedModel:
     Attributes:
         model: the method in eval mode, with what it held at the checkpoint that its selection rule takes.
         classes: names of the classes, in the order of the logits.
-        metrics: of that checkpoint, as a run of a comparison has them: ``target/miou``, ``target/iou/<class>`` ...
+        metrics: metrics of that checkpoint, as a run of a comparison has them: ``target/miou`` and so on.
         confusions: (classes + 1, classes) pixels of the target's test by zone, rows truth, the last row ignored truth.
         curves: the logged losses and scores, a row for each step.
     """

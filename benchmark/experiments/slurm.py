@@ -31,7 +31,7 @@ LOOK_EVERY = 15.0  # seconds between two questions to Slurm's controller, which 
 
 
 class Profile(TomlModel):
-    """What one task requests; what is empty or 0 is not requested, and the cluster's own default holds."""
+    """The resources that one task requests; where one is empty or 0, the cluster's own default holds."""
 
     hint = ". Further options of sbatch go below [slurm]"
 
@@ -66,8 +66,8 @@ class SlurmWorkers:
     A task trains one job after another, and ends when it can begin none. Those of an earlier call of the command count.
 
     Args:
-        results: with the queue, to which the jobs are added already; all nodes see the folder.
-        keys: of all jobs of the command, finished ones included, in the order they are to be trained.
+        results: results folder whose queue holds the jobs already; all nodes see it.
+        keys: keys of all jobs of the command, finished ones included, in the order they are to be trained.
         profile: what a task requests.
         tell: takes a line for the user.
 
@@ -98,7 +98,7 @@ class SlurmWorkers:
         tell(f"Slurm: {len(self._alive) - before} tasks submitted, {before} there before; logs in {self._folder}")
 
     def look(self) -> bool:
-        """Put back the jobs of killed tasks and submit others; returns False if the tasks were cancelled.
+        """Put back the jobs of killed tasks and submit others; return False if the tasks were cancelled.
 
         Raises:
             SettingsError: Slurm refuses tasks, and none is alive.
@@ -141,7 +141,7 @@ class SlurmWorkers:
         self._alive = alive
 
     def _submit(self) -> bool:
-        """Submit the tasks that are missing; returns False if none is alive and none may be submitted."""
+        """Submit the tasks that are missing; return False if none is alive and none may be submitted."""
         rows = self._queue.rows(keys=self._keys)
         if (claims := sum(row.attempts for row in rows)) > self._claims:
             self._claims, self._fruitless = claims, 0
@@ -189,7 +189,7 @@ def check_installed() -> None:
 
 
 def submit(task: SlurmTask, count: int, profile: Profile, name: str) -> list[str]:
-    """Submit a task several times, with a name by which `ask` finds them; returns the ids.
+    """Submit a task several times, with a name by which `ask` finds them; return the ids.
 
     Raises:
         SettingsError: Slurm refuses; the message is its own.

@@ -1,4 +1,4 @@
-"""What runs on a node: one task of Slurm, which is a worker, or several side by side."""
+"""A task of Slurm on a node: one worker, or several side by side."""
 
 import os
 import signal
@@ -28,9 +28,9 @@ class SlurmTask:
 
     Args:
         results: the results folder, absolute.
-        keys: of the jobs it may train, in their order.
-        count: of runs side by side.
-        working_folder: in which methods that are named ``module:Class`` are found.
+        keys: keys of the jobs it may train, in their order.
+        count: number of runs side by side.
+        working_folder: folder in which methods named ``module:Class`` are found.
     """
 
     def __init__(self, results: Path, keys: Sequence[str], count: int, working_folder: Path) -> None:
@@ -64,7 +64,7 @@ class SlurmTask:
             if notice in seen:
                 requeue(notice, None)
             time.sleep(DECISION)
-            sys.exit("this task was told to stop, but Slurm did not end it")
+            sys.exit("this task was ordered to stop, but Slurm did not end it")
 
     def checkpoint(self) -> Any:
         """Return what submitit puts back into the queue: the same again, since jobs have savepoints of their own."""

@@ -1,4 +1,4 @@
-"""How far a comparison is: what is done, running, waiting and failed, and when the rest should be done."""
+"""Status of a comparison: what is done, running, waiting and failed, and when the rest should be done."""
 
 import statistics
 from collections import Counter, defaultdict
@@ -22,7 +22,7 @@ class MethodStatus:
 
     Attributes:
         counts: its cells by state, of `STATES`.
-        seconds: what a run of it takes, the median of those that are finished; NaN where none is.
+        seconds: median duration of its finished runs, in seconds; NaN where there are none.
     """
 
     method: str
@@ -37,7 +37,7 @@ class Running:
     Attributes:
         place: method, fold and seed.
         seconds: since it began.
-        share: of its steps that were done when it last wrote, which it does every half minute; NaN where it has not.
+        share: share of its steps when it last wrote, every half minute; NaN where it has not.
         left: seconds it should still take; NaN where nothing like it is finished.
     """
 
@@ -49,14 +49,14 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a comparison is.
+    """The status of a comparison.
 
     Attributes:
         comparison: its key.
         others: the keys of the other comparisons of the protocol.
         methods: one a row.
         running: the longest first.
-        reasons: of each state with reasons, interrupted, failed and skipped, the places by reason.
+        reasons: places by reason, for interrupted, failed and skipped.
         waiting: seconds that the waiting and the interrupted runs should take, one after another; NaN where no run is
             finished.
         guessed: methods of which no run is finished; theirs are taken to last as long as the median of the others.
@@ -77,12 +77,12 @@ class Status:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing runs and nothing waits to be begun or gone on with."""
+        """Nothing runs, and nothing waits to be begun or continued."""
         return not (self.counts["running"] or self.open)
 
     @property
     def open(self) -> int:
-        """Cells that wait to be begun or gone on with."""
+        """Cells that wait to be begun or continued."""
         return self.counts["waiting"] + self.counts["interrupted"]
 
     @property
@@ -95,7 +95,7 @@ class Status:
 
 
 def status_of(results: ResultsFolder, experiment: str, comparison: str = "") -> Status:
-    """How far a comparison of an experiment is.
+    """Return the status of a comparison of an experiment.
 
     Args:
         comparison: its key; "" for the one whose run was started last.
@@ -169,7 +169,7 @@ def _running(place: CellKey, record: RunRecord, usual: float, now: float) -> Run
 
 
 def state_of(cell: Cell) -> str:
-    """The state of a cell in this module's words."""
+    """Return the state of a cell in this module's words."""
     return "waiting" if cell.status == "not run" else cell.status
 
 

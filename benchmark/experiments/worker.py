@@ -42,7 +42,7 @@ OnProgress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class MachinePaths:
-    """Where this machine keeps what a job needs; None for where the command that requested the job has it.
+    """The places of a job's data and stores on this machine; None for those of the command that requested the job.
 
     Attributes:
         data: folder or description of the data set.
@@ -72,14 +72,14 @@ class Worker:
     """One process that trains jobs.
 
     Args:
-        results: with the queue.
+        results: results folder with the queue.
         keys: the jobs to train, in this order; None for all of the queue.
         bench: the plan of these jobs, where it is open already.
-        place: where this machine keeps its data.
+        place: places of this machine's data.
         name: unique among all workers; made up if "".
-        on_progress: is called while a job is trained, in this process.
-        on_wait: is called between two looks at a queue that has nothing to begin.
-        is_wanted: is asked while a job is trained; where it returns False, the worker stops.
+        on_progress: callback while a job is trained, in this process.
+        on_wait: callback between two looks at a queue that has nothing to begin.
+        is_wanted: callback while a job is trained; the worker stops where it returns False.
         publish: show the runs in MLflow while they are trained.
     """
 
@@ -109,7 +109,7 @@ class Worker:
         """Train until every job has ended.
 
         Args:
-            wait: for jobs that other workers have, to train what they leave behind; False: only for those of workers
+            wait: whether to wait for jobs of other workers, to train what they leave; False: only for those of workers
                 with the same name before its last ``/``.
         """
         while True:
@@ -204,8 +204,9 @@ class Worker:
         return RunFolder(results.folder, claim.key, claim.attempt, info, live)
 
     def _end(self, claim: Claim, run: RunFolder, state: str, error: str = "") -> None:
-        """Keep the run's folder, end the job, and complete its run in MLflow, in this order: a kill between two of them
-        leaves nothing that the next command does not complete.
+        """Keep the run's folder, end the job, and complete its run in MLflow, in this order.
+
+        What a kill between two of them leaves is completed by the next command.
 
         Raises:
             LeaseLost: another worker has claimed the job, and the folder is its own.
@@ -280,7 +281,7 @@ class Worker:
 
     @contextmanager
     def _renewed(self, claim: Claim) -> Any:
-        """Renew the lease from a thread until the block ends; yields what a training reports its progress to."""
+        """Renew the lease from a thread until the block ends; yield what a training reports its progress to."""
         state: dict[str, Any] = {"share": 0.0, "lost": False}
         ended = threading.Event()
 
@@ -324,8 +325,8 @@ def plan_of(settings: Mapping[str, Any], results: Path, place: MachinePaths) -> 
     """Return a plan from a job's payload.
 
     Args:
-        settings: of `entry_of`.
-        place: where this machine keeps its data.
+        settings: settings of `entry_of`.
+        place: places of this machine's data.
     """
     local = {name: str(value) for name, value in asdict(place).items() if value}
     values = {**settings, **local}

@@ -22,7 +22,7 @@ class LightFPN(nn.Module):
     nothing.
 
     Args:
-        encoder: of segmentation-models-pytorch, which gives a list of features; the first, at full size, is not used.
+        encoder: encoder of segmentation-models-pytorch: a list of features; the first, at full size, is not used.
         classes: number of outputs.
         channels: width of the pyramid.
     """
@@ -34,7 +34,7 @@ class LightFPN(nn.Module):
         self.segmentation_head = nn.Conv2d(channels, classes, kernel_size=3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes, H, W) of images (N, bands, H, W) whose sides the deepest stage divides."""
+        """Return the logits (N, classes, H, W) of images (N, bands, H, W) whose sides the deepest stage divides."""
         logits = self.segmentation_head(self.decoder(self.encoder(images)[1:]))
         return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
 
@@ -44,7 +44,7 @@ class Pyramid(nn.Module):
 
     Args:
         widths: channels of each stage; a stage without channels is left out (some encoders have none at half size).
-        channels: of the pyramid.
+        channels: channels of the pyramid.
     """
 
     def __init__(self, widths: Sequence[int], channels: int) -> None:
@@ -55,6 +55,7 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return the merged map (N, channels, h, w) of the stages, shallowest first."""
         maps = [stage for stage in features if stage.shape[1]]
         merged: Tensor = self.lateral[-1](maps[-1])
         for lateral, finer in zip(reversed(self.lateral[:-1]), reversed(maps[:-1]), strict=True):

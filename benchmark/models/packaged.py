@@ -1,4 +1,4 @@
-"""Pretrained encoder weights that a Python package carries, so that they can be had without a model hub."""
+"""Pretrained encoder weights that a Python package carries, so that they are available without a model hub."""
 
 import hashlib
 import re
@@ -31,10 +31,10 @@ _Value = TypeVar("_Value")
 
 
 def packaged_file(encoder: str) -> Path:
-    """The file with an encoder's weights.
+    """Return the file with an encoder's weights.
 
     Args:
-        encoder: as `NetworkSettings` names it.
+        encoder: name of the encoder, as in `NetworkSettings`.
 
     Raises:
         NetworkError: no package carries weights for this encoder, or the package is not installed.
@@ -55,10 +55,10 @@ def packaged_file(encoder: str) -> Path:
 
 
 def packaged_digest(encoder: str) -> str:
-    """SHA-256 of the bytes of `packaged_file`, behind the word for packaged weights.
+    """Return the SHA-256 of the bytes of `packaged_file`, behind the word for packaged weights.
 
     Raises:
-        NetworkError: see `packaged_file`; or its file is gone.
+        NetworkError: see `packaged_file`; or its file is missing.
     """
     path = packaged_file(encoder)
     try:
@@ -68,7 +68,7 @@ def packaged_digest(encoder: str) -> str:
 
 
 def timm_names(state: Mapping[str, _Value]) -> dict[str, _Value]:
-    """The package's tensors under the names that timm's ``tf_efficientnet_lite0`` gives them.
+    """Return the package's tensors under the names that timm's ``tf_efficientnet_lite0`` gives them.
 
     Raises:
         NetworkError: a name is none of EfficientNet-Lite0's, or two would be called alike.
@@ -90,7 +90,7 @@ def _timm_name(name: str) -> str:
 
 
 def _place_of(block: int) -> str:
-    """``stage.block`` of a block that is counted through all stages."""
+    """Return ``stage.block`` of a block that is counted through all stages."""
     ends = list(accumulate(_BLOCKS_OF_STAGES))
     stage = next(number for number, end in enumerate(ends) if block < end)
     return f"{stage}.{block - ends[stage] + _BLOCKS_OF_STAGES[stage]}"

@@ -34,7 +34,7 @@ class SegmentationNetwork(nn.Module):
     """An smp network that takes batches of raw pixel values of any image size, and normalises them itself.
 
     Args:
-        settings: what to build. Random weights come from torch's global generator: seed it before.
+        settings: settings of the network. Random weights come from torch's global generator: seed it before.
         bands: number of image bands.
         classes: number of outputs.
         mean, std: (bands,) of the raw pixel values of the source domains.
@@ -42,7 +42,7 @@ class SegmentationNetwork(nn.Module):
     Attributes:
         stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
             none where they are unknown.
-        perturbation: called with (stage, features), and gives the features to go on with; None for none.
+        perturbation: called with (stage, features), and gives the features to continue with; None for none.
         autocast: the lower precision of a pass, where it is mixed; None for that of the weights.
     """
 
@@ -87,7 +87,7 @@ class SegmentationNetwork(nn.Module):
         return logits, deepest[0]
 
     def features(self, images: Tensor) -> Tensor:
-        """The encoder's deepest features, averaged over each image: (N, D) of raw images (N, bands, H, W) float32."""
+        """Return the encoder's deepest features averaged over each image (N, bands, H, W) float32: (N, D)."""
         deepest: Tensor = self.model.encoder((images - self.mean) / self.std)[-1]
         return deepest.mean((2, 3))
 
@@ -96,7 +96,7 @@ class SegmentationNetwork(nn.Module):
 
 
 def structure_of(network: nn.Module) -> list[tuple[str, type, list[tuple[int, ...]]]]:
-    """Name, class and shapes of the weights of every module: the same for two networks that differ in values alone."""
+    """Return name, class and shapes of the weights of every module; equal for networks that differ in values alone."""
     return [
         (name, type(module), [tuple(weights.shape) for weights in module.parameters(recurse=False)])
         for name, module in network.named_modules()
@@ -106,10 +106,10 @@ def structure_of(network: nn.Module) -> list[tuple[str, type, list[tuple[int, ..
 def build_network(
     settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray, seed: int
 ) -> SegmentationNetwork:
-    """A network whose random weights depend on the seed alone; torch's global generator is left as it was.
+    """Return a network whose random weights depend on the seed alone; torch's global generator is left as it was.
 
     Raises:
-        NetworkError: an unknown architecture or encoder, or weights that cannot be had; at once, and in one line.
+        NetworkError: an unknown architecture or encoder, or weights that are not available; at once, and in one line.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -165,7 +165,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
 
 
 def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int) -> Any:
-    """The encoder with its decoder and head; ``weights`` is a name that the encoder knows."""
+    """Return the encoder with its decoder and head; ``weights`` is a name that the encoder knows."""
     if settings.architecture.lower() == light_fpn.NAME:
         if len(settings.decoder_channels) > 1:
             raise ValueError(f"a light FPN has one width, not the channels {settings.decoder_channels}")
@@ -200,7 +200,7 @@ def _drop_unused_blocks(encoder: Any) -> None:
 
 
 def _decoder_channels(smp: Any, settings: NetworkSettings) -> tuple[int, ...]:
-    """The last of smp's default, which is for five stages; none where the decoder has one width, or none is known."""
+    """Return the last of smp's default channels for five stages; none if the decoder has one width or it is unknown."""
     architecture = smp.MODEL_ARCHITECTURES_MAPPING.get(settings.architecture.lower())
     parameters = inspect.signature(architecture).parameters if architecture else {}
     default = parameters["decoder_channels"].default if "decoder_channels" in parameters else ()
@@ -213,13 +213,13 @@ def _require_hub(settings: NetworkSettings) -> None:
         socket.create_connection(HUB, timeout=3).close()
     except OSError as error:
         raise NetworkError(
-            f"the weights {settings.encoder_weights!r} of {settings.encoder} lie on a model hub that cannot be reached "
+            f"the weights {settings.encoder_weights!r} of {settings.encoder} are on a model hub that cannot be reached "
             "from here; give the path of a local file with --encoder-weights, or 'none' for random weights"
         ) from error
 
 
 def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's own names of tensors in smp's, timm's or torchvision's naming."""
+    """Return the encoder's own names of tensors in smp's, timm's or torchvision's naming."""
     return {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
 
 
@@ -252,7 +252,7 @@ def _load_encoder(
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name. No object is made of what a file holds but tensors and plain containers."""
+    """Return tensors by name. No object is made of what a file holds but tensors and plain containers."""
     if path.suffix == ".safetensors":
         try:
             return read_tensors(path)
@@ -275,12 +275,12 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _declared(path: Path) -> int:
-    """Bytes that torch would take for a file: it does not compress, but unpacks what is."""
+    """Return the bytes that torch would take for a file: it does not compress, but unpacks what is."""
     try:
         with zipfile.ZipFile(path) as content:
             return sum(member.file_size for member in content.infolist())
     except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
-        return 0  # of the older kind, or damaged, which torch tells
+        return 0  # of the older kind, or damaged, which torch reports
 
 
 def _widen(encoder: nn.Module, bands: int) -> None:
@@ -292,7 +292,7 @@ def _widen(encoder: nn.Module, bands: int) -> None:
 
 
 def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Module]:
-    """The modules whose outputs the decoder sees, named ``stage1`` (shallowest) onwards.
+    """Return the modules whose outputs the decoder sees, named ``stage1`` (shallowest) onwards.
 
     None at all, unless the last of those that run gives the deepest features: some encoders use parts of their modules.
     """

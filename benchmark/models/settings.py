@@ -1,11 +1,11 @@
-"""What network a recipe names; without torch, which a command that only reads can do without."""
+"""Settings of the network of a recipe; without torch, which a command that only reads can do without."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
-    """What network is trained.
+    """The network to be trained.
 
     Attributes:
         architecture: a name smp knows, for example ``unet``; or ``light-fpn`` (see `benchmark.models.light_fpn`).

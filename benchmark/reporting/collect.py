@@ -31,7 +31,7 @@ from benchmark.experiments.run_record import RunRecord
 from methods.sources import file_digest, is_imported
 
 # Of what two comparisons may differ in.
-UNTOLD = ("comparison", "code_version", "recipe")
+NOT_NAMED = ("comparison", "code_version", "recipe")
 HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
 
 
@@ -40,8 +40,8 @@ class Aside:
     """Runs that are not in a comparison.
 
     Attributes:
-        runs: how many are finished.
-        differs: by what the other comparison differs, in words.
+        runs: number of finished runs.
+        differs: differences of the other comparison, in words.
     """
 
     runs: int
@@ -54,19 +54,19 @@ class ComparisonState:
 
     Attributes:
         grid: its axes.
-        tuned: of each tuned row the label behind it on each fold.
+        tuned: label behind each tuned row on each fold.
         cells: every place of the grid.
         lines: one a method.
         paired: one a method but the control, against it.
-        ranking: of the methods on the folds; None where there are too few.
+        ranking: ranking of the methods on the folds; None where there are too few.
         pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
-        facts: what all its runs share; and, as ``networks``, whose network is another one.
-        folders: of the artifacts of each cell that has a run, by method, fold and seed.
+        facts: facts that all its runs share; and, as ``networks``, those with another network.
+        folders: folder of the artifacts of each cell that has a run, by method, fold and seed.
         runs: the same runs as the store knows them.
-        commands: that make its runs in an empty results folder; none where they are not known.
-        calls: when each command was first given, the command, and its rows.
+        commands: commands that make its runs in an empty results folder; none where they are not known.
+        calls: time when each command was first given, the command, and its rows.
         alarms: what is most likely a mistake, or must be known before the table is believed.
     """
 
@@ -88,17 +88,17 @@ class ComparisonState:
 
     @property
     def has_results(self) -> bool:
-        """Whether any of its runs is finished."""
+        """A run of it is finished."""
         return any(cell.status == "done" for cell in self.cells)
 
 
 def collect(
     results: ResultsFolder, experiment: str, comparison: str = "", *, rule: str = "", mixed: bool = False
 ) -> ComparisonState:
-    """The state of the newest comparison of an experiment, or of the one named.
+    """Return the state of the newest comparison of an experiment, or of the one named.
 
     Args:
-        rule: which chooses the checkpoints; "" for the one that each run went by.
+        rule: rule that chooses the checkpoints; "" for the one that each run went by.
         mixed: take runs of different provenance (`benchmark.experiments.provenance`) into one table.
 
     Raises:
@@ -176,7 +176,7 @@ def newest_comparison(results: ResultsFolder, experiment: str, runs: Sequence[Ru
     """Return the key of the newest comparison of an experiment.
 
     Args:
-        runs: of the experiment.
+        runs: runs of the experiment.
 
     Raises:
         TrackingError: none was requested yet.
@@ -189,7 +189,7 @@ def newest_comparison(results: ResultsFolder, experiment: str, runs: Sequence[Ru
 
 
 def _held_out(best: Mapping[CellKey, RunRecord]) -> dict[str, dict[str, str]]:
-    """What each fold holds out, as its runs say it."""
+    """Return the held-out values of each fold, as its runs name them."""
     return {
         place[1]: {
             name.removeprefix(HELD_OUT): value
@@ -206,27 +206,27 @@ def _others(
     records: Sequence[RunRecord],
     best: Mapping[Any, RunRecord],
 ) -> dict[str, Aside]:
-    """Of each other comparison the finished runs that are not in this one."""
+    """Return the finished runs of each other comparison that are not in this one."""
     own, facts = {record.id for record in best.values()}, by_key[comparison].facts
     others = {}
     for key, request in by_key.items():
         theirs = best_record([run for run in records if run.facts.get("comparison") == key_of_runs(key)])
         runs = [run for run in runs_of(request, theirs).values() if run.status == "FINISHED" and run.id not in own]
         if key != comparison and runs:
-            names = [name for name in request.facts if name not in UNTOLD and request.facts[name] != facts.get(name)]
+            names = [name for name in request.facts if name not in NOT_NAMED and request.facts[name] != facts.get(name)]
             differs = ", ".join(f"{name.replace('_', ' ')} {request.facts[name]}" for name in names)
             others[key] = Aside(len(runs), differs or "other rows")
     return others
 
 
 def _code(best: Mapping[Any, RunRecord]) -> str:
-    """The versions of landshift that the finished runs are of, each with its number where there are several."""
+    """Return the versions of landshift that the finished runs are of, each with its number where there are several."""
     count = Counter(record.facts["code_version"] for record in best.values() if record.status == "FINISHED")
     return ", ".join(f"{name} ({runs} runs)" if len(count) > 1 else name for name, runs in count.items())
 
 
 def _networks(best: Mapping[Any, RunRecord]) -> dict[str, str]:
-    """Of the methods that train another network than the config names: which, as a fact; none where there are none."""
+    """Return the networks of methods that train another than the config names, as a fact; none if there are none."""
     words = {run.facts["method"]: run.tags[CHANGED_NETWORK] for run in best.values() if CHANGED_NETWORK in run.tags}
     changed = [f"the network of {label} is changed by the method ({text})" for label, text in words.items()]
     return {"networks": "; ".join(changed)} if changed else {}
@@ -242,7 +242,7 @@ def _headline(rule: str) -> list[str]:
 
 
 def _provenance(runs: Sequence[RunRecord], mixed: bool) -> list[str]:
-    """In what the runs of a table differ besides their jobs, and whether landshift has changed since they were run."""
+    """Return how a table's runs differ besides their jobs, and whether landshift has changed since they were run."""
     provenances = [provenance_of(run) for run in runs if run.status == "FINISHED"]
     if words := differences(provenances):
         remark = f"runs of several versions of landshift, packages or machines: {words}"
@@ -279,12 +279,12 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
 
 
 def digest_here(label: str) -> str | None:
-    """`labels.digest_at_hand` of a label; of a method that comes with landshift by its files, without torch."""
+    """Return `labels.installed_digest` of a label; of a method of landshift by its files, without torch."""
     name = label.partition("[")[0]
     if not is_imported(name):
         return None
     if (digest := file_digest(name)) is not None:
         return digest
-    from benchmark.experiments.labels import digest_at_hand
+    from benchmark.experiments.labels import installed_digest
 
-    return digest_at_hand(label)
+    return installed_digest(label)

@@ -19,7 +19,7 @@ LONGEST = 30  # letters of a method's name that fit above its tile
 
 
 def widest(cells: Sequence[Cell], seed: int) -> list[str]:
-    """The folds with a result of a seed, by how far the methods' mean IoU lies apart: the widest first.
+    """Return the folds with a result of a seed, by the range of the methods' mean IoU: the widest first.
 
     So that not every picture of every fold has to be opened to find the few that are shown.
     """
@@ -31,10 +31,10 @@ def widest(cells: Sequence[Cell], seed: int) -> list[str]:
 
 
 def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
-    """The patch of one fold and seed on which the predictions differ most.
+    """Return the patch of one fold and seed on which the predictions differ most.
 
     Args:
-        panels: of each method the file with its `prediction_panel`, all of the same patches.
+        panels: file with the `prediction_panel` of each method, all of the same patches.
 
     Returns:
         the picture, and the share of the patch's pixels on which a method differs from the others' most frequent
@@ -43,7 +43,7 @@ def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:
     there = {method: path for method, path in panels.items() if path.is_file()}
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside of Python's lock
         opened = dict(zip(there, pool.map(_open, there.values()), strict=True))
-    tiles = {method: found for method, (found, _) in opened.items()}
+    tiles = {method: stack for method, (stack, _) in opened.items()}
     patches = min(map(len, tiles.values()), default=0)
     if len(tiles) < 2 or not patches:
         return None
@@ -65,7 +65,7 @@ def _open(path: Path) -> tuple[NDArray[np.uint8], Image.Image]:
 
 
 def _disagreement(pictures: NDArray[np.uint8]) -> float:
-    """From pictures (methods, S, S, 3) in the classes' colours."""
+    """Return the share of pixels on which pictures (methods, S, S, 3) in the classes' colours differ."""
     red, green, blue = np.moveaxis(pictures.astype(np.int32), -1, 0)
     codes = (red << 16 | green << 8 | blue).reshape(len(pictures), -1)
     seen = np.zeros(1 << 24, bool)

@@ -18,7 +18,7 @@ class Figure:
 
     Attributes:
         data: the PNG, in base64.
-        caption: what it shows; also for who cannot see it.
+        caption: description, which is also the alternative text.
     """
 
     data: str
@@ -26,12 +26,12 @@ class Figure:
 
     @classmethod
     def of(cls, path: Path, caption: str) -> "Figure":
-        """The picture in a file."""
+        """Return the picture in a file."""
         return cls(base64.b64encode(path.read_bytes()).decode(), caption)
 
     @classmethod
     def drawn(cls, picture: Image.Image, caption: str) -> "Figure":
-        """A picture that is in no file."""
+        """Return a picture that is in no file."""
         file = io.BytesIO()
         picture.save(file, "PNG")
         return cls(base64.b64encode(file.getvalue()).decode(), caption)
@@ -63,10 +63,10 @@ def html_page(
     sections: Sequence[Section],
     shared: str,
 ) -> str:
-    """The page. All texts are escaped: names come from data.
+    """Return the page. All texts are escaped: names come from data.
 
     Args:
-        commands: that make what is shown; none where they are not known.
+        commands: commands that make what is shown; none where they are not known.
         control: the method whose row is set off.
         shared: what all runs have in common.
     """

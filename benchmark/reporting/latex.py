@@ -34,7 +34,7 @@ def latex_table(
     shared: str,
     warnings: Sequence[str] = (),
 ) -> str:
-    """The headline table: target mIoU in percent with its interval, gain over the control, and every fold.
+    """Return the headline table: target mIoU in percent with its interval, gain over the control, and every fold.
 
     Bounds and the per-pixel baseline stand below a line of their own. With more than `MOST_FOLDS` folds their columns
     are left out.
@@ -74,7 +74,7 @@ def latex_table(
 
 
 def escape(text: str) -> str:
-    """A text as LaTeX prints it, in one line: names come from data."""
+    """Return a text as LaTeX prints it, in one line: names come from data."""
     return "".join(_SPECIAL.get(sign, sign) for sign in shown(text))
 
 
@@ -83,5 +83,5 @@ def _row(values: Sequence[str]) -> str:
 
 
 def _is_negative(value: str) -> bool:
-    """Whether it is a number below zero, which needs a minus sign and not a hyphen."""
+    """Return whether it is a number below zero, which needs a minus sign and not a hyphen."""
     return bool(re.fullmatch(r"-[\d.]+", value))

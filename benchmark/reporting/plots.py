@@ -32,7 +32,7 @@ def draw(
     """Draw two panels: target mIoU of each method (folds small, mean and interval large), and the gain of every fold.
 
     Args:
-        path: where the figure is written; None to write none.
+        path: file that the figure is written to; None to write none.
         pixels: mean IoU of the per-pixel baseline on each fold, for a line to compare with.
     """
     ordered = sorted((line for line in lines if line.target.cells), key=_upwards)
@@ -67,7 +67,7 @@ def draw(
 
 
 def _upwards(line: Line) -> tuple[bool, bool, float]:
-    """From the bottom: bounds, what lacks cells, and then the worst first."""
+    """Return the key that sorts from the bottom up: bounds, what lacks cells, and then the worst first."""
     return not line.bound, not line.partial, line.target.mean
 
 
@@ -87,12 +87,12 @@ def _draw_gains(axes: Any, names: Sequence[str], cells: Sequence[Cell], grid: Gr
 
 
 def _write(axes: Any, column: int, row: int, text: str, color: str) -> None:
-    """Into a cell of a heat map, where the figure's layout need not measure it."""
+    """Write into a cell of a heat map, where the figure's layout need not measure it."""
     axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color).set_in_layout(False)
 
 
 def draw_ranks(ranking: Ranking, path: Path) -> None:
-    """Critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not separate."""
+    """Draw a critical-difference diagram: mean ranks, and bars over methods that Nemenyi's test does not separate."""
     import pandas as pd
     from scikit_posthocs import critical_difference_diagram  # takes seconds to import
 
@@ -110,7 +110,7 @@ def draw_ranks(ranking: Ranking, path: Path) -> None:
 
 
 def draw_classes(lines: Sequence[Line], cells: Sequence[Cell], classes: Mapping[str, float], path: Path) -> None:
-    """Heat map of IoU by method and class, mean over folds and seeds.
+    """Draw a heat map of IoU by method and class, mean over folds and seeds.
 
     Args:
         classes: share of the tests' pixels of each class, by the name it has in metrics; shown most frequent first.
@@ -138,7 +138,7 @@ def draw_classes(lines: Sequence[Line], cells: Sequence[Cell], classes: Mapping[
 
 
 def draw_costs(lines: Sequence[Line], path: Path) -> None:
-    """Gain over the control against the time of a training over the control's, one point a method."""
+    """Draw the gain over the control against the time of a training over the control's, one point a method."""
     shown = [line for line in lines if math.isfinite(line.cost) and math.isfinite(line.gain.mean) and line.cost > 0]
     if not shown:
         return
@@ -161,7 +161,7 @@ def draw_costs(lines: Sequence[Line], path: Path) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """As a PNG of 256 colours, a third of the size: a copy lies beside every summary run."""
+    """Save a figure as a PNG of 256 colours, a third of the size, since every summary run has a copy."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

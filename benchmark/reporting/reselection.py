@@ -13,7 +13,7 @@ from benchmark.training.prediction import Scores, target_metrics
 
 
 def by_rule(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files], rule: str) -> list[Cell]:
-    """The cells with the metrics of the checkpoint that a rule takes within each run.
+    """Return the cells with the metrics of the checkpoint that a rule takes within each run.
 
     What the rule may not choose (`Grid.may_choose`) stays at the last step, and so does what it knows no score of.
 

@@ -86,8 +86,11 @@ class Results:
         return pd.DataFrame(rows)
 
     def summary(self) -> pd.DataFrame:
-        """Return one row a method, the best first and bounds last: mean IoU on the target with its 95 % interval over
-        held-out domains, gain over the control, and more (`SUMMARY`)."""
+        """Return a table of one row a method, the best first and bounds last.
+
+        Its columns are mean IoU on the target with its 95 % interval over held-out domains, the gain over the control,
+        and more (`SUMMARY`).
+        """
         lines = sorted(self._state.lines, key=lambda line: (line.bound, -np.nan_to_num(line.target.mean, nan=-1)))
         rows = {line.method: {name: value(line) for name, value in SUMMARY.items()} for line in lines}
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(SUMMARY)).rename_axis("method")
@@ -119,7 +122,7 @@ class Results:
         """Draw mean IoU on the target and the gain on every fold.
 
         Args:
-            path: where the figure is written; None to return it (a notebook then shows it).
+            path: file that the figure is written to; None to return it (a notebook then shows it).
         """
         import matplotlib.pyplot  # noqa: F401 - with it a notebook shows figures
 

@@ -1,4 +1,4 @@
-"""Shifts as a table, and as a figure: where and when the domains lie, and what the shift costs source-only."""
+"""Shifts as a table, and as a figure: where and when the domains are, and what the shift costs source-only."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from benchmark.common.texts import markdown as escaped
 
-ENOUGH = 5  # folds for a rank correlation to be told
+ENOUGH = 5  # folds for a rank correlation to be quoted
 YARDSTICKS = ("chance",)  # beside what another measure is read; no measure of the shift itself
 
 DomainShiftRow = Mapping[str, Any]
@@ -21,16 +21,17 @@ DomainShiftRow = Mapping[str, Any]
 
 
 def header(measures: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the table's columns."""
     return ("protocol", "fold", *measures, "drop")
 
 
 def cells(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> list[tuple[str, ...]]:
-    """The table's rows as text."""
+    """Return the table's rows as text."""
     return [(row["protocol"], row["fold"], *(_number(row[name]) for name in (*measures, "drop"))) for row in rows]
 
 
 def markdown(rows: Sequence[DomainShiftRow], measures: Mapping[str, str], note: str) -> str:
-    """The table, what its columns mean, and how each measure ranks with the drop."""
+    """Return the table, what its columns mean, and how each measure ranks with the drop."""
     names = header(list(measures))
     lines = [f"| {' | '.join(names)} |", f"|---|---|{'---:|' * (len(names) - 2)}"]
     lines += [f"| {' | '.join(map(escaped, row))} |" for row in cells(rows, list(measures))]
@@ -44,6 +45,7 @@ def markdown(rows: Sequence[DomainShiftRow], measures: Mapping[str, str], note: 
 
 
 def as_csv(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> str:
+    """Return the table as CSV, with all digits that count."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header(measures))
@@ -53,7 +55,7 @@ def as_csv(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> str:
 
 
 def correlations(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> dict[str, float]:
-    """Spearman's rank correlation of each measure with the drop, where there are folds enough and both vary."""
+    """Return Spearman's rank correlation of each measure with the drop, where there are folds enough and both vary."""
     with_drop = _known(rows)
     drops = np.array([row["drop"] for row in with_drop])
     by_measure = {}
@@ -65,7 +67,7 @@ def correlations(rows: Sequence[DomainShiftRow], measures: Sequence[str]) -> dic
 
 
 def draw(rows: Sequence[DomainShiftRow], patches: pd.DataFrame, measures: Sequence[str], path: Path) -> None:
-    """Left the domains on a map, coloured by time; right the drop against two measures, or the measures alone."""
+    """Draw a map of the domains, coloured by time, and the drop against two measures, or the measures alone."""
     import matplotlib
 
     matplotlib.rcParams["text.parse_math"] = False  # a name with $ is no formula
@@ -96,7 +98,7 @@ def _draw_domains(axes: Any, patches: pd.DataFrame) -> None:
     for number, time in enumerate(times):
         chosen = centres[centres["time"] == time]
         color = colormaps["viridis"](number / max(1, len(times) - 1))
-        # Domains of one place lie on the same ground: beside each other, so that all are seen.
+        # Domains of one place are on the same ground: drawn beside each other, so that all are seen.
         aside = 0.02 * reach * (number - (len(times) - 1) / 2) if mapped else 0.0
         axes.plot(chosen["x"] + aside, chosen["y"], "o", color=color, markersize=9, label=str(time) or "no time")
     for place, group in centres.groupby("place"):

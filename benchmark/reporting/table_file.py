@@ -23,12 +23,12 @@ class TableCell:
     """A cell with a result.
 
     Attributes:
-        method, fold, seed: which.
-        setting: the label of what was trained: the method's, unless its row stands for another one on each fold.
+        method, fold, seed: place of the cell.
+        setting: the label of what was trained: the method's, unless its row has another one on each fold.
         run: id of its run in MLflow; "" where it was not published.
         identity: its job's key, the digest of all that its result depends on.
-        method_digest, code_version: of the code it was run by: the method's, and landshift's.
-        step: of the chosen checkpoint.
+        method_digest, code_version: versions of the code it was run by: the method's, and landshift's.
+        step: step of the chosen checkpoint.
         source_val_miou, target_miou: shares, at that checkpoint.
     """
 
@@ -46,6 +46,7 @@ class TableCell:
 
     @property
     def name(self) -> str:
+        """Method, fold and seed, as messages name the cell."""
         return f"{self.method}, {self.fold}, seed {self.seed}"
 
 
@@ -54,11 +55,11 @@ class Table:
     """A published comparison.
 
     Attributes:
-        folder: where it lies.
+        folder: its folder.
         facts: what all cells share, by the names in `FACTS`.
         shared: what all their jobs depend on (`Bench.shared`); empty where the runs did not write it down.
         environments: packages, Python, system and device of the runs, each that occurs.
-        cells: those with a result.
+        cells: cells with a result.
     """
 
     folder: Path
@@ -69,11 +70,12 @@ class Table:
 
     @property
     def partial(self) -> bool:
+        """The comparison is of a part of the protocol's data."""
         return self.facts["fingerprint"].startswith(PARTIAL)
 
 
 def as_json(state: ComparisonState) -> str:
-    """The record of a comparison: a line a cell, so that two of them can be compared by eye."""
+    """Return the record of a comparison: a line a cell, so that two of them can be compared by eye."""
     shared: dict[str, Any] = {}
     environments: list[dict[str, Any]] = []
     cells = []
@@ -110,7 +112,7 @@ def as_json(state: ComparisonState) -> str:
 
 
 def read_table(folder: Path) -> Table:
-    """The record of a published comparison.
+    """Return the record of a published comparison.
 
     Raises:
         DataError: the file is not one of these records; the message names what it lacks.
@@ -130,7 +132,7 @@ def read_table(folder: Path) -> Table:
 
 
 def has_table(folder: Path) -> bool:
-    """Whether a folder holds a report of some run with a result; one without a record of its cells counts as such."""
+    """Return whether a folder holds a report with a result; one without a record of its cells counts as such."""
     if not any((folder / name).exists() for name in FILES):
         return False
     try:
@@ -140,7 +142,7 @@ def has_table(folder: Path) -> bool:
 
 
 def _cell(values: Mapping[str, Any]) -> TableCell:
-    """Raises TypeError where a value is of another kind than its field; NaN and whole numbers are numbers, too."""
+    """Return a cell; a TypeError is raised where a value is of another kind than its field."""
     kinds = {item.name: (int, float) if item.type is float else item.type for item in fields(TableCell)}
     return TableCell(**{name: _of_kind(kind, values[name]) for name, kind in kinds.items()})
 
@@ -152,5 +154,5 @@ def _of_kind(kind: Any, value: Any) -> Any:
 
 
 def table_folders(folder: Path) -> list[Path]:
-    """The folders at or below a folder that hold a published comparison, with a record of it or without."""
+    """Return the folders at or below a folder that hold a published comparison, with a record of it or without."""
     return sorted({path.parent for name in FILES for path in folder.rglob(name)})

@@ -85,7 +85,7 @@ chooses the method, too. The oracle rule has seen the answer."""
 
 
 def rules_line(lines: Sequence[Line]) -> str:
-    """What chose the checkpoints; the most common rule needs no list of its methods."""
+    """Return the rules that chose the checkpoints; the most common one needs no list of its methods."""
     methods: dict[str, list[str]] = {}
     for line in lines:
         if line.rule:
@@ -96,7 +96,7 @@ def rules_line(lines: Sequence[Line]) -> str:
 
 
 def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> list[tuple[str, ...]]:
-    """The table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds.
+    """Return the table's rows below :data:`HEADER`, best target first; then those with missing cells, and bounds.
 
     Args:
         pixels: mean IoU of the per-pixel baseline on each fold, for a last row; its mean is shown where every fold has
@@ -129,7 +129,7 @@ def rows(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> li
 
 
 def markdown_table(lines: Sequence[Line], pixels: Mapping[str, float] | None = None) -> str:
-    """The comparison as a Markdown table."""
+    """Return the comparison as a Markdown table."""
     head = f"| {' | '.join(HEADER)} |\n|{'|'.join(['---'] * 2 + ['--:'] * (len(HEADER) - 3) + ['---'])}|"
     return "\n".join([head, *map(markdown_row, rows(lines, pixels))])
 
@@ -137,7 +137,7 @@ def markdown_table(lines: Sequence[Line], pixels: Mapping[str, float] | None = N
 def fold_rows(
     cells: Sequence[Cell], grid: Grid, pixels: Mapping[str, float] | None = None
 ) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: target mIoU of every fold, mean over seeds."""
+    """Return the header and rows of a table with the target mIoU of every fold, mean over seeds."""
     values = {method: table(cells, grid, method, "target/miou") for method in grid.methods}
     rows = [[method, *(_percent(mean_of_known(row)) for row in scores)] for method, scores in values.items()]
     if pixels:
@@ -146,14 +146,14 @@ def fold_rows(
 
 
 def fold_table(cells: Sequence[Cell], grid: Grid, pixels: Mapping[str, float] | None = None) -> str:
-    """Target mIoU of every fold (mean over seeds) as a Markdown table."""
+    """Return target mIoU of every fold (mean over seeds) as a Markdown table."""
     header, body = fold_rows(cells, grid, pixels)
     head = f"{markdown_row(header)}\n|---{'|--:' * len(grid.folds)}|"
     return "\n".join([head, *map(markdown_row, body)])
 
 
 def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
-    """The rows below :data:`PAIRED_HEADER`, most gained first."""
+    """Return the rows below :data:`PAIRED_HEADER`, most gained first."""
     return [
         (
             line.method,
@@ -170,20 +170,20 @@ def paired_rows(paired: Sequence[Paired]) -> list[tuple[str, ...]]:
 
 
 def paired_table(paired: Sequence[Paired]) -> str:
-    """The methods against the control as a Markdown table, and why no test is quoted."""
+    """Return the methods against the control as a Markdown table, and why no test is quoted."""
     head = f"| {' | '.join(PAIRED_HEADER)} |\n|---|{'--:|' * (len(PAIRED_HEADER) - 1)}"
     table = "\n".join([head, *map(markdown_row, paired_rows(paired))])
     return "\n\n".join(filter(None, [table, silence(paired)]))
 
 
 def silence(paired: Sequence[Paired]) -> str:
-    """Why no test is quoted; "" where all are."""
+    """Return why no test is quoted; "" where all are."""
     reasons = "; ".join(sorted({line.silent for line in paired if line.silent}))
     return f"No test is quoted where it cannot speak: {reasons}." if reasons else ""
 
 
 def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
-    """The rows below :data:`RULE_HEADER`, least regret first, and last what is no legitimate rule."""
+    """Return the rows below :data:`RULE_HEADER`, least regret first, and last what is no legitimate rule."""
     ordered = sorted(rules, key=lambda line: (not line.legitimate, line.regret.mean))
     return [
         (
@@ -201,13 +201,13 @@ def rule_rows(rules: Sequence[RuleLine]) -> list[tuple[str, ...]]:
 
 
 def rule_table(rules: Sequence[RuleLine]) -> str:
-    """The rules side by side as a Markdown table."""
+    """Return the rules side by side as a Markdown table."""
     head = f"| {' | '.join(RULE_HEADER)} |\n|---|---|{'--:|' * (len(RULE_HEADER) - 2)}"
     return "\n".join([head, *map(markdown_row, rule_rows(rules))])
 
 
 def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
-    """Row, folds and setting: what stands behind each tuned row, a line a setting."""
+    """Return row, folds and setting: what is behind each tuned row, a line a setting."""
     folds_of: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row, labels in tuned.items():
         for fold, label in labels.items():
@@ -216,18 +216,18 @@ def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, s
 
 
 def tuned_table(tuned: Mapping[str, Mapping[str, str]]) -> str:
-    """The tuned settings as a Markdown table."""
+    """Return the tuned settings as a Markdown table."""
     head = f"| {' | '.join(TUNED_HEADER)} |\n|---|---|---|"
     return "\n".join([head, *map(markdown_row, tuned_rows(tuned))])
 
 
 def lacking(grid: Grid) -> str:
-    """Which controls of a published table the comparison lacks; "" if none."""
+    """Return which controls of a published table the comparison lacks; "" if none."""
     return f"Controls that this comparison lacks: {', '.join(grid.lacking)}." if grid.lacking else ""
 
 
 def empty_cells(cells: Sequence[Cell]) -> str:
-    """One line a reason for the cells that hold no result; "" if all do."""
+    """Return one line a reason for the cells that hold no result; "" if all do."""
     reasons = Counter((cell.method, cell.status, cell.reason) for cell in cells if cell.status != "done")
     return "\n".join(
         shown(f"- {method}: {count} × {status}{': ' + reason if reason else ''}")
@@ -246,14 +246,14 @@ def markdown_page(
     tuned: Mapping[str, Mapping[str, str]] | None = None,
     pixels: Mapping[str, float] | None = None,
 ) -> str:
-    """All the tables with what they mean.
+    """Return all the tables with what they mean.
 
     Args:
         shared: what all runs of the comparison have in common, in one line.
-        paired: of `benchmark.evaluation.significance.compare_with_control`.
-        rules: of `benchmark.evaluation.selection_rules.compare_rules`.
+        paired: lines of `benchmark.evaluation.significance.compare_with_control`.
+        rules: lines of `benchmark.evaluation.selection_rules.compare_rules`.
         alarms: what a reader must know before the tables are believed.
-        tuned: of each tuned row the label behind it on each fold.
+        tuned: label behind each tuned row on each fold.
         pixels: mean IoU of the per-pixel baseline on each fold.
     """
     empty = "\n".join(map(markdown, empty_cells(cells).splitlines()))
@@ -274,7 +274,7 @@ def markdown_page(
 
 
 def shared_line(facts: Mapping[str, str], grid: Grid) -> str:
-    """What all runs of the comparison have in common, in one line.
+    """Return what all runs of the comparison have in common, in one line.
 
     Args:
         facts: `ComparisonState.facts`, of which some may be missing.
@@ -293,7 +293,7 @@ def shared_line(facts: Mapping[str, str], grid: Grid) -> str:
 
 
 def cells_csv(cells: Sequence[Cell]) -> str:
-    """Every cell with its status, reason and final metrics."""
+    """Return every cell with its status, reason and final metrics."""
     names = sorted({name for cell in cells if cell.metrics for name in cell.metrics if not name.startswith("train/")})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -41,8 +41,11 @@ def prepare_environment() -> None:
 
 @contextmanager
 def one_line_errors(action: str) -> Iterator[None]:
-    """Turn an error of MLflow, its database or the disk into a `TrackingError` of one line, which begins with
-    ``action``: what failed, for example "the run cannot be published"."""
+    """Turn an error of MLflow, its database or the disk into a `TrackingError` of one line.
+
+    Args:
+        action: begin of the message: what failed, for example "the run cannot be published".
+    """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -83,13 +86,15 @@ class Client:
         return self._client
 
     def _alone(self) -> FileLock:
-        """MLflow creates and migrates its tables, and creates experiments, without a lock."""
+        """Return a lock for creating and migrating MLflow's tables and for creating experiments: MLflow has none."""
         self.results.mkdir(parents=True, exist_ok=True)
         return FileLock(self.results / "mlflow.lock")
 
     def experiment(self, name: str, tags: Mapping[str, Fact] | None = None) -> str:
-        """Return the id of an experiment, which is created on the first call, and again if it was deleted in the UI;
-        its tags are facts of the protocol."""
+        """Return the id of an experiment.
+
+        It is created on the first call, and again if it was deleted in the UI; its tags are facts of the protocol.
+        """
         if name not in self._experiments:
             api = self.api
             with one_line_errors(f"the experiment {name!r} cannot be used"), self._alone():
@@ -131,8 +136,10 @@ class Client:
                     self.api.set_experiment_tag(experiment.experiment_id, key, text)
 
     def describe(self, experiment: str, markdown: str, views: Sequence[ui_views.View] = ()) -> None:
-        """Set the note on top of an experiment's page, with links to its views in front, and the views, in the order
-        of the links; others are deleted."""
+        """Set the note on top of an experiment's page, with links to its views in front, and the views.
+
+        Views are in the order of the links; others are deleted.
+        """
         id = self.experiment(experiment)
         tags = {name: text for view in views for name, text in ui_views.tags(view).items()}
         tags[NOTE] = "\n\n".join(filter(None, [ui_views.links(id, views), markdown]))
@@ -144,8 +151,10 @@ class Client:
                     self.api.delete_experiment_tag(id, key)
 
     def artifact_folder(self, uri: str) -> Path | None:
-        """Return the folder of a run's artifacts, by MLflow's name of it, if it is one of the results folder; None if
-        MLflow has to store them."""
+        """Return the folder of a run's artifacts by its URI; None if MLflow has to store them.
+
+        Only a folder inside the results folder is written to directly.
+        """
         scheme, _, place = uri.partition(":/")
         parts = Path(place.lstrip("/")).parts  # the experiment's folder, the run's, which is deleted with the run, ...
         inside = scheme == "mlflow-artifacts" and len(parts) >= 3 and ".." not in parts

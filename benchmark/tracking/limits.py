@@ -1,4 +1,4 @@
-"""What MLflow accepts; it cuts long values silently and words its refusals badly, so we check before it does."""
+"""Limits of MLflow: it cuts long values silently and words its refusals badly, so they are checked before."""
 
 import hashlib
 import math
@@ -13,12 +13,12 @@ Fact = str | int | float | bool | tuple[str, ...]
 # Source: mlflow/utils/validation.py (3.17); longer values are cut with no more than a warning in a log.
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, EXPERIMENT_TAG_LENGTH, DIGEST_LENGTH = 250, 6000, 8000, 20_000, 36
 BATCH_FACTS, BATCH_METRICS = 100, 1000
-FIRST_LENGTH = 80  # of the one name that stands for many
+FIRST_LENGTH = 80  # of the one name that replaces many
 _KEY = re.compile(r"[\w.\- :]+(/[\w.\- :]+)*")
 
 
 def checked_key(key: str) -> str:
-    """A name of a metric or a fact; a `TrackingError` that names it, if MLflow does not take it."""
+    """Return a name of a metric or a fact; raise a `TrackingError` that names it, if MLflow does not take it."""
     if not _KEY.fullmatch(key) or {".", ".."} & set(key.split("/")):
         signs = "letters, digits, '_', '-', '.', ':', spaces and single '/' between them"
         raise TrackingError(f"the name {key!r} cannot be logged: {signs} are allowed")
@@ -28,7 +28,7 @@ def checked_key(key: str) -> str:
 
 
 def checked_text(key: str, value: Fact, limit: int) -> str:
-    """A value as text; a `TrackingError`, if this is longer than `limit` characters, which MLflow would cut."""
+    """Return a value as text; raise a `TrackingError` if it is longer than `limit` characters: MLflow would cut it."""
     text = str(value)
     if isinstance(value, tuple):  # too many names to be written: how many, the first, and a digest that compares them
         first = value[0] if len(value[0]) <= FIRST_LENGTH else f"{value[0][:FIRST_LENGTH]}…"
@@ -39,12 +39,12 @@ def checked_text(key: str, value: Fact, limit: int) -> str:
 
 
 def checked_facts(facts: Mapping[str, Fact]) -> dict[str, str]:
-    """Facts as text, each of which fits a param (and so a tag, whose limit is higher)."""
+    """Return facts as text, each of which fits a param (and so a tag, whose limit is higher)."""
     return {checked_key(key): checked_text(key, value, PARAM_LENGTH) for key, value in facts.items()}
 
 
 def checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that have a value: a NaN (a class that is absent) is left out.
+    """Return the metrics that have a value: a NaN (a class that is absent) is left out.
 
     Raises:
         TrackingError: if a name is refused or a value is infinite; MLflow would store 1.797e308 for it.

@@ -43,8 +43,14 @@ class LiveRun:
     def finish(
         self, status: str, tags: Mapping[str, str], files: Path | Sequence[Path] = (), ended: float = 0.0
     ) -> bool:
-        """End the run as FINISHED, FAILED or KILLED, with its last tags and its files, or the folder that holds them;
-        returns whether MLflow has all of it. The end is in seconds since the epoch, 0 for now."""
+        """End the run with its last tags and its files; return whether MLflow has all of it.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            tags: the last tags.
+            files: the files, or the folder that holds them.
+            ended: time of the end in seconds since the epoch, 0 for now.
+        """
         self._try(self._flush)
         self._try(self._end, status, tags, files, ended)
         return not self.problem
@@ -52,7 +58,7 @@ class LiveRun:
     def write_whole(
         self, curve: Curve, status: str, tags: Mapping[str, str], files: Path | Sequence[Path], ended: float = 0.0
     ) -> str:
-        """Log the curve and `finish`, instead of live; returns the run's id, or raises a `TrackingError`."""
+        """Log the curve and `finish`, instead of live; return its id, or raise a `TrackingError`."""
         self._add(curve, self._info.started)
         if not self.finish(status, tags, files, ended):
             raise TrackingError(self.problem)
@@ -113,7 +119,7 @@ class LiveRun:
 
 
 def publish_summary(client: Client, experiment: str, summary: Summary, tags: Mapping[str, str]) -> str:
-    """Write a summary run; returns its id, or raises a `TrackingError`, also if a fact or a metric is refused."""
+    """Write a summary run; return its id, or raise a `TrackingError`, also if a fact or a metric is refused."""
     info = RunInfo(summary.name, checked_facts(summary.facts), {**tags, KIND: "summary"}, started=time.time())
     curve = summary.curve  # refuses before the run is created
     return LiveRun(client, experiment, info).write_whole(curve, "FINISHED", {}, summary.artifacts)

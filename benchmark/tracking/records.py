@@ -1,4 +1,4 @@
-"""What is published: the labels of a run, its dataset, its curves, and summaries."""
+"""Published records: the labels of a run, its dataset, its curves, and summaries."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.tracking.limits import DIGEST_LENGTH, Fact, checked_facts, checked_metrics
 
-KIND = "landshift.kind"  # the tag that tells runs of jobs, "cell", from summaries
+KIND = "landshift.kind"  # the tag that separates runs of jobs, "cell", from summaries
 Curve = Sequence[tuple[int, Mapping[str, float]]]
 """Metrics by step, in the order they were logged."""
 
@@ -36,7 +36,7 @@ class DatasetFact:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a run is labelled with."""
+    """The labels of a run."""
 
     name: str  # as shown in the UI, for example "advent · north · s0"
     facts: Mapping[str, str]  # each is written as a param (all that charts offer) and as a tag (for search)

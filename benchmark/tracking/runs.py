@@ -1,4 +1,4 @@
-"""What is done with runs that MLflow has: their files are stored and fetched; they are found, tagged, closed, deleted.
+"""Runs in MLflow: their files are stored and fetched; they are found, tagged, closed, deleted.
 
 Every function raises a `TrackingError` of one line where MLflow cannot be used.
 """
@@ -68,7 +68,7 @@ def delete_run(client: Client, run: str) -> None:
 
 
 def close_run(client: Client, run: str, error: str, status: str = "KILLED") -> None:
-    """End a run whose worker is gone, if MLflow has it."""
+    """End a run whose worker is dead, if MLflow has it."""
     with _changed(run, "closed"):
         client.api.set_tag(run, "error", error)
         client.api.set_terminated(run, status)

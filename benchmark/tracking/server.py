@@ -27,7 +27,7 @@ def serve(results: Path, port: int | None = None, open_browser: bool = False) ->
 
     Args:
         results: a folder with a store; of one that publishes to an MLflow server only the addresses there are printed.
-        port: on 127.0.0.1; None takes 5000 or, if that is taken, a free one.
+        port: port on 127.0.0.1; None takes 5000 or, if that is taken, a free one.
         open_browser: open the newest experiment's comparison.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a results folder keeps its jobs and publishes its runs: `settings.toml` of the folder."""
+"""The `settings.toml` of a results folder: where its jobs are, and where its runs are published."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ class Settings(TomlModel):
 
     @property
     def needs_http(self) -> bool:
-        """Whether the runs are published to an MLflow server."""
+        """The runs are published to an MLflow server."""
         return self.mlflow.startswith(("http://", "https://"))
 
 

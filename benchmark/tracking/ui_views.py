@@ -36,7 +36,7 @@ class View:
     """A comparison that has views."""
 
     comparison: str  # its key
-    words: str  # what tells it from others, for example "800 steps, 5 methods, 3 folds"
+    words: str  # the difference from others, for example "800 steps, 5 methods, 3 folds"
     created: float  # start of its newest run, in seconds since the epoch; the UI lists the newest first
 
 
@@ -45,7 +45,7 @@ class View:
 # metrics. Where `is_grouped`, the runs of a row are one: their mean, and a band from the lowest to the highest.
 _ROWS = "tags.`landshift.table.{}` LIKE '%'"
 _PAGES: dict[str, dict[str, Any]] = {
-    "comparison": {  # of summary runs, a bar a method: the target first, then how far it lies below the source
+    "comparison": {  # of summary runs, a bar a method: the target first, then how far it is below the source
         "title": "comparison of methods",
         "runs": "tags.`landshift.kind` = 'summary' and params.`comparison` = '{}'",
         "columns": "summary/target_miou_mean summary/target_miou_half_interval summary/gain_mean summary/gap_closed "

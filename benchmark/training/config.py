@@ -14,7 +14,7 @@ class TrainingConfig:
     """Network, input, optimiser and budget.
 
     Attributes:
-        network: what is trained.
+        network: settings of the network.
         steps: optimiser steps, equal for every method.
         batch_size: labelled patches a step; a method that sees target images gets as many of those on top.
         crop: side of the square cut from each training patch, in pixels; 0 for the whole patch.
@@ -25,7 +25,7 @@ class TrainingConfig:
             first 15 % of the steps, then down to nearly 0 along a cosine; Smith and Topin 2019, arXiv 1708.07120);
             ``plateau`` (halved after 10 evaluations without a better source validation loss, then 4 of rest, down to
             1e-7).
-        checkpoints: how often the weights are kept and scored on source validation, evenly spaced, the last at the end.
+        checkpoints: number of checkpoints, evenly spaced, the last at the end, each scored on source validation.
         precision: Lightning Fabric's, for example ``32-true`` or ``bf16-mixed``.
     """
 
@@ -49,8 +49,11 @@ class TrainingConfig:
 
     @property
     def curve_every(self) -> int:
-        """Steps from one point of the losses' curves to the next, which have 1,000 to 2,000 where there are so many:
-        each is a row of MLflow's tables, and with one a step a long comparison would fill terabytes."""
+        """Steps from one point of the losses' curves to the next.
+
+        The curves have 1,000 to 2,000 points where there are so many steps: each is a row of MLflow's tables, and with
+        one a step a long comparison would fill terabytes.
+        """
         return max(self.steps // 1000, 1)
 
     def __post_init__(self) -> None:
@@ -102,7 +105,7 @@ PRESETS = {
 
 
 def make_recipe(preset: str, changes: dict[str, Any]) -> TrainingConfig:
-    """A preset with some values changed; those of the network are named like those of the recipe.
+    """Return a preset with some values changed; those of the network are named like those of the recipe.
 
     Raises:
         SettingsError: there is no such preset, or a value is not allowed.
@@ -118,7 +121,7 @@ def make_recipe(preset: str, changes: dict[str, Any]) -> TrainingConfig:
 
 
 def preset_and_changes(recipe: TrainingConfig) -> tuple[str, dict[str, Any]] | None:
-    """The preset with the fewest changes that make a recipe of it (`make_recipe`); None if no preset and changes do."""
+    """Return the preset with the fewest changes that make a recipe of it (`make_recipe`); None if there is none."""
     candidates = []
     for preset, settings in PRESETS.items():
         changes = {name: value for name in option_types() if (value := _value(recipe, name)) != _value(settings, name)}
@@ -132,7 +135,7 @@ def _value(recipe: TrainingConfig, name: str) -> Any:
 
 
 def recipe_of(values: Any) -> TrainingConfig:
-    """A recipe from what a run wrote down of it; what this version of landshift added since has its default.
+    """Return a recipe from what a run wrote down of it; what this version of landshift added since has its default.
 
     Raises:
         SettingsError: it holds a value that this version does not know, or one of another kind than it has.
@@ -154,6 +157,6 @@ def recipe_of(values: Any) -> TrainingConfig:
 
 
 def option_types() -> dict[str, type]:
-    """The type of each value that the command line can change, by name."""
+    """Return the type of each value that the command line can change, by name."""
     hints = get_type_hints(NetworkSettings) | get_type_hints(TrainingConfig)
     return {name: kind for name, kind in hints.items() if kind in (int, float, str, bool)}

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def make_fabric(accelerator: str, precision: str) -> "Fabric":
-    """Lightning Fabric on one device, whatever Slurm's variables say of the task that this process is in.
+    """Return Lightning Fabric on one device, whatever Slurm's variables say of the task that this process is in.
 
     Args:
         accelerator: cpu, cuda, mps, or auto for what there is.
@@ -27,7 +27,7 @@ def make_fabric(accelerator: str, precision: str) -> "Fabric":
 
 
 def device_name(fabric: "Fabric") -> str:
-    """What a run is tagged with: the name of the GPU, or the kind of device."""
+    """Return the device that a run is tagged with: the name of the GPU, or the kind of device."""
     import torch
 
     return torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type

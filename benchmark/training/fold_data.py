@@ -1,4 +1,4 @@
-"""What a step may see: the pools of patches that a method draws from. The label guard stands here."""
+"""Pools of patches that a step of a method draws from. The label guard is here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -38,12 +38,12 @@ class Part:
     metadata: Metadata
 
     def take(self, chosen: np.ndarray) -> "Part":
-        """Some of its patches, by their positions (n,) int64."""
+        """Return some of its patches, by their positions (n,) int64."""
         metadata = self.metadata.take(torch.from_numpy(chosen))
         return Part(self.rows[chosen], self.domains[chosen], self.zones[chosen], metadata)
 
     def joined(self, other: "Part") -> "Part":
-        """Both, one behind the other."""
+        """Return both, one behind the other."""
         rows, domains, zones = (
             np.concatenate([getattr(self, name), getattr(other, name)]) for name in ("rows", "domains", "zones")
         )
@@ -62,14 +62,14 @@ class FoldData:
     task: Task
 
     def labelled(self, needs: Needs) -> Part:
-        """The labelled pool of a method with these needs."""
+        """Return the labelled pool of a method with these needs."""
         if needs is Needs.TARGET_LABELS:
             return self.parts["target_adapt"]
         source = self.parts["source_train"]
         return source.joined(self.parts[FEW]) if needs is Needs.FEW_TARGET_LABELS else source
 
     def split_bound(self) -> tuple[Part, Part]:
-        """The labelled pool of a bound without every fourth zone of each domain, and these zones.
+        """Return the labelled pool of a bound without every fourth zone of each domain, and these zones.
 
         Where no domain has four zones, both are the whole pool.
         """
@@ -83,14 +83,14 @@ class FoldData:
         return pool.take(np.flatnonzero(~held_back)), pool.take(np.flatnonzero(held_back))
 
     def task_of(self, needs: Needs) -> Task:
-        """The task with the domains of the labelled pool."""
+        """Return the task with the domains of the labelled pool."""
         return replace(self.task, domains=tuple(np.unique(self.labelled(needs).domains).tolist()))
 
 
 def batches_of(
     fabric: "Fabric", method: Method, data: FoldData, recipe: TrainingConfig, seed: int, first: int = 0
 ) -> Iterator[tuple[SourceBatch | None, TargetBatch | None]]:
-    """The batches of every step from ``first`` on, on the device. What has no reader cannot be read."""
+    """Return the batches of every step from ``first`` on, on the device. What has no reader cannot be read."""
     needs, steps = method.needs, range(first, recipe.steps)
     sources = _labelled(method, data, recipe, seed) if needs.trains_on_labels else None
     target = data.parts["target_adapt"]

@@ -48,8 +48,8 @@ def fitted(
 
     Args:
         report: takes the share of the steps that is done.
-        savepoints: of this training, which goes on from the newest; their folder holds the checkpoints, too, and stays
-            until it is removed. Without them an interrupted training is lost.
+        savepoints: savepoints of this training, which continues from the newest; their folder holds the
+            checkpoints, too, and stays until it is removed. Without them an interrupted training is lost.
 
     Raises:
         TrainingError: a loss is not finite; the message names it and the step.
@@ -87,12 +87,12 @@ def _train(stepper: Stepper, report: Callable[[float], None], savepoints: Savepo
 
 
 def _evenly(steps: int, count: int) -> set[int]:
-    """After how many steps something is done so many times, evenly spaced, the last time at the end."""
+    """Return the steps after which something is done so many times, evenly spaced, the last time at the end."""
     return {math.ceil(steps * (k + 1) / count) for k in range(count)}
 
 
 def _content(stepper: Stepper, step: int, checkpoints: Sequence[Checkpoint], seconds: float) -> dict[str, Any]:
-    """What a training goes on from after a step."""
+    """Return what a training continues from after a step."""
     return {
         "step": step,
         "seconds": seconds,
@@ -111,7 +111,7 @@ def _content(stepper: Stepper, step: int, checkpoints: Sequence[Checkpoint], sec
 
 
 def _resumed(stepper: Stepper, savepoints: Savepoints) -> tuple[int, list[Checkpoint], float]:
-    """Steps, checkpoints and seconds of the newest savepoint, whose state the stepper has from here on."""
+    """Return steps, checkpoints and seconds of the newest savepoint, whose state the stepper has from here on."""
     content = savepoints.newest()
     if content is None:
         return 0, [], 0.0

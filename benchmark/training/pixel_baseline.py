@@ -49,7 +49,7 @@ def pixel_baseline(data: FoldData) -> Confusion:
 
 
 def pixel_miou(data: FoldData) -> float:
-    """Mean IoU of the per-pixel baseline on a fold's test.
+    """Return the mean IoU of the per-pixel baseline on a fold's test.
 
     NaN where the test has no labelled pixel, or a class that the sample of its pixels lacks: the mean would be over
     fewer classes than that of a method, which is scored on all pixels.
@@ -60,7 +60,7 @@ def pixel_miou(data: FoldData) -> float:
 
 
 def _pixels(data: FoldData, part: Part, count: int, purpose: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Raw values (n, bands) and labels (n,) of about ``count`` pixels, of those that have a label."""
+    """Return raw values (n, bands) and labels (n,) of about ``count`` pixels, of those that have a label."""
     random = numpy_generator("pixel-baseline", purpose)
     each = min(data.store.size**2, max(OF_A_PATCH, -(-count // max(len(part.rows), 1))))
     rows = random.permutation(part.rows)[: -(-count // each)]

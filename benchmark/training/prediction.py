@@ -25,7 +25,7 @@ Confusion = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Scores:
-    """What one pass over a part of a fold gives.
+    """Results of one pass over a part of a fold.
 
     Attributes:
         confusions: confusion matrix by zone.
@@ -38,7 +38,7 @@ class Scores:
     kept: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     def total(self, zones: Iterable[str] | None = None) -> Confusion:
-        """The sum over some zones, or all."""
+        """Return the sum over some zones, or all."""
         return np.sum([self.confusions[zone] for zone in zones or self.confusions], axis=0)
 
 
@@ -50,7 +50,7 @@ AT_ONCE = 32  # patches of it, at most
 
 
 def most_at_once(side: int) -> int:
-    """How many squares of so many pixels' side are predicted in one batch, at most."""
+    """Return how many squares of so many pixels' side are predicted in one batch, at most."""
     return max(1, PIXELS_AT_ONCE // side**2)
 
 
@@ -88,7 +88,7 @@ def evaluate_stream(
     """Predict a part batch by batch as it would arrive, by date and zone, and let the method learn from each batch.
 
     Args:
-        keep: as in `evaluate`.
+        keep: see `evaluate`.
         arrive: called with the number of the next batch, and of all.
 
     Returns:
@@ -114,7 +114,7 @@ def evaluate_stream(
 
 @contextmanager
 def _weights_as_they_are() -> Iterator[None]:
-    """Autocast keeps its 16-bit copies of the weights for as long as it is on; here they change meanwhile."""
+    """Keep autocast from storing 16-bit copies of the weights, which change meanwhile here."""
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)
     try:
@@ -124,7 +124,7 @@ def _weights_as_they_are() -> Iterator[None]:
 
 
 def arrival(part: Part) -> NDArray[np.int64]:
-    """Positions in a part in the order of date, zone and row; patches without a date come first."""
+    """Return the positions in a part in the order of date, zone and row; patches without a date come first."""
     times = [getattr(part.metadata, name).nan_to_num(-1).numpy() for name in ("month", "day")]
     year = part.metadata.year.nan_to_num(-1).numpy()
     _, zones = np.unique(part.zones, return_inverse=True)
@@ -141,7 +141,7 @@ class _Reader:
         self._labels = data.store.labels_of(self.part.rows)
 
     def read(self, chosen: NDArray[np.int64]) -> tuple[TargetBatch, Tensor]:
-        """A batch, and the truth (N, H, W) int64 of it, which no prediction sees."""
+        """Return a batch, and the truth (N, H, W) int64 of it, which no prediction sees."""
         rows = self.part.rows[chosen]
         images = torch.from_numpy(self._store.read(rows)).to(self._device).float()
         metadata = self.part.metadata.take(torch.from_numpy(chosen)).to(self._device)
@@ -172,7 +172,7 @@ class _ConfusionSums:
             self._kept[int(rows[place])] = predicted[place].to(torch.uint8).cpu().numpy()
 
     def scores(self) -> Scores:
-        """Of all that was added."""
+        """Return the scores of all that was added."""
         matrices = self._cells.view(len(self._zones), self._classes + 1, self._classes).cpu().numpy()
         total, pixels = self._loss.tolist()
         return Scores(dict(zip(self._zones.tolist(), matrices, strict=True)), total / max(pixels, 1), self._kept)
@@ -182,7 +182,7 @@ class _ConfusionSums:
 
 
 def iou(confusion: Confusion) -> NDArray[np.float64]:
-    """Intersection over union (C,) over the valid pixels; NaN for a class without truth, whatever is predicted.
+    """Return the intersection over union (C,) of valid pixels; NaN for a class without truth, whatever is predicted.
 
     Pixels that are predicted as such a class are still missing from the class they belong to. So the classes that count
     are the same ones for every method.
@@ -193,12 +193,12 @@ def iou(confusion: Confusion) -> NDArray[np.float64]:
 
 
 def miou(confusion: Confusion) -> float:
-    """Mean IoU over the classes that have truth; ignored pixels do not count."""
+    """Return the mean IoU over the classes that have truth; ignored pixels do not count."""
     return _mean(iou(confusion))
 
 
 def miou_flair_challenge(confusion: Confusion) -> float:
-    """Mean IoU as FLAIR's challenge code has it (IGNF/FLAIR-1, branch legacy-torch, ``generate_miou.py``).
+    """Return mean IoU by the code of FLAIR's challenge (IGNF/FLAIR-1, branch legacy-torch, ``generate_miou.py``).
 
     A pixel whose truth is ignored ("other") still counts as a false positive of the class it is predicted as; a class
     that is neither true nor predicted is left out, and one that is only predicted counts as 0.
@@ -209,7 +209,7 @@ def miou_flair_challenge(confusion: Confusion) -> float:
 
 
 def miou_flair_main(confusion: Confusion) -> float:
-    """Mean IoU as FLAIR's current code has it (IGNF/FLAIR-1, ``metrics.py``).
+    """Return mean IoU by FLAIR's current code (IGNF/FLAIR-1, ``metrics.py``).
 
     Ignored pixels do not count at all; an absent class counts as 0.
     """
@@ -217,13 +217,13 @@ def miou_flair_main(confusion: Confusion) -> float:
 
 
 def overall_accuracy(confusion: Confusion) -> float:
-    """Share of the valid pixels that are right."""
+    """Return the share of the valid pixels that are right."""
     valid = confusion[:-1]
     return float(np.diag(valid).sum() / valid.sum()) if valid.sum() else float("nan")
 
 
 def f1(confusion: Confusion) -> float:
-    """Mean over the classes that have truth of the harmonic mean of precision and recall."""
+    """Return the mean over the classes that have truth of the harmonic mean of precision and recall."""
     valid = confusion[:-1]
     hits, truth = np.diag(valid), valid.sum(1)
     return _mean(np.divide(2 * hits, valid.sum(0) + truth, out=np.full(len(hits), np.nan), where=truth > 0))
@@ -239,7 +239,7 @@ METRICS: dict[str, Callable[[Confusion], float]] = {
 
 
 def named_metrics(prefix: str, confusion: Confusion) -> dict[str, float]:
-    """Every metric of a confusion matrix, as ``prefix/name``."""
+    """Return every metric of a confusion matrix, as ``prefix/name``."""
     return {f"{prefix}/{name}": metric(confusion) for name, metric in METRICS.items()}
 
 
@@ -248,7 +248,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
-    """What the confusion matrices of a test say: together, of each class and of each domain."""
+    """Return the metrics of the confusion matrices of a test: together, of each class and of each domain."""
     total = test.total()
     metrics = named_metrics("target", total)
     for name, value in zip(classes, iou(total), strict=True):
@@ -259,7 +259,7 @@ def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
 
 
 def by_domain(scores: Scores) -> dict[str, Confusion]:
-    """The confusion matrix of each domain; the name of a zone begins with its domain's, as ``domain|zone``."""
+    """Return the confusion matrix of each domain; the name of a zone begins with its domain's, as ``domain|zone``."""
     zones: dict[str, list[str]] = defaultdict(list)
     for zone in scores.confusions:
         zones[zone.partition("|")[0]].append(zone)

@@ -1,4 +1,4 @@
-"""What an interrupted training goes on from: files that are written whole, and read only where they are.
+"""Savepoints of an interrupted training: files that are written whole, and read only where they are.
 
 A savepoint holds all that the next step depends on. The name of a file carries the digest of its bytes, so that one
 that was cut short or changed on the disk is known for it, and the savepoint before it is taken. The name of a savepoint
@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def write(folder: Path, stem: str, content: Any) -> Path:
-    """Write tensors, numbers and texts in lists and dictionaries to ``<stem>-<digest>.pt``, which is there whole or not
-    at all."""
+    """Write tensors, numbers and texts in lists and dictionaries to ``<stem>-<digest>.pt``, atomically."""
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / f"{stem}.new{os.getpid()}"
     try:
@@ -44,7 +43,7 @@ def write(folder: Path, stem: str, content: Any) -> Path:
 
 
 def read(path: Path) -> Any:
-    """What `write` wrote. Only tensors, numbers and texts are made of it: no code of a file is ever run.
+    """Return what `write` wrote. Only tensors, numbers and texts are made of it: no code of a file is ever run.
 
     Raises:
         DataError: the file is missing, damaged, or of another kind.
@@ -62,11 +61,11 @@ class Savepoints:
     """The savepoints of one training.
 
     Attributes:
-        folder: of one job; it may be deleted at any time, and then the training starts again from step 0.
-        key: what the training is of, and computed with, as JSON has it. Savepoints of another key are neither gone on
+        folder: folder of one job; it may be deleted at any time, and then the training starts again from step 0.
+        key: content and circumstances of the training, as JSON. Savepoints of another key are neither continued
             from nor replaced: their training can go on where its code or its kind of device comes back.
         every: seconds between two of them, more where writing one takes long.
-        name: of the training, for messages.
+        name: name of the training, used in messages.
     """
 
     folder: Path
@@ -78,13 +77,13 @@ class Savepoints:
 
     @property
     def due(self) -> bool:
-        """Whether it is time for the next one."""
+        """It is time for the next savepoint."""
         return time.monotonic() - self._last >= max(self.every, self._pause)
 
     def save(self, step: int, content: Mapping[str, Any]) -> None:
         """Write a savepoint after so many steps, and remove all of this training but the last two up to this step.
 
-        One of a later step is damaged, or the training would have gone on from it.
+        One of a later step is damaged, or the training would have continued from it.
 
         Where the disk is full the training goes on, and the next one is tried when it is due.
         """
@@ -101,7 +100,7 @@ class Savepoints:
         self._pause = (self._last - started) / SHARE
 
     def newest(self) -> dict[str, Any] | None:
-        """The content of the newest savepoint that is whole, with the files it names; None where there is none."""
+        """Return the content of the newest whole savepoint, with the files it names; None where there is none."""
         files = self._files()
         for path in files:
             try:
@@ -113,7 +112,7 @@ class Savepoints:
             else:
                 return content
         if others := sorted(set(self.folder.glob("step-*.pt")) - set(files)):
-            logger.warning("%s is of other code, packages or another device; %s starts anew", others[-1], self.name)
+            logger.warning("%s is of other code, packages or another device; %s starts again", others[-1], self.name)
         return None
 
     def remove(self) -> None:
@@ -121,7 +120,7 @@ class Savepoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _files(self) -> list[Path]:
-        """Of this key, the latest step first."""
+        """Return the files of this key, the latest step first."""
         return sorted(self.folder.glob(f"step-*-{self._mark}-*.pt"), reverse=True)
 
     @property

@@ -1,4 +1,4 @@
-"""What a checkpoint says of a fixed sample of pixels: all that rules without target labels look at."""
+"""A checkpoint's outputs on a fixed sample of pixels: all that rules without target labels look at."""
 
 import math
 import time
@@ -33,14 +33,14 @@ DIMENSIONS = 8  # of the features, at most: with 16 to 64 the mean weight, which
 
 @dataclass(frozen=True)
 class Evidence:
-    """What there is at the sampled pixels: logits, and features where an encoder was seen at work.
+    """Outputs at the sampled pixels: logits, and features where an encoder was seen at work.
 
     Attributes:
         target: (n, C) float32, of ``target_adapt``.
         source: (m, C) float32, of those pixels of ``source_val`` that have a label.
         labels: (m,) of these.
         prior: (C,) class shares of the source's training patches, one pixel added to each class.
-        features: those of the encoder that predicted, of the pixels of ``source`` and of ``target``, in their first
+        features: features of the pixels of ``source`` and ``target`` by the encoder that predicted, in their first
             `DIMENSIONS` principal components; None where no encoder is known.
     """
 
@@ -59,7 +59,7 @@ def gather(
     Args:
         window: side of the square of each patch that is predicted, pixels; 0 for whole patches. With that of the
             training crops the sample costs a few steps, however large the patches are.
-        encoders: those that may run inside the prediction, and give a list of feature maps, deepest last. If several
+        encoders: encoders that may run inside the prediction, and give a list of feature maps, deepest last. If several
             run, or one several times, the features are those of the last call.
 
     Returns:
@@ -81,7 +81,7 @@ def gather(
 def principal_components(
     source: NDArray[np.float32], target: NDArray[np.float32], most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features (n, D) and (m, D) in the ``most`` directions, at most, in which both together vary the most."""
+    """Return features (n, D) and (m, D) in the ``most`` directions, at most, in which both together vary the most."""
     together = np.concatenate((source, target)).astype(np.float64)
     together -= together.mean(0)
     directions = np.linalg.svd(together, full_matrices=False)[2][:most]
@@ -91,13 +91,13 @@ def principal_components(
 
 @dataclass(frozen=True)
 class Look:
-    """What is known of one checkpoint beside source validation: the sample, if there is one, and a few labels.
+    """Inputs of rules from one checkpoint, beside source validation: the sample, if there is one, and a few labels.
 
     Attributes:
         evidence: see `gather`.
         few: mean IoU on the labelled patches of the target that the protocol sets aside; NaN where there are none, or
             where the method was trained on them.
-        seconds: what it took.
+        seconds: duration of the measurement, in seconds.
     """
 
     evidence: Evidence | None
@@ -119,7 +119,7 @@ def look(fabric: "Fabric", method: Method, data: FoldData, window: int) -> Look:
 
 
 def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
-    """Scores of the checkpoints of a run by rule, the higher the better; of each only those that are known."""
+    """Return the known scores of each checkpoint of a run by rule, the higher the better."""
     scores = [scores_of(look.evidence) if look.evidence else {} for look in looks]
     seen = [look.evidence for look in looks if look.evidence]
     for of_look, value in zip(scores, agreement(seen) if len(seen) == len(looks) else [], strict=False):
@@ -130,7 +130,7 @@ def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
 
 
 def scores_of(evidence: Evidence) -> dict[str, float]:
-    """Scores of one checkpoint by rule, the higher the better."""
+    """Return the scores of one checkpoint by rule, the higher the better."""
     source, target = (log_softmax(logits, axis=1) for logits in (evidence.source, evidence.target))
     scores = {
         "target-entropy": validators.target_entropy(evidence.target),
@@ -151,7 +151,7 @@ def scores_of(evidence: Evidence) -> dict[str, float]:
 
 
 def agreement(candidates: Sequence[Evidence]) -> list[float]:
-    """Agreement of each candidate with the mean of all, the rule that needs to see them together."""
+    """Return the agreement of each candidate with the mean of all, the rule that needs to see them together."""
     probabilities = np.stack([softmax(evidence.target, axis=1) for evidence in candidates])
     return validators.ensemble_agreement(probabilities).tolist()
 
@@ -183,7 +183,7 @@ def _sampled(
     pixels = torch.from_numpy(random.integers(side**2, size=(len(patches), PIXELS)))
 
     def seen(chosen: slice) -> _Pixels:
-        """The sampled pixels of some of the patches."""
+        """Return the sampled pixels of some of the patches."""
         rows, places = part.rows[patches[chosen]], pixels[chosen]
 
         def cut(whole: NDArray[np.uint8]) -> Tensor:
@@ -215,7 +215,7 @@ def _sampled(
 
 
 def _values_at(maps: Tensor, places: Tensor) -> NDArray[np.float32]:
-    """Values (N * P, D) of maps (N, D, h, w) at flat places (N, P)."""
+    """Return the values (N * P, D) of maps (N, D, h, w) at flat places (N, P)."""
     places = places.to(maps.device)[:, None].expand(-1, maps.shape[1], -1)
     return maps.float().flatten(2).gather(2, places).movedim(1, -1).flatten(0, 1).cpu().numpy()
 
@@ -228,14 +228,14 @@ class _Call:
     deepest: Tensor
 
     def cells_of(self, pixels: Tensor, side: int) -> Tensor:
-        """The cell that each pixel of a window lies in, both counted row by row; images are padded below and right."""
+        """Return the cell of each pixel of a window, both counted row by row; images are padded below and right."""
         (height, width), (rows, columns) = self.size, self.deepest.shape[-2:]
         return (pixels // side * rows // height) * columns + pixels % side * columns // width
 
 
 @contextmanager
 def _watched(encoders: Sequence[nn.Module]) -> Iterator[list[_Call]]:
-    """Gives a list that holds the last call of one of the encoders, if there was any."""
+    """Yield a list that holds the last call of one of the encoders, if there was any."""
     last: list[_Call] = []
 
     def keep(encoder: nn.Module, inputs: tuple[Any, ...], features: Any) -> None:

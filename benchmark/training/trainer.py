@@ -45,7 +45,7 @@ class Checkpoint:
 
 
 def state_of(method: Method) -> dict[str, Tensor]:
-    """All weights and buffers of a method but its second network's: ``network.…`` and what else it made."""
+    """Return all weights and buffers of a method but its second network's: ``network.…`` and what else it made."""
     children = {name: child for name, child in method.named_children() if child is not method.second_network}
     state = {f"{name}.{key}": value for name, child in children.items() for key, value in child.state_dict().items()}
     return state | _own_tensors(method)
@@ -72,7 +72,7 @@ def _own_tensors(method: Method) -> dict[str, Tensor]:
 
 
 def held_by(method: Method) -> dict[str, Any]:
-    """All that a method holds but its second network, as `benchmark.training.savepoints.write` takes it.
+    """Return all that a method holds but its second network, as `benchmark.training.savepoints.write` takes it.
 
     Raises:
         MethodError: ``state()`` gives what no file can hold.
@@ -110,14 +110,14 @@ class Stepper:
     """A method with its network and optimisers on the device, and the step that all methods share.
 
     Attributes:
-        method: whose trained modules are wrapped for the device.
-        losses: those not logged yet.
+        method: method whose trained modules are wrapped for the device.
+        losses: losses that are not logged yet.
         curves: (step, metrics), all that was logged.
-        changed_network: what is trained where that is not the network that the recipe names, in words; "" where it is.
+        changed_network: description of a trained network that is not the one of the recipe; else "".
 
     Args:
         log: takes metrics and their step.
-        weights: of a trained source model, for a method that starts from one.
+        weights: weights of a trained source model, for a method that starts from one.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Stepper:
         if changes_features and not network.stages:
             raise TrainingError(
                 f"{method_class.__name__} changes features between the stages of the encoder, and those of "
-                f"{recipe.network.encoder} cannot be told; take a ResNet, or another one of timm's (tu-...)"
+                f"{recipe.network.encoder} are unknown; take a ResNet, or another one of timm's (tu-...)"
             )
         built, size = structure_of(network), _count(network.parameters())
         with torch.random.fork_rng(devices=[]):
@@ -164,7 +164,7 @@ class Stepper:
         self.method.to(fabric.device).train()
 
     def _set_up_training(self) -> tuple[Any, Any]:
-        """The optimiser of all that is trained but the second network, and its schedule; None where nothing is."""
+        """Return the optimiser of all that is trained but the second network, and its schedule; None if nothing is."""
         method = self.method
         if method.needs is Needs.TEST_STREAM:
             return None, None  # it learns by itself, from the stream
@@ -188,7 +188,9 @@ class Stepper:
         self._log(metrics, step)
 
     def step(self, source: SourceBatch | None, target: TargetBatch | None, progress: Progress) -> None:
-        """One step of the network and, where there is one, of the second one, whose weights stay as they are meanwhile.
+        """Take one step of the network, and then one of the second network, if there is one.
+
+        The second network's weights stay as they are in the first.
 
         Raises:
             MethodError: a hook gives something else than it should, or a loss that teaches nothing.
@@ -261,7 +263,7 @@ class Stepper:
         )
 
     def _bound_loss(self) -> float:
-        """Of a bound on zones of the target that it is not trained on: its source validation says nothing."""
+        """Return a bound's loss on target zones that it is not trained on: source validation says nothing of it."""
         self.method.eval()
         loss = self._loss_on(self.data.split_bound()[1], self.method.checked_logits)
         self.method.train()
@@ -272,7 +274,7 @@ class Stepper:
         return evaluate(self.fabric, predict, data, "looked at").loss
 
     def state(self) -> dict[str, Any]:
-        """All that a later step depends on; the draws depend on the step's number alone."""
+        """Return all that a later step depends on; the draws depend on the step's number alone."""
         optimizers = (self._optimizer, self._second_optimizer, self._scheduler)
         second = self.method.second_network
         return {
@@ -296,8 +298,9 @@ class Stepper:
 
 
 def _changed(method: Method, built: Any) -> int:
-    """How many parameters the network of a method has, with what else of the method's own is trained and may take part
-    in a prediction; 0 where that is the network that was built.
+    """Return the number of parameters of a method's network, if it is another than the one that was built, else 0.
+
+    What else of the method's own is trained and may take part in a prediction is counted, too.
 
     Args:
         built: `structure_of` of that.
@@ -336,7 +339,7 @@ def _set_precision(module: nn.Module, fabric: "Fabric") -> None:
 
 
 def _require_reach(method: type[Method], hook: str, name: str, loss: Tensor, optimizer: Any) -> None:
-    """A loss must teach something that its optimiser trains; the constant 0, of a warm-up for example, may stand."""
+    """Check that a loss reaches something that its optimiser trains, or is the constant 0, of a warm-up for example."""
     trained = (weights for group in optimizer.param_groups for weights in group["params"])
     if not reaches(loss, trained) and (loss.requires_grad or loss.item() != 0):
         raise MethodError(

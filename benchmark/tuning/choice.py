@@ -1,4 +1,4 @@
-"""Which setting a rule takes, from the records of all trials. Pure functions."""
+"""Selection of a setting by a rule, from the records of all trials. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from benchmark.evaluation.selection import RULES, Record, regret, select
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a rule takes among the checkpoints of all trials.
+    """The setting and checkpoint that a rule takes among those of all trials.
 
     Attributes:
         setting: number of the trial's setting.
         score: the rule's, of that checkpoint.
         default_score: the highest under the defaults; NaN where their trial has none.
-        target_miou, default_target_miou: of the checkpoints taken among all, and under the defaults. They must not
-            be chosen by; they show afterwards what the choice was worth.
-        regret: how much better the best checkpoint of all trials is on the target.
+        target_miou, default_target_miou: values of the checkpoints taken among all, and under the defaults. They must
+            not be chosen by; they show afterwards what the choice was worth.
+        regret: difference of the best checkpoint of all trials to it on the target.
     """
 
     setting: int
@@ -54,6 +54,6 @@ def choose(trials: Mapping[int, Sequence[Record]], rule: str) -> Chosen | None:
 
 
 def best_score(records: Sequence[Record], rule: str) -> float | None:
-    """The score of the checkpoint that a rule takes in a run."""
+    """Return the score of the checkpoint that a rule takes in a run."""
     index = select(records, rule)
     return None if index is None else RULES[rule].score(records[index])

@@ -1,4 +1,4 @@
-"""How methods are tuned: the rule, how many trials, and on which folds."""
+"""Configuration of a tuning: the rule, how many trials, and on which folds."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ EACH = "each-fold"
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is equal for all methods that are tuned together.
+    """The configuration shared by all methods that are tuned together.
 
     Attributes:
-        rule: which chooses, of `benchmark.evaluation.selection.RULES`.
+        rule: rule that chooses, of `benchmark.evaluation.selection.RULES`.
         trials: settings tried of each method, the defaults among them.
         fold: the only one that is tuned on, for all; "" where each fold has a search of its own.
-        seed: of all trials.
+        seed: seed of all trials.
         prune: give up trials early.
     """
 
@@ -37,7 +37,7 @@ class Tuning:
 
     @property
     def words(self) -> str:
-        """What a table says of it."""
+        """The tuning in the words of a table."""
         where = f"on {self.fold} alone, for all folds" if self.fold else "on each fold by itself"
         looks = "" if RULES[self.rule].legitimate else ", which looks at the target's labels: no legitimate result"
         pruned = ", some given up early" if self.prune else ""
@@ -60,7 +60,7 @@ def check_rule(tuning: Tuning) -> None:
 
 
 def why_not(label: str, rule: str) -> str:
-    """Why a method cannot be tuned by a rule; "" if it can."""
+    """Return why a method cannot be tuned by a rule; "" if it can."""
     needs = parse_label(label).method.needs
     if not RULES[rule].legitimate:
         return ""

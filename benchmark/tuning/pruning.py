@@ -23,7 +23,7 @@ TRIALS_BEFORE = 4  # that must be finished before one is given up
 PREFIX = "pruning/"  # of the names of documents, with a digest of the study's name behind it
 Log = Callable[[Mapping[str, float], int], None]
 SourceValidation = Mapping[str, Mapping[str, float]]
-"""Of each trial, by its job's key, source validation at each step."""
+"""Source validation at each step of each trial, by its job's key."""
 
 
 def watched(log: Log, results: ResultsFolder, bench: Bench, job: Job) -> Log:
@@ -31,8 +31,8 @@ def watched(log: Log, results: ResultsFolder, bench: Bench, job: Job) -> Log:
 
     Args:
         log: takes all metrics.
-        results: that hold the other trials of the study.
-        bench: of the protocol.
+        results: results folder that holds the other trials of the study.
+        bench: bench of the protocol.
         job: the trial; `Trial.study` is the name of its study.
 
     Raises:
@@ -64,9 +64,9 @@ def is_below(own: Mapping[str, float], others: Any, step: int) -> bool:
     """Return whether Optuna's median pruner gives up a trial.
 
     Args:
-        mine: the trial's values by step, of which those after `step` are of an earlier attempt.
-        others: those of each finished trial.
-        step: of the trial.
+        own: values of the trial by step, of which those after `step` are of an earlier attempt.
+        others: values of each finished trial.
+        step: step of the trial.
     """
     optuna.logging.set_verbosity(logging.WARNING)
     study = optuna.create_study(direction="maximize")

@@ -1,4 +1,4 @@
-"""What searches have found, and how a comparison takes it up."""
+"""Results of searches, and how a comparison takes them up."""
 
 import csv
 import logging
@@ -15,7 +15,7 @@ from benchmark.common.errors import SettingsError
 from benchmark.evaluation.selection import RULES, Record
 from benchmark.experiments.checkpoint_records import pooled, read_records
 from benchmark.experiments.jobs import Bench
-from benchmark.experiments.labels import digest_at_hand
+from benchmark.experiments.labels import installed_digest
 from benchmark.experiments.provenance import Provenance, refuse_mixture
 from benchmark.experiments.queue import DONE, FAILED, PRUNED
 from benchmark.experiments.results import ResultsFolder
@@ -30,11 +30,11 @@ OPEN = "open"  # state of a trial that has not ended
 
 @dataclass(frozen=True)
 class Tuned:
-    """What one search has come to.
+    """The state of one search.
 
     Attributes:
-        search: which.
-        states: how each of its trials has ended: done, pruned, failed or open.
+        search: the search.
+        states: state of each of its trials: done, pruned, failed or open.
         chosen: what the rule takes; None until all trials have ended, or where it knows a score of none.
         setting: the label of that.
         runs: the records of the settings that were run to the end.
@@ -54,7 +54,7 @@ class Tuned:
 
 
 def results(session: TuningSession) -> list[Tuned]:
-    """Return how each search stands."""
+    """Return the state of each search."""
     keys = {job.identity for search in session.searches for job in search.jobs}
     ends = {DONE, FAILED, *([PRUNED] if session.tuning.prune else [])}
     states = {row.key: row.state for row in session.results.queue.rows(session.experiment, keys) if row.state in ends}
@@ -106,7 +106,7 @@ def _summary(session: TuningSession, tuned: Tuned, chosen: Chosen, folder: Path)
         "seed": tuning.seed,
         "prune": tuning.prune,
         "comparison": session.bench.comparison,
-        "method_digest": digest_at_hand(search.label, imports=True) or "",
+        "method_digest": installed_digest(search.label, imports=True) or "",
         "protocol": session.bench.protocol.name,
         "fingerprint": session.bench.fingerprint,
         **Provenance.here().facts,
@@ -154,7 +154,7 @@ def _study(tuned: Tuned, rule: str) -> optuna.Study:
     for index, records in tuned.runs.items():
         score = best_score(records, rule)
         if score is not None:
-            with suppress(ValueError):  # a default may lie outside of what is searched
+            with suppress(ValueError):  # a default may be outside of what is searched
                 params = dict(tuned.search.settings[index])
                 study.add_trial(optuna.trial.create_trial(params=params, distributions=space, value=score))
     return study
@@ -185,11 +185,11 @@ def chosen_settings(
     """
     summaries = results.summaries(bench.protocol.label + EXPERIMENT).values()
     of_comparison = [facts for facts in summaries if facts["comparison"] == bench.comparison]
-    # Only what was asked for is imported; of others that name modules it is not known whether the code is the same.
+    # Only what was requested is imported; of others that name modules it is not known whether the code is the same.
     of_comparison = [
         facts
         for facts in of_comparison
-        if digest_at_hand(facts["method"], imports=facts["tuning"] == key) in (None, facts["method_digest"])
+        if installed_digest(facts["method"], imports=facts["tuning"] == key) in (None, facts["method_digest"])
     ]
     taken = [facts for facts in of_comparison if facts["tuning"] == key]
     if not taken:

@@ -87,7 +87,7 @@ class TuningSession(Session):
         jobs = [self.bench.jobs([one], [tuning.seed], [fold])[-1] for one in labels]
         if jobs[0].skip:
             raise SettingsError(f"{label} cannot be tuned: {jobs[0].skip}")
-        # The identity of the first trial stands for data, folds, recipe and the method's code.
+        # The identity of the first trial identifies data, folds, recipe and the method's code.
         study = f"{label} · {fold} · {tuning.key} · {jobs[0].identity}" if tuning.prune else ""
         jobs = [replace(job, trial=Trial(label, setting, study, WATCH)) for setting, job in enumerate(jobs)]
         return Search(label, fold, search_space(label, recipe), tried, jobs)

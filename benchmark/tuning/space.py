@@ -1,4 +1,4 @@
-"""What is searched of a method, and the settings that are tried: its defaults, then random ones.
+"""The search space of a method, and the settings that are tried: its defaults, then random ones.
 
 Random search rather than a model of the scores: with ten or twenty trials it is hard to beat (Bergstra and Bengio,
 JMLR 2012), every rule may choose among the same trials, and any number of processes try the same settings in any order.
@@ -26,7 +26,7 @@ Params = dict[str, Any]
 
 
 def search_space(label: str, recipe: TrainingConfig) -> dict[str, BaseDistribution]:
-    """What is searched: what the method declares, and the recipe's learning rate where the method is trained with it.
+    """Return what the method declares to be searched, and the recipe's learning rate if the method is trained with it.
 
     What the label fixes is not searched.
     """
@@ -47,7 +47,7 @@ def search_space(label: str, recipe: TrainingConfig) -> dict[str, BaseDistributi
 
 
 def settings(label: str, recipe: TrainingConfig, trials: int) -> list[Params]:
-    """The values of each trial; those of trial 0 are the defaults.
+    """Return the values of each trial; those of trial 0 are the defaults.
 
     Each hyperparameter has its own random stream, addressed by its name and the trial: a method that gets another
     hyperparameter, or a search that gets longer, changes no value that was drawn before.
@@ -67,7 +67,7 @@ def settings(label: str, recipe: TrainingConfig, trials: int) -> list[Params]:
 
 
 def label_of(label: str, params: Mapping[str, Any], recipe: TrainingConfig) -> str:
-    """The method's label with the values of a trial."""
+    """Return the method's label with the values of a trial."""
     name, fixed = split_label(label)
     pairs = ",".join(f"{key}={value}" for key, value in (fixed | dict(params)).items())
     return canonical_label(f"{name}[{pairs}]", recipe)
@@ -76,7 +76,7 @@ def label_of(label: str, params: Mapping[str, Any], recipe: TrainingConfig) -> s
 def trial_labels(
     labels: Iterable[str], recipe: TrainingConfig, tuning: Tuning
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The labels of all trials of each method that can be tuned, and of the others why they cannot."""
+    """Return the labels of all trials of each method that can be tuned, and of the others why they cannot."""
     trials, reasons = dict[str, list[str]](), dict[str, str]()
     for label in labels:
         if reason := why_not(label, tuning.rule):

@@ -109,7 +109,7 @@ def test_unlabelled_images_younger_than_the_test_are_refused_where_a_protocol_sa
 def test_the_smallest_distance_is_reported_and_can_be_demanded(patches, fold):
     assert smallest_distance([fold], patches) == 1000.0
     _check(replace(PROTOCOL, split=Split(gap=1000.0)), fold, patches)
-    with pytest.raises(ProtocolError, match="a source patch lies 1000 from a target patch, and 1001 is the least"):
+    with pytest.raises(ProtocolError, match="a source patch is 1000 from a target patch, and 1001 is the least"):
         _check(replace(PROTOCOL, split=Split(gap=1001.0)), fold, patches)
     assert str(smallest_distance([fold], patches.assign(x=float("nan")))) == "nan"
 

@@ -70,7 +70,7 @@ def test_a_description_is_looked_for_beside_the_protocol(tmp_path):
         (GOOD + "[pinned.folds]\na = [1, 2]\n", "takes 4 numbers a fold"),
         (NAMED + "fold = [3]\n", r"each \[\[fold\]\]"),
         (GOOD.replace('["place"]', "[]"), "hold_out takes"),
-        (GOOD + "[split]\nadapt_share = 1.5\n", "a share lies in 0 to 1"),
+        (GOOD + "[split]\nadapt_share = 1.5\n", "a share is in 0 to 1"),
         (NAMED + '[[fold]]\nname = "a"\ntarget = {place = "D012"}\n', "takes a list"),
         (NAMED + '[[fold]]\nname = "a"\ntarget = {colour = ["red"]}\n', "has colour; allowed are place, time"),
         (NAMED + 2 * '[[fold]]\nname = "a"\ntarget = {place = ["b"]}\n', "a name of its own"),
@@ -112,6 +112,6 @@ def test_tables_lie_beside_the_protocol(tmp_path, table):
     (tmp_path / "t.csv").write_text("place,region\nSECRET,1\n")
     (tmp_path / "mine/link.csv").symlink_to(tmp_path / "t.csv")
     (tmp_path / "mine/p.toml").write_text(f'{GOOD}tables = ["{table}"]\n')
-    with pytest.raises(ProtocolError, match="lies elsewhere than beside the protocol") as caught:
+    with pytest.raises(ProtocolError, match="is elsewhere than beside the protocol") as caught:
         files.load(str(tmp_path / "mine/p.toml"))
     assert "SECRET" not in str(caught.value)

@@ -25,8 +25,8 @@ class Finding:
     """One kind of number in two runs.
 
     Attributes:
-        what: for example "confusion matrices".
-        compared: how many the record holds.
+        what: name of what was compared, for example "confusion matrices".
+        compared: number of values that the record holds.
         differing: names of those that are not equal to the bit, or that one of the two lacks.
         largest: the largest difference, in words; "" where there is none.
     """
@@ -108,7 +108,7 @@ def _largest(unequal: Mapping[str, tuple[Tensor, Tensor]]) -> str:
 
 
 def _first_step(unequal: Mapping[str, tuple[Tensor, Tensor]]) -> str:
-    """The first step that differs says more than the largest difference."""
+    """Return the first step that differs, which says more than the largest difference."""
     first = {}
     for name, (one, other) in unequal.items():
         pairs = zip(one.tolist(), other.tolist(), strict=False)

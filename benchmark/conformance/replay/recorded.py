@@ -27,8 +27,8 @@ class Stored:
 
     Attributes:
         record: params, metrics, tags and the folder of its files.
-        settings: of ``settings.json``.
-        source: where its data were, "default" for their default place.
+        settings: content of ``settings.json``.
+        source: place of its data then, "default" for the default place.
     """
 
     record: RunRecord
@@ -68,8 +68,8 @@ def plan_of(run: Stored, results: Path, stores: Path, data: Path | None = None, 
     """Return the plan that a run was a part of.
 
     Args:
-        results: where to train it again.
-        data, protocol: where they are now; "" or None for where they were then.
+        results: folder to train it again in.
+        data, protocol: places now; "" or None for those of then.
 
     Raises:
         DataError, SettingsError: they are not there any more.
@@ -104,7 +104,7 @@ def data_place(source: str, dataset: str) -> Path | None:
         return None
     if place is None or not place.exists():
         where = place or f"the default place of {dataset}"
-        raise DataError(f"the data of the run lay in {where}, which is not here; say where they lie now (--data)")
+        raise DataError(f"the data of the run were in {where}, which is not here; say where they are now (--data)")
     return place
 
 
@@ -140,7 +140,7 @@ def retrain(
     on_progress: Callable[[Job, float], None],
     on_end: Callable[[Ended], None],
 ) -> Mapping[str, RunRecord]:
-    """Train jobs in this process, each after the one that it starts from; returns their runs by key.
+    """Train jobs in this process, each after the one that it starts from; return their runs by key.
 
     Args:
         folder: results folder of these runs.

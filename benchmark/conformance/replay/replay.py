@@ -1,4 +1,4 @@
-"""What a run was trained with and what is here now, and what its replay comes to, in words."""
+"""The circumstances of a run and those of this machine, and the verdict on its replay, in words."""
 
 import json
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from methods.sources import code_digest
 
 DECIDING = ("data", "protocol")
 """Where these differ the numbers are others, and there is nothing to compare."""
-TOLD = {"protocol", "data", "method", "method_digest", "fold", "seed"}
-"""Of what a job depends on, that which has a row of its own, or was requested."""
+UNCOMPARED = {"protocol", "data", "method", "method_digest", "fold", "seed"}
+"""The facts a job depends on that have a row of their own, or were requested."""
 NAMES = {"catalog": "dates and places", "parent": "source-only run"}
 SHOWN = 3  # names of what differs
 
@@ -51,12 +51,12 @@ def circumstances(run: Stored, bench: Bench) -> list[Circumstance]:
         _row("protocol", facts["fingerprint"], bench.fingerprint),
         _row("device", run.device, device_name(make_fabric(bench.plan.accelerator, "32-true"))),
     ]
-    # Other folds are not named alike, and what depends on them cannot be asked for.
+    # Other folds are not named alike, and what depends on them cannot be computed.
     return rows if deciding(rows) else [*rows, *_rest(run, bench)]
 
 
 def deciding(rows: Sequence[Circumstance]) -> list[str]:
-    """Those of the differing circumstances with which there is nothing to compare."""
+    """Return those of the differing circumstances with which there is nothing to compare."""
     return [row.what for row in rows if row.what in DECIDING and row.same is False]
 
 
@@ -71,13 +71,13 @@ def _row(what: str, recorded: Any, current: Any) -> Circumstance:
 
 
 def _short(value: Any) -> str:
-    """A digest by its first characters."""
+    """Return a digest by its first characters."""
     text = str(value)
     return f"{text[:16]}…" if len(text) >= 40 and " " not in text else text
 
 
 def _environment(settings: Any) -> list[Circumstance]:
-    """Python, the system, and the packages: all in one row where they are the same, else one row each that is not."""
+    """Return Python, the system, and the packages: all in one row where they are the same, else each that is not."""
     current = environment()
     packages: dict[str, str] = settings.get("packages", {})
     others = [_row(name, packages.get(name), now) for name, now in current["packages"].items()]
@@ -92,22 +92,22 @@ def _environment(settings: Any) -> list[Circumstance]:
 
 
 def _rest(run: Stored, bench: Bench) -> list[Circumstance]:
-    """What else a job depends on and is not the same: recipe, dates and places, classes, the source-only run …"""
+    """Return what else differs of all that a job depends on: recipe, dates, places, classes, the source-only run."""
     if (content := run.settings.get("content")) is None:
         return []
     current = json.loads(json.dumps(bench.content(*run.place)))  # with lists for tuples, as what was recorded
-    names = dict.fromkeys(name for name in (*content, *current) if name not in TOLD)
+    names = dict.fromkeys(name for name in (*content, *current) if name not in UNCOMPARED)
     rows = [_row(NAMES.get(name, name), content.get(name), current.get(name)) for name in names]
     return [row for row in rows if not row.same]
 
 
 def same(findings: Sequence[Finding]) -> bool:
-    """Whether nothing differs, and there was something to compare."""
+    """Return whether nothing differs, and there was something to compare."""
     return any(finding.compared for finding in findings) and not any(finding.differing for finding in findings)
 
 
 def verdict(findings: Sequence[Finding], rows: Sequence[Circumstance]) -> list[str]:
-    """Lines: that all is the same to the bit, or what differs, by how much and perhaps why."""
+    """Return lines that say that all is the same to the bit, or what differs, by how much and perhaps why."""
     missing = [f"no {finding.what}" for finding in findings if not finding.compared]
     lacks = [f"the record holds {', '.join(missing)}"] if missing else []
     if same(findings):

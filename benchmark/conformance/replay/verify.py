@@ -42,19 +42,25 @@ SCORES = {"target/miou": "target_miou", "selected/source_val_miou": "source_val_
 
 @dataclass(frozen=True)
 class TableCheck:
-    """One thing that was looked at; `holds` is None where it is not known, or other than then but no contradiction."""
+    """The result of one check of a table.
+
+    Attributes:
+        what: what was checked.
+        holds: whether it holds; None where it is not known, or other than then but no contradiction.
+        message: the reason, or what was compared.
+    """
 
     what: str
     holds: bool | None
-    told: str
+    message: str
 
 
 def check_protocol(table: Table, data: Path | None, file: str = "") -> TableCheck:
     """Check whether the folds of the table are those of the protocol here: cut again, or by what is pinned.
 
     Args:
-        data: where they are; None for their default place.
-        file: of a protocol of one's own.
+        data: place of the data; None for the default place.
+        file: file of a user's own protocol.
     """
     what, facts = "protocol", table.facts
     file = file or facts["protocol"]
@@ -75,8 +81,8 @@ def check_protocol(table: Table, data: Path | None, file: str = "") -> TableChec
         except DataError as error:
             return TableCheck(what, None, f"data not here: {error}")
         except ProtocolError as error:
-            return TableCheck(what, False, f"its folds cannot be cut from the data at hand: {error}")
-        how = "cut again from the data at hand"
+            return TableCheck(what, False, f"its folds cannot be cut from the data found: {error}")
+        how = "cut again from the data found"
     if not digest or digest == facts["fingerprint"]:
         return TableCheck(what, True if digest else None, f"{version}: {how}" + (", the same folds" if digest else ""))
     return TableCheck(
@@ -97,7 +103,7 @@ def check_identities(table: Table) -> TableCheck:
     same = why.pop("", 0)
     others = "".join(f"; {count} not: {reason}" for reason, count in why.items())
     return TableCheck(
-        what, None if why else True, f"{same} of {len(table.cells)} the same with the code at hand{others}"
+        what, None if why else True, f"{same} of {len(table.cells)} the same with the installed code{others}"
     )
 
 
@@ -132,7 +138,7 @@ def check_engine(table: Table) -> TableCheck:
 
 
 def check_files(table: Table) -> TableCheck:
-    """Whether the numbers in ``cells.csv`` and in the first table of ``comparison.md`` are those of the record."""
+    """Check whether the numbers of ``cells.csv`` and of the first table of ``comparison.md`` are the record's."""
     wrong = [*_wrong_cells(table, read_cells(table.folder)), *_wrong_means(table)]
     if wrong:
         return TableCheck("files", False, summed(wrong))
@@ -142,12 +148,12 @@ def check_files(table: Table) -> TableCheck:
 
 
 def summed(wrong: Sequence[str]) -> str:
-    """What is wrong in one line: the first of it, and how much there is."""
+    """Return what is wrong in one line: the first of it, and how much there is."""
     return wrong[0] if len(wrong) == 1 else f"{len(wrong)} numbers differ, for example {wrong[0]}"
 
 
 def read_cells(folder: Path) -> dict[tuple[str, str, int], dict[str, str]]:
-    """The rows of ``cells.csv`` that have a result, by method, fold and seed; none where there is no such file."""
+    """Return the rows of ``cells.csv`` with a result, by method, fold and seed; none where there is no such file."""
     path = folder / "cells.csv"
     if not path.is_file():
         return {}
@@ -161,7 +167,7 @@ def read_cells(folder: Path) -> dict[tuple[str, str, int], dict[str, str]]:
 
 
 def written(value: float) -> str:
-    """A metric as ``cells.csv`` has it; "" for one that is undefined."""
+    """Return a metric as ``cells.csv`` has it; "" for one that is undefined."""
     return f"{value:.6g}" if np.isfinite(value) else ""
 
 
@@ -177,7 +183,7 @@ def _wrong_cells(table: Table, rows: dict[tuple[str, str, int], dict[str, str]])
 
 
 def _wrong_means(table: Table) -> list[str]:
-    """Of each method, where its mean in ``comparison.md`` is another than that of its cells."""
+    """Return of each method where its mean in ``comparison.md`` is another than that of its cells."""
     path = table.folder / "comparison.md"
     try:
         lines = read_text(path).splitlines() if path.is_file() else []
@@ -205,7 +211,7 @@ def check_numbers(table: Table, runs: Mapping[str, Stored]) -> TableCheck:
     """Check whether the numbers of the record and of ``cells.csv`` are those of the runs.
 
     Args:
-        runs: of `runs_of`.
+        runs: result of `runs_of`.
     """
     rows, wrong, checked = read_cells(table.folder), list[str](), 0
     for cell in table.cells:
@@ -290,7 +296,7 @@ def check_rerun(
     """Check whether cells came out as in the record, to the last digit of both scores.
 
     Args:
-        jobs: of `jobs_of_cells`.
+        jobs: result of `jobs_of_cells`.
         runs: trained again, by key.
     """
     wrong = []

@@ -166,7 +166,7 @@ def test_the_committed_pages_are_what_the_methods_say(tmp_path, capsys):
     assert main(["methods", "--document", str(pages)]) == 0
     written = {path.name: path.read_text(encoding="utf-8") for path in pages.iterdir()}
     assert written == {path.name: path.read_text(encoding="utf-8") for path in committed.iterdir()}, (
-        "made anew by: make docs"
+        "generated again by: make docs"
     )
     assert set(written) == {"README.md", "costs.json", "references.json", *(f"{name}.md" for name in available())}
     assert "| `weight` | 0.001 | 1e-05 to 0.1, log | 0.0 |" in written["entropy-minimization.md"]
@@ -208,7 +208,7 @@ def test_with_the_data_its_folds_are_shown(tiny, world, copy, capsys):
     assert main(["protocols", "show", str(tiny), "--data", str(world)]) == 0
     text = capsys.readouterr().out
     # Times share all 8 zones, half of which go to each side and there by 0.8 to 0.2 and by halves.
-    assert "patches in each part, in the data at hand" in text and ["2019", "2", "2", "2", "2"] in _words(text)
+    assert "patches in each part, in the data found" in text and ["2019", "2", "2", "2", "2"] in _words(text)
     Path("data").mkdir()
     copy.rename("data/world")
     assert main(["protocols", "show", str(tiny)]) == 0
@@ -243,7 +243,7 @@ def test_protocols_without_data_at_hand_are_not_checked(capsys):
     assert main(["protocols", "verify"]) == 0
     *told, verdict = capsys.readouterr().out.splitlines()
     assert [line.partition(": not checked, the data set ")[0] for line in told] == names()
-    assert verdict == "nothing was checked: no data at hand"
+    assert verdict == "nothing was checked: no data found"
     assert main(["protocols", "verify", "world-leave-times-out"]) == 1
 
 

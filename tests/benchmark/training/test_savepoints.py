@@ -109,7 +109,7 @@ def test_one_is_taken_only_with_the_files_it_names(points):
 
 def test_of_another_key_nothing_is_taken(points, caplog):
     points.save(1, {"step": 1})
-    assert Savepoints(points.folder, {"identity": "b"}, 0).newest() is None and "starts anew" in caplog.text
+    assert Savepoints(points.folder, {"identity": "b"}, 0).newest() is None and "starts again" in caplog.text
 
 
 def test_those_of_another_key_do_not_count_as_the_newest_though_they_came_further(points):

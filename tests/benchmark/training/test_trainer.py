@@ -578,7 +578,7 @@ def test_where_no_domain_has_four_zones_a_bound_is_trained_on_all(data):
 
 def test_a_method_that_changes_features_needs_an_encoder_with_stages(data, recipe):
     network = replace(recipe.network, encoder="vgg11", encoder_depth=3, decoder_channels=(8, 8, 8))
-    with pytest.raises(TrainingError, match=r"MixStyle changes features between the stages .* vgg11 cannot be told"):
+    with pytest.raises(TrainingError, match=r"MixStyle changes features between the stages .* vgg11 are unknown"):
         _train(ALL["mix-style"], data, replace(recipe, network=network))
 
 

@@ -113,7 +113,7 @@ def test_what_a_run_wrote_down_is_what_its_identity_is_of(run):
 
 def test_data_that_moved_are_asked_for(tmp_path):
     assert data_place(str(tmp_path), "world") == tmp_path
-    with pytest.raises(DataError, match=r"lay in /nowhere, which is not here; say where they lie now \(--data\)"):
+    with pytest.raises(DataError, match=r"were in /nowhere, which is not here; say where they are now \(--data\)"):
         data_place("/nowhere", "world")
     with pytest.raises(DataError, match=r"the default place of no-such, which is not here"):
         data_place("default", "no-such")

@@ -61,8 +61,8 @@ def test_a_true_table_holds_in_every_check_and_when_trained_again(trained, folde
     options = [*trained.options, "--rerun", "1", "--protocol", trained.plan.protocol]
     assert main(["verify", str(folder), *options]) == 0
     told = capsys.readouterr().out
-    assert told.count("│ holds │") == 6 and "cut again from the data at hand, the same folds" in told
-    assert "4 of 4 the same with the code at hand" in told and "1 came out the same to the last digit" in told
+    assert told.count("│ holds │") == 6 and "cut again from the data found, the same folds" in told
+    assert "4 of 4 the same with the installed code" in told and "1 came out the same to the last digit" in told
     assert "older\nno record of identities" in told
     assert "2 tables: 1 without a contradiction, 0 contradicted, 1 without a record of identities" in told
 
@@ -72,7 +72,7 @@ def test_a_module_that_a_table_names_is_not_imported(table, tmp_path, monkeypatc
     monkeypatch.syspath_prepend(tmp_path)
     cells = [replace(cell, setting="named_by_a_table:Method") for cell in table.cells]
     check = check_identities(replace(table, cells=cells))
-    assert check.holds is None and "a module that a check never imports" in check.told
+    assert check.holds is None and "a module that a check never imports" in check.message
     assert not (tmp_path / "ran").exists()
 
 
@@ -91,7 +91,7 @@ def test_a_changed_number_is_found_wherever_it_is(trained, folder, table, runs, 
     line = "| source-only | source labels | {} |"
     assert line.format(mean) in said
     (folder / "comparison.md").write_text(said.replace(line.format(mean), line.format("99.9")))
-    assert f"source-only: 99.9 in comparison.md, {mean} by its cells" in check_files(table).told
+    assert f"source-only: 99.9 in comparison.md, {mean} by its cells" in check_files(table).message
     (folder / "comparison.md").write_text(said)
 
     old = _edit(folder, "target/miou", "0.987654")
@@ -103,16 +103,16 @@ def test_a_changed_number_is_found_wherever_it_is(trained, folder, table, runs, 
 
     changed = replace(table, cells=[replace(cell, target_miou=cell.target_miou + 1e-9), *table.cells[1:]])
     assert check_files(changed).holds  # the files round
-    assert "target/miou is" in check_numbers(changed, runs).told
+    assert "target/miou is" in check_numbers(changed, runs).message
     other = replace(table, cells=[replace(cell, identity="0" * 16), *table.cells[1:]])
     check = check_numbers(other, runs_of(other, trained.session.results))
-    assert "the identity is 0000000000000000 in the record" in check.told
+    assert "the identity is 0000000000000000 in the record" in check.message
 
 
 def test_a_table_made_before_its_runs_were_published_is_checked_by_their_keys(trained, table):
     unpublished = replace(table, cells=[replace(cell, run="") for cell in table.cells])
     check = check_numbers(unpublished, runs_of(unpublished, trained.session.results))
-    assert check.holds and check.told.startswith("4 of 4 cells")
+    assert check.holds and check.message.startswith("4 of 4 cells")
     gone = replace(table, cells=[replace(cell, run="", identity="0" * 16) for cell in table.cells])
     assert check_numbers(gone, runs_of(gone, trained.session.results)).holds is None
 
@@ -121,7 +121,7 @@ def test_a_table_made_before_its_runs_were_published_is_checked_by_their_keys(tr
 def test_every_column_is_held_against_the_run(folder, table, runs, column):
     old = _edit(folder, column, "0.123456")
     check = check_numbers(table, runs)
-    assert check.holds is False and f"{column} is 0.123456 in cells.csv, {old} by the run" in check.told
+    assert check.holds is False and f"{column} is 0.123456 in cells.csv, {old} by the run" in check.message
 
 
 def test_a_logged_number_that_the_confusion_matrices_do_not_give_is_found(table, runs, monkeypatch):
@@ -134,28 +134,28 @@ def test_a_logged_number_that_the_confusion_matrices_do_not_give_is_found(table,
         },
     )
     check = check_numbers(table, runs)
-    assert check.holds is False and "target/miou is" in check.told
+    assert check.holds is False and "target/miou is" in check.message
 
 
 def test_a_cell_that_is_missing_or_too_many_is_told(folder, table):
     fewer = replace(table, cells=table.cells[1:])
-    assert "of cells.csv is not in the record" in check_files(fewer).told
+    assert "of cells.csv is not in the record" in check_files(fewer).message
     more = replace(table, cells=[*table.cells, replace(table.cells[0], seed=7)])
-    assert "seed 7 is missing in cells.csv" in check_files(more).told
+    assert "seed 7 is missing in cells.csv" in check_files(more).message
 
 
 def test_identities_that_are_others_say_which_code_it_is(table, monkeypatch):
     real = check_identities(table)
-    assert real.holds and "4 of 4" in real.told
+    assert real.holds and "4 of 4" in real.message
 
     def of_another(changed):
         digest = lambda method: "0" if registry.name_of(method) == changed else code_digest(method)  # noqa: E731
         monkeypatch.setattr("benchmark.experiments.jobs.code_digest", digest)
 
     of_another("tent")
-    assert check_identities(table).told == "2 of 4 the same with the code at hand; 2 not: method code (tent)"
+    assert check_identities(table).message == "2 of 4 the same with the installed code; 2 not: method code (tent)"
     of_another("source-only")
-    told = check_identities(table).told
+    told = check_identities(table).message
     assert told.startswith("0 of 4") and "2 not: code of the source-only run it starts from" in told
 
 
@@ -168,9 +168,9 @@ def test_a_recipe_that_has_more_values_now_is_another(table):
         for cell in table.cells
     ]
     older = replace(table, shared=shared, facts=facts, cells=cells)
-    assert "4 not: recipe" in check_identities(older).told
+    assert "4 not: recipe" in check_identities(older).message
     changed = check_identities(replace(table, shared=shared))
-    assert changed.holds is False and "the record was changed" in changed.told
+    assert changed.holds is False and "the record was changed" in changed.message
     assert check_identities(replace(table, shared={})).holds is None
 
 
@@ -183,7 +183,7 @@ def test_a_row_that_stands_for_another_setting_is_known_by_that_setting(table):
 def test_engine_code_that_is_another_is_told_and_no_contradiction(table):
     assert check_engine(table).holds
     other = replace(table, cells=[replace(cell, code_version="0.0.0+1") for cell in table.cells])
-    assert check_engine(other).holds is None and "4 cells of 0.0.0+1; here" in check_engine(other).told
+    assert check_engine(other).holds is None and "4 cells of 0.0.0+1; here" in check_engine(other).message
 
 
 def test_other_folds_contradict_and_another_version_does_not(trained, table, tmp_path):
@@ -194,7 +194,7 @@ def test_other_folds_contradict_and_another_version_does_not(trained, table, tmp
     newer = replace(table, facts={**table.facts, "protocol_version": "2"})
     assert check_protocol(newer, plan.data, plan.protocol).holds is None
     nowhere = check_protocol(table, tmp_path / "none", plan.protocol)
-    assert nowhere.holds is None and nowhere.told.startswith("data not here")
+    assert nowhere.holds is None and nowhere.message.startswith("data not here")
 
 
 def test_without_data_the_pinned_fingerprint_is_compared(table, tmp_path, monkeypatch):
@@ -203,7 +203,7 @@ def test_without_data_the_pinned_fingerprint_is_compared(table, tmp_path, monkey
     facts = {"protocol": protocol.name, "protocol_version": str(protocol.version)}
     pinned = {**table.facts, **facts, "fingerprint": protocol.fingerprint}
     check = check_protocol(replace(table, facts=pinned), None)
-    assert check.holds and "as pinned in its file; data not here" in check.told
+    assert check.holds and "as pinned in its file; data not here" in check.message
     assert check_protocol(replace(table, facts={**pinned, "fingerprint": "0" * 64}), None).holds is False
 
 
@@ -216,7 +216,7 @@ def test_a_rerun_that_comes_out_otherwise_contradicts_with_the_difference(traine
     then = [{**table.environments[0], "python": "2.7"}]
     off = [replace(cells[0], target_miou=cells[0].target_miou + 0.01), cells[1]]
     check = check_rerun(replace(table, environments=then), off, jobs, runs)
-    assert check.holds is False and "(-1.0000 points)" in check.told and "not as then: python" in check.told
+    assert check.holds is False and "(-1.0000 points)" in check.message and "not as then: python" in check.message
 
 
 def test_a_rerun_is_not_made_on_other_data_nor_without_a_recipe(trained, table, tmp_path):
