@@ -33,8 +33,11 @@ def while_training() -> None:
 
 
 def after_training() -> None:
-    """Free what a training held. A method and its trainer refer to each other, and Python counts objects, not bytes:
-    by itself it would keep the networks of dozens of runs."""
+    """Free what a training held.
+
+    A method and its trainer refer to each other, and Python counts objects, not bytes: by itself it would keep the
+    networks of dozens of runs.
+    """
     gc.collect()
     gc.freeze()  # what is left stays, so that the next call looks only at what came after
 
