@@ -56,7 +56,6 @@ COMMANDS = {  # each is a module of this package, with a function of its name
     "world": "generate a synthetic world with shifts of chosen strength",
     "ui": "open the comparison in the MLflow UI, on this machine only",
     "worker": "train jobs that other commands have queued, on any machine",
-    "bench": "measure the engine against bare PyTorch, and the store against files",
 }
 
 

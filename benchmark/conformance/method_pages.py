@@ -65,7 +65,7 @@ def _index(methods: Mapping[str, type[Method]], costs: Mapping[str, Any]) -> str
         "",
         "Made by `make docs`, from the methods' own docstrings and tests. *Time* is that of a step over source-only's",
         "(of a method that learns from the test stream: of a prediction and an update), on a U-Net with ResNet-34,",
-        "measured side by side on one CPU thread by `landshift bench --methods`.",
+        "measured side by side on one CPU thread by `results/scripts/method_costs.py`.",
         "",
     ]
     for need in Needs:

@@ -9,8 +9,6 @@ from rich.console import Console
 
 from benchmark.cli.app import main
 from benchmark.common import console as terminal
-from benchmark.conformance.costs import read_costs
-from benchmark.conformance.fixtures import RECIPE
 from benchmark.data import flair_check
 from benchmark.data.statistics import domain_statistics
 from methods.registry import available
@@ -170,21 +168,6 @@ def test_the_committed_pages_are_what_the_methods_say(tmp_path, capsys):
     )
     assert set(written) == {"README.md", "costs.json", "references.json", *(f"{name}.md" for name in available())}
     assert "| `weight` | 0.001 | 1e-05 to 0.1, log | 0.0 |" in written["entropy-minimization.md"]
-
-
-def test_what_a_step_costs_is_measured_beside_source_only(tmp_path, capsys, monkeypatch):
-    chosen = {name: available()[name] for name in ("rand-conv", "source-only", "tent")}
-    monkeypatch.setattr("methods.registry.available", lambda: chosen)
-    monkeypatch.setattr("benchmark.conformance.method_costs.RESNET", RECIPE)
-    monkeypatch.setattr("benchmark.experiments.jobs.control_label", lambda: "source-only")
-    assert main(["bench", "--methods", str(tmp_path / "costs.json")]) == 0
-    costs = read_costs(tmp_path / "costs.json")
-    assert set(costs) == set(chosen) and costs["source-only"].activations == 1
-    assert costs["rand-conv"].time > 1.5 and 2.5 < costs["rand-conv"].activations < 4, "three views"
-    assert "rand-conv" in capsys.readouterr().out
-    main(["methods", "--document", str(tmp_path)])
-    time = f"{costs['tent'].time:.1f} times the time"
-    assert f"A prediction and an update take {time}" in (tmp_path / "tent.md").read_text(encoding="utf-8")
 
 
 # --- landshift protocols

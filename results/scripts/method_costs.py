@@ -1,5 +1,9 @@
-"""``landshift bench --methods``: what a step of each method costs, on the network that the baseline of FLAIR has."""
+"""Measure what a step of each method costs, on the network that the baseline of FLAIR has.
 
+python results/scripts/method_costs.py docs/methods/costs.json
+"""
+
+import argparse
 import gc
 import tempfile
 from collections.abc import Callable, Mapping
@@ -8,12 +12,15 @@ from pathlib import Path
 
 import torch
 
+from benchmark.common.console import FileBar, print_rows
 from benchmark.conformance.cost import cost_of
-from benchmark.conformance.costs import Cost
+from benchmark.conformance.costs import Cost, write_costs
 from benchmark.conformance.fixtures import RECIPE, Fixtures
 from benchmark.conformance.subject import Subject
+from benchmark.experiments.labels import control_label
 from benchmark.models.segmentation import NetworkSettings
 from methods.base import Method
+from methods.registry import available, find
 
 RESNET = replace(RECIPE, network=NetworkSettings(encoder="resnet34"), crop=64)
 
@@ -40,3 +47,22 @@ def measure_methods(
             gc.collect()  # a trainer and its method refer to each other: several networks a method would pile up
             progress(number + 1, len(methods))
     return costs
+
+
+def main() -> None:
+    """Measure all methods, print the costs, and write them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, metavar="FILE", help="where to write them (JSON)")
+    output = parser.parse_args().output
+    with FileBar("measuring methods") as bar:
+        costs = measure_methods(available(), find(control_label()), progress=bar)
+    write_costs(output, costs)
+    print_rows(
+        ("method", "time of a step", "activations"),
+        [(name, f"{cost.time:.2f}", f"{cost.activations:.2f}") for name, cost in costs.items()],
+    )
+    print(f"over source-only's, on U-Net with ResNet-34; written to {output}")
+
+
+if __name__ == "__main__":
+    main()

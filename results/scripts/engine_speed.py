@@ -1,9 +1,12 @@
-"""``landshift bench``: what the engine and the store cost, as ratios measured side by side in one run.
+"""Measure what the engine and the store cost, as ratios measured side by side in one run.
+
+    python results/scripts/engine_speed.py results/published/bench.md
 
 Times on a shared machine drift by tens of percent within minutes, so the two sides of a ratio take turns in short
 blocks, and the median over the pairs of blocks is reported.
 """
 
+import argparse
 import math
 import platform
 import statistics
@@ -175,3 +178,19 @@ def _median(ratios: list[float]) -> str:
 def _quartiles(ratios: list[float]) -> str:
     low, high = np.quantile(ratios, [0.25, 0.75])
     return f"{low:.2f} to {high:.2f}"
+
+
+def main() -> None:
+    """Measure, print, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path, nargs="?", metavar="FILE", help="where to write the table (Markdown)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: 20)")
+    options = parser.parse_args()
+    table = measure(options.seconds)
+    print(table)
+    if options.output:
+        options.output.write_text(table + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
