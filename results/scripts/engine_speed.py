@@ -88,7 +88,7 @@ def engine_overhead(folder: Path, seconds: float) -> list[float]:
 
     def plain() -> None:
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(bare(batch.images), batch.labels, ignore_index=IGNORE).backward()
+        F.cross_entropy(bare(batch), batch.labels, ignore_index=IGNORE).backward()
         optimizer.step()
 
     return _pairs(engine, plain, seconds)
