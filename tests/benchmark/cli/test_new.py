@@ -52,7 +52,7 @@ def checkout(elsewhere):
     for folder in ("methods/parts", "tests/methods"):
         (elsewhere / folder).mkdir(parents=True)
     for module in ("methods/base.py", "methods/parts/metadata.py"):
-        (elsewhere / module).touch()
+        (elsewhere / module).write_text('"""Of the project."""\n')
     return elsewhere
 
 
