@@ -142,12 +142,15 @@ class ClassSet:
         """Write a mask value for people: ``"7"``, or ``"#9b9b9b"`` where the masks are colour-coded."""
         return f"#{value:06x}" if self.colors_in_mask else str(value)
 
-    def encode(self, mask: NDArray[np.integer]) -> tuple[NDArray[np.uint8], dict[int, int]]:
+    def encode(
+        self, mask: NDArray[np.integer], labelled: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.uint8], dict[int, int]]:
         """Turn a mask as it is on disk into class indices.
 
         Args:
             mask: (H, W) values of dtype uint8 or uint16; where `colors_in_mask`, (H, W, 3) or (H, W, 4) uint8, of
                 which an alpha channel is not looked at.
+            labelled: (H, W); where it is False, a value that is no class does not count as unknown. None: all count.
 
         Returns:
             (H, W) uint8 indices, with `IGNORE` for ignored and unknown pixels, and the number of pixels of each unknown
@@ -167,6 +170,8 @@ class ClassSet:
         if not unknown.any():
             return indices, {}
         indices[unknown] = IGNORE
+        if labelled is not None:
+            unknown &= labelled
         found, counts = np.unique(values[unknown], return_counts=True)
         return indices, dict(zip(found.tolist(), counts.tolist(), strict=True))
 

@@ -14,9 +14,10 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from benchmark.common.errors import DataError
 from benchmark.data.archives import check_member
+from benchmark.data.bands import BandsError
 from benchmark.data.flair import BANDS, TEST_2, belongs, metadata_faults
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
-from benchmark.data.raster import BandsError, read_image, read_mask
+from benchmark.data.raster import read_image, read_mask
 from protocols.columns import read_table
 from protocols.files import FOLDER
 
@@ -241,7 +242,7 @@ def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]
     for path in filter(None, (image, mask)):
         try:
             check_member(path)
-            pixels = read_image(Path(path), len(BANDS)) if path == image else read_mask(Path(path))
+            pixels = read_image(Path(path), BANDS) if path == image else read_mask(Path(path))
         except BandsError as error:
             faults.append((number, "files with another number of bands", str(error)))
             continue

@@ -49,7 +49,8 @@ from benchmark.common.files import DESCRIPTION_BYTES, leads_out, read_text
 from benchmark.common.texts import unfit
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, LandClass, color_value
-from benchmark.data.raster import image_size, rescaled_size, windows
+from benchmark.data.patches import rescaled_size, windows
+from benchmark.data.raster import image_size
 
 _LOG = logging.getLogger(__name__)
 DESCRIPTIONS = Path(__file__).parent / "descriptions"

@@ -117,7 +117,7 @@ def domain_sheet(catalog: "Catalog") -> Image.Image:
 
 
 def _variety(catalog: "Catalog", patches: "pd.DataFrame", zone: str, time: str) -> int:
-    from benchmark.data.raster import read_patches  # needs pandas and rasterio
+    from benchmark.data.patches import read_patches  # needs pandas and rasterio
 
     rows = patches[(patches["zone"] == zone) & (patches["time"] == time)]
     return len(
@@ -127,7 +127,7 @@ def _variety(catalog: "Catalog", patches: "pd.DataFrame", zone: str, time: str) 
 
 def _scene(catalog: "Catalog", rows: "pd.DataFrame") -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The patches of a zone at one time as one picture, and their classes as another."""
-    from benchmark.data.raster import read_patches
+    from benchmark.data.patches import read_patches
 
     across, down = (np.unique(values, return_inverse=True)[1] for values in (rows["x"], -rows["y"]))
     size = catalog.patch_size

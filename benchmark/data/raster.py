@@ -1,24 +1,35 @@
-"""Reading image and mask files, and cutting them into patches."""
+"""Reading image and mask files of any of the kinds that data sets are published in."""
 
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from benchmark.common.errors import DataError
 from benchmark.data.archives import gdal_path, source_file
-from benchmark.data.catalog import Catalog
-from benchmark.data.classes import IGNORE, ClassSet
+from benchmark.data.bands import (
+    BandsError,
+    Pixels,
+    both,
+    check_bands,
+    from_gdal,
+    from_picture,
+    refuse_pages,
+    refuse_scaled,
+    table_colors,
+)
+from benchmark.data.jpeg2000 import jpeg2000_depths
+from benchmark.data.orientation import UPRIGHT, picture_orientation, tiff_orientation, turned, turned_size
 
 _TIFF = (".tif", ".tiff")
 # All that the two raise; pillow's plugins let out whatever a damaged header leads them to.
@@ -39,30 +50,21 @@ _GDAL = {
 MOST_BYTES = 4 << 30  # of one image in memory
 _SUSPICIOUS = 256 << 20, 20_000  # bytes in memory, and how many times those on disk: no image is as empty as that
 _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "float32": 4}  # else 8 or 16
-_MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
-
-
-class BandsError(DataError):
-    """A file has another number of bands than it should."""
 
 
 @dataclass(frozen=True)
-class Patches:
-    """The decoded patches of one image.
+class Labels:
+    """What a mask file holds.
 
     Attributes:
-        images: (N, C, S, S) uint8; 16-bit values are brought down by the catalog's `maximum`.
-        masks: (N, S, S) uint8 class indices; `IGNORE` in padding, in ignored and unknown classes, and everywhere if
-            the image has no mask.
-        has_mask: whether the image has a mask.
-        unknown: number of pixels of each value (or packed colour, see `ClassSet.describe`) of the mask file that is no
-            known class.
+        values: (H, W) uint8 or uint16 as stored; (H, W, 3) uint8 where masks are colours.
+        valid: (H, W) bool, False where the file says that there is no label; None where it says so nowhere.
+        doubt: why a value that is nevertheless a class there must not be guessed; "" where ``valid`` is beyond doubt.
     """
 
-    images: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
-    has_mask: bool
-    unknown: dict[int, int]
+    values: NDArray[np.uint8] | NDArray[np.uint16]
+    valid: NDArray[np.bool_] | None = None
+    doubt: str = ""
 
 
 @contextmanager
@@ -118,7 +120,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image in pixels, from its header alone.
+    """Height and width of an image in pixels, as a viewer shows it, from its header alone.
 
     Raises:
         DataError: the file is missing, no image, or of absurd size.
@@ -126,38 +128,50 @@ def image_size(path: Path) -> tuple[int, int]:
     with _readable(path):
         if path.suffix.lower() in _TIFF:
             with _open_raster(path) as file:
-                return file.height, file.width
+                return turned_size(file.height, file.width, _orientation(path, file))
         with _open_picture(path) as picture:
-            return picture.height, picture.width
+            return turned_size(picture.height, picture.width, picture_orientation(picture))
 
 
-def read_image(path: Path, bands: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read a JPEG, PNG or GeoTIFF image.
+def read_image(path: Path, bands: int | Sequence[str]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The bands of an image alone, see `read_pixels`; where only their number is given, in the file's order."""
+    names = [str(number) for number in range(bands)] if isinstance(bands, int) else bands
+    return read_pixels(path, names).bands
+
+
+def read_pixels(path: Path, names: Sequence[str]) -> Pixels:
+    """Read a JPEG, PNG, JPEG 2000 or GeoTIFF image, turned as its orientation tag says.
 
     Args:
         path: the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
-        bands: the number of bands it must have. The alpha channel of a PNG is no band unless this number includes it.
+        names: of the bands that it must have. A file that names its own bands is brought into this order.
 
     Returns:
-        (bands, H, W) uint8 or uint16.
+        The stored numbers, uint8 or uint16, and where there are any; see `benchmark.data.bands` for what tags change.
 
     Raises:
-        DataError: the file is missing or truncated, has another number of bands, or other than 8 or 16 bits per band.
+        DataError: the file is missing or truncated, has another number of bands, other than 8 or 16 bits per band, or
+            numbers that mean something else than light and height.
     """
     with _readable(path):
-        if path.suffix.lower() in _TIFF or _is_16_bit_png(path):
-            with _open_raster(path, "GTiff" if path.suffix.lower() in _TIFF else "PNG") as file:
-                _check_bands(path, file.count, bands)
+        driver = _gdal_driver(path)
+        if driver:
+            with _open_raster(path, driver) as file:
                 _check_depth(path, file.dtypes[0])
-                image = file.read()
+                orientation = _orientation(path, file)
+                pixels = from_gdal(path, file, names)
         else:
             with _open_picture(path) as picture:
-                no_bands = picture.mode == "P" or (picture.mode == "RGBA" and bands == 3)
-                pixels = np.asarray(picture.convert("RGB") if no_bands else picture)
-                image = np.atleast_3d(pixels).transpose(2, 0, 1)
-    _check_depth(path, str(image.dtype))
-    _check_bands(path, len(image), bands)
-    return image
+                orientation = picture_orientation(picture)
+                if (bits := _grey_bits(path)) and bits > 1:
+                    raise DataError(f"{path}: has {bits} bits a band; images of 8 and 16 bits can be used")
+                pixels = from_picture(path, picture, names)
+    _check_depth(path, str(pixels.bands.dtype))
+    check_bands(path, len(pixels.bands), len(names))
+    if orientation == UPRIGHT:
+        return pixels
+    valid = pixels.valid if pixels.valid is None else turned(pixels.valid, orientation)
+    return Pixels(np.ascontiguousarray(turned(pixels.bands, orientation)), valid)
 
 
 def _check_depth(path: Path, kind: str) -> None:
@@ -165,174 +179,157 @@ def _check_depth(path: Path, kind: str) -> None:
         raise DataError(f"{path}: pixels are {kind}; uint8 and uint16 images can be used")
 
 
-def _check_bands(path: Path, found: int, expected: int) -> None:
-    if found != expected:
-        raise BandsError(f"{path}: has {found} bands where {expected} are expected")
-
-
 def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read a mask as it is on disk.
+    """The values of a mask alone, see `read_labels`."""
+    return read_labels(path, colors).values
 
-    Georeferencing is the image's: a mask's is not looked at (that of FLAIR's masks has no EPSG code).
+
+def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -> Labels:
+    """Read a mask: the stored numbers, or its colours, turned as its orientation tag says.
 
     Args:
-        path: PNG or GeoTIFF.
-        colors: whether the mask is colour-coded. A palette PNG then gives its colours, else its indices.
-
-    Returns:
-        (H, W) uint8 or uint16; (H, W, 3) uint8 where `colors`.
+        path: PNG, GeoTIFF or another of `PICTURES`.
+        colors: whether the mask is colour-coded. A palette then gives its colours, else its indices.
+        known: the values that are expected; they decide whether a palette of greys means its indices or its greys.
 
     Raises:
         DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
             0..65535.
     """
     with _readable(path):
-        if path.suffix.lower() in _TIFF:
-            with _open_raster(path) as file:
+        driver = _gdal_driver(path)
+        if driver:
+            with _open_raster(path, driver) as file:
+                refuse_pages(path, file)
+                refuse_scaled(path, file)
                 if file.count > 4:
                     raise BandsError(f"{path}: {file.count} bands where one band of class values is expected")
-                mask = file.read().transpose(1, 2, 0)
+                orientation = _orientation(path, file)
+                labels = _gdal_labels(path, file, colors)
         else:
             with _open_picture(path) as picture:
-                mask = np.atleast_3d(np.asarray(picture.convert("RGB") if colors else picture))
+                orientation = picture_orientation(picture)
+                labels = _picture_labels(path, picture, colors, known)
+    mask = labels.values
     if colors:
-        if mask.shape[2] not in (3, 4) or mask.dtype != np.uint8:
+        if mask.shape[2] != 3 or mask.dtype != np.uint8:
             raise DataError(f"{path}: {mask.shape[2]} bands of {mask.dtype} where colours, 3 of uint8, are expected")
-        return mask[..., :3]
-    if mask.shape[2] != 1:
-        raise BandsError(f"{path}: {mask.shape[2]} bands where one band of class values is expected")
-    if mask.dtype.kind not in "uib":
-        raise DataError(f"{path}: values are {mask.dtype} where integers are expected")
-    if mask.dtype not in (np.uint8, np.uint16):
-        if mask.min() < 0 or mask.max() > 65535:
-            raise DataError(f"{path}: values {mask.min()}..{mask.max()} where 0..65535 are expected")
-        mask = mask.astype(np.uint16)
-    return mask[..., 0]
+    else:
+        if mask.shape[2] != 1:
+            raise BandsError(f"{path}: {mask.shape[2]} bands where one band of class values is expected")
+        if mask.dtype.kind not in "uib":
+            raise DataError(f"{path}: values are {mask.dtype} where integers are expected")
+        if mask.dtype not in (np.uint8, np.uint16):
+            told = mask if labels.valid is None else mask[labels.valid]
+            if told.size and (told.min() < 0 or told.max() > 65535):
+                raise DataError(f"{path}: values {told.min()}..{told.max()} where 0..65535 are expected")
+            mask = mask.astype(np.uint16)
+        mask = mask[..., 0]
+    if orientation != UPRIGHT:
+        planes = mask[None] if mask.ndim == 2 else mask.transpose(2, 0, 1)
+        mask = turned(planes, orientation)[0] if mask.ndim == 2 else turned(planes, orientation).transpose(1, 2, 0)
+    valid = labels.valid if labels.valid is None else turned(labels.valid, orientation)
+    return Labels(mask, None if valid is None or valid.all() else valid, labels.doubt)
 
 
-def _is_16_bit_png(path: Path) -> bool:
-    """Whether pillow would silently read the upper eight bits only (PNG specification, section 11.2.2)."""
+def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> Labels:
+    mask = file.read()
+    valid, doubt = None, ""
+    if MaskFlags.per_dataset in file.mask_flag_enums[0] and MaskFlags.alpha not in file.mask_flag_enums[0]:
+        valid = file.read_masks(1) > 0
+    if file.nodata is not None and not colors:
+        valid, doubt = both(valid, (mask != file.nodata).all(axis=0)), f"its nodata tag says {file.nodata:g}"
+    mask = mask.transpose(1, 2, 0)
+    if not colors:
+        return Labels(mask, valid, doubt)
+    if file.count == 1 and file.colorinterp[0].name == "palette":
+        mask = table_colors(path, file.colormap(1), mask[..., 0])
+    if mask.shape[2] == 4:
+        valid, doubt = both(valid, mask[..., 3] > 0), "they are transparent"
+    return Labels(mask[..., :3] if mask.shape[2] == 4 else mask, valid, doubt)
+
+
+def _picture_labels(path: Path, picture: Image.Image, colors: bool, known: Collection[int]) -> Labels:
+    clear = picture.info.get("transparency")
+    if colors:
+        if picture.mode in ("RGBA", "LA", "PA") or clear is not None:
+            mask = np.asarray(picture.convert("RGBA"))
+            return Labels(mask[..., :3], mask[..., 3] > 0, "they are transparent")
+        return Labels(np.atleast_3d(np.asarray(picture.convert("RGB"))))
+    mask = np.atleast_3d(np.asarray(picture))
+    if picture.mode == "P":
+        return Labels(_indices_or_greys(path, picture, mask, known))
+    bits = _grey_bits(path)
+    if bits in (2, 4):  # pillow has spread them over 0..255
+        mask = mask // (255 // ((1 << bits) - 1))
+    if isinstance(clear, int) and picture.mode == "L" and not bits:
+        return Labels(mask, mask[..., 0] != clear, f"its transparent value is {clear}")
+    return Labels(mask)
+
+
+def _indices_or_greys(path: Path, picture: Image.Image, mask: NDArray, known: Collection[int]) -> NDArray:
+    """The values of a palette mask. A tool that makes files smaller may turn greys into a palette of the same greys."""
+    palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
+    used = np.unique(mask)
+    if not len(known) or used.max() >= len(palette):
+        return mask
+    entries = palette[used]
+    grey = (entries == entries[:, :1]).all()
+    if not grey or not set(entries[:, 0].tolist()) <= set(known) or np.array_equal(entries[:, 0], used):
+        return mask
+    if set(used.tolist()) <= set(known):
+        raise DataError(
+            f"{path}: its palette turns the numbers {used.tolist()} into the greys {entries[:, 0].tolist()}, and both "
+            "are class values; save the mask without a palette"
+        )
+    return palette[:, 0][mask]
+
+
+def _orientation(path: Path, file: rasterio.DatasetReader) -> int:
+    if file.driver == "PNG":
+        with _open_picture(path) as picture:
+            return picture_orientation(picture)
+    if file.driver != "GTiff" or source_file(str(path)) != str(path):
+        return UPRIGHT
+    orientation = tiff_orientation(path)
+    if orientation != UPRIGHT and not file.transform.is_identity:
+        raise DataError(
+            f"{path}: has a georeference and an orientation tag ({orientation}), which contradict each other; remove "
+            "the tag (tiffset -s 274 1)"
+        )
+    return orientation
+
+
+def _gdal_driver(path: Path) -> str:
+    """The driver by which GDAL reads a file; "" for what pillow reads without changing a number."""
+    if path.suffix.lower() in _TIFF:
+        return "GTiff"
     if not path.is_file():  # opening a pipe might never end
-        return False
+        return ""
+    if _png_header(path)[:1] == (16,):
+        return "PNG"
+    other_depths = jpeg2000_depths(path) - {8}
+    if not other_depths:
+        return ""
+    with rasterio.Env() as here:
+        if "JP2OpenJPEG" not in here.drivers():
+            raise DataError(
+                f"{path}: JPEG 2000 of {max(other_depths)} bits needs GDAL's driver JP2OpenJPEG, which is not "
+                "installed; convert it to GeoTIFF"
+            )
+    return "JP2OpenJPEG"
+
+
+def _grey_bits(path: Path) -> int:
+    """Bits a pixel of a grey PNG of less than 8; else 0."""
+    bits, kind = _png_header(path)
+    return bits if kind == 0 and bits < 8 else 0
+
+
+def _png_header(path: Path) -> tuple[int, int]:
+    """Bits a sample and the type of colour (PNG specification, section 11.2.2); zeros for other files."""
     with path.open("rb") as file:
-        header = file.read(25)
-    return len(header) == 25 and header[:8] == b"\x89PNG\r\n\x1a\n" and header[24] == 16
-
-
-def rescaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Height and width in pixels after `rescale`."""
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def rescale(array: NDArray, scale: float, resampling: Image.Resampling = Image.Resampling.BOX) -> NDArray:
-    """Shrink a (..., H, W) array by the mean over each new pixel's area or, with ``NEAREST``, by picking one."""
-    if scale == 1:
-        return array
-    height, width = rescaled_size(array.shape[-2], array.shape[-1], scale)
-    planes = array.reshape(-1, *array.shape[-2:])
-    if array.dtype != np.uint8:
-        planes = planes.astype(np.float32)  # pillow averages 8-bit and float planes only
-    small = [np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in planes]
-    stack = np.stack(small).reshape(*array.shape[:-2], height, width)
-    return stack if array.dtype == np.uint8 else np.rint(stack).astype(array.dtype)
-
-
-def windows(height: int, width: int, size: int) -> list[tuple[int, int]]:
-    """Cut an image into a grid of square windows that do not overlap.
-
-    The last row and column may stick out of the image. Windows of which less than a quarter is image are dropped,
-    unless none would be left.
-
-    Returns:
-        (row, column) of each window's top-left pixel, in reading order.
-    """
-    grid = [(row, column) for row in range(0, height, size) for column in range(0, width, size)]
-
-    def content(row: int, column: int) -> float:
-        return min(size, height - row) * min(size, width - column) / size**2
-
-    return [corner for corner in grid if content(*corner) >= _MIN_CONTENT] or grid
-
-
-def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
-    """Read the patches of one image.
-
-    Args:
-        catalog: where the rows come from.
-        rows: some rows of ``catalog.patches``, all on the same image.
-
-    Returns:
-        One patch a row, in the order of the rows. Where a window sticks out of the image, the image is continued by its
-        border pixels (black would be a new colour of its own) and the mask by `IGNORE`.
-
-    Raises:
-        DataError: a file is missing, truncated or of another kind than the catalog says; mask and image differ in
-            size; too many mask pixels are no known class.
-    """
-    image_path, mask_path = Path(rows["image"].iloc[0]), rows["mask"].iloc[0]
-    if rows["image"].nunique() != 1:
-        raise ValueError("the rows of read_patches must be on one image")
-    image = read_image(image_path, len(catalog.file_bands or catalog.bands))
-    if catalog.file_bands:
-        image = image[[catalog.file_bands.index(band) for band in catalog.bands]]
-    original_size = image.shape[1:]
-    image = _to_uint8(rescale(image, catalog.scale), catalog.maximum, image_path)
-    height, width = image.shape[1:]
-    mask = np.full((height, width), IGNORE, np.uint8)
-    unknown: dict[int, int] = {}
-    if mask_path:
-        raw = read_mask(Path(mask_path), catalog.classes.colors_in_mask)
-        if raw.shape[:2] != original_size:
-            sizes = f"{_size(raw.shape[:2])} pixels, but its image {image_path} has {_size(original_size)}"
-            raise DataError(f"{mask_path}: {sizes}")
-        indices, unknown = catalog.classes.encode(raw)
-        _check_unknown(Path(mask_path), catalog.classes, unknown, indices.size, catalog.unknown_share)
-        mask = rescale(indices, catalog.scale, Image.Resampling.NEAREST)
-    corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
-    if any(row >= height or column >= width for row, column in corners):
-        raise DataError(f"{image_path}: smaller than when the catalog was made; make the catalog again")
-    size = catalog.patch_size
-    return Patches(
-        images=np.stack([_cut(image, *corner, size, mode="edge") for corner in corners]),
-        masks=np.stack([_cut(mask, *corner, size, mode="constant", constant_values=IGNORE) for corner in corners]),
-        has_mask=bool(mask_path),
-        unknown=unknown,
-    )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    height, width = shape
-    return f"{width} x {height}"
-
-
-def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) -> NDArray:
-    window = array[..., row : row + size, column : column + size]
-    height, width = window.shape[-2:]
-    if (height, width) == (size, size):
-        return window
-    ends = [(0, 0)] * (array.ndim - 2) + [(0, size - height), (0, size - width)]
-    return np.pad(window, ends, **padding)  # type: ignore[call-overload]
-
-
-def _to_uint8(image: NDArray, maximum: int, path: Path) -> NDArray[np.uint8]:
-    if maximum == 255 and image.max() <= 255:
-        return image.astype(np.uint8, copy=False)
-    if image.dtype == np.uint8:
-        raise DataError(f"{path}: has 8 bits a band, where 'maximum' = {maximum} is for 16; it would be nearly black")
-    if maximum == 255:
-        raise DataError(f"{path}: 16-bit values up to {image.max()}; say with 'maximum' which value is to become 255")
-    return np.rint(np.minimum(image, maximum) * (255 / maximum)).astype(np.uint8)
-
-
-def _check_unknown(path: Path, classes: ClassSet, unknown: dict[int, int], pixels: int, allowed: float) -> None:
-    share = sum(unknown.values()) / pixels
-    if share <= allowed:
-        return
-    most = sorted(unknown.items(), key=lambda item: -item[1])
-    found = ", ".join(f"{classes.describe(value)} ({count / pixels:.3%})" for value, count in most[:5])
-    more = f" and {len(most) - 5} more" if len(most) > 5 else ""
-    known = ", ".join(classes.describe(value) for value in sorted(classes.known_values))
-    raise DataError(
-        f"{path}: {share:.3%} of the pixels are no class of {classes.name}, at most {allowed:.3%} are allowed; "
-        f"found {found}{more}; known are {known}"
-    )
+        header = file.read(26)
+    if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
+        return 0, -1
+    return header[24], header[25]

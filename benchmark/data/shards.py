@@ -22,9 +22,9 @@ from benchmark.common.files import read_arrays, read_text
 from benchmark.data.archives import source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
-from benchmark.data.raster import Patches, read_patches
+from benchmark.data.patches import Patches, read_patches
 
-FORMAT = 2
+FORMAT = 3
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
 _ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
@@ -71,9 +71,10 @@ class Shard:
         unknown: number of pixels of each mask value that is no known class.
         images: (n, C, S, S) uint8.
         masks: (n, S, S) uint8, class indices and 255.
-        sums, square_sums: (n, C) float64, over the pixels of each patch.
+        sums, square_sums: (n, C) float64, over the pixels of each patch that hold data.
+        valid: (n,) int64, how many these are.
         class_counts: (n, classes + 1) int64, pixels of each class and, last, ignored ones.
-        histogram: (C, 256) int64, pixels of each value, over all patches.
+        histogram: (C, 256) int64, pixels with data of each value, over all patches.
         digests: (n, 32) uint8, SHA-256 of each patch's image and mask.
     """
 
@@ -85,6 +86,7 @@ class Shard:
     masks: np.ndarray
     sums: np.ndarray
     square_sums: np.ndarray
+    valid: np.ndarray
     class_counts: np.ndarray
     histogram: np.ndarray
     digests: np.ndarray
@@ -174,6 +176,7 @@ def _fits(shard: Shard) -> bool:
         "masks": ((count, size, size), np.uint8),
         "sums": ((count, bands), np.float64),
         "square_sums": ((count, bands), np.float64),
+        "valid": ((count,), np.int64),
         "class_counts": ((count, shard.class_counts.shape[-1] if shard.class_counts.ndim else 0), np.int64),
         "histogram": ((bands, 256), np.int64),
         "digests": ((count, 32), np.uint8),
@@ -235,7 +238,7 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
 
 @dataclass(frozen=True, eq=False)
 class _Counts:
-    """Of the n patches of a file: pixels of each value, (n, C, 256) and (n, 256) int64, and what `Shard` has."""
+    """Of the n patches of a file: pixels of each value, (n, C, 256) of data and (n, 256) of masks, int64; and more."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -246,18 +249,21 @@ class _Counts:
 def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
     decoded = read_patches(catalog, rows)
     pairs = zip(decoded.images, decoded.masks, strict=True)
+    valid = [None] * len(rows) if decoded.valid is None else [Image.fromarray(each) for each in decoded.valid]
     digests = [hashlib.sha256(image.tobytes() + mask.tobytes()).digest() for image, mask in pairs]
     return decoded, _Counts(
-        images=np.array([[_histogram(band) for band in image] for image in decoded.images]),
+        images=np.array(
+            [[_histogram(band, where) for band in image] for image, where in zip(decoded.images, valid, strict=True)]
+        ),
         masks=np.array([_histogram(mask) for mask in decoded.masks]),
         digests=np.frombuffer(b"".join(digests), np.uint8).reshape(len(rows), -1),
         unknown=decoded.unknown,
     )
 
 
-def _histogram(plane: np.ndarray) -> list[int]:
+def _histogram(plane: np.ndarray, where: Image.Image | None = None) -> list[int]:
     """Pixels of each value 0..255; pillow counts in a third of the time of `numpy.bincount`."""
-    return Image.fromarray(plane).histogram()
+    return Image.fromarray(plane).histogram(where)
 
 
 def _write_statistics(path: Path, files: list[_Counts], classes: int) -> None:
@@ -268,6 +274,7 @@ def _write_statistics(path: Path, files: list[_Counts], classes: int) -> None:
         path,
         sums=(images @ values).astype(np.float64),
         square_sums=(images @ values**2).astype(np.float64),
+        valid=images[:, 0].sum(1),
         class_counts=masks[:, [*range(classes), IGNORE]],
         histogram=images.sum(0),
         digests=np.concatenate([counts.digests for counts in files]),

@@ -19,6 +19,7 @@ class DomainStatistics:
         patches: how many.
         mean, std: (C,) of the raw pixel values, 0 to 255.
         quantiles: for each band, raw pixel values at the given quantiles.
+        no_data: share of the pixels that hold no data, which nothing else here counts.
         class_shares: (classes,) of the labelled pixels; NaN where there is none.
     """
 
@@ -28,6 +29,7 @@ class DomainStatistics:
     std: NDArray[np.float64]
     quantiles: list[tuple[int, ...]]
     class_shares: NDArray[np.float64]
+    no_data: float = 0.0
 
 
 def domain_statistics(catalog: Catalog, store: Store, quantiles: Sequence[float]) -> list[DomainStatistics]:
@@ -45,6 +47,7 @@ def _of(
     mean, std = store.band_statistics(rows)
     counts = store.class_counts(rows).sum(0)[:-1]
     shares = counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
-    reached = histogram.cumsum(1) / histogram.sum(1, keepdims=True)
-    values = [tuple(int(np.searchsorted(band, quantile)) for quantile in quantiles) for band in reached]
-    return DomainStatistics(name, len(rows), mean, std, values, shares)
+    reached = histogram.cumsum(1) / np.maximum(histogram.sum(1, keepdims=True), 1)
+    values = [tuple(min(int(np.searchsorted(band, quantile)), 255) for quantile in quantiles) for band in reached]
+    no_data = 1 - float(store.valid[rows].mean()) / store.size**2
+    return DomainStatistics(name, len(rows), mean, std, values, shares, no_data)

@@ -30,7 +30,8 @@ class Store:
         shards: where the patches lie.
         ids: patch ids, in the order of the rows: sorted, like the catalog's.
         digest: of the ids and all decoded bytes, the same wherever the files lie and however they are cut into shards.
-        sums, square_sums: (N, C) float64, over the pixels of each patch; from them follow the means of any patches.
+        sums, square_sums: (N, C) float64, over the pixels of each patch that hold data; means follow from them.
+        valid: (N,) int64, how many pixels these are.
     """
 
     shards: tuple[Shard, ...]
@@ -38,6 +39,7 @@ class Store:
     digest: str
     sums: np.ndarray
     square_sums: np.ndarray
+    valid: np.ndarray
     _class_counts: np.ndarray
     _where: np.ndarray  # (N, 2) int64: shard, and row in it
 
@@ -74,8 +76,8 @@ class Store:
         return Labels(partial(_gather, masks, self._where), frozenset(rows.tolist()))
 
     def band_statistics(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (C,) of the raw pixel values of some rows."""
-        pixels = len(rows) * self.size**2
+        """Mean and standard deviation (C,) of the raw pixel values of some rows, where these hold data."""
+        pixels = max(int(self.valid[rows].sum()), 1)
         mean = self.sums[rows].sum(0) / pixels
         variance = self.square_sums[rows].sum(0) / pixels - mean**2
         return mean, np.sqrt(np.maximum(variance, 1e-6))
@@ -165,6 +167,7 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
     store = _assemble(place, shards)
     if missing:
         _tell_unknown(catalog, store.shards)
+        _tell_oddities(catalog, store)
     return store
 
 
@@ -256,6 +259,25 @@ def _tell_unknown(catalog: Catalog, shards: Sequence[Shard]) -> None:
         log.warning("%s: mask values that are no class were ignored: %s", catalog.name, told)
 
 
+def _tell_oddities(catalog: Catalog, store: Store) -> None:
+    """Say which share of the pixels is without data, and which bands hold one number everywhere in a domain."""
+    pixels = store.size**2
+    domains = catalog.domain.to_numpy()
+    rows = store.rows(catalog.patches["id"].tolist())
+    missing = {name: 1 - store.valid[rows[domains == name]].mean() / pixels for name in sorted(set(domains))}
+    if told := [f"{name} {share:.2%}" for name, share in missing.items() if share > 0]:
+        share = 1 - store.valid[rows].mean() / pixels
+        log.warning(
+            "%s: %.2f %% of the pixels hold no data (nodata tag, mask or transparency) and are ignored: %s%s",
+            *(catalog.name, 100 * share, ", ".join(told[:10]), f" and {len(told) - 10} more" if len(told) > 10 else ""),
+        )
+    for name in missing:
+        for band, counts in zip(catalog.bands, store.histogram(name), strict=True):
+            if np.count_nonzero(counts) == 1:
+                value = int(counts.argmax())
+                log.warning("%s: band %s is %d in every pixel of %s; it tells nothing", catalog.name, band, value, name)
+
+
 def _reopen(place: Path, names: list[str]) -> Store:
     return _assemble(place, {name: open_shard(place / name) for name in names})
 
@@ -275,6 +297,7 @@ def _assemble(place: Path, found: dict[str, Shard | None]) -> Store:
         digest=hashlib.sha256("\0".join(sorted_ids).encode() + digests.tobytes()).hexdigest(),
         sums=np.concatenate([shard.sums for shard in shards])[order],
         square_sums=np.concatenate([shard.square_sums for shard in shards])[order],
+        valid=np.concatenate([shard.valid for shard in shards])[order],
         _class_counts=np.concatenate([shard.class_counts for shard in shards])[order],
         _where=np.array(where)[order],
     )

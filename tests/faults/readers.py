@@ -27,7 +27,7 @@ def _pixels(array: np.ndarray) -> str:
 
 def _patches(catalog: Any) -> str:
     """Decodes every image of a catalog."""
-    from benchmark.data.raster import read_patches
+    from benchmark.data.patches import read_patches
 
     told = [str(sorted(set(catalog.patches["camera"])))]
     for _, rows in catalog.patches.groupby("image", sort=False):

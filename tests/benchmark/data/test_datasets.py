@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.common.errors import DataError
 from benchmark.data.datasets import DATASETS, open_catalog
-from benchmark.data.raster import read_patches
+from benchmark.data.patches import read_patches
 from protocols.cutting import cut
 from protocols.files import load, names
 

@@ -14,7 +14,8 @@ from benchmark.common.errors import DataError
 from benchmark.data.datasets import DATASETS
 from benchmark.data.flair import TRAINING, read_flair
 from benchmark.data.flair_check import check_flair
-from benchmark.data.raster import read_mask, read_patches
+from benchmark.data.patches import read_patches
+from benchmark.data.raster import read_mask
 
 
 def test_catalog_of_the_zip_layout(flair: Path) -> None:

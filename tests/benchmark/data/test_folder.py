@@ -10,7 +10,7 @@ import pytest
 from benchmark.common.errors import DataError
 from benchmark.data.classes import IGNORE
 from benchmark.data.folder import read_folder
-from benchmark.data.raster import read_patches
+from benchmark.data.patches import read_patches
 from benchmark.data.store import open_store
 
 

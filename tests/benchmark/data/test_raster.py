@@ -17,16 +17,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet, LandClass
-from benchmark.data.raster import (
-    _open_raster,
-    image_size,
-    read_image,
-    read_mask,
-    read_patches,
-    rescale,
-    rescaled_size,
-    windows,
-)
+from benchmark.data.patches import read_patches, rescale, rescaled_size, windows
+from benchmark.data.raster import _open_raster, image_size, read_image, read_mask
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 255, (3, 6, 9), dtype=np.uint8)

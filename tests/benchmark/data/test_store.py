@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 from benchmark.common.errors import DataError
 from benchmark.data import shards
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import FLAIR_13
+from benchmark.data.folder import read_folder
+from benchmark.data.statistics import domain_statistics
 from benchmark.data.store import open_store
 
 
@@ -115,3 +118,33 @@ def test_a_place_that_is_gone_is_told(catalog, tmp_path):
     (tmp_path / "stores").rename(tmp_path / "moved")
     with pytest.raises(DataError, match=r"removed or damaged"):
         pickle.loads(sent)
+
+
+def test_pixels_without_data_are_in_no_statistics_and_their_share_is_told(folder, tmp_path, caplog):
+    rng = np.random.default_rng(1)
+    for tile, clear in (("Tile 1", np.s_[:6]), ("Tile 2", np.s_[:0])):
+        pixels = rng.integers(0, 255, (12, 16, 4), dtype=np.uint8)
+        pixels[..., 3] = 255
+        pixels[clear] = 0
+        Image.fromarray(pixels).save(folder.parent / tile / "images/p1.png")
+    catalog = read_folder(folder)
+    store = open_store(catalog, tmp_path / "stores")
+    assert "18.75 % of the pixels hold no data" in caplog.text and "ignored: Tile 1 37.50%\n" in caplog.text
+    rows = store.rows(catalog.patches["id"][:4].tolist())
+    images, masks = store.read(rows), _masks(store, rows)
+    # Below the image its border is repeated, here as everywhere, and counts in the statistics.
+    assert (masks[:2, :6] == 255).all() and store.valid[rows].tolist() == [16, 16, 64, 64]
+    mean, std = store.band_statistics(rows)
+    for band in range(3):
+        seen = np.concatenate([images[:2, band, 6:].ravel(), images[2:, band].ravel()]).astype(float)
+        np.testing.assert_allclose((mean[band], std[band]), (seen.mean(), seen.std()))
+    assert store.histogram("Tile 1").sum(1).tolist() == [160] * 3
+    assert [row.no_data for row in domain_statistics(catalog, store, (0.5,))] == [0.375, 0.0, 0.1875]
+
+
+def test_a_band_of_one_number_is_told(folder, tmp_path, caplog, write_picture):
+    pixels = np.random.default_rng(1).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    pixels[..., 2] = 7
+    write_picture(folder.parent / "Tile 2/images/p1.png", pixels)
+    open_store(read_folder(folder), tmp_path / "stores")
+    assert "band blue is 7 in every pixel of Tile 2" in caplog.text and "Tile 1" not in caplog.text
