@@ -171,6 +171,7 @@ class Method(nn.Module):
     is_target_control: ClassVar[bool] = False  # the one that sees target images without a loss on them
     control_for: ClassVar[str] = ""  # of a control that belongs into every published table: what it shows, in words
     depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
+    needs_metadata: ClassVar[bool] = False  # whether it has nothing to go by where no date, place and camera is known
     constant_rate: ClassVar[bool] = False  # whether the recipe's schedule is not for it
     validations: ClassVar[int] = 20  # calls of validate(), evenly spaced over a training
 

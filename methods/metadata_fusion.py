@@ -33,6 +33,8 @@ class MetadataFusion(Method):
     that was meant (``encoding``); as published it holds no month, and nearly no place.
     """
 
+    needs_metadata = True
+
     @dataclass(frozen=True)
     class Hyperparameters:
         dropout: float = tunable(0.4, low=0.0, high=0.6)

@@ -157,6 +157,7 @@ def _check_periods(where: str, kind: str, source: "pd.Series[str]", target: "pd.
         raise ProtocolError(
             f"{where}: the target patch {inside.index[0]} is of the {kind} {inside.iloc[0]}, and so are source patches "
             f"({len(inside)} target patches in all)"
+            + ('; to hold out parts of one year: hold_out = ["month"] or ["season"]' if kind == "year" else "")
         )
 
 

@@ -5,6 +5,7 @@ columns become columns of every patch: the region of a department, the season of
 """
 
 import csv
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +16,30 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 << 20
 PLAIN = ("place", "time", "camera")  # what a catalog itself offers
-DATED = ("month",)  # what follows from the date, "01" to "12"
+DATED = ("month", "season", "year")  # what follows from the date: "01" to "12", "dec-feb" to "sep-nov", "2021"
+_SEASONS = ("dec-feb", "mar-may", "jun-aug", "sep-nov")
 
 
 def known_columns(tables: tuple[Path, ...]) -> tuple[str, ...]:
     """Return the names that a protocol with these tables can hold out or select by."""
-    return PLAIN + DATED + tuple(column for table in tables for column in read_table(table)[0][1:])
+    own = tuple(column for table in tables for column in read_table(table)[0][1:])
+    return PLAIN + tuple(name for name in DATED if name not in own) + own
 
 
 def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the patches with a column ``month`` (if they have dates) and the protocol's tables' ones; "" is unknown.
+    """Return the patches with month, season and year of their dates, and the columns of the protocol's tables; "" is unknown.
+
+    A table may have seasons of its own.
 
     Raises:
         ProtocolError: a patch has a value that a table does not list.
     """
     patches = patches.assign(**{name: "" for name in ("date", "camera") if name not in patches})
-    patches = patches.assign(month=patches["date"].str[5:7])
+    month = patches["date"].str[5:7]
+    patches = patches.assign(month=month)
+    own = {name for path in protocol.tables for name in read_table(path)[0][1:]}
+    derived = {"season": month.map(_season), "year": patches["date"].str[:4]}
+    patches = patches.assign(**{name: values for name, values in derived.items() if name not in own})
     texts = patches.select_dtypes(exclude="number").columns
     patches = patches.astype(dict.fromkeys(texts, object))  # walking over 77,412 Arrow strings takes a second each time
     for path in protocol.tables:
@@ -47,6 +56,10 @@ def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
             values = {row[0]: row[header.index(name)] for row in rows}
             patches = patches.assign(**{name: patches[key].map(values).fillna("")})
     return patches
+
+
+def _season(month: str) -> str:
+    return _SEASONS[int(month) % 12 // 3] if month else ""
 
 
 def missing_patches(protocol: Protocol, patches: "pd.DataFrame") -> list[str]:
@@ -81,7 +94,8 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
         if path.stat().st_size > MOST_BYTES or not path.is_file():
             raise ProtocolError(f"{path} is no file of at most {MOST_BYTES >> 20} MiB")
-        header, *rows = [row for row in csv.reader(path.read_text(encoding="utf-8").splitlines()) if row]
+        text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig"))
+        header, *rows = [row for row in csv.reader(text.splitlines()) if row]
     except ProtocolError:
         raise
     except (OSError, ValueError, csv.Error) as error:

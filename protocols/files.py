@@ -3,6 +3,7 @@
 import math
 import re
 import tomllib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
@@ -67,6 +68,7 @@ def load(name: str, *, partial: bool = False) -> Protocol:
     except RecursionError:
         raise ProtocolError(f"{path} is not valid TOML: nested too deeply") from None
     _check_texts(path, content)
+    content = _composed(content)
     try:
         return replace(_parse(path, content), partial=partial)
     except OSError as error:  # a name of a file that no system has
@@ -85,6 +87,15 @@ def _check_texts(path: Path, value: Any) -> None:
     if isinstance(value, list):
         for item in value:
             _check_texts(path, item)
+
+
+def _composed(value: Any) -> Any:
+    """The same with all texts in one Unicode form, in which catalogs have their names too."""
+    if isinstance(value, str):
+        return unicodedata.normalize("NFC", value)
+    if isinstance(value, Mapping):
+        return {_composed(key): _composed(item) for key, item in value.items()}
+    return [_composed(item) for item in value] if isinstance(value, list) else value
 
 
 def path_of(name: str) -> Path:

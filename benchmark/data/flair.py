@@ -82,7 +82,16 @@ def _make_table(root: Path, numbers: Sequence[range] | None) -> Made:
         raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
     if fault := unfit([*images.values(), *files.masks.values()]):
         raise DataError(f"{root}: the path {fault}")
+    if files.hidden:
+        count, first = len(files.hidden), files.hidden[0]
+        _LOG.warning("%s: %d files are hidden, and left out, such as %s", root, count, first)
     metadata = read_metadata(files.metadata)
+    if metadata and not any(f"IMG_{number}" in metadata for number in images):
+        _LOG.warning(
+            "%s: not one of the %d entries of the metadata is of an image here: they are named like %s, images like "
+            "%s; dates, coordinates and cameras are unknown",
+            *(root, len(metadata), min(metadata), f"IMG_{next(iter(images))}"),
+        )
     absent = {entry for entry in metadata if belongs(entry[4:], numbers)} - {f"IMG_{number}" for number in images}
     if absent:
         _LOG.warning("%s: the metadata has %d ids without an image, such as %s", root, len(absent), min(absent))

@@ -1,5 +1,6 @@
 """Finding FLAIR's files, unpacked or in the zip archives they are published in, and its metadata."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ from benchmark.common.errors import DataError
 from benchmark.common.files import TEXT_BYTES, leads_out, parse_json
 from benchmark.data.archives import members, read_bytes, source_file
 from benchmark.data.catalog_cache import Stamp, stamp
+from benchmark.data.tables import decoded
+from benchmark.data.templates import is_hidden
 
 _READ = (".tif", ".json", ".zip")
 _OUTSIDE = "is a link that leads out of the data set's folder; name the folder that holds all of it, or copy the files"
@@ -29,6 +32,7 @@ class FlairFiles:
         twice: paths of further files with a number that was there already.
         metadata: JSON files, in the order in which they are read.
         unreadable: what is wrong with the archives that cannot be read.
+        hidden: files that would be FLAIR's, but for a dot before their name or a folder that a system made.
         stamps: of the folders, archives and metadata, each taken before it was read.
     """
 
@@ -37,6 +41,7 @@ class FlairFiles:
     twice: list[str] = field(default_factory=list)
     metadata: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     stamps: dict[str, Stamp] = field(default_factory=dict)
 
 
@@ -45,15 +50,19 @@ def find_files(root: Path) -> FlairFiles:
     found = FlairFiles()
     for path in _walk(root, found):
         name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
-        kind, number = name[:4], name[4:-4]
-        if kind in ("IMG_", "MSK_") and name.endswith(".tif") and number.isascii() and number.isdigit():
+        if name[0] == "." or "/__MACOSX/" in path:
+            if name.lower().endswith(_READ):
+                found.hidden.append(path)
+            continue
+        kind, number, ending = name[:4], name[4:-4], name[-5:].lower()
+        if kind in ("IMG_", "MSK_") and ending.endswith(".tif") and number.isascii() and number.isdigit():
             numbers = found.images if kind == "IMG_" else found.masks
             first = numbers.setdefault(number, path)
             if first != path and _archived(first) == _archived(path):
                 found.twice.append(path)
             elif _archived(first):
                 numbers[number] = path  # archives left beside what was unpacked from them are no second copy
-        elif "metadata" in name and name.endswith(".json"):
+        elif "metadata" in name and ending == ".json":
             found.metadata.append(path)
             _stamp(source_file(path), found)
     found.metadata.sort()
@@ -79,22 +88,46 @@ def _of_folder(folder: str) -> tuple[str, str]:
 
 
 def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Entries by patch id, of all files; the later one of two stands.
+    """Entries by patch id, of all files; what one lacks, another may give.
 
     Raises:
-        DataError: a file is no JSON, or none of an object for each id.
+        DataError: a file is no JSON, or none of an object for each id; or two entries of one id say different things.
     """
     entries: dict[str, dict[str, Any]] = {}
     for path in paths:
         try:
-            text = read_bytes(path, TEXT_BYTES).decode("utf-8")
-        except (OSError, ValueError) as error:
+            text = decoded(path, read_bytes(path, TEXT_BYTES))
+        except OSError as error:
             raise DataError(f"{path}: no readable JSON ({error})") from error
         content = parse_json(text, path)
         if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
             raise DataError(f"{path}: expected is one object with an object for each id, like {{'IMG_000001': {{…}}}}")
+        if text.count('"IMG_') > len(content):
+            _check_once(path, text)
+        for patch in content.keys() & entries.keys():
+            before, now = entries[patch], content[patch]
+            if differing := sorted(key for key in before.keys() & now.keys() if before[key] != now[key]):
+                raise DataError(
+                    f"{path}: {patch} has the {differing[0]} {now[differing[0]]!r}, and {before[differing[0]]!r} in "
+                    "another metadata file; remove the wrong one"
+                )
+            content[patch] = before | now
         entries |= content
     return entries
+
+
+def _check_once(path: str, text: str) -> None:
+    """Raise `DataError` where an id is the key of two entries, of which a reader of JSON takes the last in silence."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(pairs)
+        if len(content) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DataError(f"{path}: has two entries {twice!r}; remove the wrong one")
+        return content
+
+    json.loads(text, object_pairs_hook=once)
 
 
 def _archived(path: str) -> bool:
@@ -108,6 +141,9 @@ def _walk(root: Path, found: FlairFiles) -> Iterator[str]:
     seen = {str(resolved)}  # links may lead in circles
     for folder, folders, names in os.walk(root, followlinks=True):
         for name in list(folders):  # they are listed after this
+            if is_hidden(name):
+                folders.remove(name)
+                continue
             path = f"{folder}{os.sep}{name}"
             if os.path.islink(path):  # noqa: PTH114 - as below
                 real = os.path.realpath(path)
@@ -120,10 +156,13 @@ def _walk(root: Path, found: FlairFiles) -> Iterator[str]:
             _stamp(path, found)
         for name in names:
             path = f"{folder}{os.sep}{name}"
-            if os.path.islink(path) and name.endswith(_READ) and leads_out(Path(path), resolved):  # noqa: PTH114
+            if os.path.islink(path) and name.lower().endswith(_READ) and leads_out(Path(path), resolved):  # noqa: PTH114
                 found.unreadable.append(f"{path}: {_OUTSIDE}")
                 continue
-            if not name.endswith(".zip"):
+            if name.lower().endswith(".zip") and not name.endswith(".zip") and name[0] != ".":
+                found.unreadable.append(f"{path}: rename it so that it ends in .zip, in small letters")
+                continue
+            if not name.endswith(".zip") or name[0] == ".":
                 yield path
                 continue
             _stamp(path, found)

@@ -8,7 +8,7 @@ use = ["green", "red"]                 # optional: only these of the bands, in t
 patch_size = 128
 scale = 0.5                            # optional: shrink images and masks when reading them
 maximum = 10000                        # optional, for 16-bit images: the value that becomes 255
-image = "{tile}/images/{part}.jpg"     # a placeholder captures a path component or a part of one, as short as possible
+image = "{tile}/images/{part}.jpg"     # captures parts of names; {year:4}, {date:%Y%m%d} and {part:[a-z]+} say what
 mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
 place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
 zone = "{tile}/{part}"                 # optional; default: the image
@@ -28,17 +28,10 @@ color = "#3c1098"                      # with `value = 4` (or a list) masks hold
 A description may begin with ``base = "brunei"``, the name of one that landshift has; it then says only what differs.
 """
 
-import csv
-import datetime
-import io
 import logging
-import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
-from functools import lru_cache
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +42,15 @@ from benchmark.common.files import DESCRIPTION_BYTES, leads_out, read_text
 from benchmark.common.texts import unfit
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, LandClass, color_value
+from benchmark.data.fields import read_clock, read_coordinate, read_date, read_time
 from benchmark.data.patches import rescaled_size, windows
 from benchmark.data.raster import image_size
+from benchmark.data.tables import Table, read_table
+from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 
 _LOG = logging.getLogger(__name__)
 DESCRIPTIONS = Path(__file__).parent / "descriptions"
 MOST_WINDOWS = 100_000  # of one image
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]\w*)\}")
-
 _Check = tuple[str, Callable[[Any], bool]]
 
 
@@ -214,19 +208,20 @@ def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
     """One row a window of each image."""
-    captures = _find(settings["image"], settings.get("exclude", []), root)
-    table = _read_table(_within(root, settings["table"], "table")) if "table" in settings else None
+    captures = find(settings["image"], settings.get("exclude", []), root)
+    table = _table(settings, root)
+    folders = Folders()
     scale = settings.get("scale", 1)
     rows: list[dict[str, object]] = []
     without_mask = []
     for path, captured in captures.items():
-        fields = captured | {"stem": path.stem}
+        fields = captured | {"stem": nfc(path.stem)}
         if table is not None:
-            key = _fill("table_key", settings.get("table_key", "{stem}"), fields)
-            if key not in table:
+            key = fill("table_key", settings.get("table_key", "{stem}"), fields)
+            if key not in table.rows:
                 raise DataError(f"key 'table': {settings['table']} has no row '{key}' for {path}")
-            fields = table[key] | fields
-        image_row = _image_row(settings, fields, path, root)
+            fields = {**table.rows[key], **fields}
+        image_row = _image_row(settings, fields, path, root, folders, table is not None and table.decimal_comma)
         if not image_row["mask"]:
             without_mask.append(path)
         height, width = rescaled_size(*image_size(path), scale)
@@ -237,7 +232,7 @@ def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
             window = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
             rows.append(image_row | window)
     if "mask" in settings and len(without_mask) == len(captures):
-        looked_for = root / _fill("mask", settings["mask"], fields)
+        looked_for = root / fill("mask", settings["mask"], fields)
         raise DataError(f"key 'mask': not one of the {len(captures)} images has its mask; looked for {looked_for}")
     if "mask" in settings and without_mask:
         count = f"{len(without_mask)} of {len(captures)}"
@@ -245,64 +240,45 @@ def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
     return rows
 
 
-def _image_row(settings: Mapping[str, Any], fields: Mapping[str, str], path: Path, root: Path) -> dict[str, object]:
+def _table(settings: Mapping[str, Any], root: Path) -> Table | None:
+    if "table" not in settings:
+        return None
+    try:
+        return read_table(_within(root, settings["table"], "table"))
+    except DataError as error:
+        raise DataError(f"key 'table': {error}") from error
+
+
+def _image_row(
+    settings: Mapping[str, Any], fields: dict[str, str], path: Path, root: Path, folders: Folders, decimal_comma: bool
+) -> dict[str, object]:
     """The columns that all windows of an image share."""
 
     def text(key: str, default: str = "") -> str:
-        return _fill(key, settings.get(key, default), fields)
+        return nfc(fill(key, settings.get(key, default), fields))
 
-    placeholders = dict.fromkeys(_PLACEHOLDER.findall(settings["image"]))
-    name = "/".join(f"{{{placeholder}}}" for placeholder in placeholders) or path.stem
+    dated = next((name for name, value in fields.items() if isinstance(value, Moment) and value.has_date), "")
+    date = read_date(text("date", f"{{{dated}}}" if dated else ""), path)
+    fields = (of_date(date) if date else {}) | fields
+    name = "/".join(f"{{{each}}}" for each in placeholders("image", settings["image"])) or nfc(path.stem)
     masked = text("mask")
-    mask = _within(root, masked, "mask") if masked else root
+    mask = folders.real(root, masked) if masked else root
+    if masked:
+        _within(root, mask.relative_to(root).as_posix() if mask.is_relative_to(root) else masked, "mask")
     return {
         "id": text("id", name),
         "image": str(path),
         "mask": str(mask) if mask.is_file() else "",
         "place": text("place"),
-        "time": text("time"),
-        "zone": text("zone", path.relative_to(root).as_posix()),
-        "date": _date(text("date"), path),
-        "clock": _clock(text("clock"), path),
-        "x": _coordinate("x", text("x"), path),
-        "y": _coordinate("y", text("y"), path),
-        "z": _coordinate("z", text("z"), path),
+        "time": read_time(text("time"), settings.get("time", ""), path),
+        "zone": text("zone") if "zone" in settings else nfc(path.relative_to(root).as_posix()),
+        "date": date,
+        "clock": read_clock(text("clock"), path),
+        "x": read_coordinate("x", text("x"), path, decimal_comma),
+        "y": read_coordinate("y", text("y"), path, decimal_comma),
+        "z": read_coordinate("z", text("z"), path, decimal_comma),
         "camera": text("camera"),
     }
-
-
-def _fill(key: str, template: str, fields: Mapping[str, str]) -> str:
-    for placeholder in _PLACEHOLDER.findall(template):
-        if placeholder not in fields:
-            known = ", ".join(sorted(fields))
-            raise DataError(f"key '{key}': nothing gives {{{placeholder}}} of '{template}'; known are {known}")
-    return _PLACEHOLDER.sub(lambda match: fields[match[1]], template)
-
-
-def _find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str, str]]:
-    """The files that match a template, and what its placeholders captured."""
-    glob, pattern, seen = "", "", set()
-    for index, part in enumerate(_PLACEHOLDER.split(template)):  # texts and placeholders take turns
-        if index % 2 == 0:
-            glob, pattern = glob + escape(part), pattern + re.escape(part)
-        else:
-            glob = glob.rstrip("*") + "*"  # ** would look into folders
-            pattern += f"(?P={part})" if part in seen else f"(?P<{part}>[^/]+?)"
-            seen.add(part)
-    found = {}
-    inside = lru_cache(maxsize=None)(lambda folder: not leads_out(folder, root))
-    for path in sorted(root.glob(glob)):
-        below = path.relative_to(root).as_posix()
-        excluded = any(fnmatchcase(name, each) for each in exclude for name in (below, path.stem))
-        match = re.fullmatch(pattern, below)
-        if match and path.is_file() and not excluded:
-            if not inside(path.parent) or (path.is_symlink() and leads_out(path, root)):
-                raise DataError(f"key 'image': {path} is a link, or below one, that leads out of {root}")
-            found[path] = match.groupdict()
-    if not found:
-        but = " and is not excluded" if exclude else ""
-        raise DataError(f"key 'image': no file in {root} matches '{template}'{but}")
-    return found
 
 
 def _within(root: Path, below: str, key: str) -> Path:
@@ -311,36 +287,3 @@ def _within(root: Path, below: str, key: str) -> Path:
     if leads_out(path, root):
         raise DataError(f"key '{key}': {below} leads out of {root}; everything but 'root' itself lies below the root")
     return path
-
-
-def _read_table(path: Path) -> dict[str, dict[str, str]]:
-    """Rows by their first column. All cells stay text: pandas would read the year code 2018_01 as the number 201801."""
-    try:
-        table = pd.read_csv(io.StringIO(read_text(path)), dtype=str, keep_default_na=False)
-    except (OSError, ValueError, csv.Error) as error:  # pandas' parser errors are ValueErrors
-        raise DataError(f"key 'table': {path} is no readable CSV ({str(error).strip()})") from error
-    keys = table.iloc[:, 0]
-    if keys.duplicated().any():
-        raise DataError(f"key 'table': {path} has several rows '{keys[keys.duplicated()].iloc[0]}'")
-    return dict(zip(keys, table.to_dict("records"), strict=True))
-
-
-def _date(text: str, path: Path) -> str:
-    try:
-        return datetime.date.fromisoformat(text).isoformat() if text else ""
-    except ValueError:
-        raise DataError(f"key 'date': '{text}' of {path} is no date like 2021-07-09") from None
-
-
-def _clock(text: str, path: Path) -> str:
-    try:
-        return datetime.time.fromisoformat(text).strftime("%H:%M") if text else ""
-    except ValueError:
-        raise DataError(f"key 'clock': '{text}' of {path} is no time like 09:05") from None
-
-
-def _coordinate(key: str, text: str, path: Path) -> float:
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        raise DataError(f"key '{key}': '{text}' of {path} is no number") from None

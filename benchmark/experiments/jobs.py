@@ -205,7 +205,10 @@ class Bench:
     def _reason_to_skip(self, method: type[Method], fold: str) -> str:
         adapt, few = list(self.fold(fold).parts["target_adapt"]), self.fold(fold).few
         masks = self.catalog.patches.set_index("id").loc[adapt, "mask"] if method.needs.is_bound else ()
-        return reason_to_skip(method.needs, bool(adapt), bool(few), all(mask != "" for mask in masks))
+        patches = self.catalog.patches
+        texts, numbers = patches[["date", "clock", "camera"]], patches[["x", "y", "z"]]
+        known = bool((texts != "").to_numpy().any() or numbers.notna().to_numpy().any())
+        return reason_to_skip(method, bool(adapt), bool(few), all(mask != "" for mask in masks), known)
 
     def shared_facts(self) -> dict[str, str | int | float]:
         """Return the facts that all runs of the comparison share."""

@@ -70,19 +70,23 @@ def list_jobs(
     return jobs
 
 
-def reason_to_skip(needs: Needs, adapt: bool, few: bool, masks: bool) -> str:
-    """Return why a method with these needs cannot be run on a fold; "" if it can.
+def reason_to_skip(method: type[Method], adapt: bool, few: bool, masks: bool, metadata: bool = True) -> str:
+    """Return why a method cannot be run on a fold; "" if it can.
 
     Args:
         adapt, few: whether the fold has unlabelled target images, and labelled ones set aside.
         masks: whether those unlabelled images have masks after all, for the oracle.
+        metadata: whether a date, a place or a camera is known of any patch.
     """
+    needs = method.needs
     if needs.sees_target and not adapt:
         return f"needs {needs.value}, and the protocol has no target_adapt part"
     if needs is Needs.FEW_TARGET_LABELS and not few:
         return f"needs {needs.value}, and the protocol sets none aside"
     if needs is Needs.TARGET_LABELS and not masks:
         return f"needs {needs.value}, and some images of target_adapt have no mask"
+    if method.needs_metadata and not metadata:
+        return "needs metadata, and of no patch a date, coordinates or a camera is known"
     return ""
 
 

@@ -38,6 +38,19 @@ def test_tables_and_dates_give_columns(patches, table):
     assert {"region", "patches", "season"} <= set(known_columns(protocol.tables))
 
 
+def test_season_and_year_follow_from_dates_where_no_table_gives_them(patches):
+    columns = add_columns(PROTOCOL, patches.assign(date=["2019-12-31", *patches["date"][1:-1], ""]))
+    assert columns["season"].tolist()[:5] == ["dec-feb", "mar-may", "jun-aug", "jun-aug", "jun-aug"]
+    assert columns["year"].tolist()[:2] == ["2019", "2020"]
+    assert columns["season"].iloc[-1] == columns["year"].iloc[-1] == ""
+    assert known_columns(()) == ("place", "time", "camera", "month", "season", "year")
+
+
+def test_names_of_another_unicode_form_are_the_same(tmp_path):
+    (tmp_path / "t.csv").write_text("\ufeffplace,land\nE\u0301vry,a\n", encoding="utf-8")
+    assert read_table(tmp_path / "t.csv") == (["place", "land"], [["\u00c9vry", "a"]])
+
+
 def test_a_region_is_held_out_whole(patches, table):
     (north, south) = cut(replace(PROTOCOL, tables=(table,)), patches)
     assert (north.name, south.held_out) == ("north", {"region": "south"})
@@ -60,7 +73,10 @@ def test_what_the_catalog_lacks_is_counted(patches, table):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colour,region\nred,north\n", "the first column must be one of place, time, camera, month, not colour"),
+        (
+            "colour,region\nred,north\n",
+            "the first column must be one of place, time, camera, month, season, year, not colour",
+        ),
         ("place,region\np0\n", "has not 2 cells"),
         ("place,region\np0,a\np0,b\n", "a first cell occurs twice"),
         ("", "no readable table"),

@@ -296,3 +296,43 @@ def test_absurd_metadata_is_one_line(flair: Path, content: str) -> None:
     (flair / "flair-1_metadata_aerial.json").write_text(content)
     with pytest.raises(DataError, match=r"flair-1_metadata_aerial\.json: no readable JSON"):
         read_flair(flair)
+
+
+def test_what_a_mac_leaves_beside_files_is_no_file(flair: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for path in [*flair.rglob("*.tif"), *flair.rglob("*.json")]:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7")
+    hidden = flair / "__MACOSX/D004_2021/Z10_AU/IMG_000009.tif"
+    hidden.parent.mkdir(parents=True)
+    hidden.write_bytes(b"\0")
+    with caplog.at_level(logging.WARNING):
+        assert len(read_flair(flair)) == 3
+    assert "6 files are hidden, and left out, such as" in caplog.text
+
+
+def test_metadata_of_no_image_is_told(flair: Path, edit_metadata, caplog: pytest.LogCaptureFixture) -> None:
+    edit_metadata(lambda m: [m.update({key[4:]: m.pop(key)}) for key in list(m)])
+    with caplog.at_level(logging.WARNING):
+        assert (read_flair(flair).patches["date"] == "").all()
+    assert "not one of the 3 entries of the metadata is of an image here" in caplog.text
+
+
+def test_metadata_may_be_of_any_unicode_encoding(flair: Path) -> None:
+    path = flair / "flair-1_metadata_aerial.json"
+    text = path.read_text()
+    for encoding in ("utf-8-sig", "utf-16"):
+        path.write_bytes(text.encode(encoding))
+        assert (read_flair(flair).patches["date"] != "").all()
+
+
+def test_two_entries_of_one_patch_are_refused(flair: Path) -> None:
+    path = flair / "flair-1_metadata_aerial.json"
+    text = path.read_text()
+    (flair / "metadata2.json").write_text(text.replace("07-09", "07-10"))
+    with pytest.raises(DataError, match=r"IMG_\d+ has the date '\d+-07-10', and '\d+-07-09' in another metadata file"):
+        read_flair(flair)
+    (flair / "metadata2.json").write_text('{"IMG_000001": {"time": "9h05"}}')
+    rows = read_flair(flair).patches.set_index("id")
+    assert rows.loc["IMG_000001", ["date", "clock"]].tolist() == ["2021-07-09", "09:05"]
+    (flair / "metadata2.json").write_text('{"IMG_000001": {"time": "9h05"}, "IMG_000001": {"time": "9h06"}}')
+    with pytest.raises(DataError, match="has two entries 'IMG_000001'"):
+        read_flair(flair)

@@ -112,7 +112,7 @@ def test_exclude(pattern, edit_description, write_picture, tmp_path: Path) -> No
 def test_placeholders_may_share_a_path_component(write_picture, tmp_path: Path, edit_description) -> None:
     for name in ("lyon_2019_a_1", "lyon_2020_a_1", "nice-2019"):
         write_picture(tmp_path / f"flat/{name}.png", np.zeros((8, 8, 3), np.uint8))
-    path = edit_description('image = "{tile}/images/{part}.png"', 'image = "flat/{tile}_{year}_{part}.png"')
+    path = edit_description('image = "{tile}/images/{part}.png"', 'image = "flat/{tile}_{year:4}_{part}.png"')
     path = edit_description('mask = "{tile}/masks/{part}.png"', 'time = "{year}"')
     assert read_folder(path).patches["id"].tolist() == ["lyon/2019/a_1/r0_c0", "lyon/2020/a_1/r0_c0"]
 
