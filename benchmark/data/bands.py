@@ -12,6 +12,7 @@ from PIL import Image
 from rasterio.enums import MaskFlags
 
 from benchmark.common.errors import DataError
+from benchmark.data.georeference import Georeference, georeference_of
 
 _LIGHT = ("red", "green", "blue")
 _WORDS = {*_LIGHT, "nir", "height"}  # names that say the same in every data set
@@ -30,10 +31,12 @@ class Pixels:
     Attributes:
         bands: (C, H, W) uint8 or uint16.
         valid: (H, W) bool, False where the file says that it has no data; None where it has some everywhere.
+        place: where the file says that it lies.
     """
 
     bands: NDArray[np.uint8] | NDArray[np.uint16]
     valid: NDArray[np.bool_] | None = None
+    place: Georeference | None = None
 
 
 def check_bands(path: Path, found: int, expected: int) -> None:
@@ -61,7 +64,7 @@ def from_gdal(path: Path, file: rasterio.DatasetReader, names: Sequence[str]) ->
         raise DataError(f"{path}: its colours are {colors}, no red, green and blue; convert it to RGB")
     if kinds == ["palette"]:
         image = _light_of(path, file.colormap(1), file.read(1), len(names))
-        return Pixels(image, _without_nodata(file, file.read()))
+        return Pixels(image, _without_nodata(file, file.read()), georeference_of(file))
     pixels = file.read()
     alpha = file.count == len(names) + 1 and kinds[-1] == "alpha"
     bands = pixels[:-1] if alpha else pixels
@@ -73,7 +76,7 @@ def from_gdal(path: Path, file: rasterio.DatasetReader, names: Sequence[str]) ->
     if file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
         bits = int(file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", bands.dtype.itemsize * 8))
         bands = ((1 << bits) - 1 - bands.astype(np.int64)).astype(bands.dtype)
-    return Pixels(bands if order is None else bands[order], valid)
+    return Pixels(bands if order is None else bands[order], valid, georeference_of(file))
 
 
 def from_picture(path: Path, picture: Image.Image, names: Sequence[str]) -> Pixels:

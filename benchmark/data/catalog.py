@@ -46,6 +46,8 @@ class Catalog:
         maximum: image value that becomes 255 in a patch. 255 for 8-bit images; for 16-bit ones the largest value
             that matters, for example 10000 for reflectances. Brighter pixels are clipped.
         file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
+        footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
+            result depends on them: they tell patches of one ground.
 
     Raises:
         DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
@@ -60,6 +62,7 @@ class Catalog:
     unknown_share: float = 0.0
     maximum: int = 255
     file_bands: tuple[str, ...] = ()
+    footprints: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         problem = self._settings_problem() or _table_problem(self.patches)

@@ -43,8 +43,9 @@ from benchmark.common.texts import unfit
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, LandClass, color_value
 from benchmark.data.fields import read_clock, read_coordinate, read_date, read_time
+from benchmark.data.georeference import Place, in_metres
 from benchmark.data.patches import rescaled_size, windows
-from benchmark.data.raster import image_size
+from benchmark.data.raster import image_header
 from benchmark.data.tables import Table, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 
@@ -121,16 +122,18 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     try:
         _check_keys(settings, _KEYS, _REQUIRED)
         folder = (root or description.parent / settings.get("root", ".")).resolve()
+        patches, footprints = _placed(*_rows(settings, folder), settings)
         return Catalog(
             name=settings["name"],
             classes=_class_set(settings),
             bands=tuple(settings.get("use", settings["bands"])),
             patch_size=settings["patch_size"],
-            patches=pd.DataFrame(_rows(settings, folder), columns=list(COLUMNS)),
+            patches=patches,
             scale=float(settings.get("scale", 1)),
             unknown_share=float(settings.get("unknown_share", 0.001)),
             maximum=settings.get("maximum", 255),
             file_bands=tuple(settings["bands"]) if settings.get("use", settings["bands"]) != settings["bands"] else (),
+            footprints=footprints,
         )
     except DataError as error:
         raise DataError(f"{description}: {error}") from error
@@ -206,13 +209,28 @@ def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
 
 
-def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
-    """One row a window of each image."""
+def _placed(
+    rows: list[dict[str, object]], places: list[Place | None], settings: Mapping[str, Any]
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The table, with x and y of the files where the description gives none, and what each patch covers, in metres."""
+    patches = pd.DataFrame(rows, columns=list(COLUMNS))
+    known = [place for place in places if place is not None]
+    boxes = in_metres(*zip(*known, strict=True)) if known and len(known) == len(places) else None
+    if boxes is None:
+        return patches, None
+    if "x" not in settings and "y" not in settings:
+        patches = patches.assign(x=boxes[:, [0, 2]].mean(1), y=boxes[:, [1, 3]].mean(1))
+    return patches, pd.DataFrame(boxes, patches["id"], columns=["west", "south", "east", "north"])
+
+
+def _rows(settings: Mapping[str, Any], root: Path) -> tuple[list[dict[str, object]], list[Place | None]]:
+    """One row a window of each image, and where its window lies."""
     captures = find(settings["image"], settings.get("exclude", []), root)
     table = _table(settings, root)
     folders = Folders()
     scale = settings.get("scale", 1)
     rows: list[dict[str, object]] = []
+    places: list[Place | None] = []
     without_mask = []
     for path, captured in captures.items():
         fields = captured | {"stem": nfc(path.stem)}
@@ -224,20 +242,24 @@ def _rows(settings: Mapping[str, Any], root: Path) -> list[dict[str, object]]:
         image_row = _image_row(settings, fields, path, root, folders, table is not None and table.decimal_comma)
         if not image_row["mask"]:
             without_mask.append(path)
-        height, width = rescaled_size(*image_size(path), scale)
+        (whole_height, whole_width), where = image_header(path)
+        height, width = rescaled_size(whole_height, whole_width, scale)
         size = settings["patch_size"]
         if (count := -(-height // size) * -(-width // size)) > MOST_WINDOWS:
             raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches, above {MOST_WINDOWS:,}")
         for row, column in windows(height, width, size):
             window = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
             rows.append(image_row | window)
+            inside = min(size, height - row) / scale, min(size, width - column) / scale
+            box = where and where.box(row / scale, column / scale, *inside)
+            places.append((box, where.crs) if box and where else None)
     if "mask" in settings and len(without_mask) == len(captures):
         looked_for = root / fill("mask", settings["mask"], fields)
         raise DataError(f"key 'mask': not one of the {len(captures)} images has its mask; looked for {looked_for}")
     if "mask" in settings and without_mask:
         count = f"{len(without_mask)} of {len(captures)}"
         _LOG.warning("%s: %s images have no mask, such as %s", root, count, without_mask[0])
-    return rows
+    return rows, places
 
 
 def _table(settings: Mapping[str, Any], root: Path) -> Table | None:

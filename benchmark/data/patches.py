@@ -12,6 +12,7 @@ from benchmark.common.errors import DataError
 from benchmark.data.bands import both
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
+from benchmark.data.georeference import Georeference, laid_on
 from benchmark.data.raster import Labels, read_labels, read_pixels
 
 _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
@@ -103,6 +104,7 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     if mask_path:
         labels = read_labels(Path(mask_path), catalog.classes.colors_in_mask, catalog.classes.known_values)
         _check_sizes(labels.values.shape[:2], original_size, mask_path, image_path)
+        labels = _laid_on(labels, Path(mask_path), pixels.place, image_path)
         indices, unknown = _encode(catalog, labels, Path(mask_path), pixels.valid)
         mask = rescale(indices, catalog.scale, Image.Resampling.NEAREST)
     if valid is not None:
@@ -143,6 +145,13 @@ def _encode(
             )
         indices[~labels.valid] = IGNORE
     return indices, unknown
+
+
+def _laid_on(labels: Labels, path: Path, place: Georeference | None, image: Path) -> Labels:
+    values = laid_on(labels.values, labels.place, place, path, image)
+    if labels.valid is None:
+        return Labels(values, None, labels.doubt)
+    return Labels(values, laid_on(labels.valid, labels.place, place, path, image), labels.doubt)
 
 
 def _check_sizes(mask: tuple[int, ...], image: tuple[int, ...], mask_path: str, image_path: Path) -> None:

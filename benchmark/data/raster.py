@@ -28,6 +28,7 @@ from benchmark.data.bands import (
     refuse_scaled,
     table_colors,
 )
+from benchmark.data.georeference import Georeference, georeference_of
 from benchmark.data.jpeg2000 import jpeg2000_depths
 from benchmark.data.orientation import UPRIGHT, picture_orientation, tiff_orientation, turned, turned_size
 
@@ -60,11 +61,13 @@ class Labels:
         values: (H, W) uint8 or uint16 as stored; (H, W, 3) uint8 where masks are colours.
         valid: (H, W) bool, False where the file says that there is no label; None where it says so nowhere.
         doubt: why a value that is nevertheless a class there must not be guessed; "" where ``valid`` is beyond doubt.
+        place: where the file says that it lies.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
     valid: NDArray[np.bool_] | None = None
     doubt: str = ""
+    place: Georeference | None = None
 
 
 @contextmanager
@@ -120,7 +123,12 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image in pixels, as a viewer shows it, from its header alone.
+    """Height and width of an image, see `image_header`."""
+    return image_header(path)[0]
+
+
+def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
+    """Height and width of an image in pixels, as a viewer shows it, and where it lies, from its header alone.
 
     Raises:
         DataError: the file is missing, no image, or of absurd size.
@@ -128,9 +136,9 @@ def image_size(path: Path) -> tuple[int, int]:
     with _readable(path):
         if path.suffix.lower() in _TIFF:
             with _open_raster(path) as file:
-                return turned_size(file.height, file.width, _orientation(path, file))
+                return turned_size(file.height, file.width, _orientation(path, file)), georeference_of(file)
         with _open_picture(path) as picture:
-            return turned_size(picture.height, picture.width, picture_orientation(picture))
+            return turned_size(picture.height, picture.width, picture_orientation(picture)), None
 
 
 def read_image(path: Path, bands: int | Sequence[str]) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -196,10 +204,12 @@ def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -
         DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
             0..65535.
     """
+    place = None
     with _readable(path):
         driver = _gdal_driver(path)
         if driver:
             with _open_raster(path, driver) as file:
+                place = georeference_of(file)
                 refuse_pages(path, file)
                 refuse_scaled(path, file)
                 if file.count > 4:
@@ -229,7 +239,7 @@ def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -
         planes = mask[None] if mask.ndim == 2 else mask.transpose(2, 0, 1)
         mask = turned(planes, orientation)[0] if mask.ndim == 2 else turned(planes, orientation).transpose(1, 2, 0)
     valid = labels.valid if labels.valid is None else turned(labels.valid, orientation)
-    return Labels(mask, None if valid is None or valid.all() else valid, labels.doubt)
+    return Labels(mask, None if valid is None or valid.all() else valid, labels.doubt, place)
 
 
 def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> Labels:

@@ -1,0 +1,135 @@
+"""Files say where they lie: a mask is laid on its image, and distances are in metres."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from rasterio.transform import Affine, from_origin
+from rasterio.warp import transform
+
+from benchmark.common.errors import DataError
+from benchmark.data.folder import read_folder
+from benchmark.data.georeference import Georeference, in_metres, laid_on
+from benchmark.data.patches import read_patches
+
+DESCRIPTION = """
+name = "geo"
+bands = ["red"]
+patch_size = 8
+image = "{town}/image.tif"
+mask = "{town}/mask.tif"
+place = "{town}"
+classes = [{name = "a", color = "#000001", value = 1}, {name = "b", color = "#000002", value = 2}]
+"""
+MASK = np.random.default_rng(0).integers(1, 3, (1, 16, 8), dtype=np.uint8)
+IMAGE = np.random.default_rng(1).integers(0, 99, (1, 16, 8), dtype=np.uint8)
+
+
+def _write(path: Path, array: np.ndarray, place: Affine, crs: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = array.shape
+    profile = {"count": count, "height": height, "width": width, "dtype": array.dtype, "transform": place, "crs": crs}
+    with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+        file.write(array)
+
+
+@pytest.fixture
+def geo(tmp_path: Path) -> Path:
+    """Two towns of 2 m pixels, 10 km apart; x and y are in no key of the description."""
+    (tmp_path / "geo.toml").write_text(DESCRIPTION)
+    for town, west in (("a", 500_000), ("b", 510_000)):
+        for name, array in (("image", IMAGE), ("mask", MASK)):
+            _write(tmp_path / f"{town}/{name}.tif", array, from_origin(west, 5_000_000, 2, 2), "EPSG:32631")
+    return tmp_path / "geo.toml"
+
+
+def _masks(description: Path) -> np.ndarray:
+    catalog = read_folder(description)
+    return read_patches(catalog, catalog.patches.iloc[:2]).masks.reshape(16, 8) + 1
+
+
+def test_centres_and_footprints_come_from_the_files(geo: Path) -> None:
+    catalog = read_folder(geo)
+    assert catalog.patches[["x", "y"]].to_numpy().tolist() == [
+        [west + 8, 5_000_000 - south] for west in (500_000, 510_000) for south in (8, 24)
+    ]
+    assert catalog.footprints is not None
+    assert catalog.footprints.loc["b/r8_c0"].tolist() == [510_000, 4_999_968, 510_016, 4_999_984]
+    geo.write_text(DESCRIPTION.replace("place =", 'x = "3"\ny = "4"\nscale = 0.5\nplace ='))
+    given = read_folder(geo)
+    assert given.patches[["x", "y"]].iloc[0].tolist() == [3, 4]
+    assert given.footprints is not None and given.footprints.iloc[0].tolist() == [
+        500_000,
+        4_999_968,
+        500_016,
+        5_000_000,
+    ]
+
+
+@pytest.mark.parametrize("other", ["EPSG:32632", "EPSG:4326"])
+def test_places_of_several_systems_lie_in_one_plane_of_metres(geo: Path, other: str) -> None:
+    """40 km from west to east over the border of two UTM zones; or degrees for one of the towns."""
+    for town, lon in (("a", 5.75), ("b", 6.25)):
+        crs = "EPSG:32631" if town == "a" else other
+        (x,), (y,) = transform("EPSG:4326", crs, [lon], [45.0])
+        size = 2 if crs != "EPSG:4326" else 2e-5
+        for name, array in (("image", IMAGE), ("mask", MASK)):
+            _write(geo.parent / f"{town}/{name}.tif", array, from_origin(x, y, size, size), crs)
+    patches = read_folder(geo).patches.groupby("place")[["x", "y"]].mean()
+    assert np.hypot(*(patches.loc["a"] - patches.loc["b"])) == pytest.approx(39_427, rel=2e-3)
+
+
+def test_feet_become_metres() -> None:
+    boxes = [(6e6, 2e6, 6e6 + 1000, 2e6 + 1000)]
+    metres = in_metres(boxes, [rasterio.crs.CRS.from_epsg(2227)])
+    assert metres is not None and metres[0, 2] - metres[0, 0] == pytest.approx(304.8, rel=0.03)
+    assert in_metres(boxes, [None]) is None
+
+
+def test_where_one_file_says_nothing_none_is_placed(geo: Path) -> None:
+    with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
+        _write(geo.parent / "b/image.tif", IMAGE, Affine.identity(), None)
+    catalog = read_folder(geo)
+    assert catalog.footprints is None and catalog.patches["x"].isna().all()
+
+
+def test_a_mask_with_its_rows_upwards_is_turned(geo: Path) -> None:
+    upwards = Affine(2, 0, 500_000, 0, 2, 5_000_000 - 32)
+    _write(geo.parent / "a/mask.tif", MASK[:, ::-1], upwards, "EPSG:32631")
+    assert np.array_equal(_masks(geo), MASK[0])
+    _write(geo.parent / "a/mask.tif", MASK[:, ::-1, ::-1], Affine(-2, 0, 500_016, 0, 2, 5_000_000 - 32), "EPSG:32631")
+    assert np.array_equal(_masks(geo), MASK[0])
+
+
+def test_a_system_without_a_code_is_the_images(geo: Path) -> None:
+    plain = rasterio.crs.CRS.from_proj4("+proj=utm +zone=31 +ellps=GRS80 +towgs84=1,2,3 +units=m")
+    _write(geo.parent / "a/mask.tif", MASK, from_origin(500_000.9, 5_000_000, 2, 2), plain)  # within a pixel
+    assert np.array_equal(_masks(geo), MASK[0])
+
+
+@pytest.mark.parametrize(
+    ("place", "crs", "message"),
+    [
+        (
+            from_origin(500_320, 5_000_000, 2, 2),
+            "EPSG:32631",
+            r"lies 320 beside its image .*160.0 columns and 0.0 rows",
+        ),
+        (from_origin(500_000, 5_000_002, 2, 2), "EPSG:32631", "lies 2 beside"),
+        (from_origin(500_000, 5_000_000, 3, 2), "EPSG:32631", "has pixels of another size"),
+        (from_origin(500_000, 5_000_000, 2, 2), "EPSG:32632", "EPSG:32632, its image .* in EPSG:32631"),
+    ],
+)
+def test_a_mask_beside_its_image_is_refused(geo: Path, place: Affine, crs: str, message: str) -> None:
+    _write(geo.parent / "a/mask.tif", MASK, place, crs)
+    with pytest.raises(DataError, match=rf"a/mask\.tif: .*{message}"):
+        _masks(geo)
+
+
+def test_a_colour_mask_is_turned_whole() -> None:
+    colors = np.arange(2 * 3 * 3).reshape(2, 3, 3)
+    north, south = Georeference(from_origin(0, 2, 1, 1), None), Georeference(Affine(1, 0, 0, 0, 1, 0), None)
+    assert np.array_equal(laid_on(colors, south, north, Path("m"), Path("i")), colors[::-1])
+    assert laid_on(colors, None, north, Path("m"), Path("i")) is colors
