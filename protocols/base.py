@@ -101,6 +101,7 @@ class Protocol:
         forecast: every source date is before every target date.
         transductive: ``target_adapt`` is ``target_test`` itself, without its labels.
         adapt_may_follow_test: unlabelled images may be younger than the first test image.
+        same_ground: whether source and target may show the same ground at other times: only time is to differ.
         fingerprint: fingerprint of the folds on the whole data set; "" where the whole data set was not available yet.
         sizes: sizes of the four parts of each fold when it was pinned.
         smallest_distance: between a source and a target patch when it was pinned, in the catalog's unit; NaN unknown.
@@ -121,6 +122,7 @@ class Protocol:
     forecast: bool = False
     transductive: bool = False
     adapt_may_follow_test: bool = True
+    same_ground: bool = False
     fingerprint: str = ""
     sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     smallest_distance: float = float("nan")

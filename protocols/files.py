@@ -25,6 +25,7 @@ OPTIONAL = {
     "forecast": bool,
     "transductive": bool,
     "adapt_may_follow_test": bool,
+    "same_ground": bool,
     "pinned": dict,
 }
 MOST_BYTES = 16 << 20

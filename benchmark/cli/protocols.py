@@ -16,6 +16,7 @@ VERBS = {
     "pin": "write fingerprint and sizes into a protocol's file",
     "document": "the page about all, as Markdown",
 }
+SAME_GROUND = "the same in source and target on purpose: only time differs, and what is learned of a place is not new"
 NOT_PINNED = (
     "not pinned, since what it is cut by (zones, or which patches a department has) is public only with the data; "
     "a run names the fingerprint of the folds it was given, and `landshift protocols pin` writes it down"
@@ -72,6 +73,8 @@ def _show(options: argparse.Namespace) -> int:
     if protocol.citation:
         print(f"source: {protocol.citation}")
     print(f"unlabelled images: {_unlabelled(protocol)}")
+    if protocol.same_ground:
+        print(f"ground: {SAME_GROUND}")
     print(f"fingerprint: {protocol.fingerprint or NOT_PINNED}")
     sizes, distance, source = protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
@@ -158,6 +161,7 @@ def _document(options: argparse.Namespace) -> int:
         page += [f"- *Confounds:* {' '.join(protocol.confounds.split())}"]
         page += [f"- *Source:* {protocol.citation}"] if protocol.citation else []
         page += [f"- *Unlabelled images:* {_unlabelled(protocol)}"]
+        page += [f"- *Ground:* {SAME_GROUND}"] if protocol.same_ground else []
         page += [f"- *Fingerprint:* {f'`{protocol.fingerprint}`' if protocol.fingerprint else NOT_PINNED}"]
         if not math.isnan(protocol.smallest_distance):
             page += [

@@ -27,6 +27,7 @@ from benchmark.data.patches import Patches, read_patches
 FORMAT = 3
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
+_ELSEWHERE = ("patches", "footprints")  # of a catalog: not how files are read
 _ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
 _MOST_THREADS = 32
 T = TypeVar("T")
@@ -76,6 +77,7 @@ class Shard:
         class_counts: (n, classes + 1) int64, pixels of each class and, last, ignored ones.
         histogram: (C, 256) int64, pixels with data of each value, over all patches.
         digests: (n, 32) uint8, SHA-256 of each patch's image and mask.
+        image_digests, mask_digests: (n, 32) uint8, of each alone; zeros where it holds one colour or one class.
     """
 
     place: Path
@@ -90,6 +92,8 @@ class Shard:
     class_counts: np.ndarray
     histogram: np.ndarray
     digests: np.ndarray
+    image_digests: np.ndarray
+    mask_digests: np.ndarray
 
 
 def plan_shards(catalog: Catalog) -> list[Plan]:
@@ -104,7 +108,7 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
     """
     stamps = _stamps({*catalog.patches["image"], *catalog.patches["mask"]} - {""})
     # All settings, so that one which a catalog may get some day is not forgotten here.
-    reading = {field.name: getattr(catalog, field.name) for field in fields(catalog) if field.name != "patches"}
+    reading = {field.name: getattr(catalog, field.name) for field in fields(catalog) if field.name not in _ELSEWHERE}
     plans = []
     for domain, patches in catalog.patches[_COLUMNS].groupby(catalog.domain):
         for rows in _cut(patches):
@@ -179,7 +183,7 @@ def _fits(shard: Shard) -> bool:
         "valid": ((count,), np.int64),
         "class_counts": ((count, shard.class_counts.shape[-1] if shard.class_counts.ndim else 0), np.int64),
         "histogram": ((bands, 256), np.int64),
-        "digests": ((count, 32), np.uint8),
+        **dict.fromkeys(("digests", "image_digests", "mask_digests"), ((count, 32), np.uint8)),
     }
     arrays = {name: getattr(shard, name) for name in expected}
     right = all((arrays[name].shape, arrays[name].dtype) == (shape, kind) for name, (shape, kind) in expected.items())
@@ -243,22 +247,37 @@ class _Counts:
     images: np.ndarray
     masks: np.ndarray
     digests: np.ndarray
+    image_digests: np.ndarray
+    mask_digests: np.ndarray
     unknown: dict[int, int]
 
 
 def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
     decoded = read_patches(catalog, rows)
-    pairs = zip(decoded.images, decoded.masks, strict=True)
     valid = [None] * len(rows) if decoded.valid is None else [Image.fromarray(each) for each in decoded.valid]
-    digests = [hashlib.sha256(image.tobytes() + mask.tobytes()).digest() for image, mask in pairs]
+    images = np.array(
+        [[_histogram(band, where) for band in image] for image, where in zip(decoded.images, valid, strict=True)]
+    )
+    masks = np.array([_histogram(mask) for mask in decoded.masks])
+    whole, alone, labels = [], [], []
+    for image, mask in zip(decoded.images, decoded.masks, strict=True):
+        digest = hashlib.sha256(image.tobytes())
+        alone.append(digest.digest())
+        digest.update(mask.tobytes())
+        whole.append(digest.digest())
+        labels.append(hashlib.sha256(mask.tobytes()).digest())
     return decoded, _Counts(
-        images=np.array(
-            [[_histogram(band, where) for band in image] for image, where in zip(decoded.images, valid, strict=True)]
-        ),
-        masks=np.array([_histogram(mask) for mask in decoded.masks]),
-        digests=np.frombuffer(b"".join(digests), np.uint8).reshape(len(rows), -1),
+        images=images,
+        masks=masks,
+        digests=_rows(whole),
+        image_digests=_rows(alone) * ((images > 0).sum(2).max(1) > 1).astype(np.uint8)[:, None],
+        mask_digests=_rows(labels) * ((masks[:, :IGNORE] > 0).sum(1) > 1).astype(np.uint8)[:, None],
         unknown=decoded.unknown,
     )
+
+
+def _rows(digests: list[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
 
 
 def _histogram(plane: np.ndarray, where: Image.Image | None = None) -> list[int]:
@@ -278,6 +297,8 @@ def _write_statistics(path: Path, files: list[_Counts], classes: int) -> None:
         class_counts=masks[:, [*range(classes), IGNORE]],
         histogram=images.sum(0),
         digests=np.concatenate([counts.digests for counts in files]),
+        image_digests=np.concatenate([counts.image_digests for counts in files]),
+        mask_digests=np.concatenate([counts.mask_digests for counts in files]),
     )
 
 

@@ -32,6 +32,7 @@ class Store:
         digest: of the ids and all decoded bytes, the same wherever the files lie and however they are cut into shards.
         sums, square_sums: (N, C) float64, over the pixels of each patch that hold data; means follow from them.
         valid: (N,) int64, how many pixels these are.
+        image_keys, mask_keys: of N patches, the same for equal images or masks; "" where one colour or class is all.
     """
 
     shards: tuple[Shard, ...]
@@ -40,6 +41,8 @@ class Store:
     sums: np.ndarray
     square_sums: np.ndarray
     valid: np.ndarray
+    image_keys: tuple[str, ...]
+    mask_keys: tuple[str, ...]
     _class_counts: np.ndarray
     _where: np.ndarray  # (N, 2) int64: shard, and row in it
 
@@ -298,9 +301,15 @@ def _assemble(place: Path, found: dict[str, Shard | None]) -> Store:
         sums=np.concatenate([shard.sums for shard in shards])[order],
         square_sums=np.concatenate([shard.square_sums for shard in shards])[order],
         valid=np.concatenate([shard.valid for shard in shards])[order],
+        image_keys=_keys([shard.image_digests for shard in shards], order),
+        mask_keys=_keys([shard.mask_digests for shard in shards], order),
         _class_counts=np.concatenate([shard.class_counts for shard in shards])[order],
         _where=np.array(where)[order],
     )
+
+
+def _keys(digests: list[np.ndarray], order: np.ndarray) -> tuple[str, ...]:
+    return tuple(row.tobytes().hex() if row.any() else "" for row in np.concatenate(digests)[order])
 
 
 def _gather(arrays: Sequence[np.ndarray], where: np.ndarray, rows: np.ndarray) -> np.ndarray:

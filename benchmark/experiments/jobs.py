@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.common.errors import DataError, SettingsError
 from benchmark.data.catalog import Catalog
@@ -31,7 +31,11 @@ from methods.sources import code_digest
 from protocols.base import Fold, Protocol, fingerprint
 from protocols.cutting import cut
 from protocols.files import load
+from protocols.ground import check_ground
 from protocols.nested import nested_folds
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LONGEST_HELD_OUT = 500  # characters of a fact; MLflow shows it in one line, and keeps 6,000
 
@@ -84,6 +88,16 @@ class Bench:
         # Domains that no fold uses are neither decoded nor part of what the result depends on.
         self.catalog: Catalog = whole.of_domains(whole.domain[whole.patches["id"].isin(used)])
         self.store: Store = open_store(self.catalog, plan.stores, progress)
+        check_ground(self.protocol, self.folds.values(), self._ground())
+
+    def _ground(self) -> "pd.DataFrame":
+        """What tells the ground of each patch, see `check_ground`."""
+        zones = self.catalog.patches.set_index("id")[["zone", "place"]]
+        rows = self.store.rows(zones.index.tolist()).tolist()
+        images, masks = ([keys[row] for row in rows] for keys in (self.store.image_keys, self.store.mask_keys))
+        ground = zones.assign(image=images, mask=masks)
+        covered = self.catalog.footprints
+        return ground if covered is None else ground.join(covered)
 
     @cached_property
     def fingerprint(self) -> str:

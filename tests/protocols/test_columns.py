@@ -75,7 +75,7 @@ def test_what_the_catalog_lacks_is_counted(patches, table):
     [
         (
             "colour,region\nred,north\n",
-            "the first column must be one of place, time, camera, month, season, year, not colour",
+            "the first column must be one of place, time, camera, month, season, year, not",
         ),
         ("place,region\np0\n", "has not 2 cells"),
         ("place,region\np0,a\np0,b\n", "a first cell occurs twice"),

@@ -38,6 +38,7 @@ def many(catalog):
 def open_bench(many, plan, tmp_path, monkeypatch):
     """Opens a plan with some further lines of the protocol."""
     monkeypatch.setattr("benchmark.experiments.jobs.open_catalog", lambda dataset, data: many)
+    monkeypatch.setattr("benchmark.experiments.jobs.check_ground", lambda *ground: None)  # sixteen grounds for all
 
     def opened(lines):
         (tmp_path / "many.toml").write_text(PROTOCOL + lines, encoding="utf-8")
