@@ -157,7 +157,7 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
     """
     place = folder / catalog.name
     plans = plan_shards(catalog)
-    shards = {plan.name: open_shard(place / plan.name) for plan in plans}
+    shards = {plan.name: open_shard(place / plan.name, plan.stamps) for plan in plans}
     missing = [plan for plan in plans if shards[plan.name] is None]
     if missing:
         try:
@@ -166,7 +166,7 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise DataError(f"the disk is full: the store of {catalog.name} does not fit into {folder}") from error
-        shards |= {plan.name: open_shard(place / plan.name) for plan in missing}
+        shards |= {plan.name: open_shard(place / plan.name, plan.stamps) for plan in missing}
     store = _assemble(place, shards)
     if missing:
         _tell_unknown(catalog, store.shards)
@@ -180,7 +180,7 @@ def is_decoded(catalog: Catalog, folder: Path) -> bool:
     Raises:
         DataError: a file of the catalog is missing.
     """
-    return all(open_shard(folder / catalog.name / plan.name) is not None for plan in plan_shards(catalog))
+    return all(open_shard(folder / catalog.name / plan.name, plan.stamps) is not None for plan in plan_shards(catalog))
 
 
 def _build(
@@ -218,11 +218,11 @@ def _build_one(catalog: Catalog, plan: Plan, folder: Path, timeout: float, progr
     """
     place, half = folder / plan.name, folder / f".{plan.name}.half"
     with _lock(half, timeout):
-        if open_shard(place) is not None:
+        if open_shard(place, plan.stamps) is not None:
             progress(plan.num_files)
             return
         if place.exists():
-            log.warning("%s is damaged; its %d files are decoded again", place, plan.num_files)
+            log.warning("%s is damaged, or its %d files have changed; they are decoded again", place, plan.num_files)
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir()
         try:

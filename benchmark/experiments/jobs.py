@@ -88,7 +88,20 @@ class Bench:
         # Domains that no fold uses are neither decoded nor part of what the result depends on.
         self.catalog: Catalog = whole.of_domains(whole.domain[whole.patches["id"].isin(used)])
         self.store: Store = open_store(self.catalog, plan.stores, progress)
+        self._check_labelled()
         check_ground(self.protocol, self.folds.values(), self._ground())
+
+    def _check_labelled(self) -> None:
+        """Raise `DataError` where a part of a fold that needs labels has no labelled pixel."""
+        for fold in self.folds.values():
+            for part in ("source_train", "source_val", "target_test"):
+                ids = list(fold.parts[part])
+                if not self.store.class_counts(self.store.rows(ids))[:, :-1].any():
+                    raise DataError(
+                        f"{self.protocol.label}, fold {fold.name}: {part} needs labels, and no pixel of its {len(ids)} "
+                        f"patches, such as {ids[0]}, has one: all are ignored, without data or of no class. Label "
+                        "some, or leave these patches out (exclude)"
+                    )
 
     def _ground(self) -> "pd.DataFrame":
         """What tells the ground of each patch, see `check_ground`."""

@@ -335,7 +335,7 @@ def test_files_ahead_of_the_writer_are_few(monkeypatch):
 
 def test_planning_keeps_little_of_each_patch(catalog, monkeypatch):
     """A table a file, kept until all are decoded, is 10 kB a patch: a gigabyte for a hundred thousand."""
-    monkeypatch.setattr(shards, "_stamps", lambda paths: defaultdict(tuple))
+    monkeypatch.setattr(shards, "stamps_of", lambda paths: defaultdict(tuple))
 
     def kept(count: int) -> int:
         rows = pd.concat([catalog.patches] * (count // len(catalog.patches)), ignore_index=True)
