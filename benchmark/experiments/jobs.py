@@ -235,7 +235,10 @@ class Bench:
         patches = self.catalog.patches
         texts, numbers = patches[["date", "clock", "camera"]], patches[["x", "y", "z"]]
         known = bool((texts != "").to_numpy().any() or numbers.notna().to_numpy().any())
-        return reason_to_skip(method, bool(adapt), bool(few), all(mask != "" for mask in masks), known)
+        labelled = all(mask != "" for mask in masks)
+        if method.needs.is_bound and adapt:
+            labelled = labelled and bool(self.store.class_counts(self.store.rows(adapt))[:, :-1].any())
+        return reason_to_skip(method, bool(adapt), bool(few), labelled, known)
 
     def shared_facts(self) -> dict[str, str | int | float]:
         """Return the facts that all runs of the comparison share."""

@@ -84,7 +84,7 @@ def reason_to_skip(method: type[Method], adapt: bool, few: bool, masks: bool, me
     if needs is Needs.FEW_TARGET_LABELS and not few:
         return f"needs {needs.value}, and the protocol sets none aside"
     if needs is Needs.TARGET_LABELS and not masks:
-        return f"needs {needs.value}, and some images of target_adapt have no mask"
+        return f"needs {needs.value}, and some images of target_adapt have no mask, or none has a label"
     if method.needs_metadata and not metadata:
         return "needs metadata, and of no patch a date, coordinates or a camera is known"
     return ""

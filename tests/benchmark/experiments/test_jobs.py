@@ -3,7 +3,9 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from benchmark.common.errors import DataError, SettingsError
 from benchmark.data.catalog import COLUMNS
@@ -13,6 +15,7 @@ from benchmark.models import packaged
 from benchmark.models.segmentation import NetworkSettings
 from benchmark.training.config import TrainingConfig
 from methods.base import Needs
+from protocols.base import ProtocolError
 
 PLACES_OF_PIXELS = ("image", "mask", "row", "column")
 OTHER_RECIPES = {
@@ -138,6 +141,67 @@ def test_a_method_that_needs_target_images_is_skipped_where_there_are_none(plan,
     assert "sets none aside" in reasons["few-target-labels"]
     assert reasons["source-only"] == ""
     assert "no target_adapt part" in reasons["entropy-minimization"] and "no target_adapt part" in reasons["oracle"]
+
+
+TOWNS = """
+name = "towns"
+bands = ["red"]
+patch_size = 8
+image = "{town}/{part}.png"
+mask = "{town}/m/{part}.png"
+place = "{town}"
+ignore = [0]
+classes = [{name = "a", color = "#000001", value = 1}, {name = "b", color = "#000002", value = 2}]
+"""
+PROTOCOL = 'name = "towns"\nversion = 1\ndataset = "towns.toml"\ntitle = "t"\ndescription = "d"\nconfounds = "c"\n'
+
+
+@pytest.fixture
+def open_towns(plan, tmp_path):
+    """Three towns of four patches; opens them after a change of what some masks hold."""
+    (tmp_path / "towns.toml").write_text(TOWNS)
+    (tmp_path / "towns-protocol.toml").write_text(PROTOCOL + 'hold_out = ["place"]\n')
+    rng = np.random.default_rng(0)
+    for town in "ABC":
+        (tmp_path / town / "m").mkdir(parents=True)
+        for part in range(4):
+            Image.fromarray(rng.integers(0, 250, (8, 8), dtype=np.uint8)).save(tmp_path / town / f"{part}.png")
+            Image.fromarray(rng.integers(1, 3, (8, 8), dtype=np.uint8)).save(tmp_path / town / f"m/{part}.png")
+
+    def opened(*blank):
+        for name in blank:
+            Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name)
+        return Bench(
+            replace(plan, protocol=str(tmp_path / "towns-protocol.toml"), data=None, stores=tmp_path / "stores")
+        )
+
+    return opened
+
+
+def test_a_part_without_a_labelled_pixel_is_told_before_anything_runs(open_towns):
+    with pytest.raises(DataError, match=r"fold A: target_test needs labels, and no pixel of its 2 patches, such as A/"):
+        open_towns(*(f"A/m/{part}.png" for part in range(4)))
+
+
+def test_the_oracle_is_skipped_where_no_pixel_is_labelled(open_towns):
+    adapt = open_towns().folds["A"].parts["target_adapt"]
+    bench = open_towns(*(f"A/m/{patch.split('/')[1]}.png" for patch in adapt))
+    reasons = {(job.label, job.fold): job.skip for job in bench.jobs(["source-only", "oracle"], [0])}
+    assert "none has a label" in reasons["oracle", "A"] and not reasons["oracle", "B"]
+    assert not reasons["source-only", "A"]
+
+
+def test_metadata_is_needed_by_what_reads_nothing_else(open_towns, bench):
+    (reason,) = {job.skip for job in open_towns().jobs(["metadata-fusion"], [0]) if job.label == "metadata-fusion"}
+    assert reason == "needs metadata, and of no patch a date, coordinates or a camera is known"
+    assert not any(job.skip for job in bench.jobs(["metadata-fusion"], [0]))
+
+
+def test_the_same_image_in_two_towns_is_refused(open_towns, tmp_path):
+    for part in range(4):
+        (tmp_path / f"B/{part}.png").write_bytes((tmp_path / f"A/{part}.png").read_bytes())
+    with pytest.raises(ProtocolError, match=r"fold A: A/\d/r0_c0 in \w+ and B/\d/r0_c0 in \w+ hold the same image"):
+        open_towns()
 
 
 def test_a_method_that_starts_from_the_source_brings_the_control_and_comes_after_it(bench):
