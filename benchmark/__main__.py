@@ -3,10 +3,12 @@
 import sys
 
 from benchmark.common.garbage import at_the_end, while_loading
+from benchmark.common.output import make_output_safe
 
 
 def program() -> int:
     """Run the command line; return the exit status."""
+    make_output_safe()
     while_loading()
     try:
         from benchmark.cli.app import main  # which has its own way to stop, once it is there

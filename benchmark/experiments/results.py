@@ -34,6 +34,7 @@ from benchmark.tracking import (
     publish_summary,
     read_settings,
     runs_of,
+    sqlite_address,
     tag_run,
 )
 from benchmark.tracking.ui_views import color
@@ -366,7 +367,7 @@ class ResultsFolder:
 def has_results(folder: Path) -> bool:
     """Return whether a results folder has a job database; `ResultsFolder` makes one."""
     file = folder.resolve() / "jobs.db"
-    return read_settings(folder).database != f"sqlite:///{file}" or file.is_file()
+    return read_settings(folder).database != sqlite_address(file) or file.is_file()
 
 
 def _is_old(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from benchmark.common.errors import TrackingError
 from benchmark.common.texts import without_passwords
 from benchmark.tracking import ui_views
 from benchmark.tracking.limits import EXPERIMENT_TAG_LENGTH, Fact, checked_text
-from benchmark.tracking.settings import read_settings
+from benchmark.tracking.settings import read_settings, sqlite_address
 
 NOTE = "mlflow.note.content"
 WAIT = "?timeout=60"  # seconds for another process to end its transaction; SQLite waits 5 by default
@@ -67,7 +67,7 @@ class Client:
         self.results = results.resolve()
         settings = read_settings(results)
         self.uri, self.needs_http = settings.mlflow, settings.needs_http
-        self.is_own = self.uri == f"sqlite:///{self.results / 'mlflow.db'}"
+        self.is_own = self.uri == sqlite_address(self.results / "mlflow.db")
         """Whether the runs are in a SQLite file of the results folder, which may be moved or copied with it."""
         self._client: Any = None
         self._experiments: dict[str, str] = {}
@@ -167,6 +167,6 @@ def _create(file: Path) -> None:
 
     fresh = file.with_name(f"{file.name}.new")
     fresh.unlink(missing_ok=True)
-    client = MlflowClient(f"sqlite:///{fresh}", f"sqlite:///{fresh}")
+    client = MlflowClient(sqlite_address(fresh), sqlite_address(fresh))
     client.delete_experiment("0")  # MLflow's own "Default", which would be the first in every list
     fresh.replace(file)

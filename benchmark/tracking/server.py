@@ -11,6 +11,7 @@ import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from urllib.parse import unquote
 
 from benchmark.common.errors import TrackingError
 from benchmark.tracking.client import NOTE, Client, one_line_errors
@@ -38,7 +39,7 @@ def serve(results: Path, port: int | None = None, open_browser: bool = False) ->
         home = re.sub("://.*@", "://", client.uri).rstrip("/")
         print(f"the runs of {client.results} are on {home}")
         return _show(client, home, open_browser)
-    if client.uri.startswith("sqlite:///") and not Path(client.uri.removeprefix("sqlite:///")).exists():
+    if client.uri.startswith("sqlite:///") and not Path(unquote(client.uri.removeprefix("sqlite:///"))).exists():
         raise TrackingError(f"no run of {client.results} was published yet; `landshift run` does that")
     address = HOST, _choose(port)
     home = f"http://{HOST}:{address[1]}"

@@ -33,6 +33,11 @@ class Settings(TomlModel):
         return self.mlflow.startswith(("http://", "https://"))
 
 
+def sqlite_address(file: Path) -> str:
+    """The URL of a SQLite file, in which ``?`` and ``%`` of its path are escaped: they mean something in one."""
+    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+
+
 def read_settings(results: Path) -> Settings:
     """Return the settings of a results folder; defaults where it has no file.
 
@@ -41,5 +46,5 @@ def read_settings(results: Path) -> Settings:
     """
     results = results.resolve()
     settings = read_toml(results / FILE, Settings) if (results / FILE).exists() else Settings()
-    own = {"database": f"sqlite:///{results / 'jobs.db'}", "mlflow": f"sqlite:///{results / 'mlflow.db'}"}
+    own = {"database": sqlite_address(results / "jobs.db"), "mlflow": sqlite_address(results / "mlflow.db")}
     return settings.model_copy(update={key: url for key, url in own.items() if not getattr(settings, key)})

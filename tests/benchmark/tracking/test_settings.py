@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url
 
 from benchmark.common.errors import SettingsError
 from benchmark.tracking import Settings, read_settings
@@ -61,3 +62,15 @@ def test_a_folder_in_the_place_of_the_file_is_no_default(tmp_path: Path) -> None
     (tmp_path / "settings.toml").mkdir()
     with pytest.raises(SettingsError, match=r"settings\.toml cannot be read"):
         read_settings(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["q?x=1", "c#1", "50%25 done", "plain", "a b"])
+def test_the_own_files_lie_in_the_folder_whatever_it_is_called(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    settings = read_settings(folder)
+    assert make_url(settings.database).database == str(folder / "jobs.db")
+    assert make_url(settings.mlflow).database == str(folder / "mlflow.db")
+    with create_engine(settings.database).connect():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [name] and (folder / "jobs.db").exists()
