@@ -4,7 +4,8 @@ import inspect
 import socket
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 MOST_TIMES = 4  # bytes in memory to bytes on disk
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Fabric's precision
 HUB = ("huggingface.co", 443)
+_NO_PASS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)  # as encoders refuse sizes
+_ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+# Where training code puts a network beside its optimiser.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "encoder", "backbone", "weights")
 
 
 class SegmentationNetwork(nn.Module):
@@ -113,7 +118,19 @@ def build_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SegmentationNetwork(settings, bands, classes, mean, std).to(memory_format=torch.channels_last)
+        try:
+            network = SegmentationNetwork(settings, bands, classes, mean, std)
+        except _NO_PASS as error:  # of the first pass, by which the stages are found
+            raise _cannot_run(settings, error) from error
+        return network.to(memory_format=torch.channels_last)
+
+
+def _cannot_run(settings: NetworkSettings, error: Exception) -> NetworkError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return NetworkError(
+        f"{settings.architecture} on {settings.encoder} at depth {settings.encoder_depth} cannot predict: {reason}; "
+        "take another encoder or architecture"
+    )
 
 
 def set_precision(network: Any, fabric: "Fabric") -> None:
@@ -132,8 +149,11 @@ def check_network(settings: NetworkSettings, bands: int, classes: int) -> None:
     network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0).eval()
     side = max(2**settings.encoder_depth, 64)
     black = TargetBatch.of(torch.zeros(1, bands, side, side))
-    with torch.no_grad():
-        shape = tuple(network(black).shape)
+    try:
+        with torch.no_grad():
+            shape = tuple(network(black).shape)
+    except _NO_PASS as error:
+        raise _cannot_run(settings, error) from error
     if shape != (1, classes, side, side):
         raise NetworkError(
             f"{settings.architecture} on {settings.encoder} at depth {settings.encoder_depth} gives logits of "
@@ -146,7 +166,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
 
     weights = settings.encoder_weights
     packaged = weights == PACKAGED
-    from_file = packaged or (bool(weights) and Path(weights).suffix in (".pth", ".pt", ".bin", ".safetensors"))
+    from_file = packaged or (bool(weights) and _is_file(weights))
     file = packaged_file(settings.encoder) if packaged else Path(weights)
     if weights and not from_file:
         _require_hub(settings)
@@ -159,9 +179,13 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
         raise NetworkError(f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}") from error
     if from_file:
-        _load_encoder(model.encoder, file, timm_names if packaged else _without_prefix)
-        _widen(model.encoder, bands)
+        _load_encoder(model.encoder, file, bands, timm_names if packaged else None)
     return model
+
+
+def _is_file(weights: str) -> bool:
+    """Whether the name of weights is that of a file: of one that there is, or by its ending."""
+    return Path(weights).is_file() or Path(weights).suffix.lower() in _ENDINGS
 
 
 def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int) -> Any:
@@ -190,9 +214,9 @@ def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int,
 
 def _drop_unused_blocks(encoder: Any) -> None:
     """Drop the blocks behind the deepest stage that is used: timm's EfficientNets compute them, for nothing."""
-    inner = getattr(encoder, "model", None)
+    inner: Any = getattr(encoder, "model", None)
     blocks = getattr(inner, "blocks", None)
-    if inner is None or not isinstance(blocks, nn.Sequential) or not hasattr(inner, "feature_info"):
+    if not isinstance(blocks, nn.Sequential) or not hasattr(getattr(inner, "feature_info", None), "module_name"):
         return
     container, _, last = str(inner.feature_info.module_name()[-1]).partition(".")
     if container == "blocks" and last.isdigit():
@@ -218,42 +242,79 @@ def _require_hub(settings: NetworkSettings) -> None:
         ) from error
 
 
-def _without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the encoder's own names of tensors in smp's, timm's or torchvision's naming."""
-    return {name.removeprefix("encoder.").removeprefix("model."): value for name, value in state.items()}
+def _without_prefix(path: Path, state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors by the encoder's own names: without what smp, timm, Lightning or a wrapper of modules puts before all of them.
+
+    Raises:
+        NetworkError: the encoder is in the file twice, with other numbers.
+    """
+    counts = Counter(
+        name.removesuffix(own) for own in expected for name in state if name == own or name.endswith(f".{own}")
+    )
+    most = max(counts.values(), default=0)
+    prefixes = [prefix for prefix, count in counts.items() if count == most]
+    found = [{own: state[prefix + own] for own in expected if prefix + own in state} for prefix in prefixes]
+    if any(not torch.equal(value, found[0][own]) for other in found[1:] for own, value in other.items()):
+        raise NetworkError(
+            f"{path} holds the encoder {len(found)} times, as {' and '.join(map(repr, sorted(prefixes)[:3]))}; write a "
+            "file of one"
+        )
+    return found[0] if found else state
 
 
 def _load_encoder(
-    encoder: nn.Module, path: Path, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = _without_prefix
+    encoder: nn.Module,
+    path: Path,
+    bands: int = 3,
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
 ) -> None:
-    """Load an encoder's weights from a local file, whose tensors have the encoder's names once they are renamed.
+    """Load the weights of an encoder for three bands from a local file, and make it one for another number of bands.
 
     What the file holds beyond the encoder (its stages left out, a classifier) is not used.
 
+    Args:
+        bands: that it is to have. A file for as many is taken as it is; of one for three the first layer is widened.
+        rename: gives the tensors the encoder's names; None to find what is put before these.
+
     Raises:
-        NetworkError: the file cannot be read, or lacks a tensor of the encoder in its shape.
+        NetworkError: the file cannot be read, or lacks a tensor of the encoder in its shape, or holds numbers that are
+            not finite.
     """
     if not path.is_file():
         raise NetworkError(f"there is no file {path} with encoder weights")
-    state = rename(_read_weights(path))
+    held = _read_weights(path)
     wanted = getattr(encoder, "model", encoder)
     expected = wanted.state_dict()
+    state = rename(held) if rename else _without_prefix(path, held, expected)
+    first = next((name for name, value in expected.items() if value.ndim == 4 and value.shape[1] == 3), "")
+    fits_bands = first in state and state[first].ndim == 4 and state[first].shape[1] == bands != 3
+    if fits_bands:
+        _widen(encoder, bands)
+        expected = wanted.state_dict()
     fitting = {name: value for name, value in state.items() if name in expected and value.shape == expected[name].shape}
     missing = sorted(set(expected) - set(fitting))
     if missing:
+        lost = first if first in missing else missing[0]
+        shapes = f", {tuple(state[lost].shape)} where {tuple(expected[lost].shape)} is needed" if lost in state else ""
         raise NetworkError(
             f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another "
-            f"shape, for example {missing[0]}"
+            f"shape, for example {lost}{shapes}; the file holds {', '.join(sorted(held)[:3]) or 'no tensor'}"
+        )
+    if wrong := [name for name, value in fitting.items() if not bool(torch.isfinite(value).all())]:
+        raise NetworkError(
+            f"{path}: {wrong[0]} holds numbers that are not finite; the training that made it had failed"
         )
     try:
         wanted.load_state_dict(fitting)
     except RuntimeError as error:  # sparse, quantised or complex weights
         raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
+    if not fits_bands:
+        _widen(encoder, bands)
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     """Return tensors by name. No object is made of what a file holds but tensors and plain containers."""
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         try:
             return read_tensors(path)
         except DataError as error:
@@ -268,6 +329,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
             f"cannot read encoder weights from {path}: it is damaged, or a pickle that holds more than tensors, which "
             "could run any code and is never loaded; give a .safetensors file, or a .pth of a state_dict alone"
         ) from error
+    while isinstance(state, dict) and (
+        inner := next((key for key in _WRAPPERS if isinstance(state.get(key), dict)), "")
+    ):
+        state = state[inner]
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise NetworkError(f"cannot read encoder weights from {path}: no state_dict, but a {type(state).__name__}")
@@ -297,7 +362,7 @@ def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Modul
     None at all, unless the last of those that run gives the deepest features: some encoders use parts of their modules.
     """
     inner = getattr(encoder, "model", None)
-    if inner is not None and hasattr(inner, "feature_info"):
+    if inner is not None and hasattr(getattr(inner, "feature_info", None), "module_name"):
         modules = dict(inner.named_modules())
         # Most of timm's encoders are flattened, which puts underscores into the names; EfficientNets are not.
         stages = [str(name) for name in inner.feature_info.module_name()]

@@ -138,6 +138,55 @@ def test_a_file_of_another_encoder_is_refused(tmp_path):
         _build(NetworkSettings(SMALL.architecture, SMALL.encoder, str(path), 2, (8, 8)))
 
 
+WRAPPERS = {
+    "lightning.ckpt": lambda state: {"state_dict": {f"model.seg_model.encoder.model.{k}": v for k, v in state.items()}},
+    "checkpoint.PTH": lambda state: {"model_state_dict": state, "epoch": 3},
+    "parallel.pt": lambda state: {"model": {f"module.backbone.{name}": value for name, value in state.items()}},
+    "compiled.weights": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_weights_are_found_under_the_usual_wrappers_and_prefixes(tmp_path, name):
+    state = build_network(SMALL, 3, 4, np.zeros(3), np.ones(3), 7).model.encoder.model.state_dict()
+    torch.save(WRAPPERS[name](state), tmp_path / name)
+    settings = NetworkSettings(SMALL.architecture, SMALL.encoder, str(tmp_path / name), 2, (8, 8))
+    loaded = build_network(settings, 3, 4, np.zeros(3), np.ones(3), 0).model.encoder.model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
+def test_weights_of_as_many_bands_are_taken_as_they_are(tmp_path):
+    state = _build().model.encoder.model.state_dict()
+    path = tmp_path / "five.pth"
+    torch.save({f"encoder.model.{name}": value for name, value in state.items()}, path)
+    settings = NetworkSettings(SMALL.architecture, SMALL.encoder, str(path), 2, (8, 8))
+    loaded = _build(settings).model.encoder.model.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
+    with pytest.raises(NetworkError, match=r"1 of \d+ weights .*, \(\d+, 5, .* where \(\d+, 3, .* is needed; the file"):
+        build_network(settings, 3, 4, np.zeros(3), np.ones(3), 0)
+
+
+def test_weights_that_cannot_be_meant_are_refused(tmp_path):
+    state = build_network(SMALL, 3, 4, np.zeros(3), np.ones(3), 7).model.encoder.model.state_dict()
+    path = tmp_path / "weights.pth"
+    settings = NetworkSettings(SMALL.architecture, SMALL.encoder, str(path), 2, (8, 8))
+    torch.save(
+        {
+            f"{who}.{name}": value.float() + shift
+            for who, shift in (("a", 0), ("b", 1))
+            for name, value in state.items()
+        },
+        path,
+    )
+    with pytest.raises(NetworkError, match=r"holds the encoder 2 times, as 'a\.' and 'b\.'"):
+        _build(settings)
+    torch.save(
+        {name: value * float("nan") if value.is_floating_point() else value for name, value in state.items()}, path
+    )
+    with pytest.raises(NetworkError, match="numbers that are not finite"):
+        _build(settings)
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(NetworkError, match=r"no file /nowhere/x\.pth"):
         _build(NetworkSettings(SMALL.architecture, SMALL.encoder, "/nowhere/x.pth", 2, (8, 8)))
@@ -205,6 +254,7 @@ def test_weights_that_are_packed_to_a_bomb_are_refused(tmp_path):
     [
         (NetworkSettings("pspnet", "resnet18", encoder_depth=4), "gives logits of 32 x 32 pixels"),
         (NetworkSettings("light-fpn", "resnet18", decoder_channels=(8, 8)), "a light FPN has one width"),
+        (NetworkSettings("unet", "tu-swin_s3_tiny_224"), r"cannot predict: Input height .* take another encoder"),
     ],
 )
 def test_a_network_that_cannot_be_trained_fails_before_any_job(settings, message):
