@@ -27,7 +27,7 @@ def known_columns(tables: tuple[Path, ...]) -> tuple[str, ...]:
 
 
 def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the patches with month, season and year of their dates, and the columns of the protocol's tables; "" is unknown.
+    """Return the patches with month, season and year of their dates and the columns of the protocol's tables, or "".
 
     A table may have seasons of its own.
 

@@ -91,7 +91,7 @@ def _check_texts(path: Path, value: Any) -> None:
 
 
 def _composed(value: Any) -> Any:
-    """The same with all texts in one Unicode form, in which catalogs have their names too."""
+    """Return the same with all texts in one Unicode form, in which catalogs have their names too."""
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value)
     if isinstance(value, Mapping):

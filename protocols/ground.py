@@ -1,4 +1,4 @@
-"""The same ground in two parts of a fold: told by equal images, equal masks and overlapping footprints."""
+"""The same ground in two parts of a fold, found by equal images, equal masks and overlapping footprints."""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -15,7 +15,7 @@ def check_ground(protocol: Protocol, folds: Iterable[Fold], ground: pd.DataFrame
     """Refuse folds of which two parts hold the same ground.
 
     Args:
-        ground: a row a patch, indexed by id. ``image`` and ``mask`` are digests of what is stored, "" where it tells
+        ground: a row a patch, indexed by id. ``image`` and ``mask`` are digests of what is stored, "" where it shows
             nothing (one colour, one class); ``zone``, ``place``; optional, NaN where unknown, in one unit: ``west``,
             ``south``, ``east``, ``north``.
 
@@ -27,25 +27,25 @@ def check_ground(protocol: Protocol, folds: Iterable[Fold], ground: pd.DataFrame
     overlaps = [] if protocol.same_ground else _overlaps(ground)
     for fold in folds:
         part_of = {patch: part for part in PARTS for patch in fold.parts[part]}
-        told = f"{protocol.label}, fold {fold.name}"
+        fold_name = f"{protocol.label}, fold {fold.name}"
         for kind, keys in (("image", images), ("mask", masks)):
             if pairs := _shared(keys, part_of, allowed=kind == "mask" and protocol.same_ground):
-                raise ProtocolError(_message(told, f"hold the same {kind}", pairs, part_of, ground, kind))
+                raise ProtocolError(_message(fold_name, f"hold the same {kind}", pairs, part_of, ground, kind))
         apart = [overlap for overlap in overlaps if _apart(part_of, *overlap[:2])]
         if apart:
             what = f"show the same ground (up to {max(share for *_, share in apart):.0%} of a patch overlaps)"
             pairs = [(one, other) for one, other, _ in apart]
-            raise ProtocolError(_message(told, what, pairs, part_of, ground, "ground"))
+            raise ProtocolError(_message(fold_name, what, pairs, part_of, ground, "ground"))
 
 
 def _repeated(keys: "pd.Series[str]") -> "pd.Series[str]":
-    """Those keys that more than one patch has."""
+    """Return the keys that more than one patch has."""
     known = keys[keys != ""]
     return known[known.duplicated(keep=False)]
 
 
 def _shared(keys: "pd.Series[str]", part_of: dict[str, str], *, allowed: bool) -> list[tuple[str, str]]:
-    """One pair for each key that two parts hold."""
+    """Return one pair for each key that two parts hold."""
     if allowed or not len(keys):
         return []
     here = keys[keys.index.isin(list(part_of))]
@@ -61,12 +61,12 @@ def _shared(keys: "pd.Series[str]", part_of: dict[str, str], *, allowed: bool) -
 
 
 def _apart(part_of: dict[str, str], one: str, other: str) -> bool:
-    """Whether two patches are in two parts; where adaptation and test share a pool, theirs is one."""
+    """Return whether two patches are in two parts; where adaptation and test share a pool, theirs is one."""
     return one in part_of and other in part_of and part_of[one] != part_of[other]
 
 
 def _overlaps(ground: pd.DataFrame) -> list[tuple[str, str, float]]:
-    """Pairs of patches of two zones that overlap, and the share of the smaller one that is common."""
+    """Return pairs of patches of two zones that overlap, and the share of the smaller one that is common."""
     columns = ["west", "south", "east", "north"]
     if not set(columns) <= set(ground) or not len(known := ground.dropna(subset=columns)):
         return []
@@ -87,15 +87,15 @@ def _overlaps(ground: pd.DataFrame) -> list[tuple[str, str, float]]:
 
 
 def _message(
-    told: str, what: str, pairs: list[tuple[str, str]], part_of: dict[str, str], ground: pd.DataFrame, kind: str
+    fold: str, what: str, pairs: list[tuple[str, str]], part_of: dict[str, str], ground: pd.DataFrame, kind: str
 ) -> str:
     one, other = pairs[0]
     zones = ground.loc[[one, other], "zone"].tolist()
     more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
     remedy = f"give both one zone: they have {zones[0]!r} and {zones[1]!r}"
     if kind == "image":
-        return f"{told}: {one} in {part_of[one]} and {other} in {part_of[other]} {what}{more}; remove one, or {remedy}"
+        return f"{fold}: {one} in {part_of[one]} and {other} in {part_of[other]} {what}{more}; remove one, or {remedy}"
     return (
-        f"{told}: {one} in {part_of[one]} and {other} in {part_of[other]} {what}{more}; {remedy}. For a series of "
+        f"{fold}: {one} in {part_of[one]} and {other} in {part_of[other]} {what}{more}; {remedy}. For a series of "
         "times, zone is a template without the time. Or say in the protocol that this is meant: same_ground = true"
     )

@@ -96,8 +96,8 @@ def _stats(options: argparse.Namespace) -> int:
         for band, mean, std, quantiles in zip(catalog.bands, row.mean, row.std, row.quantiles, strict=True)
     ]
     print_rows(("domain", "patches", "band", "mean", "std", *marks), bands)
-    if told := [f"{row.domain} {100 * row.no_data:.2f}" for row in rows if row.no_data]:
-        print(f"% of the pixels without data, which are ignored: {', '.join(told)}")
+    if without := [f"{row.domain} {100 * row.no_data:.2f}" for row in rows if row.no_data]:
+        print(f"% of the pixels without data, which are ignored: {', '.join(without)}")
     names = catalog.classes.names
     shown, title = rows, "% of labelled pixels"
     if max(map(len, (title, *names))) + sum(max(len(row.domain), 6) + 3 for row in rows) > console.width:

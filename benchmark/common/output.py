@@ -30,7 +30,7 @@ def make_output_safe() -> None:
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """What stands for letters that an encoding lacks; a handler of `codecs.register_error`."""
+    """Return the replacement of letters that an encoding lacks; a handler of `codecs.register_error`."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lost = error.object[error.start : error.end]

@@ -46,7 +46,7 @@ from benchmark.data.fields import read_clock, read_coordinate, read_date, read_t
 from benchmark.data.georeference import Place, in_metres
 from benchmark.data.patches import rescaled_size, windows
 from benchmark.data.raster import image_header
-from benchmark.data.tables import Table, read_table
+from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 
 _LOG = logging.getLogger(__name__)
@@ -262,7 +262,7 @@ def _rows(settings: Mapping[str, Any], root: Path) -> tuple[list[dict[str, objec
     return rows, places
 
 
-def _table(settings: Mapping[str, Any], root: Path) -> Table | None:
+def _table(settings: Mapping[str, Any], root: Path) -> DataTable | None:
     if "table" not in settings:
         return None
     try:

@@ -70,7 +70,7 @@ def laid_on(
         east, north = of_image.transform @ (right, below), of_image.transform @ (0, 0)
         shift = np.hypot(east[0] - north[0], east[1] - north[1])
         raise DataError(
-            f"{mask_path}: lies {shift:g} beside its image {image_path} (in the unit of their coordinates; "
+            f"{mask_path}: is {shift:g} beside its image {image_path} (in the unit of their coordinates; "
             f"{right:.1f} columns and {below:.1f} rows); shift one, or remove a wrong georeference"
         )
     if stretch > _TOLERANCE:

@@ -13,7 +13,7 @@ from benchmark.data.bands import both
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
 from benchmark.data.georeference import Georeference, laid_on
-from benchmark.data.raster import Labels, read_labels, read_pixels
+from benchmark.data.raster import MaskPixels, read_labels, read_pixels
 
 _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
 
@@ -130,7 +130,7 @@ def _sure(valid: NDArray[np.bool_] | None, scale: float) -> NDArray[np.bool_] | 
 
 
 def _encode(
-    catalog: Catalog, labels: Labels, path: Path, valid: NDArray[np.bool_] | None
+    catalog: Catalog, labels: MaskPixels, path: Path, valid: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.uint8], dict[int, int]]:
     """Class indices, ignored where mask or image hold no data, and the number of pixels of each unknown value."""
     told = both(labels.valid, valid)
@@ -147,11 +147,11 @@ def _encode(
     return indices, unknown
 
 
-def _laid_on(labels: Labels, path: Path, place: Georeference | None, image: Path) -> Labels:
+def _laid_on(labels: MaskPixels, path: Path, place: Georeference | None, image: Path) -> MaskPixels:
     values = laid_on(labels.values, labels.place, place, path, image)
     if labels.valid is None:
-        return Labels(values, None, labels.doubt)
-    return Labels(values, laid_on(labels.valid, labels.place, place, path, image), labels.doubt)
+        return MaskPixels(values, None, labels.doubt)
+    return MaskPixels(values, laid_on(labels.valid, labels.place, place, path, image), labels.doubt)
 
 
 def _check_sizes(mask: tuple[int, ...], image: tuple[int, ...], mask_path: str, image_path: Path) -> None:

@@ -54,7 +54,7 @@ _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 
 
 
 @dataclass(frozen=True)
-class Labels:
+class MaskPixels:
     """What a mask file holds.
 
     Attributes:
@@ -192,7 +192,7 @@ def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[n
     return read_labels(path, colors).values
 
 
-def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -> Labels:
+def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -> MaskPixels:
     """Read a mask: the stored numbers, or its colours, turned as its orientation tag says.
 
     Args:
@@ -239,10 +239,10 @@ def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -
         planes = mask[None] if mask.ndim == 2 else mask.transpose(2, 0, 1)
         mask = turned(planes, orientation)[0] if mask.ndim == 2 else turned(planes, orientation).transpose(1, 2, 0)
     valid = labels.valid if labels.valid is None else turned(labels.valid, orientation)
-    return Labels(mask, None if valid is None or valid.all() else valid, labels.doubt, place)
+    return MaskPixels(mask, None if valid is None or valid.all() else valid, labels.doubt, place)
 
 
-def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> Labels:
+def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> MaskPixels:
     mask = file.read()
     valid, doubt = None, ""
     if MaskFlags.per_dataset in file.mask_flag_enums[0] and MaskFlags.alpha not in file.mask_flag_enums[0]:
@@ -251,30 +251,30 @@ def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> Labe
         valid, doubt = both(valid, (mask != file.nodata).all(axis=0)), f"its nodata tag says {file.nodata:g}"
     mask = mask.transpose(1, 2, 0)
     if not colors:
-        return Labels(mask, valid, doubt)
+        return MaskPixels(mask, valid, doubt)
     if file.count == 1 and file.colorinterp[0].name == "palette":
         mask = table_colors(path, file.colormap(1), mask[..., 0])
     if mask.shape[2] == 4:
         valid, doubt = both(valid, mask[..., 3] > 0), "they are transparent"
-    return Labels(mask[..., :3] if mask.shape[2] == 4 else mask, valid, doubt)
+    return MaskPixels(mask[..., :3] if mask.shape[2] == 4 else mask, valid, doubt)
 
 
-def _picture_labels(path: Path, picture: Image.Image, colors: bool, known: Collection[int]) -> Labels:
+def _picture_labels(path: Path, picture: Image.Image, colors: bool, known: Collection[int]) -> MaskPixels:
     clear = picture.info.get("transparency")
     if colors:
         if picture.mode in ("RGBA", "LA", "PA") or clear is not None:
             mask = np.asarray(picture.convert("RGBA"))
-            return Labels(mask[..., :3], mask[..., 3] > 0, "they are transparent")
-        return Labels(np.atleast_3d(np.asarray(picture.convert("RGB"))))
+            return MaskPixels(mask[..., :3], mask[..., 3] > 0, "they are transparent")
+        return MaskPixels(np.atleast_3d(np.asarray(picture.convert("RGB"))))
     mask = np.atleast_3d(np.asarray(picture))
     if picture.mode == "P":
-        return Labels(_indices_or_greys(path, picture, mask, known))
+        return MaskPixels(_indices_or_greys(path, picture, mask, known))
     bits = _grey_bits(path)
     if bits in (2, 4):  # pillow has spread them over 0..255
         mask = mask // (255 // ((1 << bits) - 1))
     if isinstance(clear, int) and picture.mode == "L" and not bits:
-        return Labels(mask, mask[..., 0] != clear, f"its transparent value is {clear}")
-    return Labels(mask)
+        return MaskPixels(mask, mask[..., 0] != clear, f"its transparent value is {clear}")
+    return MaskPixels(mask)
 
 
 def _indices_or_greys(path: Path, picture: Image.Image, mask: NDArray, known: Collection[int]) -> NDArray:

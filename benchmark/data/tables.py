@@ -19,7 +19,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True)
-class Table:
+class DataTable:
     """A table by its first column.
 
     Attributes:
@@ -31,7 +31,7 @@ class Table:
     decimal_comma: bool
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> DataTable:
     """Read a CSV file whose separator is a comma, a semicolon or a tab, in UTF-8 or, if it says so, UTF-16.
 
     Raises:
@@ -58,7 +58,7 @@ def read_table(path: Path) -> Table:
         if line[0] in rows:
             raise DataError(f"{path} has several rows '{line[0]}'; keep one of them")
         rows[line[0]] = dict(zip(header, line, strict=False))
-    return Table(rows, separator != ",")
+    return DataTable(rows, separator != ",")
 
 
 def read_text_bytes(path: Path) -> bytes:

@@ -104,7 +104,7 @@ class Bench:
                     )
 
     def _ground(self) -> "pd.DataFrame":
-        """What tells the ground of each patch, see `check_ground`."""
+        """Return what shows the ground of each patch, see `check_ground`."""
         zones = self.catalog.patches.set_index("id")[["zone", "place"]]
         rows = self.store.rows(zones.index.tolist()).tolist()
         images, masks = ([keys[row] for row in rows] for keys in (self.store.image_keys, self.store.mask_keys))

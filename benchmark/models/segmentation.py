@@ -184,7 +184,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
 
 
 def _is_file(weights: str) -> bool:
-    """Whether the name of weights is that of a file: of one that there is, or by its ending."""
+    """Return whether the name of weights is that of a file: one that exists, or one with such an ending."""
     return Path(weights).is_file() or Path(weights).suffix.lower() in _ENDINGS
 
 
@@ -243,7 +243,7 @@ def _require_hub(settings: NetworkSettings) -> None:
 
 
 def _without_prefix(path: Path, state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors by the encoder's own names: without what smp, timm, Lightning or a wrapper of modules puts before all of them.
+    """Return the tensors by the encoder's own names, without prefixes of smp, timm, Lightning or a wrapper of modules.
 
     Raises:
         NetworkError: the encoder is in the file twice, with other numbers.

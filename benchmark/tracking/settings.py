@@ -34,7 +34,7 @@ class Settings(TomlModel):
 
 
 def sqlite_address(file: Path) -> str:
-    """The URL of a SQLite file, in which ``?`` and ``%`` of its path are escaped: they mean something in one."""
+    """Return the URL of a SQLite file, in which ``?`` and ``%`` of its path are escaped: they mean something in one."""
     return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
 
 

@@ -115,9 +115,9 @@ def test_a_system_without_a_code_is_the_images(geo: Path) -> None:
         (
             from_origin(500_320, 5_000_000, 2, 2),
             "EPSG:32631",
-            r"lies 320 beside its image .*160.0 columns and 0.0 rows",
+            r"is 320 beside its image .*160.0 columns and 0.0 rows",
         ),
-        (from_origin(500_000, 5_000_002, 2, 2), "EPSG:32631", "lies 2 beside"),
+        (from_origin(500_000, 5_000_002, 2, 2), "EPSG:32631", "is 2 beside"),
         (from_origin(500_000, 5_000_000, 3, 2), "EPSG:32631", "has pixels of another size"),
         (from_origin(500_000, 5_000_000, 2, 2), "EPSG:32632", "EPSG:32632, its image .* in EPSG:32631"),
     ],
