@@ -1,4 +1,4 @@
-"""Files in zip archives: named ``/data/D004_2021.zip!/aerial/Z10_AU/img/IMG_000826.tif`` and read where they lie."""
+"""Files in zip archives: named ``/data/D004_2021.zip!/aerial/Z10_AU/img/IMG_000826.tif`` and read there."""
 
 import lzma
 import stat
@@ -30,11 +30,13 @@ _BLOCK = 1 << 20
 
 
 def members(archive: str) -> Iterator[str]:
-    """Paths of the files in a zip archive. Nothing is ever unpacked; a name that leads out of the archive is refused
-    all the same, since who unpacks it by hand would be hit.
+    """Return the paths of the files in a zip archive.
+
+    Nothing is ever unpacked; a name that leads out of the archive is refused all the same, since it would do harm where
+    the archive is unpacked by hand.
 
     Raises:
-        DataError: it is no readable zip archive, or a member's name is absolute, leads upwards, stands there twice, or
+        DataError: it is no readable zip archive, or a member's name is absolute, leads upwards, is there twice, or
             is that of a link.
     """
     if not Path(archive).is_file():
@@ -56,7 +58,7 @@ def _fault(entry: zipfile.ZipInfo, seen: set[str]) -> str:
     name = entry.filename
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or ".." in parts or parts[0].endswith(":"):
-        return "lies outside of the archive"
+        return "leads out of the archive"
     if stat.S_IFMT(entry.external_attr >> 16) == stat.S_IFLNK:
         return "is a symbolic link"
     if name in seen:  # of which readers take the first or the last
@@ -65,22 +67,22 @@ def _fault(entry: zipfile.ZipInfo, seen: set[str]) -> str:
 
 
 def source_file(path: str) -> str:
-    """The file on disk that a path lies in: itself, or its archive."""
+    """Return the file on disk that holds a path: itself, or its archive."""
     return _parts(path)[0]
 
 
 def gdal_path(path: str) -> str:
-    """The path as GDAL reads it, out of the archive without unpacking."""
+    """Return the path as GDAL reads it, out of the archive without unpacking."""
     archive, member = _parts(path)
     return f"/vsizip/{{{archive}}}/{member}" if member else path
 
 
 def read_bytes(path: str, most: int = MOST_BYTES) -> bytes:
-    """The content of a file of at most so many bytes, in an archive or not.
+    """Return the content of a file of at most ``most`` bytes, in an archive or not.
 
     Raises:
-        DataError: it is larger, or no regular file, or it lies in an archive and is damaged or encrypted there.
-        OSError: it lies in none, and cannot be read.
+        DataError: it is larger, or no regular file, or it is in an archive and is damaged or encrypted there.
+        OSError: it is in none, and cannot be read.
     """
     archive, member = _parts(path)
     if not member:
@@ -93,7 +95,7 @@ def read_bytes(path: str, most: int = MOST_BYTES) -> bytes:
 
 
 def check_member(path: str) -> None:
-    """Hold a file in an archive against its checksum, which GDAL does not; nothing is done for any other file.
+    """Compare a file in an archive with its checksum, which GDAL does not; nothing is done for any other file.
 
     Raises:
         DataError: it is damaged.
@@ -109,7 +111,7 @@ def check_member(path: str) -> None:
 
 
 def _blocks(content: zipfile.ZipFile, member: str, most: int) -> Iterator[bytes]:
-    """A member piece by piece: at once it would be unpacked whole, whatever its header says."""
+    """Yield a member piece by piece: at once it would be unpacked whole, whatever its header says."""
     declared = content.getinfo(member).file_size
     if declared > most:
         raise DataError(f"{content.filename}: {member} has {declared:,} bytes; at most {most:,} are read")
@@ -120,11 +122,11 @@ def _blocks(content: zipfile.ZipFile, member: str, most: int) -> Iterator[bytes]
 
 @lru_cache(maxsize=64)
 def _opened(archive: str) -> zipfile.ZipFile:
-    """Kept open: the list of an archive of 77,000 files takes a second to read. Threads may share it."""
+    """Open an archive and keep it open: reading the list of 77,000 files takes a second. Threads may share it."""
     return zipfile.ZipFile(archive)
 
 
 def _parts(path: str) -> tuple[str, str]:
-    """File on disk, and the member's name or ""."""
+    """Return the file on disk, and the member's name or ""."""
     archive, mark, member = path.partition(_MARK)
     return (f"{archive}.zip", member) if mark else (path, "")

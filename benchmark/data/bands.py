@@ -1,4 +1,4 @@
-"""What the bands of an image file mean: which is which, what is no light, and which pixels hold no data."""
+"""Meaning of the bands of an image file: which is which, what is no light, and which pixels hold no data."""
 
 import re
 from collections.abc import Sequence
@@ -26,12 +26,12 @@ class BandsError(DataError):
 
 @dataclass(frozen=True)
 class Pixels:
-    """What an image file holds.
+    """Pixels of an image file.
 
     Attributes:
-        bands: (C, H, W) uint8 or uint16.
+        bands: (C, H, W) uint8 or uint16, as stored.
         valid: (H, W) bool, False where the file says that it has no data; None where it has some everywhere.
-        place: where the file says that it lies.
+        place: georeference of the file; None where it has none.
     """
 
     bands: NDArray[np.uint8] | NDArray[np.uint16]
@@ -39,14 +39,14 @@ class Pixels:
     place: Georeference | None = None
 
 
-def check_bands(path: Path, found: int, expected: int) -> None:
-    """Raise `BandsError` unless the numbers are one."""
-    if found != expected:
-        raise BandsError(f"{path}: has {found} bands where {expected} are expected")
+def check_bands(path: Path, count: int, expected: int) -> None:
+    """Raise `BandsError` unless the two numbers of bands are equal."""
+    if count != expected:
+        raise BandsError(f"{path}: has {count} bands where {expected} are expected")
 
 
 def from_gdal(path: Path, file: rasterio.DatasetReader, names: Sequence[str]) -> Pixels:
-    """The bands of an open raster in the order of their names, with light that grows with the number.
+    """Return the bands of an open raster in the order of their names, with light that grows with the number.
 
     An alpha band beside the bands named is no band, but says where there is no data; so do a nodata tag (where all
     bands have its value) and an internal mask. As many bands as names are all taken, whatever their tags say: near
@@ -80,7 +80,7 @@ def from_gdal(path: Path, file: rasterio.DatasetReader, names: Sequence[str]) ->
 
 
 def from_picture(path: Path, picture: Image.Image, names: Sequence[str]) -> Pixels:
-    """The bands of an open picture, and where it is not transparent.
+    """Return the bands of an open picture, and where it is not transparent.
 
     Alpha is no band unless there are as many names as bands with it. A palette becomes red, green and blue.
 
@@ -105,21 +105,21 @@ def from_picture(path: Path, picture: Image.Image, names: Sequence[str]) -> Pixe
 
 
 def band_order(path: Path, names: Sequence[str], labels: Sequence[str]) -> list[int] | None:
-    """Where each named band lies in a file that says which band is which; None where it says nothing.
+    """Return the index of each named band in a file that says which band is which; None where it says nothing.
 
     Args:
-        names: of the bands, as the description of the data set has them.
-        labels: what the file calls its bands, in their order; "" where it says nothing.
+        names: names of the bands, as the description of the data set has them.
+        labels: names that the file gives its bands, in their order; "" where it gives none.
 
     Raises:
         DataError: some bands are called by another's name, and not all of them can be matched.
     """
-    wanted, found = [_plain(name) for name in names], [_plain(label) for label in labels]
-    if wanted == found or not set(found) & (set(wanted) | _WORDS):
+    wanted, stored = [_plain(name) for name in names], [_plain(label) for label in labels]
+    if wanted == stored or not set(stored) & (set(wanted) | _WORDS):
         return None
-    if sorted(wanted) == sorted(found):
-        return [found.index(name) for name in wanted]
-    for number, (name, label) in enumerate(zip(wanted, found, strict=True)):
+    if sorted(wanted) == sorted(stored):
+        return [stored.index(name) for name in wanted]
+    for number, (name, label) in enumerate(zip(wanted, stored, strict=True)):
         if label != name and (label in wanted or {label, name} <= _WORDS):
             raise DataError(
                 f"{path}: calls its band {number + 1} '{labels[number]}' where the description says '{names[number]}'; "
@@ -145,7 +145,7 @@ def refuse_pages(path: Path, file: rasterio.DatasetReader) -> None:
 
 
 def table_colors(path: Path, table: dict[int, tuple[int, ...]], indices: NDArray) -> NDArray[np.uint8]:
-    """The colours (H, W, 4) that a colour table gives to indices (H, W).
+    """Return the colours (H, W, 4) that a colour table gives to indices (H, W).
 
     Raises:
         DataError: an index is in no entry of the table.
@@ -158,7 +158,7 @@ def table_colors(path: Path, table: dict[int, tuple[int, ...]], indices: NDArray
 
 
 def both(one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    """Where both say yes; None says yes everywhere."""
+    """Return where both masks are True; None is True everywhere."""
     return other if one is None else one if other is None else one & other
 
 
@@ -171,13 +171,13 @@ def _light_of(path: Path, table: dict[int, tuple[int, ...]], indices: NDArray, c
 
 
 def _grey_if_one(image: NDArray, count: int) -> NDArray:
-    """The first of three bands that are alike, where one is expected."""
+    """Return the first of three bands that are alike, where one is expected."""
     alike = count == 1 and len(image) == 3 and (image[0] == image[1]).all() and (image[0] == image[2]).all()
     return image[:1] if alike else image
 
 
 def _labels(file: rasterio.DatasetReader, kinds: list[str]) -> list[str]:
-    """The descriptions of the bands; else their colours, unless these stand where every writer puts them unasked."""
+    """Return the descriptions of the bands; else their colours, unless these are in the order of every writer."""
     described = [text or "" for text in file.descriptions]
     if any(_plain(text) in _WORDS for text in described) or tuple(kinds[:3]) == _LIGHT:
         return described

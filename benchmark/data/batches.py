@@ -25,7 +25,7 @@ class BalancedSampler:
 
     Args:
         domains: (n,) domain index of each patch of the pool, 0..D-1, each occurring.
-        seed, purpose: the address of the draws.
+        seed, purpose: address of the draws.
     """
 
     def __init__(self, domains: np.ndarray, seed: int, purpose: str) -> None:
@@ -35,7 +35,7 @@ class BalancedSampler:
         self._permutation = lru_cache(maxsize=4096)(self._make_permutation)
 
     def draw(self, first: int, count: int) -> np.ndarray:
-        """Positions in the pool (count,) of the patches ``first .. first + count - 1`` of the stream."""
+        """Return the positions in the pool (count,) of the patches ``first .. first + count - 1`` of the stream."""
         chosen = np.empty(count, dtype=np.int64)
         for index, position in enumerate(range(first, first + count)):
             turn, place = divmod(position, len(self._members))
@@ -53,8 +53,8 @@ class WeightedSampler:
     """Draws patches with given weights, each draw for itself.
 
     Args:
-        weights: (n,) non-negative, of any sum above 0.
-        seed, purpose: the address of the draws; position k of the stream depends on them and k alone.
+        weights: (n,) weight of each patch, 0 or more, of any sum above 0.
+        seed, purpose: address of the draws; position k of the stream depends on them and k alone.
     """
 
     def __init__(self, weights: np.ndarray, seed: int, purpose: str) -> None:
@@ -65,7 +65,7 @@ class WeightedSampler:
         self._address = (seed, purpose)
 
     def draw(self, first: int, count: int) -> np.ndarray:
-        """As `BalancedSampler.draw`."""
+        """Draw as `BalancedSampler.draw` does."""
         positions = range(first, first + count)
         chances = [numpy_generator(*self._address, "weighted", position).random() for position in positions]
         return np.searchsorted(self._until, chances, side="right")
@@ -75,17 +75,17 @@ class Batches:
     """Training batches of one pool of patches.
 
     Args:
-        store: the decoded patches.
-        rows: (n,) rows of the pool.
-        domains: (n,) domain index of each.
-        metadata: of each, (n,) a field.
+        store: decoded patches.
+        rows: (n,) rows of the pool in the store.
+        domains: (n,) domain index of each patch.
+        metadata: metadata of the patches, (n,) a field.
         labels: reader of the pool's masks; None for a pool without labels, whose batches then have none.
-        weights: (n,) how often each is drawn; None for every domain equally often.
-        batch_size: patches a step.
+        weights: (n,) relative frequency of each patch; None for every domain equally often.
+        batch_size: number of patches a step.
         crop: side of the square cut from each patch, in pixels; the patch size or less.
-        turn: flip and rotate by right angles (the eight symmetries of the square).
-        seed, purpose: the address of all draws; the purpose is also the pool's name.
-        zones: (n,) zone index of each; None for each patch a zone of its own.
+        turn: whether patches are flipped and rotated by right angles (the eight symmetries of the square).
+        seed, purpose: address of all draws; the purpose is also the pool's name.
+        zones: (n,) zone index of each patch; None for each patch a zone of its own.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Batches:
         )
 
     def at(self, step: int) -> Batch:
-        """The batch of a step."""
+        """Return the batch of a step."""
         chosen = self._sampler.draw(step * self._batch_size, self._batch_size)
         count = len(chosen)
         random = numpy_generator(*self._address, "view", step)
@@ -137,7 +137,7 @@ class Batches:
 
 
 def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
-    """The batches of the steps in order, each made by a thread while the step before it is computed."""
+    """Yield the batches of the steps in order, each made by a thread while the step before it is computed."""
     with ThreadPoolExecutor(1) as thread:
         coming: Future[Batch] | None = None
         for step in steps:
@@ -149,7 +149,7 @@ def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
 
 
 def _whole(images: Images, positions: Tensor) -> Tensor:
-    """Whole patches (k, C, S, S) float32 by their positions (k,) in the pool."""
+    """Return whole patches (k, C, S, S) float32 by their positions (k,) in the pool."""
     return torch.from_numpy(images.read(positions.numpy())).float()
 
 
@@ -163,7 +163,7 @@ def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, sy
 
 
 def _cut(images: Tensor, tops: np.ndarray, lefts: np.ndarray, crop: int, symmetries: np.ndarray) -> Tensor:
-    """What `_view` does, of a tensor on any device."""
+    """Cut and turn each image of a tensor on any device, as `_view` does."""
     views = []
     for image, top, left, symmetry in zip(images, tops.tolist(), lefts.tolist(), symmetries.tolist(), strict=True):
         view = image[..., top : top + crop, left : left + crop].rot90(symmetry % 4, (-2, -1))

@@ -1,4 +1,4 @@
-"""The catalog: one row a patch. What every dataset on disk becomes, and all that protocols and the store look at."""
+"""Catalogs: one row a patch. Every dataset on disk becomes one, and protocols and the store look at nothing else."""
 
 import os
 import re
@@ -26,8 +26,8 @@ class Catalog:
     """A dataset on disk, described but not read.
 
     Attributes:
-        name: of the dataset.
-        classes: how its masks are coded.
+        name: name of the dataset.
+        classes: classes, and their codes in the masks.
         bands: names of the patches' bands, in order: all of the files, or some of ``file_bands``.
         patch_size: height and width of a patch, in pixels of the rescaled image.
         patches: one row a patch, sorted by id (validated and brought into order on construction):
@@ -35,7 +35,7 @@ class Catalog:
             - ``id``: unique text.
             - ``image``, ``mask``: absolute paths; mask is ``""`` where there is none.
             - ``place``, ``time``: the two parts of the domain; time is ``""`` where unknown.
-            - ``zone``: patches of one zone lie so close together that they are never split between two parts of a fold.
+            - ``zone``: patches of one zone are so close together that they are never split between two parts of a fold.
             - ``date``: ISO date, ``""`` where unknown; ``clock``: time of day ``"09:05"``, ``""`` where unknown.
             - ``x``, ``y``: float64, NaN where unknown; metres (EPSG:2154) for FLAIR, else the dataset's own unit.
             - ``z``: float64, metres above the sea, NaN where unknown.
@@ -47,7 +47,7 @@ class Catalog:
             that matters, for example 10000 for reflectances. Brighter pixels are clipped.
         file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
         footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
-            result depends on them: they tell patches of one ground.
+            result depends on them: they show which patches are of one ground.
 
     Raises:
         DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
@@ -77,12 +77,12 @@ class Catalog:
 
     @property
     def domain(self) -> "pd.Series[str]":
-        """Domain of each patch: ``place@time``, or just the place where the time is unknown; indexed like `patches`."""
+        """Domains of the patches: ``place@time``, or the place where the time is unknown; indexed like `patches`."""
         place, time = self.patches["place"], self.patches["time"]
         return place.where(time == "", place + "@" + time).rename("domain")
 
     def select(self, ids: Iterable[str]) -> "Catalog":
-        """The catalog of these patches only (still sorted by id).
+        """Return the catalog of these patches only (still sorted by id).
 
         Raises:
             DataError: an id is not in this catalog; the message names the first ones.
@@ -93,7 +93,7 @@ class Catalog:
         return replace(self, patches=self.patches[self.patches["id"].isin(wanted)])
 
     def of_domains(self, domains: Iterable[str]) -> "Catalog":
-        """The catalog of all patches of some domains."""
+        """Return the catalog of all patches of some domains."""
         return replace(self, patches=self.patches[self.domain.isin(set(domains))])
 
     def _settings_problem(self) -> str:

@@ -1,4 +1,4 @@
-"""A large catalog's table kept beside the stores, so that the next process need not walk 155,000 files again."""
+"""Cache of the tables of large catalogs beside the stores, so that the next process need not walk 155,000 files."""
 
 import hashlib
 import json
@@ -24,24 +24,25 @@ Stamp = tuple[int, int]
 """Size in bytes, 0 for a folder, and time of change in nanoseconds."""
 
 Made = tuple[pd.DataFrame, int, dict[str, Stamp]]
-"""A table of patches, the patch size, and what its content hangs on: folders, archives and metadata files, stamped
-before they were read."""
+"""A table of patches, the patch size, and what they depend on: folders, archives and metadata files, stamped before
+they were read."""
 
 
 def stamp(path: str) -> Stamp:
-    """What is another once a file, or what a folder holds, has changed."""
+    """Return a value that differs once a file, or what a folder holds, has changed."""
     status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat
     return (0 if S_ISDIR(status.st_mode) else status.st_size), status.st_mtime_ns
 
 
 def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, int]:
-    """The table and patch size that ``make`` gives, from the cache where nothing they hang on has changed.
+    """Return the table and patch size that ``make`` gives, from the cache where nothing they depend on has changed.
 
-    A folder changes when a file in it comes, goes or is renamed. What stands in an image is not looked at; the store
+    A folder changes when a file in it comes, goes or is renamed. The content of an image is not looked at; the store
     does that.
 
     Args:
-        settings: what else the table depends on.
+        settings: further settings that the table depends on.
+        make: function that makes the table.
     """
     place = FOLDER / hashlib.sha256(repr((FORMAT, settings)).encode()).hexdigest()[:16]
     table, summary = place.with_suffix(".feather"), place.with_suffix(".json")
@@ -55,20 +56,20 @@ def cached(settings: object, make: Callable[[], Made]) -> tuple[pd.DataFrame, in
 
 
 def _read(table: Path, summary: Path) -> tuple[pd.DataFrame, int] | None:
-    """What is kept; None where something has changed since, or what is kept is damaged."""
+    """Return what is kept; None where something has changed since, or what is kept is damaged."""
     try:
-        known = json.loads(read_text(summary))
-        if any(tuple(before) != stamp(path) for path, before in known["stamps"].items()):
+        content = json.loads(read_text(summary))
+        if any(tuple(before) != stamp(path) for path, before in content["stamps"].items()):
             return None
         read_table(table).validate(full=True)  # of a damaged file Arrow would read memory that is none of it
-        return pd.read_feather(table), int(known["patch_size"])
+        return pd.read_feather(table), int(content["patch_size"])
     except Exception as error:  # Arrow has a dozen kinds of its own
         _LOG.info("%s is not taken, the catalog is made again: %r", summary, error)
         return None
 
 
 def _write(table: Path, summary: Path, patches: pd.DataFrame, content: dict[str, object]) -> None:
-    """Each file is moved to its place when whole, the summary last; a folder that cannot be written costs time only."""
+    """Move each file to its place when whole, the summary last; a folder that cannot be written costs time only."""
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=FOLDER) as half:
@@ -78,4 +79,4 @@ def _write(table: Path, summary: Path, patches: pd.DataFrame, content: dict[str,
             Path(half, table.name).replace(table)
             Path(half, summary.name).replace(summary)
     except OSError as error:
-        _LOG.warning("the catalog cannot be kept, and will be made anew each time: %s", error)
+        _LOG.warning("the catalog cannot be kept, and will be made again each time: %s", error)

@@ -1,4 +1,4 @@
-"""Class sets: which values or colours of a mask are which land cover, and which of them count.
+"""Class sets: which values or colours of a mask are which land cover, and which of them are evaluated.
 
 A mask on disk holds the dataset's own values (FLAIR: 1..19) or colours. Everything behind this module sees *indices*:
 0..num_classes-1 for the classes that are evaluated and ``IGNORE`` for everything else, in loss and metrics alike.
@@ -21,7 +21,7 @@ IGNORE = 255
 """The index of pixels that take part in neither loss nor metric."""
 
 MOST_LETTERS = 120
-"""Of a class or a domain as it stands in names of files and of metrics."""
+"""The longest name of a class or a domain in the names of files and of metrics, in letters."""
 
 _UNKNOWN = 254  # while encoding only; so a set has at most 254 evaluated classes
 
@@ -38,7 +38,7 @@ def slug(name: str) -> str:
 
 
 def short_slug(name: str) -> str:
-    """The `slug` of a name of any length, as that of a fold; one of more than 60 letters ends with a digest."""
+    """Return the `slug` of a name of any length, as that of a fold; one of more than 60 letters ends with a digest."""
     key = slug(name)
     return key if len(key) <= 60 else f"{key[:51]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
@@ -56,12 +56,12 @@ def color_value(color: str) -> int:
 
 @dataclass(frozen=True)
 class LandClass:
-    """One land cover.
+    """A land cover.
 
     Attributes:
         name: English name.
-        color: ``"#rrggbb"``, used in figures (and found in the mask, where the masks are colour-coded).
-        values: the mask values that mean this class; packed colours (`color_value`) where the masks are colour-coded.
+        color: colour ``"#rrggbb"``, used in figures (and in the mask, where the masks are colour-coded).
+        values: mask values that mean this class; packed colours (`color_value`) where the masks are colour-coded.
         french: French name, where the dataset has one.
         ignored: whether its pixels are left out of loss and metrics.
     """
@@ -78,7 +78,7 @@ class ClassSet:
     """The classes of a dataset and how its masks code them.
 
     Attributes:
-        name: such as ``"flair-13"``.
+        name: name of the set, such as ``"flair-13"``.
         classes: all classes; those that are not ignored get the indices 0..num_classes-1 in this order.
         ignored_values: further mask values (or packed colours) that are no class and are expected.
         colors_in_mask: whether masks are (H, W, 3) colours rather than (H, W) values.
@@ -100,18 +100,18 @@ class ClassSet:
             raise DataError(f"the class name {long[0][:60]!r}... is too long for a key, at most {MOST_LETTERS} letters")
         _check_unique("names (as keys)", [slug(c.name) for c in self.classes])
         _check_unique("colours", [f"#{color_value(c.color):06x}" for c in self.classes])
-        known = [*self.known_values]
-        _check_unique("mask values", [self.describe(v) for v in known])
+        values = [*self.known_values]
+        _check_unique("mask values", [self.describe(v) for v in values])
         if not all(slug(c.name) for c in self.classes):
             raise DataError("a class name needs at least one letter or digit")
-        if wrong := [v for v in known if not 0 <= v < self._table_size]:
+        if wrong := [v for v in values if not 0 <= v < self._table_size]:
             raise DataError(f"mask value {wrong[0]} is outside 0..{self._table_size - 1}")
         if not 2 <= self.num_classes < _UNKNOWN:
             raise DataError(f"{self.num_classes} evaluated classes; at least 2 and at most {_UNKNOWN - 1} are possible")
 
     @property
     def evaluated(self) -> tuple[LandClass, ...]:
-        """The classes that count in loss and metrics; a network has exactly these outputs, in this order."""
+        """Classes that count in loss and metrics; a network has exactly these outputs, in this order."""
         return tuple(c for c in self.classes if not c.ignored)
 
     @property
@@ -131,7 +131,7 @@ class ClassSet:
 
     @property
     def known_values(self) -> tuple[int, ...]:
-        """All mask values that are no surprise: those of classes, evaluated or not, and `ignored_values`."""
+        """Mask values that are expected: those of classes, evaluated or not, and `ignored_values`."""
         return tuple(v for c in self.classes for v in c.values) + self.ignored_values
 
     @property
@@ -150,7 +150,8 @@ class ClassSet:
         Args:
             mask: (H, W) values of dtype uint8 or uint16; where `colors_in_mask`, (H, W, 3) or (H, W, 4) uint8, of
                 which an alpha channel is not looked at.
-            labelled: (H, W); where it is False, a value that is no class does not count as unknown. None: all count.
+            labelled: (H, W) bool; where it is False, a value that is no class does not count as unknown. None: all
+                count.
 
         Returns:
             (H, W) uint8 indices, with `IGNORE` for ignored and unknown pixels, and the number of pixels of each unknown
@@ -172,11 +173,11 @@ class ClassSet:
         indices[unknown] = IGNORE
         if labelled is not None:
             unknown &= labelled
-        found, counts = np.unique(values[unknown], return_counts=True)
-        return indices, dict(zip(found.tolist(), counts.tolist(), strict=True))
+        unknown_values, counts = np.unique(values[unknown], return_counts=True)
+        return indices, dict(zip(unknown_values.tolist(), counts.tolist(), strict=True))
 
     def palette(self) -> NDArray[np.uint8]:
-        """Colours for drawing: (num_classes + 1, 3) uint8; the last row, black, is for `IGNORE`."""
+        """Return the colours for drawing: (num_classes + 1, 3) uint8; the last row, black, is for `IGNORE`."""
         packed = np.array([color_value(c) for c in self.colors] + [0])
         return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
 
@@ -188,7 +189,7 @@ def _check_unique(what: str, items: list[str]) -> None:
 
 @lru_cache(maxsize=8)
 def _lookup_table(classes: ClassSet) -> NDArray[np.uint8]:
-    """Index of each possible mask value. For colours that is 16 MiB, of which few cache lines are ever touched."""
+    """Return the index of each possible mask value. For colours that is 16 MiB, of which little is ever touched."""
     table = np.full(classes._table_size, _UNKNOWN, np.uint8)
     table[list(classes.known_values)] = IGNORE
     for index, land_class in enumerate(classes.evaluated):

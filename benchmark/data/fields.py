@@ -1,4 +1,4 @@
-"""What single fields of a catalog may hold: dates, times and coordinates as people write them."""
+"""Single fields of a catalog: dates, times and coordinates as people write them."""
 
 import datetime
 import re
@@ -20,7 +20,7 @@ _TIMES = {
 
 
 def read_date(text: str, path: Path) -> str:
-    """An ISO date; "" for an empty text.
+    """Return an ISO date; "" for an empty text.
 
     Raises:
         DataError: the text is none.
@@ -32,10 +32,12 @@ def read_date(text: str, path: Path) -> str:
 
 
 def read_time(text: str, template: str, path: Path) -> str:
-    """The time as it is, if it can be one: a number is in it, or words for a part of the year or of the day.
+    """Return the time as it is, if it can be one: it holds a number, or words for a part of the year or of the day.
 
     Args:
-        template: that gave it; where it is ``{year}``, only a year will do.
+        text: text of the time.
+        template: template that gave it; where it is ``{year}``, only a year will do.
+        path: file that the message names.
 
     Raises:
         DataError: it can be none.
@@ -51,7 +53,7 @@ def read_time(text: str, template: str, path: Path) -> str:
 
 
 def read_clock(text: str, path: Path) -> str:
-    """A time of day like 09:05; "" for an empty text.
+    """Return a time of day like 09:05; "" for an empty text.
 
     Raises:
         DataError: the text is none.
@@ -63,7 +65,7 @@ def read_clock(text: str, path: Path) -> str:
 
 
 def read_coordinate(key: str, text: str, path: Path, decimal_comma: bool) -> float:
-    """A number; NaN for an empty text.
+    """Return a number; NaN for an empty text.
 
     Raises:
         DataError: the text is none, or infinite.

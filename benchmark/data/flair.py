@@ -1,4 +1,4 @@
-"""FLAIR #1, the aerial part of #2, and whatever is laid out like them (the synthetic world is) as a catalog."""
+"""FLAIR #1, the aerial part of #2, and other data in their layout (such as the synthetic world) as a catalog."""
 
 import datetime
 import logging
@@ -25,8 +25,8 @@ BANDS = ("red", "green", "blue", "nir", "height")
 """The five uint8 bands of FLAIR's images; height above ground in about 0.2 m a count."""
 
 TRAINING, TEST_1, TEST_2 = range(1, 61_713), range(61_713, 77_413), range(77_413, 93_463)
-"""Numbers of the patches: the training of both, and the two tests. Five departments (D022, D026, D064, D068, D071) are
-in both tests, with other areas: what is tested on one must not have seen the other's."""
+"""Numbers of the patches: the training part of both, and the two tests. Five departments (D022, D026, D064, D068,
+D071) are in both tests, with other areas: a method that is tested on one must not have seen the other."""
 
 _CLOCK = re.compile(r"([01]?\d|2[0-3])h([0-5]\d)")
 
@@ -37,7 +37,7 @@ def read_flair(
     """Find the patches of a copy of FLAIR, unpacked or not.
 
     An image is any ``…/D004_2021/…/Z10_AU/…/IMG_000826.tif``; its mask is the ``MSK_000826.tif`` anywhere below the
-    root. So the folders of the zip files, of the toy data set and of the copy on Hugging Face (a zip a domain, with
+    root. The folders of the zip files, of the toy data set and of the copy on Hugging Face (a zip a domain, with
     ``aerial`` and ``labels``) are all read, and so are these zip files themselves. Missing masks are normal.
 
     The metadata, any ``*metadata*.json``, gives date, time of day, x, y (EPSG:2154, metres), z (metres above the sea)
@@ -45,13 +45,13 @@ def read_flair(
     images instead, since opening 77,412 of them takes too long for a catalog.
 
     Place is the department (``D004``), time the year (``2021``), zone ``D004/Z10_AU``: without the year, since the same
-    ground flown in two years must not lie on both sides of a split.
+    ground flown in two years must not be on both sides of a split.
 
     Args:
-        root: the folder that holds the unpacked folders, or the zip files.
-        class_set: a key of `CLASS_SETS`.
-        name: what to call the dataset.
-        numbers: the numbers of the patches that belong to it; all if None.
+        root: folder that holds the unpacked folders, or the zip files.
+        class_set: key of `CLASS_SETS`.
+        name: name of the dataset.
+        numbers: numbers of the patches that belong to it; all if None.
 
     Returns:
         One row an image, with id ``IMG_000826``. The patch size is that of the first image.
@@ -103,7 +103,7 @@ def _make_table(root: Path, numbers: Sequence[range] | None) -> Made:
 
 
 def belongs(number: str, numbers: Sequence[range] | None) -> bool:
-    """Whether the patch of a number, as it stands in a file's name, is of a data set."""
+    """Return whether the patch of a number, as in a file's name, is of a data set."""
     if numbers is None:
         return True
     value = int(number) if number.isdigit() else -1
@@ -111,14 +111,14 @@ def belongs(number: str, numbers: Sequence[range] | None) -> bool:
 
 
 def _table(images: dict[str, str], masks: dict[str, str], metadata: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """The catalog's columns; column by column, which takes a third of the time of row by row for 77,412 patches."""
+    """Return the table, made column by column: a third of the time of row by row for 77,412 patches."""
     ids = [f"IMG_{number}" for number in images]
     entries = [metadata.get(patch, {}) for patch in ids]
     homes = [domain_and_zone(path) for path in images.values()]
     for patch, image, entry, home in zip(ids, images.values(), entries, homes, strict=True):
-        for key, found in zip(("domain", "zone"), home, strict=True):
-            if entry.get(key, found) != found:
-                raise DataError(f"metadata of {patch}: {key} is {entry[key]!r}, but its path says {found!r}: {image}")
+        for key, folder in zip(("domain", "zone"), home, strict=True):
+            if entry.get(key, folder) != folder:
+                raise DataError(f"metadata of {patch}: {key} is {entry[key]!r}, but its path says {folder!r}: {image}")
     places = [domain.partition("_")[0] for domain, _ in homes]
     columns = {
         "id": ids,
@@ -136,17 +136,17 @@ def _table(images: dict[str, str], masks: dict[str, str], metadata: dict[str, di
 
 
 def _texts(ids: list[str], entries: list[dict[str, Any]], key: str, read: Callable[[str, object], str]) -> list[str]:
-    """One field of every entry; each of its values, of which there are few, is read once."""
-    known: dict[object, str] = {}
+    """Return one field of every entry; each of its values, of which there are few, is read once."""
+    texts_by_value: dict[object, str] = {}
     texts = []
     for patch, entry in zip(ids, entries, strict=True):
         value = entry.get(key)
         if not isinstance(value, str):
             texts.append(read(patch, value))
             continue
-        if value not in known:
-            known[value] = read(patch, value)
-        texts.append(known[value])
+        if value not in texts_by_value:
+            texts_by_value[value] = read(patch, value)
+        texts.append(texts_by_value[value])
     return texts
 
 
@@ -155,7 +155,7 @@ def _numbers(ids: list[str], entries: list[dict[str, Any]], key: str) -> list[fl
 
 
 def metadata_faults(patch: str, entry: dict[str, Any]) -> list[str]:
-    """What is wrong with an entry of the metadata, field by field."""
+    """Return the faults of an entry of the metadata, field by field."""
     faults = []
     readers: list[tuple[str, Callable[[str, object], object]]] = [*_TEXTS.values()]
     readers += [(key, partial(_number, key)) for key in _NUMBERS.values()]

@@ -1,4 +1,4 @@
-"""Looking through a copy of FLAIR: what is missing, damaged or other than published."""
+"""Check of a copy of FLAIR: what is missing, damaged or other than published."""
 
 import math
 import warnings
@@ -29,13 +29,13 @@ AT_ONCE = 2000  # files waiting to be read: more would only take memory
 
 @dataclass
 class DomainCheck:
-    """What was found of one domain.
+    """Results of the check of one domain.
 
     Attributes:
-        domain: ``D004_2021``.
-        expected: patches that were published; NaN where only the number of a group of domains is known.
-        patches: found.
-        faults: kind of fault -> paths or ids.
+        domain: name of the domain, such as ``D004_2021``.
+        expected: number of patches that were published; NaN where only the number of a group of domains is known.
+        patches: number of patches in the copy.
+        faults: paths or ids by kind of fault.
     """
 
     domain: str
@@ -44,20 +44,21 @@ class DomainCheck:
     faults: dict[str, list[str]] = field(default_factory=dict)
 
     def fault(self, kind: str, name: str) -> None:
+        """Add a fault."""
         self.faults.setdefault(kind, []).append(name)
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was found of a copy.
+    """Results of the check of a copy.
 
     Attributes:
-        domains: in order of their names.
-        groups: (domains, found, expected) of those of which only the sum is known.
-        faults: kind of fault -> names, of what belongs to no domain.
+        domains: checks of the domains, in order of their names.
+        groups: (domains, patches in the copy, patches expected) of those of which only the sum is known.
+        faults: names by kind of fault, of files that belong to no domain.
         undated: images without an entry in the metadata.
         misdated: ids whose date is of another year than the folder's name.
-        others: images whose numbers are not of this data set.
+        others: number of images that are not of this data set.
     """
 
     domains: list[DomainCheck]
@@ -68,13 +69,13 @@ class Check:
     others: int
 
     def missing(self) -> dict[str, int]:
-        """Domain, or group of domains, -> patches that were published and are not here."""
-        known = {domain.domain: int(domain.expected) - domain.patches for domain in self.domains if domain.expected > 0}
-        known |= {name: expected - found for name, found, expected in self.groups}
-        return {name: count for name, count in known.items() if count > 0}
+        """Return the number of patches that were published and are missing, by domain or group of domains."""
+        lacks = {domain.domain: int(domain.expected) - domain.patches for domain in self.domains if domain.expected > 0}
+        lacks |= {name: expected - patches for name, patches, expected in self.groups}
+        return {name: count for name, count in lacks.items() if count > 0}
 
     def verdict(self) -> tuple[bool, str]:
-        """Whether the copy is as published, and one line that says what to do otherwise."""
+        """Return whether the copy is as published, and one line that says what to do otherwise."""
         counts = Counter({kind: len(names) for kind, names in self.faults.items()})
         for domain in self.domains:
             counts.update({kind: len(names) for kind, names in domain.faults.items()})
@@ -103,10 +104,10 @@ def check_flair(
     """Walk a copy, read every file, and compare with what was published.
 
     Args:
-        root: of the copy, unpacked or in its zip files.
-        numbers: of the patches that belong to the data set.
-        progress: called with (files done, files in all).
-        names_only: look at names and metadata, and open no image.
+        root: folder of the copy, unpacked or in its zip files.
+        numbers: numbers of the patches that belong to the data set.
+        progress: function called with (files done, files in all).
+        names_only: whether only names and metadata are looked at, and no image is opened.
 
     Raises:
         DataError: there is no patch at all, or a file of the metadata cannot be read.
@@ -170,7 +171,7 @@ def check_flair(
 
 
 def _published(numbers: Sequence[range]) -> list[tuple[str, float, range]]:
-    """Domains with their patches (NaN where unknown) and the numbers that they, or they and their neighbours, have.
+    """Return domains with their patches (NaN where unknown) and the numbers that they, or a group with them, have.
 
     Of FLAIR #2's test the number of all patches is known, and its departments are not listed.
     """
@@ -184,7 +185,7 @@ def _published(numbers: Sequence[range]) -> list[tuple[str, float, range]]:
 
 
 def _domains_by_number(table: Iterable[tuple[str, float, range]]) -> dict[int, set[str]]:
-    """The domains that a patch of each number may lie in: one, or those of its group."""
+    """Return the domains that a patch of each number may belong to: one, or those of its group."""
     names: dict[range, set[str]] = {}
     for name, _, span in table:
         names.setdefault(span, set()).add(name)
@@ -194,7 +195,7 @@ def _domains_by_number(table: Iterable[tuple[str, float, range]]) -> dict[int, s
 def _groups(
     table: Iterable[tuple[str, float, range]], numbers: Sequence[range], images: Iterable[str]
 ) -> list[tuple[str, int, int]]:
-    """Sums that are known where the single counts are not."""
+    """Return the sums that are known where the single counts are not."""
     spans: dict[range, list[str]] = {TEST_2: ["test of FLAIR #2"]} if TEST_2 in numbers else {}
     for name, expected, span in table:
         if math.isnan(expected):
@@ -211,7 +212,7 @@ def _groups(
 
 
 def _in_france(fields: dict[str, Any]) -> bool:
-    """Whether the coordinates, where there are any that can be read, lie in the Lambert-93 frame of the mainland."""
+    """Return whether the coordinates, where any can be read, are in the Lambert-93 frame of the mainland."""
     try:
         x, y = float(fields["patch_centroid_x"]), float(fields["patch_centroid_y"])
     except (KeyError, TypeError, ValueError, OverflowError):
@@ -222,14 +223,14 @@ def _in_france(fields: dict[str, Any]) -> bool:
 def _read_all(
     pairs: Sequence[tuple[str, str, str]], progress: Callable[[int, int], None] | None
 ) -> Iterable[tuple[str, str, str]]:
-    """Faults (number, kind, path) of all files, read by all cores."""
+    """Yield the faults (number, kind, path) of all files, read by all cores."""
     done = 0
-    # What each thread would do to the filters of warnings for itself gets mixed up; here they are put back at the end.
+    # Threads that change the filters of warnings, each for itself, mix them up; here they are put back at the end.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         for start in range(0, len(pairs), AT_ONCE):
             jobs = [pool.submit(_read_pair, *pair) for pair in pairs[start : start + AT_ONCE]]
-            for job in jobs:  # in their order, so that two calls tell the same in the same order
+            for job in jobs:  # in their order, so that two calls give the same faults in the same order
                 yield from job.result()
                 done += 1
                 if progress:
@@ -237,7 +238,7 @@ def _read_all(
 
 
 def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]:
-    """The faults of one patch."""
+    """Return the faults of one patch."""
     faults = []
     for path in filter(None, (image, mask)):
         try:

@@ -1,4 +1,4 @@
-"""Finding FLAIR's files, unpacked or in the zip archives they are published in, and its metadata."""
+"""Files of FLAIR, unpacked or in the zip archives they are published in, and its metadata."""
 
 import json
 import os
@@ -25,15 +25,15 @@ _ZONE = re.compile(r"(?<=[\\/])Z\d+_[A-Z]{2}(?=[\\/])")
 
 @dataclass(frozen=True)
 class FlairFiles:
-    """All files below a folder that are FLAIR's, by their number. Paths stay texts: 155,000 `Path` objects take long.
+    """FLAIR's files below a folder, by their number. Paths stay texts: 155,000 `Path` objects take long.
 
     Attributes:
         images, masks: path by number, both as text: "000826".
         twice: paths of further files with a number that was there already.
-        metadata: JSON files, in the order in which they are read.
-        unreadable: what is wrong with the archives that cannot be read.
-        hidden: files that would be FLAIR's, but for a dot before their name or a folder that a system made.
-        stamps: of the folders, archives and metadata, each taken before it was read.
+        metadata: paths of JSON files, in the order in which they are read.
+        unreadable: messages about the archives that cannot be read.
+        hidden: paths of files that would be FLAIR's, but for a dot before their name or a folder that a system made.
+        stamps: stamps of the folders, archives and metadata, each taken before it was read.
     """
 
     images: dict[str, str] = field(default_factory=dict)
@@ -47,30 +47,30 @@ class FlairFiles:
 
 def find_files(root: Path) -> FlairFiles:
     """Walk a folder, and the zip archives in it."""
-    found = FlairFiles()
-    for path in _walk(root, found):
+    files = FlairFiles()
+    for path in _walk(root, files):
         name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
         if name[0] == "." or "/__MACOSX/" in path:
             if name.lower().endswith(_READ):
-                found.hidden.append(path)
+                files.hidden.append(path)
             continue
         kind, number, ending = name[:4], name[4:-4], name[-5:].lower()
         if kind in ("IMG_", "MSK_") and ending.endswith(".tif") and number.isascii() and number.isdigit():
-            numbers = found.images if kind == "IMG_" else found.masks
+            numbers = files.images if kind == "IMG_" else files.masks
             first = numbers.setdefault(number, path)
             if first != path and _archived(first) == _archived(path):
-                found.twice.append(path)
+                files.twice.append(path)
             elif _archived(first):
                 numbers[number] = path  # archives left beside what was unpacked from them are no second copy
         elif "metadata" in name and ending == ".json":
-            found.metadata.append(path)
-            _stamp(source_file(path), found)
-    found.metadata.sort()
-    return found
+            files.metadata.append(path)
+            _stamp(source_file(path), files)
+    files.metadata.sort()
+    return files
 
 
 def domain_and_zone(path: str) -> tuple[str, str]:
-    """``D004_2021`` and ``Z10_AU``, the names of the folders nearest to the file that look like that.
+    """Return ``D004_2021`` and ``Z10_AU``, the names of the folders nearest to the file that look like that.
 
     Raises:
         DataError: no folder of the path is named so.
@@ -88,7 +88,7 @@ def _of_folder(folder: str) -> tuple[str, str]:
 
 
 def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Entries by patch id, of all files; what one lacks, another may give.
+    """Return the entries of all files by patch id; what one lacks, another may give.
 
     Raises:
         DataError: a file is no JSON, or none of an object for each id; or two entries of one id say different things.
@@ -134,9 +134,9 @@ def _archived(path: str) -> bool:
     return source_file(path) != path
 
 
-def _walk(root: Path, found: FlairFiles) -> Iterator[str]:
-    """Paths of all files; the folders and archives that they are in are stamped."""
-    _stamp(str(root), found)
+def _walk(root: Path, files: FlairFiles) -> Iterator[str]:
+    """Yield the paths of all files; the folders and archives that they are in are stamped."""
+    _stamp(str(root), files)
     resolved = root.resolve()
     seen = {str(resolved)}  # links may lead in circles
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -148,30 +148,30 @@ def _walk(root: Path, found: FlairFiles) -> Iterator[str]:
             if os.path.islink(path):  # noqa: PTH114 - as below
                 real = os.path.realpath(path)
                 if leads_out(Path(path), resolved):
-                    found.unreadable.append(f"{path}: {_OUTSIDE}")
+                    files.unreadable.append(f"{path}: {_OUTSIDE}")
                 if real in seen or leads_out(Path(path), resolved):
                     folders.remove(name)
                     continue
                 seen.add(real)
-            _stamp(path, found)
+            _stamp(path, files)
         for name in names:
             path = f"{folder}{os.sep}{name}"
             if os.path.islink(path) and name.lower().endswith(_READ) and leads_out(Path(path), resolved):  # noqa: PTH114
-                found.unreadable.append(f"{path}: {_OUTSIDE}")
+                files.unreadable.append(f"{path}: {_OUTSIDE}")
                 continue
             if name.lower().endswith(".zip") and not name.endswith(".zip") and name[0] != ".":
-                found.unreadable.append(f"{path}: rename it so that it ends in .zip, in small letters")
+                files.unreadable.append(f"{path}: rename it so that it ends in .zip, in small letters")
                 continue
             if not name.endswith(".zip") or name[0] == ".":
                 yield path
                 continue
-            _stamp(path, found)
+            _stamp(path, files)
             try:
                 yield from members(path)
             except DataError as error:
-                found.unreadable.append(str(error))
+                files.unreadable.append(str(error))
 
 
-def _stamp(path: str, found: FlairFiles) -> None:
-    with suppress(OSError):  # what is not there is told where it is read
-        found.stamps.setdefault(path, stamp(path))
+def _stamp(path: str, files: FlairFiles) -> None:
+    with suppress(OSError):  # what is not there is named where it is read
+        files.stamps.setdefault(path, stamp(path))

@@ -1,4 +1,4 @@
-"""A user's own images and masks as a catalog, described by one small TOML file.
+"""Folders of a user's own images and masks as catalogs, each described by one small TOML file.
 
 ```toml
 name = "dubai"
@@ -104,11 +104,11 @@ _CLASS_REQUIRED = ("name", "color")
 
 
 def read_folder(description: Path, root: Path | None = None) -> Catalog:
-    """Find the patches that a description (see the module's text) speaks of.
+    """Find the patches that a description (see the module's text) names.
 
     Args:
-        description: the TOML file.
-        root: the folder that holds the data; default: the one the description names.
+        description: TOML file.
+        root: folder that holds the data; default: the one that the description names.
 
     Returns:
         One row a window of each image, with id ``<captures>/r<row>_c<column>``; date, coordinates and the like are
@@ -116,7 +116,7 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
 
     Raises:
         DataError: anything is missing, unknown or of the wrong kind in the description, or no file is found; the
-            message names the TOML file, the key, what came and what is allowed.
+            message names the TOML file, the key, its value and what is allowed.
     """
     settings = read_description(description)
     try:
@@ -143,7 +143,7 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
 
 
 def read_description(file: Path) -> dict[str, Any]:
-    """The keys of a description, beside those of its base; nothing is checked but the base's name.
+    """Return the keys of a description, beside those of its base; nothing is checked but the base's name.
 
     Raises:
         DataError: it is no TOML, or its base is none of landshift's own descriptions.
@@ -183,7 +183,7 @@ def _check_keys(
 
 
 def _texts(value: object) -> list[str]:
-    """The texts that a value is, or is a list of."""
+    """Return the texts of a value that is one, or a list of some."""
     return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
@@ -212,10 +212,10 @@ def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
 def _placed(
     rows: list[dict[str, object]], places: list[Place | None], settings: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
-    """The table, with x and y of the files where the description gives none, and what each patch covers, in metres."""
+    """Return the table, with x and y of the files where the description gives none, and the footprints in metres."""
     patches = pd.DataFrame(rows, columns=list(COLUMNS))
-    known = [place for place in places if place is not None]
-    boxes = in_metres(*zip(*known, strict=True)) if known and len(known) == len(places) else None
+    located = [place for place in places if place is not None]
+    boxes = in_metres(*zip(*located, strict=True)) if located and len(located) == len(places) else None
     if boxes is None:
         return patches, None
     if "x" not in settings and "y" not in settings:
@@ -224,7 +224,7 @@ def _placed(
 
 
 def _rows(settings: Mapping[str, Any], root: Path) -> tuple[list[dict[str, object]], list[Place | None]]:
-    """One row a window of each image, and where its window lies."""
+    """Return one row a window of each image, and the place of its window."""
     captures = find(settings["image"], settings.get("exclude", []), root)
     table = _table(settings, root)
     folders = Folders()
@@ -274,7 +274,7 @@ def _table(settings: Mapping[str, Any], root: Path) -> DataTable | None:
 def _image_row(
     settings: Mapping[str, Any], fields: dict[str, str], path: Path, root: Path, folders: Folders, decimal_comma: bool
 ) -> dict[str, object]:
-    """The columns that all windows of an image share."""
+    """Return the columns that all windows of an image share."""
 
     def text(key: str, default: str = "") -> str:
         return nfc(fill(key, settings.get(key, default), fields))
@@ -304,8 +304,8 @@ def _image_row(
 
 
 def _within(root: Path, below: str, key: str) -> Path:
-    """A path below the root: neither an absolute one, nor by ``..`` or a link one of another folder."""
+    """Return a path below the root: neither an absolute one, nor by ``..`` or a link one of another folder."""
     path = root / below
     if leads_out(path, root):
-        raise DataError(f"key '{key}': {below} leads out of {root}; everything but 'root' itself lies below the root")
+        raise DataError(f"key '{key}': {below} leads out of {root}; all but 'root' itself must be below the root")
     return path

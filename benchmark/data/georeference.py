@@ -1,4 +1,4 @@
-"""Where on the earth the pixels of a file lie, and whether a mask lies where its image does."""
+"""Georeferences: the place of a file's pixels on the earth, and whether a mask has the place of its image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ Place = tuple[Box, CRS | None]
 
 @dataclass(frozen=True)
 class Georeference:
-    """What a file says of its place.
+    """Place of a file on the earth, as the file gives it.
 
     Attributes:
-        transform: from (column, row) to coordinates.
-        crs: of these; None where it is not said.
+        transform: transform from (column, row) to coordinates.
+        crs: coordinate system; None where the file names none.
     """
 
     transform: Affine
     crs: CRS | None
 
     def box(self, row: float, column: float, height: float, width: float) -> Box:
-        """What a window of the file covers."""
+        """Return the box that a window of the file covers."""
         corners = [
             self.transform @ (column + right * width, row + down * height) for right in (0, 1) for down in (0, 1)
         ]
@@ -42,20 +42,20 @@ class Georeference:
 
 
 def georeference_of(file: rasterio.DatasetReader) -> Georeference | None:
-    """None where a file says nothing."""
+    """Return the georeference of a file; None where it has none."""
     return None if file.transform.is_identity else Georeference(file.transform, file.crs)
 
 
 def laid_on(
     mask: NDArray, of_mask: Georeference | None, of_image: Georeference | None, mask_path: Path, image_path: Path
 ) -> NDArray:
-    """A mask (H, W, ...) in the order of its image's pixels: rows that run the other way are turned.
+    """Return a mask (H, W, ...) in the order of its image's pixels: rows that run the other way are turned.
 
     Where one of the two says nothing of its place, the mask stays as it is. A coordinate system without an EPSG code,
     as that of FLAIR's masks, is taken for the image's.
 
     Raises:
-        DataError: they lie in two coordinate systems, or more than a piece of a pixel apart, or have unlike pixels.
+        DataError: they are in two coordinate systems, or more than a piece of a pixel apart, or have unlike pixels.
     """
     if of_mask is None or of_image is None:
         return mask
@@ -90,7 +90,7 @@ def _check_crs(mask: CRS | None, image: CRS | None, mask_path: Path, image_path:
 
 
 def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np.float64] | None:
-    """Boxes (n, 4) in metres, in one plane whatever their coordinate systems; None where one of them is not known.
+    """Return boxes (n, 4) in metres, in one plane whatever their coordinate systems; None where one is not known.
 
     One system in metres stays what it is. Others (degrees, feet, several UTM zones) are brought to the plane that keeps
     distances from the middle of all boxes: over 1000 km these are right to about a percent.
@@ -105,10 +105,10 @@ def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np
     corners = np.stack([plain[:, [0, 1]], plain[:, [2, 3]]])  # (2, n, 2)
     lonlat = np.empty_like(corners)
     for name, system in kinds.items():
-        here = names == name
+        of_system = names == name
         for corner in range(2):
-            x, y = transform_points(system, _LONLAT, *corners[corner, here].T.tolist())[:2]
-            lonlat[corner, here] = np.stack([x, y], 1)
+            x, y = transform_points(system, _LONLAT, *corners[corner, of_system].T.tolist())[:2]
+            lonlat[corner, of_system] = np.stack([x, y], 1)
     middle = lonlat.reshape(-1, 2).mean(0)
     plane = CRS.from_proj4(f"+proj=aeqd +lon_0={middle[0]:.6f} +lat_0={middle[1]:.6f} +datum=WGS84 +units=m")
     x, y = transform_points(_LONLAT, plane, *lonlat.reshape(-1, 2).T.tolist())[:2]

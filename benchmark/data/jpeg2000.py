@@ -1,4 +1,4 @@
-"""How many bits the components of a JPEG 2000 file have: pillow rescales all that are not 8, and does not say so."""
+"""Bit depths of the components of a JPEG 2000 file: pillow rescales all that are not 8, and does not say so."""
 
 import struct
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import BinaryIO
 
 _BOXES = b"\0\0\0\x0cjP  \r\n\x87\n"
 _CODESTREAM = b"\xff\x4f\xff\x51"  # its start, and the marker of the image's size
-_COMPONENTS = 40  # where their number stands after the start
+_COMPONENTS = 40  # position of their number after the start
 _MOST_BOXES = 1000
 
 
 def jpeg2000_depths(path: Path) -> set[int]:
-    """Bits of each component (ISO/IEC 15444-1, A.5.1), negative where it has a sign; none for another file."""
+    """Return the bits of each component (ISO/IEC 15444-1, A.5.1), negative where signed; none for another file."""
     with path.open("rb") as file:
         if file.read(len(_BOXES)) == _BOXES:
             _go_to_codestream(file)
@@ -25,7 +25,7 @@ def jpeg2000_depths(path: Path) -> set[int]:
 
 
 def _go_to_codestream(file: BinaryIO) -> None:
-    """From the end of the first box to the content of that of the codestream, or the end of the file."""
+    """Move from the end of the first box to the content of that of the codestream, or to the end of the file."""
     for _ in range(_MOST_BOXES):
         head = file.read(8)
         if len(head) < 8:

@@ -1,4 +1,4 @@
-"""Orientation tags of images: how a viewer turns the stored pixels before it shows them."""
+"""Orientation tags of images: turns of the stored pixels that a viewer makes before it shows them."""
 
 import struct
 from pathlib import Path
@@ -13,10 +13,11 @@ _MOST_TAGS = 4096  # of one directory; a damaged file may say any number
 
 
 def turned(array: NDArray, orientation: int) -> NDArray:
-    """An array (..., H, W) as a viewer shows it.
+    """Return an array (..., H, W) as a viewer shows it.
 
     Args:
-        orientation: 1 to 8, of EXIF 2.3 and TIFF 6.0: 3 is half a turn, 6 and 8 are quarter turns.
+        array: (..., H, W) pixels as stored.
+        orientation: value of the tag, 1 to 8, of EXIF 2.3 and TIFF 6.0: 3 is half a turn, 6 and 8 are quarter turns.
     """
     if orientation in (5, 6, 7, 8):
         array = np.swapaxes(array, -1, -2)
@@ -25,12 +26,12 @@ def turned(array: NDArray, orientation: int) -> NDArray:
 
 
 def turned_size(height: int, width: int, orientation: int) -> tuple[int, int]:
-    """Height and width after `turned`."""
+    """Return height and width after `turned`."""
     return (width, height) if orientation in (5, 6, 7, 8) else (height, width)
 
 
 def picture_orientation(picture: Image.Image) -> int:
-    """The orientation that a picture's header says, 1 if none.
+    """Return the orientation in a picture's header, 1 if none.
 
     Of a PNG only what comes before its pixels is looked at: pillow would decode all of them to find more.
     """
@@ -45,7 +46,7 @@ def picture_orientation(picture: Image.Image) -> int:
 
 
 def tiff_orientation(path: Path) -> int:
-    """The orientation that the first directory of a TIFF says, 1 if none; GDAL does not look at it."""
+    """Return the orientation in the first directory of a TIFF, 1 if none; GDAL does not look at it."""
     with path.open("rb") as file:
         start = file.read(16)
         order = {b"II": "<", b"MM": ">"}.get(start[:2])

@@ -21,14 +21,14 @@ TITLE = 22  # height of the letters on a sheet of domains
 
 
 def to_rgb(images: NDArray[np.uint8], bands: Sequence[str]) -> NDArray[np.uint8]:
-    """Images (N, C, S, S) as (N, S, S, 3): the bands named red, green and blue, or the first three, or one as grey."""
+    """Return images (N, C, S, S) as (N, S, S, 3): the bands red, green and blue, or the first three, or one as grey."""
     named = [list(bands).index(name) for name in ("red", "green", "blue") if name in bands]
     shown = named if len(named) == 3 else [0, 1, 2] if len(bands) >= 3 else [0, 0, 0]
     return images[:, shown].transpose(0, 2, 3, 1)
 
 
 def colorize(masks: NDArray[np.uint8], classes: ClassSet) -> NDArray[np.uint8]:
-    """Masks (N, S, S) of class indices as (N, S, S, 3) in the classes' colours; ignored pixels in the last colour."""
+    """Return masks (N, S, S) of class indices as (N, S, S, 3) in the classes' colours; ignored pixels are black."""
     return classes.palette()[np.where(masks == IGNORE, classes.num_classes, masks)]
 
 
@@ -39,11 +39,13 @@ def prediction_panel(
     classes: ClassSet,
     bands: Sequence[str],
 ) -> Image.Image:
-    """One row a patch: image, truth, prediction (black where the truth is ignored); the classes' colours below.
+    """Draw one row a patch: image, truth, prediction (black where the truth is ignored); the classes' colours below.
 
     Args:
         images: (N, C, S, S) raw pixel values.
         truth, predicted: (N, S, S) class indices; 255 is ignored.
+        classes: class set of the masks.
+        bands: names of the images' bands.
     """
     shown = np.where(truth == IGNORE, IGNORE, predicted).astype(np.uint8)
     columns = [to_rgb(images, bands), colorize(truth, classes), colorize(shown, classes)]
@@ -61,7 +63,7 @@ def prediction_panel(
 
 
 def panel_tiles(panel: Image.Image) -> NDArray[np.uint8]:
-    """Image, truth and prediction of each patch of a `prediction_panel`: (patches, 3, SIDE, SIDE, 3), the last RGB."""
+    """Return image, truth and prediction of each patch of a `prediction_panel`: (n, 3, SIDE, SIDE, 3), RGB last."""
     step = SIDE + GAP
     rows = (panel.height - HEADING - GAP) // step  # a legend is lower than a row
     pixels = np.asarray(panel)[HEADING : HEADING + rows * step, GAP : GAP + 3 * step]
@@ -76,7 +78,7 @@ def panel_legend(panel: Image.Image) -> Image.Image:
 
 
 def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
-    """The classes' names beside their colours, in three columns."""
+    """Draw the classes' names beside their colours, in three columns."""
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
     for index, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
         x, y = GAP + index % 3 * (canvas.width - GAP) // 3, top + index // 3 * (size + 6)
@@ -89,7 +91,7 @@ def _legend_height(classes: ClassSet, size: int) -> int:
 
 
 def domain_sheet(catalog: "Catalog") -> Image.Image:
-    """One row a place, one column a time: the same ground in each, and its classes on the right; their names below.
+    """Draw one row a place, one column a time: the same ground in each, its classes on the right, their names below.
 
     For each place the zone with the most classes is shown, its patches put together by their coordinates.
     """
@@ -126,7 +128,7 @@ def _variety(catalog: "Catalog", patches: "pd.DataFrame", zone: str, time: str) 
 
 
 def _scene(catalog: "Catalog", rows: "pd.DataFrame") -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The patches of a zone at one time as one picture, and their classes as another."""
+    """Return the patches of a zone at one time as one picture, and their classes as another."""
     from benchmark.data.patches import read_patches
 
     across, down = (np.unique(values, return_inverse=True)[1] for values in (rows["x"], -rows["y"]))

@@ -1,4 +1,4 @@
-"""Cutting images and masks into patches."""
+"""Patches: windows cut from images and masks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly al
 
 @dataclass(frozen=True)
 class Patches:
-    """The decoded patches of one image.
+    """Decoded patches of one image.
 
     Attributes:
         images: (N, C, S, S) uint8; 16-bit values are brought down by the catalog's `maximum`.
@@ -40,7 +40,7 @@ class Patches:
 
 
 def rescaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Height and width in pixels after `rescale`."""
+    """Return height and width in pixels after `rescale`."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
@@ -78,8 +78,8 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     """Read the patches of one image.
 
     Args:
-        catalog: where the rows come from.
-        rows: some rows of ``catalog.patches``, all on the same image.
+        catalog: catalog of the rows.
+        rows: rows of ``catalog.patches``, all on the same image.
 
     Returns:
         One patch a row, in the order of the rows. Where a window sticks out of the image, the image is continued by its
@@ -123,7 +123,7 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
 
 
 def _sure(valid: NDArray[np.bool_] | None, scale: float) -> NDArray[np.bool_] | None:
-    """Of each pixel of the shrunk image whether all that it was made of has data; None where all have."""
+    """Return whether all that each pixel of the shrunk image was made of has data; None where all have."""
     if valid is None or valid.all():
         return None
     return np.asarray(rescale(valid.astype(np.uint8) * 255, scale) == 255)
@@ -132,9 +132,9 @@ def _sure(valid: NDArray[np.bool_] | None, scale: float) -> NDArray[np.bool_] | 
 def _encode(
     catalog: Catalog, labels: MaskPixels, path: Path, valid: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.uint8], dict[int, int]]:
-    """Class indices, ignored where mask or image hold no data, and the number of pixels of each unknown value."""
-    told = both(labels.valid, valid)
-    indices, unknown = catalog.classes.encode(labels.values, told)
+    """Return class indices, ignored where mask or image hold no data, and the pixels of each unknown value."""
+    labelled = both(labels.valid, valid)
+    indices, unknown = catalog.classes.encode(labels.values, labelled)
     _check_unknown(path, catalog.classes, unknown, indices.size, catalog.unknown_share)
     if labels.valid is not None:
         if labels.doubt and (guessed := np.unique(indices[~labels.valid & (indices != IGNORE)])).size:
@@ -191,10 +191,10 @@ def _check_unknown(path: Path, classes: ClassSet, unknown: dict[int, int], pixel
     if share <= allowed:
         return
     most = sorted(unknown.items(), key=lambda item: -item[1])
-    found = ", ".join(f"{classes.describe(value)} ({count / pixels:.3%})" for value, count in most[:5])
+    commonest = ", ".join(f"{classes.describe(value)} ({count / pixels:.3%})" for value, count in most[:5])
     more = f" and {len(most) - 5} more" if len(most) > 5 else ""
-    known = ", ".join(classes.describe(value) for value in sorted(classes.known_values))
+    allowed_values = ", ".join(classes.describe(value) for value in sorted(classes.known_values))
     raise DataError(
         f"{path}: {share:.3%} of the pixels are no class of {classes.name}, at most {allowed:.3%} are allowed; "
-        f"found {found}{more}; known are {known}"
+        f"found {commonest}{more}; known are {allowed_values}"
     )

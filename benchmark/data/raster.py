@@ -1,4 +1,4 @@
-"""Reading image and mask files of any of the kinds that data sets are published in."""
+"""Image and mask files of any of the kinds that data sets are published in."""
 
 import struct
 import warnings
@@ -39,13 +39,13 @@ _UNREADABLE = (
     *(EOFError, MemoryError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error),
 )
 PICTURES = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP")
-"""What pillow is asked for. It has readers for 40 more, one of which runs another program on the file."""
+"""The formats that pillow may read. It has readers for 40 more, one of which runs another program on the file."""
 
 _GDAL = {
-    # GDAL lists the whole folder on each opening, to look for side files, if not told otherwise; and opens them.
+    # Without this GDAL lists the whole folder on each opening, to look for side files, and opens them.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
-    # The one address that may be asked for is none: whatever names an address inside a file gets no answer.
+    # The one address that is allowed is none: an address that a file names gets no answer.
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "/none",
 }
 MOST_BYTES = 4 << 30  # of one image in memory
@@ -55,13 +55,13 @@ _BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 
 
 @dataclass(frozen=True)
 class MaskPixels:
-    """What a mask file holds.
+    """Pixels of a mask file.
 
     Attributes:
         values: (H, W) uint8 or uint16 as stored; (H, W, 3) uint8 where masks are colours.
         valid: (H, W) bool, False where the file says that there is no label; None where it says so nowhere.
-        doubt: why a value that is nevertheless a class there must not be guessed; "" where ``valid`` is beyond doubt.
-        place: where the file says that it lies.
+        doubt: reason why a value that is nevertheless a class there must not be guessed; "" where ``valid`` is certain.
+        place: georeference of the file; None where it has none.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
@@ -72,7 +72,7 @@ class MaskPixels:
 
 @contextmanager
 def _open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetReader]:
-    """A GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files.
+    """Open a GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files.
 
     No other driver than the one named is tried: GDAL would read a file named .tif that holds XML, which names further
     files or addresses, and a path that is an address itself.
@@ -87,7 +87,7 @@ def _open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.Dataset
 
 
 def _check_size(path: Path, file: rasterio.DatasetReader) -> None:
-    """Before any memory is taken: a header may say anything. GDAL reads whole blocks, however little is in one."""
+    """Refuse absurd sizes before any memory is taken. GDAL reads whole blocks, however little is in one."""
     needed = 0
     for (rows, columns), kind in zip(file.block_shapes, file.dtypes, strict=True):
         height, width = (-(-size // block) * block for size, block in ((file.height, rows), (file.width, columns)))
@@ -123,12 +123,12 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image, see `image_header`."""
+    """Return height and width of an image, see `image_header`."""
     return image_header(path)[0]
 
 
 def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
-    """Height and width of an image in pixels, as a viewer shows it, and where it lies, from its header alone.
+    """Return height and width of an image in pixels, as a viewer shows it, and its place, from its header alone.
 
     Raises:
         DataError: the file is missing, no image, or of absurd size.
@@ -142,7 +142,7 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
 
 
 def read_image(path: Path, bands: int | Sequence[str]) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The bands of an image alone, see `read_pixels`; where only their number is given, in the file's order."""
+    """Return the bands of an image alone, see `read_pixels`; where only their number is given, in the file's order."""
     names = [str(number) for number in range(bands)] if isinstance(bands, int) else bands
     return read_pixels(path, names).bands
 
@@ -151,8 +151,8 @@ def read_pixels(path: Path, names: Sequence[str]) -> Pixels:
     """Read a JPEG, PNG, JPEG 2000 or GeoTIFF image, turned as its orientation tag says.
 
     Args:
-        path: the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
-        names: of the bands that it must have. A file that names its own bands is brought into this order.
+        path: path of the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
+        names: names of the bands that it must have. A file that names its own bands is brought into this order.
 
     Returns:
         The stored numbers, uint8 or uint16, and where there are any; see `benchmark.data.bands` for what tags change.
@@ -188,7 +188,7 @@ def _check_depth(path: Path, kind: str) -> None:
 
 
 def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """The values of a mask alone, see `read_labels`."""
+    """Return the values of a mask alone, see `read_labels`."""
     return read_labels(path, colors).values
 
 
@@ -196,9 +196,9 @@ def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -
     """Read a mask: the stored numbers, or its colours, turned as its orientation tag says.
 
     Args:
-        path: PNG, GeoTIFF or another of `PICTURES`.
+        path: path of a PNG, a GeoTIFF or another of `PICTURES`.
         colors: whether the mask is colour-coded. A palette then gives its colours, else its indices.
-        known: the values that are expected; they decide whether a palette of greys means its indices or its greys.
+        known: values that are expected; they decide whether a palette of greys means its indices or its greys.
 
     Raises:
         DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
@@ -230,9 +230,9 @@ def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -
         if mask.dtype.kind not in "uib":
             raise DataError(f"{path}: values are {mask.dtype} where integers are expected")
         if mask.dtype not in (np.uint8, np.uint16):
-            told = mask if labels.valid is None else mask[labels.valid]
-            if told.size and (told.min() < 0 or told.max() > 65535):
-                raise DataError(f"{path}: values {told.min()}..{told.max()} where 0..65535 are expected")
+            values = mask if labels.valid is None else mask[labels.valid]
+            if values.size and (values.min() < 0 or values.max() > 65535):
+                raise DataError(f"{path}: values {values.min()}..{values.max()} where 0..65535 are expected")
             mask = mask.astype(np.uint16)
         mask = mask[..., 0]
     if orientation != UPRIGHT:
@@ -278,7 +278,7 @@ def _picture_labels(path: Path, picture: Image.Image, colors: bool, known: Colle
 
 
 def _indices_or_greys(path: Path, picture: Image.Image, mask: NDArray, known: Collection[int]) -> NDArray:
-    """The values of a palette mask. A tool that makes files smaller may turn greys into a palette of the same greys."""
+    """Return the values of a palette mask. A tool that makes files smaller may turn greys into a palette of them."""
     palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
     used = np.unique(mask)
     if not len(known) or used.max() >= len(palette):
@@ -311,7 +311,7 @@ def _orientation(path: Path, file: rasterio.DatasetReader) -> int:
 
 
 def _gdal_driver(path: Path) -> str:
-    """The driver by which GDAL reads a file; "" for what pillow reads without changing a number."""
+    """Return the driver by which GDAL reads a file; "" for what pillow reads without changing a number."""
     if path.suffix.lower() in _TIFF:
         return "GTiff"
     if not path.is_file():  # opening a pipe might never end
@@ -321,8 +321,8 @@ def _gdal_driver(path: Path) -> str:
     other_depths = jpeg2000_depths(path) - {8}
     if not other_depths:
         return ""
-    with rasterio.Env() as here:
-        if "JP2OpenJPEG" not in here.drivers():
+    with rasterio.Env() as gdal:
+        if "JP2OpenJPEG" not in gdal.drivers():
             raise DataError(
                 f"{path}: JPEG 2000 of {max(other_depths)} bits needs GDAL's driver JP2OpenJPEG, which is not "
                 "installed; convert it to GeoTIFF"
@@ -331,13 +331,13 @@ def _gdal_driver(path: Path) -> str:
 
 
 def _grey_bits(path: Path) -> int:
-    """Bits a pixel of a grey PNG of less than 8; else 0."""
+    """Return the bits a pixel of a grey PNG of less than 8; else 0."""
     bits, kind = _png_header(path)
     return bits if kind == 0 and bits < 8 else 0
 
 
 def _png_header(path: Path) -> tuple[int, int]:
-    """Bits a sample and the type of colour (PNG specification, section 11.2.2); zeros for other files."""
+    """Return the bits a sample and the type of colour (PNG specification, section 11.2.2); zeros for other files."""
     with path.open("rb") as file:
         header = file.read(26)
     if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":

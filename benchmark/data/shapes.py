@@ -1,4 +1,4 @@
-"""What the patches of a data set look like, known without its files."""
+"""Shapes of the patches of data sets, known without their files."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from benchmark.data.synthetic import World
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a patch: number of bands, side in pixels, and number of classes."""
+    """Shape of a patch: number of bands, side in pixels, and number of classes."""
 
     bands: int
     size: int
@@ -23,7 +23,7 @@ class Shape:
 
 
 def shape_of(dataset: str) -> Shape | None:
-    """The shape of a data set by its name, or by the path of its description; None if neither is known."""
+    """Return the shape of a data set by its name, or by the path of its description; None if neither is known."""
     opener = DATASETS.get(dataset)
     if isinstance(opener, partial):
         if "class_set" in opener.keywords:
@@ -35,7 +35,7 @@ def shape_of(dataset: str) -> Shape | None:
 
 
 def shape_in(catalog: Catalog) -> Shape:
-    """The shape of a catalog's patches."""
+    """Return the shape of a catalog's patches."""
     return Shape(len(catalog.bands), catalog.patch_size, len(catalog.classes.names))
 
 

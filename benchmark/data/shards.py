@@ -36,13 +36,13 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What a shard is to hold.
+    """Content that a shard is to have.
 
     Attributes:
-        name: of its folder: the domain, and a key over everything that its content depends on.
-        domain: ``place@time``.
-        rows: of the catalog's table.
-        stamps: of the files on disk that they are read from.
+        name: name of its folder: the domain, and a key over everything that its content depends on.
+        domain: domain ``place@time``.
+        rows: rows of the catalog's table.
+        stamps: stamps of the files on disk that they are read from.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Plan:
         return int(self.rows["image"].nunique())
 
     def files(self) -> Iterator[pd.DataFrame]:
-        """The rows, image file by image file; the order in which the shard holds them.
+        """Yield the rows, image file by image file, in the order in which the shard holds them.
 
         Made each time: a table a file, kept, would be the one thing here that grows with the data set.
         """
@@ -68,14 +68,14 @@ class Shard:
     """A shard on disk, memory-mapped.
 
     Attributes:
-        place: its folder.
-        domain: ``place@time``.
-        ids: of its n patches, in the order of the arrays.
+        place: folder of the shard.
+        domain: domain ``place@time``.
+        ids: ids of its n patches, in the order of the arrays.
         unknown: number of pixels of each mask value that is no known class.
-        images: (n, C, S, S) uint8.
+        images: (n, C, S, S) uint8 raw values.
         masks: (n, S, S) uint8, class indices and 255.
         sums, square_sums: (n, C) float64, over the pixels of each patch that hold data.
-        valid: (n,) int64, how many these are.
+        valid: (n,) int64, the number of these pixels.
         class_counts: (n, classes + 1) int64, pixels of each class and, last, ignored ones.
         histogram: (C, 256) int64, pixels with data of each value, over all patches.
         digests: (n, 32) uint8, SHA-256 of each patch's image and mask.
@@ -99,11 +99,11 @@ class Shard:
 
 
 def plan_shards(catalog: Catalog) -> list[Plan]:
-    """Cut the catalog into shards: the patches of one domain, whole files, at most `SHARD_PATCHES` unless one file has
-    more.
+    """Cut the catalog into shards: the patches of one domain, in whole files.
 
-    Two catalogs that hold the same patches of a domain get the same shards of it. A shard's key is over its rows, how
-    they are read, and the path, size and time of change of its files.
+    A shard has at most `SHARD_PATCHES` patches, unless one file has more. Two catalogs that hold the same patches of a
+    domain get the same shards of it. A shard's key is over its rows, how they are read, and the path, size and time of
+    change of its files.
 
     Raises:
         DataError: a file is missing; the message names it.
@@ -123,7 +123,7 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
 
 
 def _cut(patches: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The rows of shard after shard; files are taken in the order of their first ids."""
+    """Yield the rows of shard after shard; files are taken in the order of their first ids."""
     file_of_patch, _ = pd.factorize(patches["image"])
     shard_of_file, shard, taken = [], 0, 0
     for count in np.bincount(file_of_patch).tolist():
@@ -136,12 +136,13 @@ def _cut(patches: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def open_shard(place: Path, stamps: Mapping[str, Stamp] | None = None) -> Shard | None:
-    """The shard in a folder; None where there is none, where a file is damaged, or where it is of other content.
+    """Return the shard in a folder; None where there is none, where a file is damaged, or where it is of other content.
 
     Damage is known by the files' sizes; their bytes are not read.
 
     Args:
-        stamps: of the files that it was made of; they are not looked at if None.
+        place: folder of the shard.
+        stamps: stamps of the files that it was made of; they are not looked at if None.
     """
     try:
         about = json.loads(read_text(place / "shard.json"))
@@ -163,12 +164,12 @@ def open_shard(place: Path, stamps: Mapping[str, Stamp] | None = None) -> Shard 
         return None
     except OSError:  # such as too many open files: it says nothing of the shard
         raise
-    except Exception:  # numpy's headers, zip and JSON have a dozen kinds of errors for what anybody may have written
+    except Exception:  # numpy's headers, zip and JSON have a dozen kinds of errors for damaged content
         return None
 
 
 def _fits(shard: Shard) -> bool:
-    """Whether the arrays are of the kinds and shapes that belong together: their files may be anybody's."""
+    """Return whether the arrays are of kinds and shapes that belong together: their files may come from elsewhere."""
     count = len(shard.ids)
     bands, size = shard.images.shape[1:3] if shard.images.ndim == 4 else (0, 0)
     expected = {
@@ -195,10 +196,10 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
     """Decode a shard's files by all cores, in order, into an empty folder; ``shard.json`` comes last.
 
     Args:
-        catalog: the patches.
-        plan: one of `plan_shards`.
-        folder: is there, and empty.
-        progress: called with the number of files that are newly done.
+        catalog: catalog of the patches.
+        plan: plan of the shard, one of `plan_shards`.
+        folder: folder that exists and is empty.
+        progress: function called with the number of files that are newly done.
 
     Raises:
         DataError: a file is missing or wrong.
@@ -240,7 +241,7 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
 
 @dataclass(frozen=True, eq=False)
 class _Counts:
-    """Of the n patches of a file: pixels of each value, (n, C, 256) of data and (n, 256) of masks, int64; and more."""
+    """Counts of the n patches of a file: pixels of each value, (n, C, 256) of data and (n, 256) of masks, int64."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -279,7 +280,7 @@ def _rows(digests: list[bytes]) -> np.ndarray:
 
 
 def _histogram(plane: np.ndarray, where: Image.Image | None = None) -> list[int]:
-    """Pixels of each value 0..255; pillow counts in a third of the time of `numpy.bincount`."""
+    """Count the pixels of each value 0..255, with pillow in a third of the time of `numpy.bincount`."""
     return Image.fromarray(plane).histogram(where)
 
 
@@ -305,7 +306,7 @@ def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Results in the order of the items; few are ahead of the one that is taken, so that they fit into memory."""
+    """Yield results in the order of the items; few are ahead of the one that is taken, so that they fit into memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(cores, _MOST_THREADS)
     with ThreadPoolExecutor(threads) as pool:

@@ -1,4 +1,4 @@
-"""Whether the files that a shard was decoded from are still those: by their stamps, and in doubt by a digest."""
+"""Sources of a shard: whether its files are unchanged, by their stamps, and in doubt by a digest."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ from benchmark.common.errors import DataError
 from benchmark.data.archives import source_file
 
 Stamp = tuple[int, int, int, int]
-"""Size, time of change in nanoseconds, time of change of the entry in the folder, and number of the entry. Who writes
-into a file and sets its time back, or moves another over it, changes one of the last two."""
+"""Size, time of change in nanoseconds, time of change of the entry in the folder, and number of the entry. A write
+into a file whose time is then set back, or another file moved over it, changes one of the last two."""
 
 
 def stamps_of(paths: Iterable[str]) -> dict[str, Stamp]:
-    """The stamps of the files on disk that paths lie in.
+    """Return the stamps of the files on disk that hold the paths.
 
     Raises:
         DataError: a file is missing; the message names it.
@@ -32,26 +32,26 @@ def stamps_of(paths: Iterable[str]) -> dict[str, Stamp]:
 
 
 def with_digests(stamps: Mapping[str, Stamp]) -> dict[str, list[Any]]:
-    """The stamp and the SHA-256 of each file; "" for an archive, which may be larger than what is read of it."""
+    """Return the stamp and the SHA-256 of each file; "" for an archive, which may be larger than what is read of it."""
     return {path: [*stamp, _digest(path)] for path, stamp in stamps.items()}
 
 
 def are_same(shard: Path, about: Mapping[str, Any], stamps: Mapping[str, Stamp]) -> bool:
-    """Whether files hold what they held when a shard was made of them.
+    """Return whether files hold what they held when a shard was made of them.
 
     Where a stamp is another but the content the same, the shard remembers the new stamp.
 
     Args:
-        shard: its folder.
-        about: its description, with what `with_digests` gave.
-        stamps: of the files now.
+        shard: folder of the shard.
+        about: description of the shard, with the result of `with_digests`.
+        stamps: present stamps of the files.
     """
-    known = about["sources"]
-    doubtful = [path for path, stamp in stamps.items() if path not in known or tuple(known[path][:4]) != stamp]
-    if any(path not in known or not known[path][4] or _digest(path) != known[path][4] for path in doubtful):
+    sources = about["sources"]
+    doubtful = [path for path, stamp in stamps.items() if path not in sources or tuple(sources[path][:4]) != stamp]
+    if any(path not in sources or not sources[path][4] or _digest(path) != sources[path][4] for path in doubtful):
         return False
     if doubtful:
-        now = known | {path: [*stamps[path], known[path][4]] for path in doubtful}
+        now = sources | {path: [*stamps[path], sources[path][4]] for path in doubtful}
         half = shard / f".shard.{os.getpid()}.json"
         try:
             half.write_text(json.dumps({**about, "sources": now}), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the bands and the classes of each domain hold, from the one decoding that the store has done."""
+"""Statistics of the bands and the classes of each domain, from the one decoding that the store has done."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from benchmark.data.store import Store
 
 @dataclass(frozen=True)
 class DomainStatistics:
-    """One domain's, or of all domains together.
+    """Statistics of one domain, or of all domains together.
 
     Attributes:
-        domain: its name.
-        patches: how many.
-        mean, std: (C,) of the raw pixel values, 0 to 255.
-        quantiles: for each band, raw pixel values at the given quantiles.
-        no_data: share of the pixels that hold no data, which nothing else here counts.
-        class_shares: (classes,) of the labelled pixels; NaN where there is none.
+        domain: name of the domain, or "all".
+        patches: number of patches.
+        mean, std: (C,) mean and standard deviation of the raw pixel values, 0 to 255.
+        quantiles: raw pixel values at the given quantiles, for each band.
+        class_shares: (classes,) shares of the labelled pixels; NaN where there is none.
+        no_data: share of the pixels that hold no data, which the other statistics leave out.
     """
 
     domain: str
@@ -33,7 +33,10 @@ class DomainStatistics:
 
 
 def domain_statistics(catalog: Catalog, store: Store, quantiles: Sequence[float]) -> list[DomainStatistics]:
-    """Of every domain, and at last of all together. Reads the classes of all masks: for reports, never for training."""
+    """Return the statistics of every domain, and last of all together.
+
+    The classes of all masks are read: for reports, never for training.
+    """
     domains = catalog.domain.to_numpy()
     rows = store.rows(catalog.patches["id"].tolist())
     parts = [(name, rows[domains == name], store.histogram(name)) for name in sorted(set(domains))]

@@ -1,4 +1,4 @@
-"""The store: every patch decoded once, in shards of flat files that are memory-mapped from then on."""
+"""Stores: every patch decoded once, in shards of flat files that are memory-mapped from then on."""
 
 import errno
 import hashlib
@@ -27,12 +27,14 @@ class Store:
     Two files stay open for each shard, some 400 for all of FLAIR #1.
 
     Attributes:
-        shards: where the patches lie.
+        shards: shards that hold the patches.
         ids: patch ids, in the order of the rows: sorted, like the catalog's.
-        digest: of the ids and all decoded bytes, the same wherever the files lie and however they are cut into shards.
+        digest: digest of the ids and all decoded bytes, the same wherever the files are and however they are cut into
+            shards.
         sums, square_sums: (N, C) float64, over the pixels of each patch that hold data; means follow from them.
-        valid: (N,) int64, how many pixels these are.
-        image_keys, mask_keys: of N patches, the same for equal images or masks; "" where one colour or class is all.
+        valid: (N,) int64, the number of these pixels.
+        image_keys, mask_keys: keys of the N patches, the same for equal images or masks; "" where one colour or class
+            is all.
     """
 
     shards: tuple[Shard, ...]
@@ -56,7 +58,7 @@ class Store:
         return int(self.shards[0].images.shape[-1])
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
-        """Row numbers (n,) int64 of patches."""
+        """Return the row numbers (n,) int64 of patches."""
         return np.array([self._numbers[patch] for patch in ids], dtype=np.int64)
 
     @cached_property
@@ -64,57 +66,57 @@ class Store:
         return {patch: row for row, patch in enumerate(self.ids)}
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Raw images (n, C, S, S) of some rows."""
+        """Return the raw images (n, C, S, S) of some rows."""
         return _gather([shard.images for shard in self.shards], self._where, rows)
 
     def images_of(self, rows: np.ndarray) -> "Images":
-        """A reader of the raw images of these rows, and of nothing else."""
+        """Return a reader of the raw images of these rows, and of nothing else."""
         where = self._where[rows]
         needed, numbers = np.unique(where[:, 0], return_inverse=True)
         return Images([self.shards[shard].images for shard in needed], np.stack([numbers, where[:, 1]], 1))
 
     def labels_of(self, rows: np.ndarray) -> "Labels":
-        """A reader of the masks of these rows and of no others."""
+        """Return a reader of the masks of these rows and of no others."""
         masks = [shard.masks for shard in self.shards]
         return Labels(partial(_gather, masks, self._where), frozenset(rows.tolist()))
 
     def band_statistics(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (C,) of the raw pixel values of some rows, where these hold data."""
+        """Return mean and standard deviation (C,) of the raw pixel values of some rows, where these hold data."""
         pixels = max(int(self.valid[rows].sum()), 1)
         mean = self.sums[rows].sum(0) / pixels
         variance = self.square_sums[rows].sum(0) / pixels - mean**2
         return mean, np.sqrt(np.maximum(variance, 1e-6))
 
     def class_counts(self, rows: np.ndarray) -> np.ndarray:
-        """Pixels (n, classes + 1) int64 of each class in the masks of some rows; the last are the ignored ones.
+        """Count the pixels (n, classes + 1) int64 of each class in the masks of some rows; the ignored ones are last.
 
         These are labels, and nothing guards them: for tools that report, and the labelled pool of a training.
         """
         return self._class_counts[rows]
 
     def histogram(self, domain: str) -> np.ndarray:
-        """Pixels (C, 256) int64 of each raw value in all stored patches of a domain (``place@time``).
+        """Count the pixels (C, 256) int64 of each raw value in all stored patches of a domain (``place@time``).
 
         Patches of every part of a fold are in it, those of the target's test too: for tools that report.
 
         Raises:
             KeyError: no patch of this domain is stored.
         """
-        found = [shard.histogram for shard in self.shards if shard.domain == domain]
-        if not found:
+        histograms = [shard.histogram for shard in self.shards if shard.domain == domain]
+        if not histograms:
             raise KeyError(domain)
-        return np.sum(found, axis=0)
+        return np.sum(histograms, axis=0)
 
 
 class Images:
-    """The images of some rows. It refers to no store, and so leads to no mask: it may be given to a method."""
+    """Images of some rows. They refer to no store, and so lead to no mask: they may be given to a method."""
 
     def __init__(self, arrays: Sequence[np.ndarray], where: np.ndarray) -> None:
         self._arrays = arrays
         self._where = where
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Raw images (k, C, S, S) by their positions (k,) among the rows.
+        """Return raw images (k, C, S, S) by their positions (k,) among the rows.
 
         Raises:
             IndexError: there are not so many rows.
@@ -123,14 +125,14 @@ class Images:
 
 
 class Labels:
-    """The masks of an allowed set of rows; reading any other is an error. The label guard of training."""
+    """Masks of an allowed set of rows; reading any other is an error. This is the label guard of training."""
 
     def __init__(self, read: Callable[[np.ndarray], np.ndarray], allowed: frozenset[int]) -> None:
         self._read = read
         self._allowed = allowed
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Masks (n, S, S) uint8: class indices and 255.
+        """Return masks (n, S, S) uint8: class indices and 255.
 
         Raises:
             PermissionError: a row is not among those allowed.
@@ -141,16 +143,17 @@ class Labels:
 
 
 def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], None] | None = None) -> Store:
-    """The catalog's store; shards that are not in ``folder`` yet are decoded into it.
+    """Open the catalog's store; shards that are not in ``folder`` yet are decoded into it.
 
-    The shards lie in a folder named after the dataset. Catalogs of other domains of the dataset share it, and the
+    The shards are in a folder named after the dataset. Catalogs of other domains of the dataset share it, and the
     shards of the domains that they have in common. A changed file gives a new shard. Finished shards are kept whatever
     ends the call; several processes may call at once, and each shard is decoded by one of them.
 
     Args:
-        catalog: the patches; select those that are needed, others cost time and disk.
-        folder: where stores lie.
-        progress: called with (files done, files in all) while files are decoded; those of finished shards are done.
+        catalog: catalog of the patches; select those that are needed, others cost time and disk.
+        folder: folder of the stores.
+        progress: function called with (files done, files in all) while files are decoded; those of finished shards are
+            done.
 
     Raises:
         DataError: a file is missing or wrong, or the disk is full; the message names the file or the folder.
@@ -169,13 +172,13 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
         shards |= {plan.name: open_shard(place / plan.name, plan.stamps) for plan in missing}
     store = _assemble(place, shards)
     if missing:
-        _tell_unknown(catalog, store.shards)
-        _tell_oddities(catalog, store)
+        _warn_of_unknown_values(catalog, store.shards)
+        _warn_of_oddities(catalog, store)
     return store
 
 
 def is_decoded(catalog: Catalog, folder: Path) -> bool:
-    """Whether `open_store` would find all shards of the catalog there, and decode nothing.
+    """Return whether `open_store` would find all shards of the catalog there, and decode nothing.
 
     Raises:
         DataError: a file of the catalog is missing.
@@ -213,7 +216,7 @@ def _build(
 def _build_one(catalog: Catalog, plan: Plan, folder: Path, timeout: float, progress: Callable[[int], None]) -> None:
     """Write a shard beside its place and move it there when whole, unless another process has done so.
 
-    Who holds the shard's lock builds it, and the system frees the lock if the holder dies. So what lies half-written
+    The holder of the shard's lock builds it, and the system frees the lock if the holder dies. So what is half-written
     there when the lock is got is of a dead build.
     """
     place, half = folder / plan.name, folder / f".{plan.name}.half"
@@ -255,40 +258,45 @@ def _require_space(folder: Path, needed: int) -> None:
         )
 
 
-def _tell_unknown(catalog: Catalog, shards: Sequence[Shard]) -> None:
+def _warn_of_unknown_values(catalog: Catalog, shards: Sequence[Shard]) -> None:
     unknown = sum((Counter(shard.unknown) for shard in shards), Counter[int]())
     if unknown:
-        told = ", ".join(f"{catalog.classes.describe(value)} ({count} pixels)" for value, count in unknown.items())
-        log.warning("%s: mask values that are no class were ignored: %s", catalog.name, told)
+        values = ", ".join(f"{catalog.classes.describe(value)} ({count} pixels)" for value, count in unknown.items())
+        log.warning("%s: mask values that are no class were ignored: %s", catalog.name, values)
 
 
-def _tell_oddities(catalog: Catalog, store: Store) -> None:
-    """Say which share of the pixels is without data, and which bands hold one number everywhere in a domain."""
+def _warn_of_oddities(catalog: Catalog, store: Store) -> None:
+    """Warn of the share of the pixels without data, and of bands that hold one number everywhere in a domain."""
     pixels = store.size**2
     domains = catalog.domain.to_numpy()
     rows = store.rows(catalog.patches["id"].tolist())
     missing = {name: 1 - store.valid[rows[domains == name]].mean() / pixels for name in sorted(set(domains))}
-    if told := [f"{name} {share:.2%}" for name, share in missing.items() if share > 0]:
+    if parts := [f"{name} {share:.2%}" for name, share in missing.items() if share > 0]:
         share = 1 - store.valid[rows].mean() / pixels
         log.warning(
             "%s: %.2f %% of the pixels hold no data (nodata tag, mask or transparency) and are ignored: %s%s",
-            *(catalog.name, 100 * share, ", ".join(told[:10]), f" and {len(told) - 10} more" if len(told) > 10 else ""),
+            *(
+                catalog.name,
+                100 * share,
+                ", ".join(parts[:10]),
+                f" and {len(parts) - 10} more" if len(parts) > 10 else "",
+            ),
         )
     for name in missing:
         for band, counts in zip(catalog.bands, store.histogram(name), strict=True):
             if np.count_nonzero(counts) == 1:
                 value = int(counts.argmax())
-                log.warning("%s: band %s is %d in every pixel of %s; it tells nothing", catalog.name, band, value, name)
+                log.warning("%s: band %s is %d in every pixel of %s; it says nothing", catalog.name, band, value, name)
 
 
 def _reopen(place: Path, names: list[str]) -> Store:
     return _assemble(place, {name: open_shard(place / name) for name in names})
 
 
-def _assemble(place: Path, found: dict[str, Shard | None]) -> Store:
-    if lost := [name for name, shard in found.items() if shard is None]:
+def _assemble(place: Path, by_name: dict[str, Shard | None]) -> Store:
+    if lost := [name for name, shard in by_name.items() if shard is None]:
         raise DataError(f"{place / lost[0]}: the decoded patches were removed or damaged meanwhile; start again")
-    shards = tuple(shard for shard in found.values() if shard is not None)
+    shards = tuple(shard for shard in by_name.values() if shard is not None)
     ids = [patch for shard in shards for patch in shard.ids]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__))
     where = [(number, row) for number, shard in enumerate(shards) for row in range(len(shard.ids))]
@@ -313,7 +321,7 @@ def _keys(digests: list[np.ndarray], order: np.ndarray) -> tuple[str, ...]:
 
 
 def _gather(arrays: Sequence[np.ndarray], where: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Some rows of several arrays as one array; ``where`` says in which array each row is, and its number there."""
+    """Return some rows of several arrays as one; ``where`` gives the array of each row, and its number there."""
     out = np.empty((len(rows), *arrays[0].shape[1:]), arrays[0].dtype)
     for target, (array, row) in enumerate(where[rows].tolist()):
         out[target] = arrays[array][row]

@@ -20,10 +20,10 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 @dataclass(frozen=True)
 class DataTable:
-    """A table by its first column.
+    """Table by its first column.
 
     Attributes:
-        rows: its cells as text, by the first cell; pandas would read the year code 2018_01 as the number 201801.
+        rows: cells as text, by the first cell of the row; pandas would read the year code 2018_01 as the number 201801.
         decimal_comma: whether a number may be written 3,5: the separator is no comma.
     """
 
@@ -62,7 +62,7 @@ def read_table(path: Path) -> DataTable:
 
 
 def read_text_bytes(path: Path) -> bytes:
-    """The bytes of a text file.
+    """Return the bytes of a text file.
 
     Raises:
         DataError: it cannot be read.
@@ -74,7 +74,7 @@ def read_text_bytes(path: Path) -> bytes:
 
 
 def decoded(path: object, content: bytes) -> str:
-    """The text of a file in UTF-8, or in UTF-16 where it begins with the mark of it.
+    """Return the text of a file in UTF-8, or in UTF-16 where it begins with the mark of it.
 
     Raises:
         DataError: it is in another encoding; guessing would change names in silence.
@@ -90,7 +90,7 @@ def decoded(path: object, content: bytes) -> str:
 
 
 def number(text: str, *, decimal_comma: bool) -> float:
-    """A number as people write it; NaN for an empty text.
+    """Return a number as people write it; NaN for an empty text.
 
     Raises:
         ValueError: it is none, or infinite.
@@ -106,7 +106,7 @@ def number(text: str, *, decimal_comma: bool) -> float:
 
 
 def _separator(text: str) -> str:
-    """The one that cuts all lines into equally many cells; a comma where several or none do."""
+    """Return the separator that cuts all lines into equally many cells, else the one that the first line has most."""
     lines = [line for line in text.splitlines()[:_LOOKED_AT] if line.strip()]
     for separator in _SEPARATORS:
         lengths = {len(line) for line in csv.reader(lines, delimiter=separator)}

@@ -1,4 +1,4 @@
-"""Templates with ``{placeholders}``: finding the files that match one, and filling another with what was captured.
+"""Templates with ``{placeholders}``: one finds the files that match it, another is filled with what was captured.
 
 ``{town}`` captures a part of a folder's or a file's name, ``{year:4}`` four characters, ``{part:[a-z]+}`` what a
 regular expression matches, ``{date:%Y%m%d}`` a date or time. What can be read in two ways is refused.
@@ -28,13 +28,14 @@ _SEASONS = ("dec-feb", "mar-may", "jun-aug", "sep-nov")
 
 
 class Moment(str):
-    """A captured text that says a date, a time of day, or both."""
+    """A captured text that holds a date, a time of day, or both."""
 
     when: datetime.datetime
     has_date: bool
     has_clock: bool
 
     def __new__(cls, text: str, form: str) -> "Moment":
+        """Read a text by a form of `datetime.datetime.strptime`; a `ValueError` where it does not fit."""
         moment = super().__new__(cls, text)
         moment.when = datetime.datetime.strptime(text, form)
         moment.has_date = any(f"%{letter}" in form for letter in "djb")
@@ -53,12 +54,12 @@ class _Piece:
 
 
 def nfc(text: str) -> str:
-    """The one form in which names are compared: composed letters, as most systems but macOS write them."""
+    """Return the one form in which names are compared: composed letters, as most systems but macOS write them."""
     return unicodedata.normalize("NFC", text)
 
 
 def placeholders(key: str, template: str) -> list[str]:
-    """The names of a template's placeholders, each once.
+    """Return the names of a template's placeholders, each once.
 
     Raises:
         DataError: a brace is not closed, or what follows the colon is no width, pattern or form of a date.
@@ -67,7 +68,7 @@ def placeholders(key: str, template: str) -> list[str]:
 
 
 def fill(key: str, template: str, fields: Mapping[str, str]) -> str:
-    """A template with its placeholders replaced; ``{date:%Y}`` writes a date in another form.
+    """Return a template with its placeholders replaced; ``{date:%Y}`` writes a date in another form.
 
     Raises:
         DataError: a placeholder is not among the fields, or is no date where it is to be written as one.
@@ -75,8 +76,8 @@ def fill(key: str, template: str, fields: Mapping[str, str]) -> str:
     texts = []
     for piece in _pieces(key, template):
         if piece.name and piece.name not in fields:
-            known = ", ".join(sorted(fields))
-            raise DataError(f"key '{key}': nothing gives {{{piece.name}}} of '{template}'; known are {known}")
+            names = ", ".join(sorted(fields))
+            raise DataError(f"key '{key}': nothing gives {{{piece.name}}} of '{template}'; known are {names}")
         texts.append(_written(key, piece, fields[piece.name]) if piece.name else piece.text)
     return "".join(texts)
 
@@ -95,12 +96,12 @@ def _written(key: str, piece: _Piece, value: str) -> str:
 
 
 def of_date(date: str) -> dict[str, str]:
-    """What follows from an ISO date: year, month ("01" to "12") and season (its first and last month)."""
+    """Return year, month ("01" to "12") and season (its first and last month) of an ISO date."""
     return {"year": date[:4], "month": date[5:7], "season": _SEASONS[int(date[5:7]) % 12 // 3]}
 
 
 def find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str, str]]:
-    """The files below a folder that match a template, and what its placeholders captured.
+    """Find the files below a folder that match a template, and what its placeholders captured.
 
     Names are compared in one Unicode form, endings in any case; hidden files and those of the system are left out.
 
@@ -112,38 +113,40 @@ def find(template: str, exclude: list[str], root: Path) -> dict[Path, dict[str, 
     parts[-1] = _with_any_ending(parts[-1])
     search = _Search(root, exclude, template)
     search.walk(root, "", parts, [{}])
-    search.tell()
-    if not search.found:
+    search.warn()
+    if not search.files:
         but = " and is not excluded" if exclude else ""
         raise DataError(f"key 'image': no file in {root} matches '{template}'{but}")
-    return search.found
+    return search.files
 
 
 class _Search:
-    """One search: what it has found so far, and what it leaves out."""
+    """A search: the files that match so far, and those that are left out."""
 
     def __init__(self, root: Path, exclude: list[str], template: str) -> None:
-        self.found: dict[Path, dict[str, str]] = {}
+        self.files: dict[Path, dict[str, str]] = {}
         self._root, self._template = root, template
         self._exclude = [nfc(pattern) for pattern in exclude]
         self._hidden: list[Path] = []
         self._other_endings: list[Path] = []
         self._leaves = lru_cache(maxsize=None)(lambda folder: leads_out(folder, root))
 
-    def walk(self, folder: Path, below: str, parts: list[list[_Piece]], known: list[dict[str, str]]) -> None:
+    def walk(self, folder: Path, below: str, parts: list[list[_Piece]], earlier: list[dict[str, str]]) -> None:
         """Look through a folder for names that fit the first part, and through the folders so found for the others.
 
         Args:
+            folder: folder to look through.
             below: path of the folder below the root, in one Unicode form, with a slash at its end.
-            known: the possible readings of it.
+            parts: pieces of the names of the folders below and of the file.
+            earlier: possible readings of the path of the folder.
         """
         pieces, others = parts[0], parts[1:]
         seen: dict[str, str] = {}
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a Path for each name takes long
             plain = nfc(name)
-            readings = [found for each in known for found in _readings(pieces, plain, each)]
+            readings = [reading for each in earlier for reading in _readings(pieces, plain, each)]
             if not readings:
-                if not others and known and self._differs_in_ending(pieces, plain):
+                if not others and earlier and self._differs_in_ending(pieces, plain):
                     self._other_endings.append(folder / name)
                 continue
             path = folder / name
@@ -172,7 +175,7 @@ class _Search:
                 f"key 'image': {path} can be read by '{self._template}' as {shown}. Say how long a capture is, or of "
                 "what, as in {year:%Y}, {tile:3} or {part:[a-z]+}"
             )
-        self.found[path] = readings[0]
+        self.files[path] = readings[0]
 
     def _is_excluded(self, below: str) -> bool:
         stem = below.rpartition("/")[2].rpartition(".")[0] or below.rpartition("/")[2]
@@ -183,29 +186,29 @@ class _Search:
         group = next((group for group in _ALIKE if f"{dot}{ending}".lower() in group), set())
         return not is_hidden(name) and any(_readings(pieces, stem + other, {}) for other in group)
 
-    def tell(self) -> None:
-        """Say what was left out, and name one of each kind."""
+    def warn(self) -> None:
+        """Log how many files were left out, and name one of each kind."""
         for left_out, why in ((self._hidden, "hidden, and left out"), (self._other_endings, "of another ending")):
             if left_out:
                 _LOG.warning("%s: %d files are %s, such as %s", self._root, len(left_out), why, left_out[0])
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that a system leaves behind."""
+    """Return whether a file or folder is hidden, or one that a system leaves behind."""
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
 class Folders:
-    """Finds files whose names on the disk may have another Unicode form, or an ending in capitals."""
+    """A finder of files whose names on the disk may have another Unicode form, or an ending in capitals."""
 
     def __init__(self) -> None:
         self._names = lru_cache(maxsize=None)(self._list)
 
     def real(self, root: Path, below: str) -> Path:
-        """The path of a file below a root as it is on the disk; as asked for where there is none.
+        """Return the path of a file below a root as it is on the disk; as given where there is none.
 
         Raises:
-            DataError: two files differ from what is asked for in the case of their endings alone.
+            DataError: two files differ from the given path in the case of their endings alone.
         """
         parts = below.split("/")
         if {"", ".", ".."} & set(parts):
@@ -214,15 +217,15 @@ class Folders:
         for number, part in enumerate(parts):
             exact, alike = self._names(path)
             wanted = nfc(part)
-            found = exact.get(wanted)
-            if found is None and number == len(parts) - 1:
+            name = exact.get(wanted)
+            if name is None and number == len(parts) - 1:
                 candidates = alike.get(_any_ending(wanted), [])
                 if len(candidates) > 1:
                     raise DataError(f"{path / candidates[0]} and {candidates[1]} differ only in case; which is {part}?")
-                found = candidates[0] if candidates else None
-            if found is None:
+                name = candidates[0] if candidates else None
+            if name is None:
                 return root / below
-            path = path / found
+            path = path / name
         return path
 
     @staticmethod
@@ -258,7 +261,7 @@ def _pieces(key: str, template: str) -> list[_Piece]:
 
 
 def _closing(key: str, template: str, start: int) -> int:
-    """Where the brace at the start is closed; a pattern may hold pairs of its own."""
+    """Return the position where the brace at the start is closed; a pattern may hold pairs of its own."""
     depth = 0
     for place in range(start, len(template)):
         depth += {"{": 1, "}": -1}.get(template[place], 0)
@@ -280,7 +283,7 @@ def _check_spec(key: str, piece: _Piece) -> None:
 
 
 def _pattern(spec: str) -> str:
-    """The regular expression of what a placeholder captures."""
+    """Return the regular expression of what a placeholder captures."""
     if spec.isdecimal():
         return f".{{{int(spec)}}}"
     if "%" in spec:
@@ -290,7 +293,7 @@ def _pattern(spec: str) -> str:
 
 
 def _with_any_ending(pieces: list[_Piece]) -> list[_Piece]:
-    """The same pieces, of which the ending of the file matches in capitals too."""
+    """Return the same pieces, of which the ending of the file matches in capitals too."""
     last = pieces[-1]
     stem, dot, ending = last.text.rpartition(".")
     if last.name or not dot:
@@ -298,39 +301,39 @@ def _with_any_ending(pieces: list[_Piece]) -> list[_Piece]:
     return [*pieces[:-1], *([_Piece(text=stem)] if stem else []), _Piece(text=f"{dot}{ending}", any_case=True)]
 
 
-def _readings(pieces: list[_Piece], name: str, known: dict[str, str]) -> list[dict[str, str]]:
-    """All ways to read a name, the shortest captures first; few beyond the second."""
-    found: list[dict[str, str]] = []
-    for reading in _read(pieces, 0, name, 0, known):
-        if reading not in found:
-            found.append(reading)
-        if len(found) == _MOST_READINGS:
+def _readings(pieces: list[_Piece], name: str, fields: dict[str, str]) -> list[dict[str, str]]:
+    """Return the ways to read a name, the shortest captures first; few beyond the second."""
+    readings: list[dict[str, str]] = []
+    for reading in _read(pieces, 0, name, 0, fields):
+        if reading not in readings:
+            readings.append(reading)
+        if len(readings) == _MOST_READINGS:
             break
-    return found
+    return readings
 
 
-def _read(pieces: list[_Piece], number: int, name: str, start: int, known: dict[str, str]) -> Iterator[dict[str, str]]:
+def _read(pieces: list[_Piece], number: int, name: str, start: int, fields: dict[str, str]) -> Iterator[dict[str, str]]:
     if number == len(pieces):
         if start == len(name):
-            yield known
+            yield fields
         return
     piece = pieces[number]
-    text = known.get(piece.name, "") if piece.name else piece.text
+    text = fields.get(piece.name, "") if piece.name else piece.text
     if text or not piece.name:
-        here = name[start : start + len(text)]
-        if here == text or (piece.any_case and here.lower() == text.lower()):
-            yield from _read(pieces, number + 1, name, start + len(text), known)
+        written = name[start : start + len(text)]
+        if written == text or (piece.any_case and written.lower() == text.lower()):
+            yield from _read(pieces, number + 1, name, start + len(text), fields)
         return
     for end in _ends(pieces, number, name, start):
         captured = name[start:end]
         if piece.spec and not re.fullmatch(_pattern(piece.spec), captured):
             continue
         value = _moment(piece, captured, name) if "%" in piece.spec else captured
-        yield from _read(pieces, number + 1, name, end, {**known, piece.name: value})
+        yield from _read(pieces, number + 1, name, end, {**fields, piece.name: value})
 
 
 def _ends(pieces: list[_Piece], number: int, name: str, start: int) -> Iterator[int]:
-    """Where a capture may end: before what follows it, at least one letter long."""
+    """Yield the positions where a capture may end: before what follows it, at least one letter long."""
     if pieces[number].spec.isdecimal():
         end = start + int(pieces[number].spec)
         yield from [end] if end <= len(name) else []

@@ -1,4 +1,4 @@
-"""How a ground looks: the materials of a place, and the season, sun and camera of a time, as five uint8 bands."""
+"""Appearance of a ground: the materials of a place, and the season, sun and camera of a time, as five uint8 bands."""
 
 from dataclasses import dataclass
 
@@ -73,10 +73,10 @@ FLORAS = (  # factors on red, green, blue, near infrared of all vegetation
 
 @dataclass(frozen=True)
 class Materials:
-    """What things are made of in a place.
+    """Materials of a place.
 
     Attributes:
-        colours: float64 [material, band], counts at the base season.
+        colours: colours at the base season in counts, float64 [material, band].
         roughness: factor on the fine texture.
     """
 
@@ -86,16 +86,19 @@ class Materials:
 
 @dataclass(frozen=True)
 class Flight:
-    """The circumstances of one time.
+    """Circumstances of one time.
 
     Attributes:
-        season: float64 [2, material, band], factors on the colours: plants that are early, and late.
-        elevation: of the sun, degrees.
-        azimuth: of the sun, degrees clockwise from north.
-        haze: float64 [band], share of the light that comes from the air.
-        gain: float64 [band]. offset: float64 [band], counts.
-        gamma: exponent of the processing. saturation: factor on the visible bands' distance from grey.
-        blur: pixels. noise: counts.
+        season: factors on the colours, of plants that are early and late, float64 [2, material, band].
+        elevation: elevation of the sun in degrees.
+        azimuth: azimuth of the sun in degrees clockwise from north.
+        haze: share of the light that comes from the air, float64 [band].
+        gain: factor on the counts, float64 [band].
+        offset: offset in counts, float64 [band].
+        gamma: exponent of the processing.
+        saturation: factor on the visible bands' distance from grey.
+        blur: standard deviation of the blur in pixels.
+        noise: standard deviation of the sensor's noise in counts.
     """
 
     season: Floats
@@ -126,9 +129,10 @@ def flight(seed: int, time: int, day: int, hour: float, phenology: float, sun: f
     """Return a time's flight: the common base, moved by the three strengths towards the time's own.
 
     Args:
-        seed, time: the address of the draws.
-        day: of the year. hour: solar time.
-        phenology, sun, atmosphere: strengths.
+        seed, time: address of the draws.
+        day: day of the year.
+        hour: solar time in hours.
+        phenology, sun, atmosphere: strengths of the shift between times.
     """
     base = _seasonal(BASE_DAY)
     season = np.stack(
@@ -157,16 +161,16 @@ def render(ground: Ground, look: Materials, taken: Flight, rng: np.random.Genera
     """Return the image [5, rows, columns] of a ground without its margin: R, G, B, NIR, height.
 
     Args:
-        ground: with its margin.
-        look: the place's materials.
-        taken: the time's flight.
-        rng: for what differs between two images of one flight, and for sensor noise.
+        ground: ground with its margin.
+        look: materials of the place.
+        taken: flight of the time.
+        rng: generator of what differs between two images of one flight, and of sensor noise.
     """
     early, late = look.colours * taken.season
     lateness = np.clip(0.5 + 0.25 * ground.tint, 0, 1)[..., None]
     colour = early[ground.material] * (1 - lateness) + late[ground.material] * lateness
     colour *= np.exp(look.roughness * ground.texture + 0.05 * ground.tint)[..., None]
-    # One flight takes hours: the sun moves on and the exposure is set anew.
+    # One flight takes hours: the sun moves on and the exposure is set again.
     azimuth = taken.azimuth + rng.normal(0, 5)
     elevation = taken.elevation + rng.normal(0, 1.5)
     light = colour * _illumination(ground, elevation, azimuth)

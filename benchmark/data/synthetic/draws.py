@@ -14,19 +14,19 @@ GOLDEN = (5**0.5 - 1) / 2
 
 
 def generator(seed: int, purpose: str, *indices: int) -> np.random.Generator:
-    """Return the generator that lives at this address.
+    """Return the generator of an address.
 
     Args:
-        seed: the world's seed, >= 0.
-        purpose: what the draws are for.
-        indices: place, zone, time … whatever the draws may depend on.
+        seed: seed of the world, >= 0.
+        purpose: name of what is drawn.
+        indices: place, zone, time … that the draws may depend on.
     """
     key = (zlib.crc32(purpose.encode()), *indices)
     return np.random.default_rng(np.random.SeedSequence(entropy=seed, spawn_key=key))
 
 
 def deviations(seed: int, purpose: str, domain: int, count: int) -> NDArray[np.float64]:
-    """Return how far a domain lies from the common base in `count` parameters, each in [-1, 1).
+    """Return how far a domain is from the common base in `count` parameters, each in [-1, 1).
 
     The start is random, the step from one domain to the next is not: independent draws would now and then
     make two domains alike, and a world has few of them.

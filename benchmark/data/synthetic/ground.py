@@ -1,4 +1,4 @@
-"""What is on the ground of one zone: cover classes, materials and heights, the same at every time."""
+"""Ground of one zone: cover classes, materials and heights, the same at every time."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,16 +25,16 @@ MARGIN = 24.0  # metres around a zone that are composed too: trees and shadows r
 
 @dataclass(frozen=True)
 class Ground:
-    """One zone's ground with its margin; every array is [rows, columns], north up.
+    """Ground of one zone with its margin; every array is [rows, columns], north up.
 
     Attributes:
-        cover: uint8, values of `Cover`.
-        material: uint8, values of `Material`.
-        height: float64, metres above the terrain.
-        tint: float64, about standard normal; what sets one roof, field or crown apart from the next.
-        texture: float64, fine brightness pattern, logarithm of a factor.
-        margin: pixels to crop on each side.
-        pixel_size: metres.
+        cover: values of `Cover`, uint8.
+        material: values of `Material`, uint8.
+        height: height above the terrain in metres, float64.
+        tint: difference between one roof, field or crown and the next, float64, about standard normal.
+        texture: fine brightness pattern, the logarithm of a factor, float64.
+        margin: number of pixels to crop on each side.
+        pixel_size: side of a pixel in metres.
     """
 
     cover: NDArray[np.uint8]
@@ -50,10 +50,10 @@ def compose(seed: int, place: int, zone: int, scenery: Landscape, side: int, pix
     """Compose the ground of one zone.
 
     Args:
-        seed, place, zone: the address of all draws.
-        scenery: what the place's grounds are drawn from.
-        side: the zone's side, pixels.
-        pixel_size: metres.
+        seed, place, zone: address of all draws.
+        scenery: landscape of the place, which its grounds are drawn from.
+        side: side of the zone in pixels.
+        pixel_size: side of a pixel in metres.
     """
     margin = round(MARGIN / pixel_size)
     canvas = Canvas(generator(seed, "ground", place, zone), side + 2 * margin, pixel_size)
@@ -191,12 +191,12 @@ class Canvas:
     # ------------------------------------------------------------------ trees
 
     def plant(self, where: Mask, kind: Cover, spacing: float, keep: float) -> None:
-        """Plant a jittered grid of trees or bushes; `spacing` in metres, `keep` the share that stands."""
+        """Plant a jittered grid of trees or bushes; `spacing` in metres, `keep` the share that is planted."""
         ticks = np.arange(-self.extent / 2, self.extent / 2, spacing)
         points = np.stack(np.meshgrid(ticks, ticks), axis=-1).reshape(-1, 2)
         points = points + self.rng.uniform(-0.42, 0.42, points.shape) * spacing
-        stands = (self.rng.random(len(points)) < keep) & where[self.pixels(points)]
-        x, y = points[stands].T
+        kept = (self.rng.random(len(points)) < keep) & where[self.pixels(points)]
+        x, y = points[kept].T
         radius, height = CROWNS[kind]
         sizes = (self.rng.uniform(*radius, x.shape), self.rng.uniform(*height, x.shape))
         planted = np.stack([x, y, *sizes, np.full(x.shape, kind)], axis=1)
@@ -248,7 +248,7 @@ class Canvas:
     # ------------------------------------------------------------------ water, roads, houses
 
     def lay_water(self) -> None:
-        """Lay a pond or a stream, with trees on its bank."""
+        """Place a pond or a stream, with trees on its bank."""
         if self.rng.random() < 0.6:
             x, y = self.rng.uniform(-0.3, 0.3, 2) * self.extent
             along, across = self.along_across(x, y, self.rng.uniform(0, np.pi))
@@ -271,7 +271,7 @@ class Canvas:
         return along, across - winding
 
     def build(self, settlement: Settlement) -> None:
-        """Lay one or two roads and, in a settled zone, the houses and gardens."""
+        """Place one or two roads and, in a settled zone, the houses and gardens."""
         settled = self.rng.random() < settlement.built
         angle = float(self.rng.uniform(0, np.pi))
         crossing = self.rng.random() < settlement.crossing
@@ -290,7 +290,7 @@ class Canvas:
             self.lay_yard()
 
     def lay_road(self, along: Floats, across: Floats, width: float, paved: bool) -> None:
-        """Lay a road of half width `width` metres with its verges."""
+        """Draw a road of half width `width` metres with its verges."""
         off = np.abs(across)
         self.fell(off < width + 2)
         verge = (off < width + 1.6) & (self.cover != Cover.IMPERVIOUS)
@@ -303,7 +303,7 @@ class Canvas:
             self.paint(off < width, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), ruts)
 
     def lay_yard(self) -> None:
-        """Lay a gravel yard or a car park away from houses."""
+        """Place a gravel yard or a car park away from houses."""
         x, y = self.rng.uniform(-0.3, 0.3, 2) * self.extent
         along, across = self.along_across(x, y, self.rng.uniform(0, np.pi))
         free = (self.cover != Cover.IMPERVIOUS) & (self.cover != Cover.WATER)
@@ -312,7 +312,7 @@ class Canvas:
         self.paint(yard, Cover.PERVIOUS, Material.GRAVEL, self.rng.normal(), 0.08 * self.fine + 0.06 * self.middle)
 
     def lay_houses(self, settlement: Settlement, turn: float, along: Floats, across: Floats, width: float) -> None:
-        """Lay plots on both sides of a road, each with garden, yard and house."""
+        """Place plots on both sides of a road, each with garden, yard and house."""
         plot = settlement.house_length * 1.75
         reach = self.extent / 2
         for side in (-1, 1):
@@ -321,7 +321,7 @@ class Canvas:
                 if taken > settlement.density:
                     continue
                 depth = width + settlement.setback * self.rng.uniform(0.8, 1.2) + 0.4 * settlement.house_length
-                # The house stands where the road's own coordinates say, so that a row follows the bends.
+                # The house is placed by the road's own coordinates, so that a row follows the bends.
                 row, column = np.unravel_index(
                     np.argmin(np.abs(along - start) + np.abs(across - side * depth)), along.shape
                 )
@@ -331,7 +331,7 @@ class Canvas:
                 self.lay_plot(settlement, x, y, turn + float(self.rng.normal(0, settlement.disorder)))
 
     def lay_plot(self, settlement: Settlement, x: float, y: float, angle: float) -> None:
-        """Lay one garden with yard, trees and house, unless the house would stand in something else's way."""
+        """Place one garden with yard, trees and house, unless something else is in the way of the house."""
         rng = self.rng
         half_length = settlement.house_length / 2 * rng.uniform(0.85, 1.25)
         half_width = max(2.8, half_length * rng.uniform(0.55, 0.8))

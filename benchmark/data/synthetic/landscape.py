@@ -1,4 +1,4 @@
-"""What the grounds of a place are drawn from: shares of the covers, and how people build."""
+"""Landscapes that the grounds of a place are drawn from: shares of the covers, and settlements."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -9,7 +9,7 @@ from benchmark.data.synthetic.draws import deviations, one_of
 
 
 class Cover(IntEnum):
-    """The values of FLAIR's masks that occur in the synthetic world."""
+    """Values of FLAIR's masks that occur in the synthetic world."""
 
     BUILDING = 1
     PERVIOUS = 2
@@ -26,7 +26,7 @@ class Cover(IntEnum):
 
 
 class Material(IntEnum):
-    """What a pixel is made of; the appearance gives each of them a colour."""
+    """Materials that a pixel can be made of; the appearance gives each of them a colour."""
 
     ROOF_MAIN = 0
     ROOF_OTHER = 1
@@ -62,7 +62,7 @@ WATER_SHARE = 0.4  # zones with a pond or a stream
 
 @dataclass(frozen=True)
 class Settlement:
-    """How people build in a place."""
+    """Settlements of a place: the ways in which people build there."""
 
     built: float  # share of the zones that hold a settlement
     density: float  # share of the house plots that are taken
@@ -71,7 +71,7 @@ class Settlement:
     setback: float  # metres from the road's edge to the house
     disorder: float  # radians, spread of the house directions about the road's
     crossing: float  # probability of a second road
-    scattered: float  # share of the houses that stand off the road
+    scattered: float  # share of the houses that are off the road
 
 
 BASE_SETTLEMENT = Settlement(0.65, 0.6, 11.0, 1.6, 6.0, 0.12, 0.4, 0.2)
@@ -85,7 +85,7 @@ SETTLEMENTS = (
 
 @dataclass(frozen=True)
 class Landscape:
-    """What the grounds of one place are drawn from."""
+    """Distribution that the grounds of one place are drawn from."""
 
     parcel_shares: dict[Cover, float]
     water: float

@@ -1,4 +1,4 @@
-"""The synthetic world's settings and grid, and its files in the layout of FLAIR #1."""
+"""Settings and grid of the synthetic world, and its files in the layout of FLAIR #1."""
 
 import json
 import shutil
@@ -31,19 +31,19 @@ WEST, SOUTH, PLACE_STEP, ZONE_STEP = 150_000, 6_130_000, 90_000, 4_000
 
 @dataclass(frozen=True)
 class World:
-    """The settings of a synthetic world; equal settings give byte-identical files.
+    """Settings of a synthetic world; equal settings give byte-identical files.
 
-    Strengths say how far domains lie apart: 0 gives every domain the common base, 1 its own look, and more
+    Strengths say how far apart domains are: 0 gives every domain the common base, 1 its own look, and more
     goes beyond that. With all six at 0 the domains are draws of one distribution.
 
     Attributes:
-        places: 1..99.
-        times: 1..80, one a year, each in another season than the one before.
-        zones: 1..400 zones, each with its own ground, in every place.
-        zone_side: a zone is zone_side x zone_side adjacent patches of one continuous scene.
-        patch_size: pixels, a multiple of 8.
-        pixel_size: metres.
-        seed: 0 or more.
+        places: number of places, 1..99.
+        times: number of times, 1..80, one a year, each in another season than the one before.
+        zones: number of zones in every place, 1..400, each with its own ground.
+        zone_side: side of a zone in patches, 1..16; the patches are adjacent, of one continuous scene.
+        patch_size: side of a patch in pixels, a multiple of 8.
+        pixel_size: side of a pixel in metres.
+        seed: seed of all draws, 0 or more.
         class_mix, materials, settlement: strengths of the shift between places.
         phenology, sun, atmosphere: strengths of the shift between times; the last is haze and processing.
     """
@@ -95,7 +95,7 @@ class World:
 
     @property
     def side(self) -> int:
-        """The side of a zone, pixels."""
+        """Side of a zone in pixels."""
         return self.zone_side * self.patch_size
 
 
@@ -106,9 +106,9 @@ def generate(world: World, root: Path, progress: Callable[[int, int], None] | No
     An interrupted world is made again.
 
     Args:
-        world: the settings.
-        root: the folder; made if missing.
-        progress: called as progress(done, total) after each zone's image.
+        world: settings of the world.
+        root: folder of the world; made if missing.
+        progress: function called as progress(done, total) after each zone's image.
 
     Raises:
         DataError: ``world.json`` cannot be read.

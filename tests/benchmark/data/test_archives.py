@@ -88,7 +88,7 @@ def test_a_member_that_is_not_there_is_named(archive: Path) -> None:
 def test_a_name_that_leads_out_is_refused(archive: Path, name: str) -> None:
     with zipfile.ZipFile(archive, "a") as content:
         content.writestr(name, b"x")
-    with pytest.raises(DataError, match=r"D004_2021\.zip: the member .* lies outside of the archive"):
+    with pytest.raises(DataError, match=r"D004_2021\.zip: the member .* leads out of the archive"):
         members(str(archive))
 
 
