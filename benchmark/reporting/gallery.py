@@ -15,7 +15,7 @@ from benchmark.evaluation.comparison import Cell
 
 ACROSS = 6  # tiles in a row
 TITLE = 16  # pixels above a tile
-LONGEST = 30  # letters of a method's name that fit above its tile
+LONGEST = 32  # letters of a method's name that fit above its tile
 
 
 def widest(cells: Sequence[Cell], seed: int) -> list[str]:
