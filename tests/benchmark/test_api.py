@@ -182,3 +182,18 @@ def test_the_import_is_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "False False\n" and "has no attribute 'nothing'" in done.stderr
     assert {*landshift.__all__} <= {*dir(landshift)} and all(getattr(landshift, name) for name in landshift.__all__)
+
+
+def test_landshift_is_imported_beside_a_folder_of_its_name(tmp_path):
+    """Of a clone: Python started in the folder above it would take the clone's folder for the module."""
+    if any(name.startswith("__editable__") for name in sys.modules):
+        pytest.skip("installed in an editable mode that only looks behind all folders; make install takes another")
+    (tmp_path / "landshift").mkdir()
+    shown = subprocess.run(
+        [sys.executable, "-c", "import landshift; print(landshift.__file__)"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.strip().endswith("landshift.py")
