@@ -242,7 +242,7 @@ def test_results_of_other_code_of_a_method_are_marked(session, ended):
     (remark,) = _remarks({0: one, 1: gone})
     assert remark.startswith("the runs of no-such-method are of another version")
     (remark,) = _remarks({0: one, 1: module})
-    assert remark.startswith("the runs of this:Method are of modules that a report never imports")
+    assert remark.startswith("the runs of this:Method are of modules that a report does not import")
     assert "this" not in sys.modules
 
 
