@@ -271,7 +271,7 @@ def _remarks(best: Mapping[Any, RunRecord]) -> list[str]:
             (other, "another version of the methods' code than the one that made this report"),
             (
                 unknown,
-                "modules that a report does not import, so their code was not compared; landshift run with them does it",
+                "modules that a report does not import: their code was not compared, as landshift run with them does",
             ),
         )
         if labels
