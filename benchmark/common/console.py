@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -34,7 +34,7 @@ class Bar:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[count]}"),
             TimeElapsedColumn(),
             TextColumn("left:"),
             TimeRemainingColumn(),
@@ -45,7 +45,9 @@ class Bar:
 
     def __enter__(self) -> Self:
         self._progress.start()
-        self._task = self._progress.add_task(self._title, total=self._total, visible=self._total is not None)
+        self._task = self._progress.add_task(
+            self._title, total=self._total, visible=self._total is not None, count=f"0/{self._total or 0:.0f}"
+        )
         return self
 
     def __exit__(
@@ -53,9 +55,14 @@ class Bar:
     ) -> None:
         self._progress.stop()
 
-    def show(self, done: float, total: float) -> None:
-        """Show that ``done`` of ``total`` are done."""
-        self._progress.update(self._task, completed=done, total=total, visible=True)
+    def show(self, done: float, total: float, whole: int | None = None) -> None:
+        """Show that ``done`` of ``total`` are done.
+
+        Args:
+            whole: number to print, where ``done`` is a sum of shares; by default ``done`` without its fraction.
+        """
+        count = f"{int(done) if whole is None else whole}/{total:.0f}"
+        self._progress.update(self._task, completed=done, total=total, visible=True, count=count)
 
 
 class FileBar(Bar):

@@ -106,9 +106,10 @@ def measure_pixels(bench: Bench, folds: Sequence[str], tell: Tell) -> None:
         tell(f"fitting a classifier of single pixels on {len(missing)} fold{'s' * (len(missing) > 1)}, to compare with")
         mious: dict[str, float] = {}
         with FileBar("fitting") as bar, threadpool_limits(1):  # more threads than free cores wait for each other
-            for done, fold in enumerate(missing):
-                bar(done, len(missing))
+            bar(0, len(missing))
+            for fold in missing:
                 mious[fold] = pixel_miou(bench.fold_data(fold))
+                bar(len(mious), len(missing))
         keep_pixel_scores(results, bench.protocol.label, facts, mious)
 
 

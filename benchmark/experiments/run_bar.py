@@ -25,7 +25,7 @@ class RunBar(Bar):
     def advance(self, job: "Job", share: float) -> None:
         """Show the share of a running job's training that is done, from 0 to 1."""
         self._shares[job.identity] = min(share, 0.99)
-        self.show(self._ended + sum(self._shares.values()), self._runs)
+        self.show(self._ended + sum(self._shares.values()), self._runs, self._ended)
 
     def tell(self, line: str) -> None:
         """Print a line above the bar."""
@@ -55,4 +55,4 @@ class RunBar(Bar):
             result = result or f"target mIoU {100 * ended.miou:.1f}"
             took = f"({ended.seconds:.0f} s; about {duration(left)} left)"
             console.print(f"{what}: {result} {took}", markup=False, highlight=False)
-        self.show(self._ended + sum(self._shares.values()), self._runs)
+        self.show(self._ended + sum(self._shares.values()), self._runs, self._ended)
