@@ -18,7 +18,9 @@ QUANTILES = (0.02, 0.5, 0.98)
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("verb", choices=list(VERBS), help="; ".join(f"{k}: {text}" for k, text in VERBS.items()))
-    parser.add_argument("root", type=Path, help="folder of the data set; for FLAIR, unpacked or with the zip files")
+    parser.add_argument(
+        "root", type=Path, help="folder of the data set (FLAIR: unpacked or with the zip files); for stats also a .toml"
+    )
     parser.add_argument(
         "--dataset",
         default="flair1",
@@ -40,6 +42,11 @@ def _check(options: argparse.Namespace) -> int:
     from benchmark.data.flair import TEST_1, TEST_2, TRAINING
     from benchmark.data.flair_check import check_flair
 
+    if options.root.suffix == ".toml":
+        raise SettingsError(
+            f"landshift data check compares a copy of FLAIR with what was published; landshift data stats {options.root} "
+            "opens every image and mask of your own data"
+        )
     tests = {"flair1": TEST_1, "flair2": TEST_2}
     if options.dataset not in tests:
         raise SettingsError(f"landshift data check knows what {', '.join(tests)} should hold, not {options.dataset!r}")
