@@ -44,8 +44,8 @@ def _check(options: argparse.Namespace) -> int:
 
     if options.root.suffix == ".toml":
         raise SettingsError(
-            f"landshift data check compares a copy of FLAIR with what was published; landshift data stats {options.root} "
-            "opens every image and mask of your own data"
+            "landshift data check compares a copy of FLAIR with what was published; "
+            f"landshift data stats {options.root} opens every image and mask of your own data"
         )
     tests = {"flair1": TEST_1, "flair2": TEST_2}
     if options.dataset not in tests:
