@@ -308,7 +308,7 @@ def _load_encoder(
         wanted.load_state_dict(fitting)
     except RuntimeError as error:  # sparse, quantised or complex weights
         raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
-    if not fits_bands:
+    if not fits_bands and bands != 3:
         _widen(encoder, bands)
 
 
