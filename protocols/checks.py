@@ -1,4 +1,4 @@
-"""Checks of a protocol's folds: refuse what a result could not stand on."""
+"""Checks of a protocol's folds: refuse those that no result could be drawn from."""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -13,7 +13,7 @@ SHOWN = 8  # names in a message, at most
 
 
 def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> None:
-    """Refuse folds that a result could not stand on.
+    """Refuse folds that no result could be drawn from.
 
     Args:
         patches: the catalog's table (id, image, mask, place, time, zone, x, y, date).

@@ -37,7 +37,7 @@ def information_maximization(logits: Array, prior: Array | None = None) -> float
     """Return how sure pixels are, with classes in the shares that they should have (after Shi and Sha, ICML 2012).
 
     ``-KL(mean p || prior) - mean H(p)``. With a uniform prior this is the mutual information less ln C; but land cover
-    is not uniform, so that the class shares of the source stand in for those of the target.
+    is not uniform, so that the class shares of the source take the place of those of the target.
 
     Args:
         logits: (n, C).

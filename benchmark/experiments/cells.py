@@ -25,7 +25,7 @@ def runs_of(request: ComparisonRequest, best: Mapping[tuple[str, str, str], RunR
 def best_record(records: Sequence[RunRecord]) -> dict[tuple[str, str, str], RunRecord]:
     """Return the newest run of each cell, by method, fold and seed.
 
-    An older one is of other code of the method, and would stand for what it is not.
+    An older one was trained with other code of the method.
     """
     newest_last = sorted(records, key=lambda record: record.started)
     return {(record.facts["method"], record.facts["fold"], record.facts["seed"]): record for record in newest_last}

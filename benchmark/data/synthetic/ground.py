@@ -203,7 +203,7 @@ class Canvas:
         self.crowns = np.concatenate([self.crowns, planted])
 
     def fell(self, where: Mask) -> None:
-        """Remove the trees and bushes that stand on these pixels."""
+        """Remove the trees and bushes on these pixels."""
         self.crowns = self.crowns[~where[self.pixels(self.crowns[:, :2])]]
 
     def plant_hedge(self, parcel: Mask, across: Floats) -> None:
