@@ -6,8 +6,9 @@ from pathlib import Path
 
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
+from benchmark.data.description import DESCRIPTIONS
 from benchmark.data.flair import TEST_1, TEST_2, TRAINING, read_flair
-from benchmark.data.folder import DESCRIPTIONS, read_folder
+from benchmark.data.folder import read_folder
 
 Opener = Callable[[Path], Catalog]
 """A function that makes a catalog of the folder that holds a dataset."""

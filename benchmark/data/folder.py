@@ -30,18 +30,16 @@ A description may begin with ``base = "brunei"``, the name of one that landshift
 
 import logging
 import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmark.common.errors import DataError
-from benchmark.common.files import DESCRIPTION_BYTES, leads_out, read_text
-from benchmark.common.texts import unfit
+from benchmark.common.files import leads_out
 from benchmark.data.catalog import COLUMNS, Catalog
-from benchmark.data.classes import ClassSet, LandClass, color_value
+from benchmark.data.description import check_settings, class_set, read_description
 from benchmark.data.fields import read_clock, read_coordinate, read_date, read_time
 from benchmark.data.georeference import Place, in_metres
 from benchmark.data.patches import rescaled_size, windows
@@ -50,57 +48,7 @@ from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 
 _LOG = logging.getLogger(__name__)
-DESCRIPTIONS = Path(__file__).parent / "descriptions"
 MOST_WINDOWS = 100_000  # of one image
-_Check = tuple[str, Callable[[Any], bool]]
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_value(value: object) -> bool:
-    return _is_integer(value) or (value != [] and _list_of(_is_integer)(value))
-
-
-def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(map(check, value))
-
-
-_TEXT: _Check = ("a text that is not empty", _is_text)
-_KEYS: dict[str, _Check] = {
-    "name": _TEXT,
-    "root": _TEXT,
-    "bands": ("a list of names", _list_of(_is_text)),
-    "use": ("a list of names of bands", lambda value: value != [] and _list_of(_is_text)(value)),
-    "patch_size": ("an integer of at least 1", lambda value: _is_integer(value) and value >= 1),
-    "image": ("a path below the root", lambda value: _is_text(value) and not {"/", ".."} & {*Path(value).parts}),
-    "scale": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
-    "maximum": ("an integer from 1 to 65535", lambda value: _is_integer(value) and 1 <= value <= 65535),
-    **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "table"), _TEXT),
-    "table_key": _TEXT,
-    "exclude": ("a list of patterns", _list_of(_is_text)),
-    "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
-    "base": _TEXT,
-    "unknown_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
-    "classes": ("a list of tables, each [[classes]]", _list_of(lambda value: isinstance(value, dict))),
-}
-_REQUIRED = ("name", "bands", "patch_size", "image", "place", "classes")
-_CLASS_KEYS: dict[str, _Check] = {
-    "name": _TEXT,
-    "color": ("a text like '#3c1098'", _is_text),
-    "value": ("an integer or a list of them", _is_value),
-    "french": _TEXT,
-}
-_CLASS_REQUIRED = ("name", "color")
 
 
 def read_folder(description: Path, root: Path | None = None) -> Catalog:
@@ -120,12 +68,12 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     """
     settings = read_description(description)
     try:
-        _check_keys(settings, _KEYS, _REQUIRED)
+        check_settings(settings)
         folder = (root or description.parent / settings.get("root", ".")).resolve()
         patches, footprints = _placed(*_rows(settings, folder), settings)
         return Catalog(
             name=settings["name"],
-            classes=_class_set(settings),
+            classes=class_set(settings),
             bands=tuple(settings.get("use", settings["bands"])),
             patch_size=settings["patch_size"],
             patches=patches,
@@ -140,73 +88,6 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     except (OSError, ValueError, re.error, RecursionError, OverflowError) as error:
         # A template may make a path that no system has, a number none that Python has.
         raise DataError(f"{description}: {type(error).__name__}: {error}") from error
-
-
-def read_description(file: Path) -> dict[str, Any]:
-    """Return the keys of a description, beside those of its base; nothing is checked but the base's name.
-
-    Raises:
-        DataError: it is no TOML, or its base is none of landshift's own descriptions.
-    """
-    settings = _read_toml(file)
-    if "base" not in settings:
-        return settings
-    bases = {path.stem: path for path in sorted(DESCRIPTIONS.glob("*.toml"))}
-    if not isinstance(settings["base"], str) or settings["base"] not in bases:
-        raise DataError(f"{file}: key 'base' must be one of {', '.join(bases)}, not {settings['base']!r}")
-    return _read_toml(bases[settings["base"]]) | settings
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_text(file, DESCRIPTION_BYTES))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: no readable TOML ({error})") from error
-    except RecursionError:
-        raise DataError(f"{file}: no readable TOML (nested too deeply)") from None
-
-
-def _check_keys(
-    table: Mapping[str, Any], checks: Mapping[str, _Check], required: tuple[str, ...], where: str = ""
-) -> None:
-    if unknown := [key for key in table if key not in checks]:
-        raise DataError(f"{where}unknown key '{unknown[0]}'; allowed are {', '.join(checks)}")
-    if missing := [key for key in required if key not in table]:
-        raise DataError(f"{where}key '{missing[0]}' is missing")
-    for key, value in table.items():
-        expected, check = checks[key]
-        if not check(value):
-            value = value if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
-            raise DataError(f"{where}key '{key}' must be {expected}, not {value!r}")
-        if fault := unfit(_texts(value)):
-            raise DataError(f"{where}key '{key}': {fault}")
-
-
-def _texts(value: object) -> list[str]:
-    """Return the texts of a value that is one, or a list of some."""
-    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
-
-
-def _class_set(settings: Mapping[str, Any]) -> ClassSet:
-    tables: list[dict[str, Any]] = settings["classes"]
-    for number, table in enumerate(tables, 1):
-        _check_keys(table, _CLASS_KEYS, _CLASS_REQUIRED, where=f"classes, number {number}: ")
-    with_value = [table["name"] for table in tables if "value" in table]
-    if with_value and len(with_value) < len(tables):
-        raise DataError(f"classes: only some have a 'value' ({', '.join(with_value)}); give it to all or to none")
-    colors_in_mask = not with_value
-    ignored = settings.get("ignore", [])
-    if any(_is_text(item) != colors_in_mask for item in ignored):
-        kind = "colours" if colors_in_mask else "values"
-        raise DataError(f"key 'ignore' must hold {kind} as the classes do, not {ignored}")
-    classes = [LandClass(t["name"], t["color"].lower(), _mask_values(t), t.get("french", "")) for t in tables]
-    ignored_values = tuple(color_value(item) if colors_in_mask else item for item in ignored)
-    return ClassSet(settings["name"], tuple(classes), ignored_values, colors_in_mask)
-
-
-def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
-    value = table.get("value", [color_value(table["color"])])
-    return tuple(value) if isinstance(value, list) else (value,)
 
 
 def _placed(

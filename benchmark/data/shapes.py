@@ -7,9 +7,9 @@ from pathlib import Path
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import CLASS_SETS
 from benchmark.data.datasets import DATASETS
+from benchmark.data.description import read_description
 from benchmark.data.flair import BANDS
 from benchmark.data.flair_check import SIZE
-from benchmark.data.folder import read_description
 from benchmark.data.synthetic import World
 
 
