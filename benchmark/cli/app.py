@@ -9,12 +9,14 @@ import importlib
 import os
 import signal
 import sys
-import threading
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 from benchmark.common.errors import LandshiftError
 from benchmark.common.locations import add_folder
+
+TYPE_CHECKING = False  # importing typing takes longer than the parser of a command
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 # An error of the disk is no mistake in the code, and one line says it all.
 DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
@@ -119,12 +121,14 @@ def _complain(message: str) -> int:
     return 1
 
 
-def _interrupt(number: int, frame: Any) -> None:
+def _interrupt(number: int, frame: "Any") -> None:
     raise KeyboardInterrupt
 
 
-def _unraisable(what: Any) -> None:
+def _unraisable(what: "Any") -> None:
     """Raise a Ctrl-C again that came in a callback of Python's garbage collection, which cannot raise."""
+    import threading
+
     if issubclass(what.exc_type, KeyboardInterrupt):
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
@@ -134,14 +138,14 @@ def _unraisable(what: Any) -> None:
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str) -> "NoReturn":
         self.exit(2, f"landshift: {message} (see {self.prog} --help)\n")
 
 
 class _Version(argparse.Action):
     """Print the version, which is looked up only then."""
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+    def __call__(self, parser: argparse.ArgumentParser, *_: "Any") -> "NoReturn":
         from importlib.metadata import version
 
         print(f"landshift {version('landshift')}")

@@ -4,16 +4,14 @@ A working folder may hold folders of the packages' names, as `methods`. An edita
 folder of `sys.path`, so that any of them would come before the package.
 """
 
-import os
+import os.path  # every command imports this, and pathlib would take longer than all else here
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
 from types import ModuleType
 
 PACKAGES = ("benchmark", "methods", "protocols")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))  # noqa: PTH120
 """The folder that holds the three packages, in a checkout and in an installation."""
 
 
@@ -24,7 +22,7 @@ class OwnPackages:
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the specification of one of the packages; None of all other modules."""
-        return PathFinder.find_spec(fullname, [str(ROOT)]) if fullname in PACKAGES else None
+        return PathFinder.find_spec(fullname, [ROOT]) if fullname in PACKAGES else None
 
 
 def find_own_packages_first() -> None:
@@ -38,22 +36,4 @@ def add_folder(folder: str) -> None:
 
     Processes that are spawned get this `sys.path`, so that landshift's own folder comes before.
     """
-    sys.path.extend(path for path in (str(ROOT), folder) if path not in sys.path)
-
-
-@contextmanager
-def hidden_working_folder() -> Iterator[None]:
-    """Start processes without the working folder in their `sys.path` for the length of a block.
-
-    `python -c` has it there as the first, before anything of landshift is imported. In landshift's own folder all stays
-    as it is, since it need not be installed there.
-    """
-    before = os.environ.get("PYTHONSAFEPATH")
-    if before is not None or Path.cwd() == ROOT:
-        yield
-        return
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        del os.environ["PYTHONSAFEPATH"]
+    sys.path.extend(path for path in (ROOT, folder) if path not in sys.path)

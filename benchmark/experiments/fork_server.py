@@ -4,10 +4,14 @@ This module imports nothing heavy, so that the process can be started before a c
 """
 
 import multiprocessing
+import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 
-from benchmark.common.locations import hidden_working_folder
+from benchmark.common.locations import ROOT
 
 
 def start_server() -> None:
@@ -20,7 +24,25 @@ def start_server() -> None:
     resource_tracker.ensure_running()  # the server would start it, and that lifts the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with hidden_working_folder():  # a folder called methods must not be what it imports
+        with _hidden_working_folder():  # a folder called methods must not be what it imports
             forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _hidden_working_folder() -> Iterator[None]:
+    """Start processes without the working folder in their `sys.path` for the length of a block.
+
+    `python -c` has it there as the first, before anything of landshift is imported. In landshift's own folder all stays
+    as it is, since it need not be installed there.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    if before is not None or Path.cwd() == Path(ROOT):
+        yield
+        return
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
