@@ -1,5 +1,6 @@
 """The names of methods, from the files of this package and the entry points, without importing any of them."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache
@@ -35,6 +36,18 @@ def hint(name: str, names: Iterable[str]) -> str:
     if "," in name:
         return "each method has a --method of its own"
     names = sorted(names)
+    if classes := _in_file(name):
+        return f"did you mean {' or '.join(classes)}?"
     close = get_close_matches(name, names, n=1)
     meant = f"did you mean {close[0]}? There" if close else "there"
     return f"{meant} are {', '.join(names)}, or give package.module:Class"
+
+
+def _in_file(name: str) -> list[str]:
+    """Return the addresses of the classes in a file of the working folder, if a name is that of one."""
+    file = Path(name if name.endswith(".py") else f"{name}.py")
+    if file.is_absolute() or not file.is_file():
+        return []
+    module = ".".join(file.with_suffix("").parts)
+    classes = re.findall(r"^class (\w+)\(.*Method", file.read_text("utf-8", "replace"), re.MULTILINE)
+    return [f"{module}:{each}" for each in classes]

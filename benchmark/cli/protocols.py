@@ -76,9 +76,9 @@ def _show(options: argparse.Namespace) -> int:
     if protocol.same_ground:
         print(f"ground: {SAME_GROUND}")
     print(f"fingerprint: {protocol.fingerprint or NOT_PINNED}")
-    sizes, distance, source = protocol.sizes, protocol.smallest_distance, "when it was pinned"
+    overlap, sizes, distance, source = "", protocol.sizes, protocol.smallest_distance, "when it was pinned"
     if is_here(protocol.dataset, options.data):
-        folds, distance = _folds(protocol, options.data)
+        folds, distance, overlap = _folds(protocol, options.data)
         sizes, source = {fold.name: fold.sizes for fold in folds}, "in the data found"
         print(f"of the folds in the data found: {fingerprint(folds, partial=protocol.partial)}")
     elif not sizes:
@@ -88,6 +88,8 @@ def _show(options: argparse.Namespace) -> int:
     print_rows(("fold", *PARTS), [(name, *map(str, row)) for name, row in sizes.items()])
     if not math.isnan(distance):
         print(f"smallest distance between a source and a target patch: {distance:.1f}, in the unit of x and y")
+    if overlap:
+        print(f"landshift run will refuse it: {overlap}")
     return 0
 
 
@@ -104,13 +106,16 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{name}: not checked, the data set {protocol.dataset} was not found (--data)")
             continue
         try:
-            current = fingerprint(_folds(protocol, options.data)[0], partial=protocol.partial)
+            folds, _, overlap = _folds(protocol, options.data)
+            current = fingerprint(folds, partial=protocol.partial)
         except (ProtocolError, DataError) as error:
             wrong += 1
             print(f"{name}: DOES NOT FIT: {error}")
         else:
             free, pinned = free + (protocol.fingerprint != current), pinned + (protocol.fingerprint == current)
             print(f"{name}: {'as pinned' if protocol.fingerprint == current else 'not pinned, is'} {current}")
+            if overlap:
+                print(f"{name}: landshift run will refuse it: {overlap}")
     if not wrong + pinned + free:
         print("nothing was checked: no data found")
         return 1 if options.name else 0
@@ -136,7 +141,7 @@ def _pin(options: argparse.Namespace) -> int:
 
     if options.partial:
         raise SettingsError("a protocol is pinned on the whole of its data set, never on a part (--partial)")
-    folds, distance = _folds(replace(load(options.name), fingerprint=""), options.data)
+    folds, distance, _ = _folds(replace(load(options.name), fingerprint=""), options.data)
     print(f"{options.name}: fingerprint {pin(path_of(options.name), folds, distance)}")
     return 0
 
@@ -178,14 +183,27 @@ def _document(options: argparse.Namespace) -> int:
     return 0
 
 
-def _folds(protocol: Any, data: Path | None) -> tuple[list[Any], float]:
+def _folds(protocol: Any, data: Path | None) -> tuple[list[Any], float, str]:
+    """Return the folds, the smallest distance between source and target, and which parts show the same ground.
+
+    Equal images and masks are found by `landshift run` alone, which decodes them.
+    """
     from benchmark.data.datasets import open_catalog
+    from protocols.base import ProtocolError
     from protocols.checks import smallest_distance
     from protocols.cutting import cut
+    from protocols.ground import check_ground
 
     catalog = open_catalog(protocol.dataset, data)
     folds = cut(protocol, catalog.patches)
-    return folds, smallest_distance(folds, catalog.patches)
+    overlap = ""
+    if catalog.footprints is not None:
+        patches = catalog.patches.set_index("id")
+        try:
+            check_ground(protocol, folds, patches[["zone", "place"]].assign(image="", mask="").join(catalog.footprints))
+        except ProtocolError as error:
+            overlap = str(error)
+    return folds, smallest_distance(folds, catalog.patches), overlap
 
 
 def _unlabelled(protocol: Any) -> str:

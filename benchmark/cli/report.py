@@ -303,7 +303,7 @@ def _html(
             Section("Which command requested which row", ("when", "command", "rows"), calls, texts=(0, 1, 2))
         )
     return html_page(
-        protocol.label,
+        f"{protocol.title} ({protocol.label})",
         protocol.description,
         protocol.confounds,
         commands,

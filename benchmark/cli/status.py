@@ -193,7 +193,7 @@ def _shown(name: str, status: "Status", beside: Sequence[str]) -> "RenderableTyp
     lines = [f"{name}, comparison {status.comparison}: {share:.0%} of what can be run is done", ""]
     parts: list[RenderableType] = [Text("\n".join(lines)), plain_table(("method", *used, "a run takes"), rows)]
     text = [*_running(status.running), *_reasons(status), "", *_left(status), *beside]
-    text += [f"another comparison: --comparison {key}" for key in status.others]
+    text += [f"another comparison ({differs}): --comparison {key}" for key, differs in status.others.items()]
     return Group(*parts, Text("\n".join(text)))
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PREFIX = "comparison/"  # of the names of documents, with the comparison's key behind it
 INNER = " (source domains held out)"  # the name of the experiment with runs inside the folds of another
+NOT_NAMED = ("comparison", "code_version", "recipe")  # of facts that differ: in other words, or no reason to look
 ADAPTS, IMAGES = "adapts", "target_images"  # marks of a method
 
 
@@ -92,6 +93,12 @@ def newest(comparisons: Sequence[str], of_runs: Sequence[str]) -> str:
         of_runs: keys that runs carry, oldest first.
     """
     return ([key for key in comparisons if of_runs and key_of_runs(key) == of_runs[-1]] or comparisons)[-1]
+
+
+def facts_that_differ(facts: Mapping[str, str], others: Mapping[str, str]) -> str:
+    """Return in words what is different in the facts of one comparison from those of another."""
+    names = [name for name in facts if name not in NOT_NAMED and facts[name] != others.get(name)]
+    return ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in names) or "other rows"
 
 
 def remember(

@@ -9,7 +9,7 @@ from math import isnan, nan
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell
 from benchmark.experiments.cells import STATUS, CellKey, best_record, cell_of, places_of, runs_of
-from benchmark.experiments.request import ComparisonRequest, key_of_runs, keys, newest, read_request
+from benchmark.experiments.request import ComparisonRequest, facts_that_differ, key_of_runs, keys, newest, read_request
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
 
@@ -53,7 +53,7 @@ class Status:
 
     Attributes:
         comparison: its key.
-        others: the keys of the other comparisons of the protocol.
+        others: the other comparisons of the protocol by key: what is different in each.
         methods: one a row.
         running: the longest first.
         reasons: places by reason, for interrupted, failed and skipped.
@@ -63,7 +63,7 @@ class Status:
     """
 
     comparison: str
-    others: Sequence[str]
+    others: Mapping[str, str]
     methods: Sequence[MethodStatus]
     running: Sequence[Running]
     reasons: Mapping[str, Mapping[str, Sequence[CellKey]]]
@@ -120,13 +120,18 @@ def status_of(results: ResultsFolder, experiment: str, comparison: str = "") -> 
         for place in places_of(request.grid)
         if place in runs or request.wants(*place)
     ]
-    return _status(results, comparison, [key for key in comparisons if key != comparison], request, cells, runs)
+    others = {
+        key: facts_that_differ(read_request(results, experiment, key).facts, request.facts)
+        for key in comparisons
+        if key != comparison
+    }
+    return _status(results, comparison, others, request, cells, runs)
 
 
 def _status(
     results: ResultsFolder,
     comparison: str,
-    others: Sequence[str],
+    others: Mapping[str, str],
     request: ComparisonRequest,
     cells: Sequence[Cell],
     runs: Mapping[CellKey, RunRecord],

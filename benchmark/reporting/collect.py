@@ -24,14 +24,20 @@ from benchmark.experiments.checkpoint_records import (
 )
 from benchmark.experiments.pixels import pixel_scores
 from benchmark.experiments.provenance import code_version, differences, provenance_of
-from benchmark.experiments.request import INNER, ComparisonRequest, key_of_runs, keys, newest, read_request
+from benchmark.experiments.request import (
+    INNER,
+    ComparisonRequest,
+    facts_that_differ,
+    key_of_runs,
+    keys,
+    newest,
+    read_request,
+)
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import Files
 from benchmark.experiments.run_record import RunRecord
 from methods.sources import file_digest, is_imported
 
-# Of what two comparisons may differ in.
-NOT_NAMED = ("comparison", "code_version", "recipe")
 HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
 
 
@@ -213,9 +219,7 @@ def _others(
         theirs = best_record([run for run in records if run.facts.get("comparison") == key_of_runs(key)])
         runs = [run for run in runs_of(request, theirs).values() if run.status == "FINISHED" and run.id not in own]
         if key != comparison and runs:
-            names = [name for name in request.facts if name not in NOT_NAMED and request.facts[name] != facts.get(name)]
-            differs = ", ".join(f"{name.replace('_', ' ')} {request.facts[name]}" for name in names)
-            others[key] = Aside(len(runs), differs or "other rows")
+            others[key] = Aside(len(runs), facts_that_differ(request.facts, facts))
     return others
 
 

@@ -179,6 +179,14 @@ def test_a_report_is_made_again_only_where_what_it_is_made_of_or_a_file_of_it_ha
     assert [reports()[0], reports()[0]] == [1, 1]  # what MLflow lacks is tried again
 
 
+def test_a_file_in_the_working_folder_is_a_method_that_may_be_meant(plan, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("agreement.py").write_text("class Agreement(Method):\n    pass\n")
+    for given in ("agreement", "agreement.py"):
+        assert _run(plan, tmp_path, "--method", given) == 1
+        assert f"there is no method '{given}'; did you mean agreement:Agreement?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -4,7 +4,9 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 from rich.console import Console
 
 from benchmark.cli.app import main
@@ -186,6 +188,32 @@ def test_without_data_or_pin_the_way_to_sizes_is_told(tiny, capsys):
     assert main(["protocols", "show", str(tiny)]) == 0
     text = capsys.readouterr().out
     assert "fingerprint: not pinned" in text and "with --data, or the data set in data/world, the sizes" in text
+
+
+def test_parts_that_show_the_same_ground_are_named_before_anything_is_run(tmp_path, capsys):
+    """Four images a year, each half on its neighbour's ground, each a zone of its own."""
+    for year in (2019, 2020):
+        for number in range(4):
+            place = rasterio.transform.from_origin(500_000 + 4 * number, 5_000_000, 1, 1)
+            pixels = np.full((1, 8, 8), 10 * number + year % 7, np.uint8)
+            for kind in ("image", "mask"):
+                profile = {"width": 8, "height": 8, "count": 1, "dtype": "uint8", "crs": "EPSG:32631"}
+                with rasterio.open(f"{kind}_{year}_{number}.tif", "w", driver="GTiff", transform=place, **profile) as f:
+                    f.write(pixels if kind == "image" else pixels % 2)
+    Path("town.toml").write_text(
+        'name = "town"\nbands = ["red"]\npatch_size = 8\nimage = "image_{year}_{number}.tif"\n'
+        'mask = "mask_{year}_{number}.tif"\nplace = "town"\ntime = "{year}"\n'
+        'classes = [{name = "a", color = "#000001", value = 0}, {name = "b", color = "#000002", value = 1}]\n'
+    )
+    Path("years.toml").write_text(
+        'name = "years"\nversion = 1\ndataset = "town.toml"\ntitle = "t"\ndescription = "d"\nconfounds = "c"\n'
+        'hold_out = ["time"]\n[split]\nvalidation_share = 0.5\nadapt_share = 0.5\n'
+    )
+    assert main(["protocols", "show", "years.toml"]) == 0
+    assert "landshift run will refuse it: years-v1, fold 2019: " in (shown := capsys.readouterr().out)
+    assert "show the same ground (up to 100% of a patch overlaps)" in shown
+    assert main(["protocols", "verify", "years.toml"]) == 0
+    assert "years.toml: landshift run will refuse it: years-v1, fold 2019" in capsys.readouterr().out
 
 
 def test_with_the_data_its_folds_are_shown(tiny, world, copy, capsys):

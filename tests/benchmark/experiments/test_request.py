@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.experiments.request import _with, drop_rows, read_request
+from benchmark.experiments.request import _with, drop_rows, facts_that_differ, read_request
 from benchmark.experiments.session import Session
 
 ONE = [["a", "b"], ["north"], [0]]
@@ -83,3 +83,9 @@ def test_the_commands_that_requested_rows_are_kept_each_once_in_their_order(benc
 
 def _names(controls):
     return {control.partition(" (")[0] for control in controls}
+
+
+def test_what_differs_between_two_comparisons_is_said_in_words():
+    one = {"comparison": "a", "steps": "5", "batch_size": "2"}
+    assert facts_that_differ(one, {"comparison": "b", "steps": "6", "batch_size": "2"}) == "steps 5"
+    assert facts_that_differ(one, one | {"comparison": "b"}) == "other rows"

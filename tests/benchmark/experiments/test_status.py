@@ -157,7 +157,7 @@ def test_the_comparison_whose_run_began_last_is_shown_and_others_are_named(resul
     asked(key="other", methods={"dacs": GRID["methods"]["dacs"]})
     add("dacs", "north", 0, comparison="other")
     status = status_of(results, EXPERIMENT)
-    assert status.comparison == "other" and list(status.others) == ["key"] and status.counts["done"] == 1
+    assert status.comparison == "other" and status.others == {"key": "other rows"} and status.counts["done"] == 1
     assert status_of(results, EXPERIMENT, "key").counts["done"] == 0
     with pytest.raises(TrackingError, match="there is no comparison 'x'; there are "):
         status_of(results, EXPERIMENT, "x")
