@@ -41,13 +41,14 @@ class AdversarialAlignment(Method):
         return torch.optim.Adam(parameters, lr=self.hyperparameters.learning_rate, betas=(0.9, 0.99))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        source_logits, target_logits = self.network(source), self.network(target)
         to_map = MAPS[self.hyperparameters.maps]
-        target_map = to_map(target_logits)
+        source_logits = self.network(source)
+        segmentation = self.learn(self.segmentation_loss(source, source_logits))
+        target_map = to_map(self.network(target))
         # The discriminator learns from the same maps after the step, without a second pass through the network.
         self._maps = to_map(source_logits.detach()), target_map.detach()
         return {
-            "segmentation": self.segmentation_loss(source, source_logits),
+            "segmentation": segmentation,
             "adversarial": self.hyperparameters.weight * domain_loss(self.second_network(target_map), SOURCE),
         }
 

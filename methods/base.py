@@ -139,6 +139,7 @@ SEALED = (
     "checked_logits",
     "require_logits",
     "segmentation_loss",
+    "learn",
     "gradients",
     "generator",
     "change_features",
@@ -186,6 +187,7 @@ class Method(nn.Module):
         # Typed as Any because each subclass declares fields of its own.
         self.hyperparameters: Any = self.Hyperparameters() if hyperparameters is None else hyperparameters
         self.seed = seed
+        self.take_gradient: Callable[[Tensor], Tensor] | None = None  # the engine's, while it takes a step
         self.progress = Progress(0, 1)  # of this step, or of the batch in the stream; the engine keeps it
         self.setup()
         self.second_network: Any = self.make_second_network()
@@ -313,6 +315,17 @@ class Method(nn.Module):
             logits = self.network(batch)
         total = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="sum")
         return total / (batch.labels != IGNORE).sum().clamp(min=1)
+
+    @final
+    def learn(self, loss: Tensor) -> Tensor:
+        """Take the gradient of one of the losses now, and return the loss without what was kept for it.
+
+        For a loss with a pass of its own through the network: its memory is free before the next pass, so that two need
+        no more of it than one. Its gradient is that of the sum all the same.
+
+            return {"segmentation": self.learn(self.segmentation_loss(source)), "entropy": ...}
+        """
+        return loss if self.take_gradient is None else self.take_gradient(loss)
 
     gradients = staticmethod(gradients_of)
 

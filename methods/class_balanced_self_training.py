@@ -44,7 +44,7 @@ class ClassBalancedSelfTraining(Method):
         self.register_buffer("thresholds", torch.ones(len(self.task.classes)))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        losses = {"segmentation": self.segmentation_loss(source)}
+        losses = {"segmentation": self.learn(self.segmentation_loss(source))}
         if progress.fraction >= self.hyperparameters.warm_up:
             labels = self.pseudo_labels(target, self.share(progress))
             total = F.cross_entropy(self.network(target), labels, ignore_index=IGNORE, reduction="sum")

@@ -51,7 +51,7 @@ class DACS(Method):
         return rare_class_weights(class_pixels, options.temperature) if options.rare_classes else None
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        segmentation = self.segmentation_loss(source)
+        segmentation = self.learn(self.segmentation_loss(source))
         labels, share = self.teach(target)
         return {"segmentation": segmentation, "mixed": self.mixed_loss(source, target, labels, share)}
 

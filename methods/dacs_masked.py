@@ -32,9 +32,9 @@ class DACSMasked(DACS):
         ratio: float = tunable(0.7, low=0.3, high=0.9)  # of the blocks, hidden
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        segmentation = self.segmentation_loss(source)
+        segmentation = self.learn(self.segmentation_loss(source))
         labels, share = self.teach(target)
-        mixed = self.mixed_loss(source, target, labels, share)
+        mixed = self.learn(self.mixed_loss(source, target, labels, share))
         options = self.hyperparameters
         images = strong_view(
             target.images, options.strength, self.generator("masked view"), self.task.radiometric_bands

@@ -26,6 +26,6 @@ class EntropyMinimization(Method):
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         return {
-            "segmentation": self.segmentation_loss(source),
+            "segmentation": self.learn(self.segmentation_loss(source)),
             "entropy": self.hyperparameters.weight * normalized_entropy(self.network(target)).mean(),
         }

@@ -41,7 +41,7 @@ class MaskedImageConsistency(Method):
         self.teacher = make_teacher(self.network)
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        segmentation = self.segmentation_loss(source)
+        segmentation = self.learn(self.segmentation_loss(source))
         with torch.no_grad():
             confidence, labels = confident_labels(self.teacher(target))
         share = confident_share(confidence, self.hyperparameters.confidence)

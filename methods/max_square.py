@@ -33,7 +33,7 @@ class MaxSquare(Method):
         ratio: float = tunable(0.2, low=0.0, high=1.0)  # 0: all pixels alike; 1: all classes of an image alike
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        segmentation = self.segmentation_loss(source)
+        segmentation = self.learn(self.segmentation_loss(source))
         logits = self.network(target).float()
         weighted = self.hyperparameters.weighting == "image-wise"
         loss = image_wise_max_square(logits, self.hyperparameters.ratio) if weighted else max_square(logits)

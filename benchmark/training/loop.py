@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from benchmark.training.fold_data import batches_of
+from benchmark.training.losses import LOG_EVERY
 from benchmark.training.prediction import Scores
 from benchmark.training.savepoints import Savepoints, read
-from benchmark.training.trainer import LOG_EVERY, Checkpoint, Stepper, put_back
+from benchmark.training.trainer import Checkpoint, Stepper, put_back
 from methods.base import Method, Needs, Progress
 
 logger = logging.getLogger(__name__)

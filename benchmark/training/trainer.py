@@ -1,8 +1,7 @@
 """Training: the network, its optimisers and the step that every method shares."""
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,12 @@ from benchmark.common.garbage import while_training
 from benchmark.models.segmentation import build_network, set_precision, structure_of
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData, Part
+from benchmark.training.losses import Log, LossBuffer, require_reach
 from benchmark.training.optimizers import make_optimizer, make_scheduler
 from benchmark.training.prediction import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.training.savepoints import write
 from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.contract import name_of
-from methods.parts.gradients import reaches
 from methods.parts.randomness import address, numpy_generator
 
 if TYPE_CHECKING:
@@ -29,10 +28,6 @@ if TYPE_CHECKING:
 
 NETWORK = "network."  # begins the names of the network's weights in those of a method
 VALIDATION_PATCHES = 64  # of source validation, which a method looks at while it trains
-LOG_EVERY = 20  # steps; losses wait on the device until then, so that no step waits for a transfer
-
-Log = Callable[[dict[str, float], int], None]
-"""Takes metrics and their step."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +148,7 @@ class Stepper:
         if changes_features:
             _let_change_features(self.method)
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
-        self.losses = _LossBuffer(self.log, recipe.curve_every)
+        self.losses = LossBuffer(self.log, recipe.curve_every)
         self.curves: list[tuple[int, dict[str, float]]] = []
         self._log = log
         for child in self.method.children():
@@ -161,6 +156,7 @@ class Stepper:
         self._optimizer, self._scheduler = self._set_up_training()
         self._second_optimizer = self._set_up_second()
         self._checked: set[str] = set()  # losses that were looked at
+        self._learned: list[Tensor] = []  # losses of this step whose gradients are taken
         self.method.to(fabric.device).train()
 
     def _set_up_training(self) -> tuple[Any, Any]:
@@ -199,13 +195,18 @@ class Stepper:
         method, second = self.method, self.method.second_network
         if second is not None:
             second.requires_grad_(False)
+        if self._optimizer:
+            self._optimizer.zero_grad(set_to_none=True)
+            method.take_gradient, self._learned = self._take_gradient, []
         with self.fabric.autocast():
             losses = method.step_losses(source, target, progress)
+        method.take_gradient = None
         self._descend(self._optimizer, losses, "losses")
         if second is not None:
             second.requires_grad_(True)
             with self.fabric.autocast():
                 second_losses = method.second_step_losses(progress)
+            self._second_optimizer.zero_grad(set_to_none=True)
             self._descend(self._second_optimizer, second_losses, "second_losses")
             losses = losses | second_losses
         method.after_step(progress)
@@ -226,14 +227,28 @@ class Stepper:
         # Dropout and the like draw from torch's global generator; addressed by the step, like everything else.
         _seed_device(self.fabric.device, address(self.seed, "step", progress.step))
 
+    def _take_gradient(self, loss: Tensor) -> Tensor:
+        """Add the gradient of one of the losses of a step (`Method.learn`); return its value."""
+        self._require_reach("losses", "learned", loss, self._optimizer)
+        if loss.requires_grad:
+            self.fabric.backward(loss)
+        self._learned.append(loss.detach())
+        return self._learned[-1]
+
+    def _require_reach(self, hook: str, name: str, loss: Tensor, optimizer: Any) -> None:
+        """Check once that a loss of this name reaches what is trained."""
+        if name not in self._checked:
+            require_reach(type(self.method), hook, name, loss, optimizer)
+            self._checked.add(name)
+
     def _descend(self, optimizer: Any, losses: dict[str, Tensor], hook: str) -> None:
         if optimizer is None:
             return
-        for name in losses.keys() - self._checked:
-            _require_reach(type(self.method), hook, name, losses[name], optimizer)
-            self._checked.add(name)
-        optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(sum(losses.values()))  # type: ignore[arg-type]
+        left = {name: loss for name, loss in losses.items() if not any(loss is each for each in self._learned)}
+        for name, loss in left.items():
+            self._require_reach(hook, name, loss, optimizer)
+        if left:
+            self.fabric.backward(sum(left.values()))  # type: ignore[arg-type]
         optimizer.step()
 
     def checkpoint(self, step: int, folder: Path) -> Checkpoint:
@@ -338,42 +353,8 @@ def _set_precision(module: nn.Module, fabric: "Fabric") -> None:
     module.register_forward_hook(lambda module, inputs, output: convert(output))
 
 
-def _require_reach(method: type[Method], hook: str, name: str, loss: Tensor, optimizer: Any) -> None:
-    """Check that a loss reaches something that its optimiser trains, or is the constant 0, of a warm-up for example."""
-    trained = (weights for group in optimizer.param_groups for weights in group["params"])
-    if not reaches(loss, trained) and (loss.requires_grad or loss.item() != 0):
-        raise MethodError(
-            f"{name_of(method, hook)}: the {name} loss is detached, no gradient reaches anything that is trained; "
-            "expected one that is computed from what is trained, without detach(), item() or torch.no_grad()"
-        )
-
-
 def _count(weights: Iterable[nn.Parameter]) -> int:
     return sum(each.numel() for each in weights)
-
-
-class _LossBuffer:
-    """Losses stay on the device and are checked in blocks; those of every n-th step are handed on."""
-
-    def __init__(self, log: Log, every: int) -> None:
-        self._log, self._every = log, every
-        self._waiting: list[tuple[int, list[str], Tensor]] = []
-
-    def add(self, losses: dict[str, Tensor], step: int) -> None:
-        self._waiting.append((step, list(losses), torch.stack([loss.detach() for loss in losses.values()])))
-        if len(self._waiting) >= LOG_EVERY:
-            self.flush()
-
-    def flush(self) -> None:
-        for step, names, stacked in self._waiting:
-            values = dict(zip(names, stacked.tolist(), strict=True))
-            for name, value in values.items():
-                if not math.isfinite(value):
-                    hint = "a lower learning rate may help" if step else "nothing was learned yet: look at its formula"
-                    raise TrainingError(f"the {name} loss is {value} at step {step}; {hint}")
-            if step % self._every == 0:
-                self._log({f"train/loss/{name}": value for name, value in values.items()}, step)
-        self._waiting.clear()
 
 
 def _seed_device(device: torch.device, seed: int) -> None:

@@ -22,7 +22,8 @@ from benchmark.data.store import open_store
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
-from benchmark.training.trainer import Stepper, _LossBuffer, evaluate_part, state_of
+from benchmark.training.losses import LossBuffer
+from benchmark.training.trainer import Stepper, evaluate_part, state_of
 from methods import registry
 from methods.base import Method, MethodError, Needs
 
@@ -333,6 +334,47 @@ def test_a_loss_that_is_0_for_a_while_is_no_mistake(data, recipe):
         assert len(trained.checkpoints) == 2
 
 
+class TwoPasses(Plain):
+    def losses(self, source, target, progress):
+        extra = self.network(source).square().mean() / 100
+        return super().losses(source, target, progress) | {"extra": extra}
+
+
+class OneAfterTheOther(Plain):
+    def losses(self, source, target, progress):
+        loss = self.segmentation_loss(source)
+        learned = self.learn(loss)
+        with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+            loss.backward()  # nothing is kept for it
+        assert not learned.requires_grad and learned == loss
+        return {"segmentation": learned, "extra": self.network(source).square().mean() / 100}
+
+
+class AllAtOnce(TwoPasses):
+    def losses(self, source, target, progress):
+        losses = super().losses(source, target, progress)
+        return {name: self.learn(loss) for name, loss in losses.items()}
+
+
+class LearnsNothing(Plain):
+    def losses(self, source, target, progress):
+        return {"segmentation": self.learn(self.segmentation_loss(source).detach())}
+
+
+@pytest.mark.parametrize("method", [OneAfterTheOther, AllAtOnce])
+def test_losses_that_are_learned_one_after_the_other_teach_as_their_sum_does(method, data, recipe):
+    logged, states = ([], []), []
+    for kind, log in zip((TwoPasses, method), logged, strict=True):
+        states.append(_train(kind, data, recipe, log=lambda values, step, log=log: log.append((step, values))))
+    assert _equal(*states) and logged[0] == logged[1]
+
+
+def test_a_loss_that_is_learned_at_once_and_teaches_nothing_is_told(data, recipe):
+    match = r"LearnsNothing\.losses\(\) .*: the learned loss is detached"
+    with pytest.raises(MethodError, match=match), fitted(_stepper(LearnsNothing, data, recipe)):
+        pass
+
+
 class Coarse(Plain):
     """Its logits are of half of the size."""
 
@@ -410,7 +452,7 @@ def test_a_loss_may_hold_gradients(precision, data, recipe):
 def test_of_many_steps_every_nth_loss_is_logged_and_every_loss_is_looked_at():
     assert [replace(TrainingConfig(), steps=steps).curve_every for steps in (4, 1999, 2000, 475_000)] == [1, 1, 2, 475]
     logged = []
-    losses = _LossBuffer(lambda metrics, step: logged.append((step, metrics)), every=3)
+    losses = LossBuffer(lambda metrics, step: logged.append((step, metrics)), every=3)
     for step in range(25):
         losses.add({"one": torch.tensor(float(step))}, step)
     losses.flush()
