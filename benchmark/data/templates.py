@@ -32,14 +32,12 @@ class Moment(str):
 
     when: datetime.datetime
     has_date: bool
-    has_clock: bool
 
     def __new__(cls, text: str, form: str) -> "Moment":
         """Read a text by a form of `datetime.datetime.strptime`; a `ValueError` where it does not fit."""
         moment = super().__new__(cls, text)
         moment.when = datetime.datetime.strptime(text, form)
         moment.has_date = any(f"%{letter}" in form for letter in "djb")
-        moment.has_clock = "%H" in form
         return moment
 
 

@@ -1,7 +1,7 @@
 """Distances between a source and a target, one number a kind of shift. Pure functions on arrays.
 
 Shifts of a different kind are measured apart: what covers the land (`prior_divergence`), how it looks (`moment_gap`,
-and on the features of one frozen encoder `proxy_a_distance`, `frechet_distance`, `mmd_rbf`), when (`day_of_year_gap`),
+and on the features of one frozen encoder `proxy_a_distance`, `frechet_distance`), when (`day_of_year_gap`),
 where (`nearest_distance`, `centre_distance`) and with what it was taken (`camera_change`). A number is NaN where
 nothing is known of one of the sets; patches of which something is unknown are left out.
 """
@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import eigvals
 from scipy.spatial import cKDTree
-from scipy.spatial.distance import cdist, jensenshannon
+from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import LinearSVC
 
 Array = NDArray[np.float64]
 
@@ -166,26 +166,6 @@ def proxy_a_distance(
     return ProxyDistance(distance(side), float(np.median(shuffled)), float(np.quantile(shuffled, 0.95)))
 
 
-def transfer_score_a_distance(source: ArrayLike, target: ArrayLike) -> float:
-    """Return the proxy A-distance by TransferScore's code (Yang et al., ICLR 2024), to compare with published values.
-
-    Optimistic: it is trained on the first halves, tested on the second, and of ten C from 1e-5 to 1e4 the one that
-    tests best is taken, with errors over a half flipped. So it is about 0.3 for 40 rows of the same distribution.
-    The largest C take long with many rows that cannot be separated.
-
-    Args:
-        source, target: (N, D) and (M, D).
-    """
-    rows, labels = _stacked(source, target)
-    train = np.concatenate([np.arange(count) < count // 2 for count in np.bincount(labels)])
-    errors = []
-    for penalty in np.logspace(-5, 4, 10):
-        classifier = SVC(C=penalty, kernel="linear").fit(rows[train], labels[train])
-        error = float(np.mean(classifier.predict(rows[~train]) != labels[~train]))
-        errors.append(min(error, 1 - error))
-    return _a_distance(min(errors))
-
-
 def frechet_distance(source: ArrayLike, target: ArrayLike) -> float:
     """Return the squared Frechet distance of two Gaussians (Heusel et al., 2017).
 
@@ -208,25 +188,6 @@ def frechet_distance(source: ArrayLike, target: ArrayLike) -> float:
     roots = np.sqrt(eigvals(covariances[0] @ covariances[1]).real.clip(0))  # real and >= 0 but for rounding
     spread = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots.sum()
     return float(max(0.0, np.sum((first.mean(0) - second.mean(0)) ** 2) + spread))
-
-
-def mmd_rbf(source: ArrayLike, target: ArrayLike) -> float:
-    """Return the biased squared maximum mean discrepancy with a sum of five Gaussian kernels (Long et al., ICML 2015).
-
-    Kernel i = 0..4 is exp(-d^2 / (2^i b / 4)), where b is the mean squared distance between two rows. Biased: rows
-    are compared with themselves, so it is above 0 for two draws of one distribution. Memory grows as (N + M)^2.
-
-    Args:
-        source, target: (N, D) and (M, D).
-    """
-    rows, labels = _stacked(source, target)
-    squared = cdist(rows, rows, "sqeuclidean")
-    if not squared.any():
-        return 0.0
-    bandwidth = squared.sum() / (len(rows) * (len(rows) - 1))
-    kernel = sum(np.exp(-squared / (bandwidth / 4 * 2**step)) for step in range(5))
-    weights = np.where(labels == 0, 1 / np.sum(labels == 0), -1 / np.sum(labels == 1))
-    return float(weights @ kernel @ weights)
 
 
 def _a_distance(error: float) -> float:

@@ -15,8 +15,7 @@ class Chosen:
         setting: number of the trial's setting.
         score: the rule's, of that checkpoint.
         default_score: the highest under the defaults; NaN where their trial has none.
-        target_miou, default_target_miou: values of the checkpoints taken among all, and under the defaults. They must
-            not be chosen by; they show afterwards what the choice was worth.
+        target_miou: value of the checkpoint taken. It must not be chosen by; it shows what the choice was worth.
         regret: difference of the best checkpoint of all trials to it on the target.
     """
 
@@ -24,7 +23,6 @@ class Chosen:
     score: float
     default_score: float
     target_miou: float
-    default_target_miou: float
     regret: float
 
 
@@ -48,7 +46,6 @@ def choose(trials: Mapping[int, Sequence[Record]], rule: str) -> Chosen | None:
         score=score(candidates[index]),
         default_score=nan if unchanged is None else score(defaults[unchanged]),
         target_miou=candidates[index].target_miou,
-        default_target_miou=nan if unchanged is None else defaults[unchanged].target_miou,
         regret=regret(candidates, rule),
     )
 
