@@ -96,9 +96,13 @@ def _stats(options: argparse.Namespace) -> int:
     with FileBar("decoding files") as bar:
         store = open_store(catalog, options.stores, bar)
     rows = domain_statistics(catalog, store, QUANTILES)
+
+    def show(value: float, eight_bits: str) -> str:
+        return f"{value:{eight_bits if store.kind == 'uint8' else '.5g'}}"
+
     marks = [f"{100 * quantile:g} %" for quantile in QUANTILES]
     bands = [
-        (row.domain, str(row.patches), band, *(f"{value:.1f}" for value in (mean, std)), *(str(q) for q in quantiles))
+        (row.domain, str(row.patches), band, show(mean, ".1f"), show(std, ".1f"), *(show(q, "d") for q in quantiles))
         for row in rows
         for band, mean, std, quantiles in zip(catalog.bands, row.mean, row.std, row.quantiles, strict=True)
     ]
@@ -121,7 +125,7 @@ def _stats(options: argparse.Namespace) -> int:
             figures = [
                 value
                 for mean, std, quantiles in zip(row.mean, row.std, row.quantiles, strict=True)
-                for value in (f"{mean:.3f}", f"{std:.3f}", *quantiles)
+                for value in (show(mean, ".3f"), show(std, ".3f"), *(show(q, "d") for q in quantiles))
             ]
             shares = (f"{100 * share:.3f}" for share in row.class_shares)
             body.append((row.domain, row.patches, *shares, *figures))

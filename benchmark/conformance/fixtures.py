@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from benchmark.conformance.world import open_world
@@ -83,7 +82,7 @@ class Fixtures:
     @cached_property
     def images(self) -> Tensor:
         """Four test patches (4, C, H, W)."""
-        return torch.from_numpy(self.data.store.read(self.data.parts["target_test"].rows[:4])).float()
+        return self.data.images(self.data.parts["target_test"].rows[:4])
 
 
 def train(stepper: Stepper, first: int = 0, end: int | None = None) -> Stepper:

@@ -67,7 +67,7 @@ def first_batches(stepper: Stepper) -> BatchPair:
     """Return the first batches of the training, or of the stream."""
     if stepper.method.needs is Needs.TEST_STREAM:
         rows = stepper.data.parts["target_test"].rows[:4]
-        return None, TargetBatch(torch.from_numpy(stepper.data.store.read(rows)).float(), Metadata.unknown(4))
+        return None, TargetBatch(stepper.data.images(rows), Metadata.unknown(4))
     return next(batches_of(stepper.fabric, stepper.method, stepper.data, stepper.recipe, 0))
 
 

@@ -29,12 +29,12 @@ class Pixels:
     """Pixels of an image file.
 
     Attributes:
-        bands: (C, H, W) uint8 or uint16, as stored.
+        bands: (C, H, W) as stored, in the type of the file.
         valid: (H, W) bool, False where the file says that it has no data; None where it has some everywhere.
         place: georeference of the file; None where it has none.
     """
 
-    bands: NDArray[np.uint8] | NDArray[np.uint16]
+    bands: NDArray
     valid: NDArray[np.bool_] | None = None
     place: Georeference | None = None
 
@@ -49,20 +49,21 @@ def from_gdal(path: Path, file: rasterio.DatasetReader, names: Sequence[str]) ->
     """Return the bands of an open raster in the order of their names, with light that grows with the number.
 
     An alpha band beside the bands named is no band, but says where there is no data; so do a nodata tag (where all
-    bands have its value) and an internal mask. As many bands as names are all taken, whatever their tags say: near
-    infrared is often tagged alpha. A colour table becomes red, green and blue, or grey.
+    bands have its value; in other types than uint8, where any has) and an internal mask. As many bands as names are
+    all taken, whatever their tags say: near infrared is often tagged alpha. A colour table becomes red, green and blue,
+    or grey. Scale and offset tags are applied, which gives float32.
 
     Raises:
-        DataError: inks, several pages, scale and offset tags, a colour table where no colours are expected, bands that
-            say that they are others; the message names it.
+        DataError: inks, several pages, a colour table where no colours are expected, bands that say that they are
+            others, a white that is zero or tags of scale beside numbers that these cannot be of; the message names it.
     """
     refuse_pages(path, file)
-    refuse_scaled(path, file)
     kinds = [kind.name for kind in file.colorinterp]
     colors = file.tags(ns="IMAGE_STRUCTURE").get("SOURCE_COLOR_SPACE", "RGB")
     if colors in _NO_LIGHT:  # GDAL has turned them into red, green, blue and an alpha of its own making
         raise DataError(f"{path}: its colours are {colors}, no red, green and blue; convert it to RGB")
     if kinds == ["palette"]:
+        refuse_scaled(path, file)
         image = _light_of(path, file.colormap(1), file.read(1), len(names))
         return Pixels(image, _without_nodata(file, file.read()), georeference_of(file))
     pixels = file.read()
@@ -74,8 +75,14 @@ def from_gdal(path: Path, file: rasterio.DatasetReader, names: Sequence[str]) ->
         valid = both(valid, pixels[-1] > 0)
     order = band_order(path, names, _labels(file, kinds)[: len(bands)])
     if file.tags(ns="IMAGE_STRUCTURE").get("MINISWHITE") == "YES":
+        refuse_scaled(path, file)
+        if bands.dtype.kind != "u":
+            raise DataError(f"{path}: its tags say that white is zero, of {bands.dtype} numbers; remove the tag")
         bits = int(file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS", bands.dtype.itemsize * 8))
         bands = ((1 << bits) - 1 - bands.astype(np.int64)).astype(bands.dtype)
+    if _is_scaled(file):
+        scales, offsets = (np.array(each[: len(bands)])[:, None, None] for each in (file.scales, file.offsets))
+        bands = (bands * scales + offsets).astype(np.float32)
     return Pixels(bands if order is None else bands[order], valid, georeference_of(file))
 
 
@@ -128,9 +135,13 @@ def band_order(path: Path, names: Sequence[str], labels: Sequence[str]) -> list[
     return None
 
 
+def _is_scaled(file: rasterio.DatasetReader) -> bool:
+    return set(file.scales) != {1.0} or set(file.offsets) != {0.0}
+
+
 def refuse_scaled(path: Path, file: rasterio.DatasetReader) -> None:
-    """Raise `DataError` where tags say that the stored numbers are to be multiplied or shifted."""
-    if set(file.scales) != {1.0} or set(file.offsets) != {0.0}:
+    """Raise `DataError` where tags say that the stored numbers are to be multiplied or shifted: classes or colours."""
+    if _is_scaled(file):
         raise DataError(
             f"{path}: its tags say that numbers are to be scaled by {file.scales[0]:g} and shifted by "
             f"{file.offsets[0]:g}, which is not done here; write the numbers out (gdal_translate -unscale), or remove "
@@ -196,5 +207,7 @@ def _without_nodata(file: rasterio.DatasetReader, bands: NDArray) -> NDArray[np.
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         valid = file.read_masks(1) > 0
     if file.nodata is not None:
-        valid = both(valid, ~(bands == file.nodata).all(axis=0))
+        missing = bands == file.nodata
+        # Of 8 bits the value, often 0, occurs in single bands of pixels with data; of more bits it is not light.
+        valid = both(valid, ~(missing.all(axis=0) if bands.dtype == np.uint8 else missing.any(axis=0)))
     return valid

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.data.scaling import AS_STORED, Scaling
 from benchmark.data.store import Images, Labels, Store
 from methods.parts.metadata import Metadata
 from methods.parts.origin import Origin
 from methods.parts.randomness import numpy_generator
 
 Batch = tuple[Tensor, Tensor | None, Tensor, Metadata, Origin]
-"""Raw images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata, and where they come from."""
+"""Stored images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata and origin."""
 
 
 class BalancedSampler:
@@ -86,6 +87,7 @@ class Batches:
         turn: whether patches are flipped and rotated by right angles (the eight symmetries of the square).
         seed, purpose: address of all draws; the purpose is also the pool's name.
         zones: (n,) zone index of each patch; None for each patch a zone of its own.
+        scaling: scaling of the whole patches of an origin; a batch is as stored, and is scaled on the device.
     """
 
     def __init__(
@@ -103,7 +105,9 @@ class Batches:
         seed: int,
         purpose: str,
         zones: np.ndarray | None = None,
+        scaling: Scaling = AS_STORED,
     ) -> None:
+        self._scaling = scaling
         self._images, self._size = store.images_of(rows), store.size
         self._rows, self._labels = rows, labels
         self._metadata = metadata
@@ -131,7 +135,7 @@ class Batches:
         positions = torch.from_numpy(chosen)
         cut = partial(_cut, tops=tops, lefts=lefts, crop=self._crop, symmetries=symmetries)
         # A method gets the origin, which therefore must not refer to these batches: they hold a reader of labels.
-        whole = partial(_whole, self._images)
+        whole = partial(_whole, self._images, self._scaling)
         origin = Origin(self._address[1], positions, self._zone_of, self._domain_of, whole, cut)
         return torch.from_numpy(images), labels, self._domain_of[positions], self._metadata.take(positions), origin
 
@@ -148,9 +152,9 @@ def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
             yield coming.result()
 
 
-def _whole(images: Images, positions: Tensor) -> Tensor:
+def _whole(images: Images, scaling: Scaling, positions: Tensor) -> Tensor:
     """Return whole patches (k, C, S, S) float32 by their positions (k,) in the pool."""
-    return torch.from_numpy(images.read(positions.numpy())).float()
+    return scaling(torch.from_numpy(images.read(positions.numpy())))
 
 
 def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, symmetries: np.ndarray) -> np.ndarray:

@@ -43,8 +43,6 @@ class Catalog:
             - ``row``, ``column``: top-left pixel of the patch's window in the rescaled image.
         scale: factor in (0, 1] by which images and masks are shrunk when read.
         unknown_share: largest tolerated share of mask pixels of a file that are no known class.
-        maximum: image value that becomes 255 in a patch. 255 for 8-bit images; for 16-bit ones the largest value
-            that matters, for example 10000 for reflectances. Brighter pixels are clipped.
         file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
         footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
             result depends on them: they show which patches are of one ground.
@@ -60,7 +58,6 @@ class Catalog:
     patches: pd.DataFrame
     scale: float = 1.0
     unknown_share: float = 0.0
-    maximum: int = 255
     file_bands: tuple[str, ...] = ()
     footprints: pd.DataFrame | None = None
 
@@ -112,8 +109,6 @@ class Catalog:
             return f"scale must be above 0 and at most 1, not {self.scale}"
         if not 0 <= self.unknown_share <= 1:
             return f"unknown_share must be between 0 and 1, not {self.unknown_share}"
-        if not 1 <= self.maximum <= 65535:
-            return f"maximum must be between 1 and 65535, not {self.maximum}"
         return ""
 
 

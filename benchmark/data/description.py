@@ -43,7 +43,6 @@ _KEYS: dict[str, _Check] = {
     "patch_size": ("an integer of at least 1", lambda value: _is_integer(value) and value >= 1),
     "image": ("a path below the root", lambda value: _is_text(value) and not {"/", ".."} & {*Path(value).parts}),
     "scale": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
-    "maximum": ("an integer from 1 to 65535", lambda value: _is_integer(value) and 1 <= value <= 65535),
     **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "table"), _TEXT),
     "table_key": _TEXT,
     "exclude": ("a list of patterns", _list_of(_is_text)),
@@ -88,6 +87,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise a `DataError` that names the first key of a description that is unknown, missing or of a wrong kind."""
+    if "maximum" in settings:
+        raise DataError("key 'maximum' is not needed any more: images of all types keep their numbers; remove it")
     _check_keys(settings, _KEYS, _REQUIRED)
 
 

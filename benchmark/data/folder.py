@@ -7,7 +7,6 @@ bands = ["red", "green", "blue"]
 use = ["green", "red"]                 # optional: only these of the bands, in this order
 patch_size = 128
 scale = 0.5                            # optional: shrink images and masks when reading them
-maximum = 10000                        # optional, for 16-bit images: the value that becomes 255
 image = "{tile}/images/{part}.jpg"     # captures parts of names; {year:4}, {date:%Y%m%d} and {part:[a-z]+} say what
 mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
 place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
@@ -79,7 +78,6 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
             patches=patches,
             scale=float(settings.get("scale", 1)),
             unknown_share=float(settings.get("unknown_share", 0.001)),
-            maximum=settings.get("maximum", 255),
             file_bands=tuple(settings["bands"]) if settings.get("use", settings["bands"]) != settings["bands"] else (),
             footprints=footprints,
         )

@@ -20,11 +20,22 @@ HEADING = 20  # pixels above the first patch of a panel, for the titles of the c
 TITLE = 22  # height of the letters on a sheet of domains
 
 
-def to_rgb(images: NDArray[np.uint8], bands: Sequence[str]) -> NDArray[np.uint8]:
-    """Return images (N, C, S, S) as (N, S, S, 3): the bands red, green and blue, or the first three, or one as grey."""
+STRETCH = 2, 98  # percentiles of the values shown, which become black and white
+
+
+def to_rgb(images: NDArray, bands: Sequence[str]) -> NDArray[np.uint8]:
+    """Return images (N, C, S, S) as (N, S, S, 3): the bands red, green and blue, or the first three, or one as grey.
+
+    Those of other types than uint8 are stretched band by band, by the percentiles `STRETCH` of all N.
+    """
     named = [list(bands).index(name) for name in ("red", "green", "blue") if name in bands]
     shown = named if len(named) == 3 else [0, 1, 2] if len(bands) >= 3 else [0, 0, 0]
-    return images[:, shown].transpose(0, 2, 3, 1)
+    picture = images[:, shown].transpose(0, 2, 3, 1)
+    if picture.dtype == np.uint8:
+        return picture
+    low, high = np.percentile(picture, STRETCH, axis=(0, 1, 2))
+    shares = (picture - low) / np.where(high > low, high - low, 1)
+    return np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
 
 
 def colorize(masks: NDArray[np.uint8], classes: ClassSet) -> NDArray[np.uint8]:
@@ -33,7 +44,7 @@ def colorize(masks: NDArray[np.uint8], classes: ClassSet) -> NDArray[np.uint8]:
 
 
 def prediction_panel(
-    images: NDArray[np.uint8],
+    images: NDArray,
     truth: NDArray[np.uint8],
     predicted: NDArray[np.uint8],
     classes: ClassSet,
@@ -42,7 +53,7 @@ def prediction_panel(
     """Draw one row a patch: image, truth, prediction (black where the truth is ignored); the classes' colours below.
 
     Args:
-        images: (N, C, S, S) raw pixel values.
+        images: (N, C, S, S) stored pixel values.
         truth, predicted: (N, S, S) class indices; 255 is ignored.
         classes: class set of the masks.
         bands: names of the images' bands.
@@ -135,9 +146,10 @@ def _scene(catalog: "Catalog", rows: "pd.DataFrame") -> tuple[NDArray[np.uint8],
     size = catalog.patch_size
     shape = (size * (int(down.max()) + 1), size * (int(across.max()) + 1), 3)
     rgb, classes = np.full(shape, 255, np.uint8), np.full(shape, 255, np.uint8)
-    for (_, row), right, below in zip(rows.iterrows(), across, down, strict=True):
-        decoded = read_patches(catalog, row.to_frame().T)
+    patches = [read_patches(catalog, row.to_frame().T) for _, row in rows.iterrows()]
+    pictures = to_rgb(np.concatenate([decoded.images for decoded in patches]), catalog.bands)
+    for decoded, picture, right, below in zip(patches, pictures, across, down, strict=True):
         place = np.s_[below * size : (below + 1) * size, right * size : (right + 1) * size]
-        rgb[place] = to_rgb(decoded.images, catalog.bands)[0]
+        rgb[place] = picture
         classes[place] = colorize(decoded.masks, catalog.classes)[0]
     return rgb, classes

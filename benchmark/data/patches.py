@@ -13,6 +13,7 @@ from benchmark.data.bands import both
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet
 from benchmark.data.georeference import Georeference, laid_on
+from benchmark.data.numbers import fill_in
 from benchmark.data.raster import MaskPixels, read_labels, read_pixels
 
 _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
@@ -23,7 +24,7 @@ class Patches:
     """Decoded patches of one image.
 
     Attributes:
-        images: (N, C, S, S) uint8; 16-bit values are brought down by the catalog's `maximum`.
+        images: (N, C, S, S) in the type of the file, see `benchmark.data.numbers`.
         masks: (N, S, S) uint8 class indices; `IGNORE` in padding, in ignored and unknown classes, and everywhere if
             the image has no mask.
         has_mask: whether the image has a mask.
@@ -32,7 +33,7 @@ class Patches:
         valid: (N, S, S) bool, False where the image has no data (its labels are ignored); None where it has everywhere.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray
     masks: NDArray[np.uint8]
     has_mask: bool
     unknown: dict[int, int]
@@ -54,7 +55,7 @@ def rescale(array: NDArray, scale: float, resampling: Image.Resampling = Image.R
         planes = planes.astype(np.float32)  # pillow averages 8-bit and float planes only
     small = [np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in planes]
     stack = np.stack(small).reshape(*array.shape[:-2], height, width)
-    return stack if array.dtype == np.uint8 else np.rint(stack).astype(array.dtype)
+    return stack if stack.dtype == array.dtype else np.rint(stack).astype(array.dtype)
 
 
 def windows(height: int, width: int, size: int) -> list[tuple[int, int]]:
@@ -93,11 +94,12 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     if rows["image"].nunique() != 1:
         raise ValueError("the rows of read_patches must be on one image")
     pixels = read_pixels(image_path, catalog.file_bands or catalog.bands)
-    image, valid = pixels.bands, _sure(pixels.valid, catalog.scale)
+    image = pixels.bands
     if catalog.file_bands:
         image = image[[catalog.file_bands.index(band) for band in catalog.bands]]
     original_size = image.shape[1:]
-    image = _to_uint8(rescale(image, catalog.scale), catalog.maximum, image_path)
+    image, with_data = fill_in(image_path, image, pixels.valid)
+    image, valid = rescale(image, catalog.scale), _sure(with_data, catalog.scale)
     height, width = image.shape[1:]
     mask = np.full((height, width), IGNORE, np.uint8)
     unknown: dict[int, int] = {}
@@ -105,7 +107,7 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
         labels = read_labels(Path(mask_path), catalog.classes.colors_in_mask, catalog.classes.known_values)
         _check_sizes(labels.values.shape[:2], original_size, mask_path, image_path)
         labels = _laid_on(labels, Path(mask_path), pixels.place, image_path)
-        indices, unknown = _encode(catalog, labels, Path(mask_path), pixels.valid)
+        indices, unknown = _encode(catalog, labels, Path(mask_path), with_data)
         mask = rescale(indices, catalog.scale, Image.Resampling.NEAREST)
     if valid is not None:
         mask = np.where(valid, mask, np.uint8(IGNORE))
@@ -174,16 +176,6 @@ def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) ->
         return window
     ends = [(0, 0)] * (array.ndim - 2) + [(0, size - height), (0, size - width)]
     return np.pad(window, ends, **padding)  # type: ignore[call-overload]
-
-
-def _to_uint8(image: NDArray, maximum: int, path: Path) -> NDArray[np.uint8]:
-    if maximum == 255 and image.max() <= 255:
-        return image.astype(np.uint8, copy=False)
-    if image.dtype == np.uint8:
-        raise DataError(f"{path}: has 8 bits a band, where 'maximum' = {maximum} is for 16; it would be nearly black")
-    if maximum == 255:
-        raise DataError(f"{path}: 16-bit values up to {image.max()}; say with 'maximum' which value is to become 255")
-    return np.rint(np.minimum(image, maximum) * (255 / maximum)).astype(np.uint8)
 
 
 def _check_unknown(path: Path, classes: ClassSet, unknown: dict[int, int], pixels: int, allowed: float) -> None:

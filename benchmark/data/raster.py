@@ -30,6 +30,7 @@ from benchmark.data.bands import (
 )
 from benchmark.data.georeference import Georeference, georeference_of
 from benchmark.data.jpeg2000 import jpeg2000_depths
+from benchmark.data.numbers import check_kind
 from benchmark.data.orientation import UPRIGHT, picture_orientation, tiff_orientation, turned, turned_size
 
 _TIFF = (".tif", ".tiff")
@@ -141,7 +142,7 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
             return turned_size(picture.height, picture.width, picture_orientation(picture)), None
 
 
-def read_image(path: Path, bands: int | Sequence[str]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_image(path: Path, bands: int | Sequence[str]) -> NDArray:
     """Return the bands of an image alone, see `read_pixels`; where only their number is given, in the file's order."""
     names = [str(number) for number in range(bands)] if isinstance(bands, int) else bands
     return read_pixels(path, names).bands
@@ -155,17 +156,17 @@ def read_pixels(path: Path, names: Sequence[str]) -> Pixels:
         names: names of the bands that it must have. A file that names its own bands is brought into this order.
 
     Returns:
-        The stored numbers, uint8 or uint16, and where there are any; see `benchmark.data.bands` for what tags change.
+        The stored numbers, and where there are any; see `benchmark.data.bands` for what tags change.
 
     Raises:
-        DataError: the file is missing or truncated, has another number of bands, other than 8 or 16 bits per band, or
-            numbers that mean something else than light and height.
+        DataError: the file is missing or truncated, has another number of bands, numbers of a type that is not among
+            `benchmark.data.numbers.KINDS`, or numbers that mean something else than light and height.
     """
     with _readable(path):
         driver = _gdal_driver(path)
         if driver:
             with _open_raster(path, driver) as file:
-                _check_depth(path, file.dtypes[0])
+                check_kind(path, file.dtypes[0])
                 orientation = _orientation(path, file)
                 pixels = from_gdal(path, file, names)
         else:
@@ -174,17 +175,12 @@ def read_pixels(path: Path, names: Sequence[str]) -> Pixels:
                 if (bits := _grey_bits(path)) and bits > 1:
                     raise DataError(f"{path}: has {bits} bits a band; images of 8 and 16 bits can be used")
                 pixels = from_picture(path, picture, names)
-    _check_depth(path, str(pixels.bands.dtype))
+    check_kind(path, str(pixels.bands.dtype))
     check_bands(path, len(pixels.bands), len(names))
     if orientation == UPRIGHT:
         return pixels
     valid = pixels.valid if pixels.valid is None else turned(pixels.valid, orientation)
     return Pixels(np.ascontiguousarray(turned(pixels.bands, orientation)), valid)
-
-
-def _check_depth(path: Path, kind: str) -> None:
-    if kind not in ("uint8", "uint16"):
-        raise DataError(f"{path}: pixels are {kind}; uint8 and uint16 images can be used")
 
 
 def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:

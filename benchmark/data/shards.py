@@ -14,17 +14,18 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
 
+from benchmark.common.errors import DataError
 from benchmark.common.files import read_arrays, read_text
 from benchmark.data.archives import source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
+from benchmark.data.numbers import KINDS, SAMPLED, PixelSums, count_values, join_sums, sum_pixels
 from benchmark.data.patches import Patches, read_patches
 from benchmark.data.sources import Stamp, are_same, stamps_of, with_digests
 
-FORMAT = 3
+FORMAT = 4
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
 _ELSEWHERE = ("patches", "footprints")  # of a catalog: not how files are read
@@ -72,12 +73,10 @@ class Shard:
         domain: domain ``place@time``.
         ids: ids of its n patches, in the order of the arrays.
         unknown: number of pixels of each mask value that is no known class.
-        images: (n, C, S, S) uint8 raw values.
+        images: (n, C, S, S) stored values, of one of `benchmark.data.numbers.KINDS`.
         masks: (n, S, S) uint8, class indices and 255.
-        sums, square_sums: (n, C) float64, over the pixels of each patch that hold data.
-        valid: (n,) int64, the number of these pixels.
+        sums, square_sums, valid, extremes, sample, histogram: see `benchmark.data.numbers.PixelSums`.
         class_counts: (n, classes + 1) int64, pixels of each class and, last, ignored ones.
-        histogram: (C, 256) int64, pixels with data of each value, over all patches.
         digests: (n, 32) uint8, SHA-256 of each patch's image and mask.
         image_digests, mask_digests: (n, 32) uint8, of each alone; zeros where it holds one colour or one class.
     """
@@ -91,8 +90,10 @@ class Shard:
     sums: np.ndarray
     square_sums: np.ndarray
     valid: np.ndarray
-    class_counts: np.ndarray
+    extremes: np.ndarray
+    sample: np.ndarray
     histogram: np.ndarray
+    class_counts: np.ndarray
     digests: np.ndarray
     image_digests: np.ndarray
     mask_digests: np.ndarray
@@ -172,19 +173,22 @@ def _fits(shard: Shard) -> bool:
     """Return whether the arrays are of kinds and shapes that belong together: their files may come from elsewhere."""
     count = len(shard.ids)
     bands, size = shard.images.shape[1:3] if shard.images.ndim == 4 else (0, 0)
+    kind = shard.images.dtype
     expected = {
-        "images": ((count, bands, size, size), np.uint8),
+        "images": ((count, bands, size, size), kind),
         "masks": ((count, size, size), np.uint8),
         "sums": ((count, bands), np.float64),
         "square_sums": ((count, bands), np.float64),
         "valid": ((count,), np.int64),
+        "extremes": ((count, bands, 2), np.float64),
+        "sample": ((count, bands, 0 if kind == np.uint8 else SAMPLED), kind),
+        "histogram": ((bands, 256 if kind == np.uint8 else 0), np.int64),
         "class_counts": ((count, shard.class_counts.shape[-1] if shard.class_counts.ndim else 0), np.int64),
-        "histogram": ((bands, 256), np.int64),
         **dict.fromkeys(("digests", "image_digests", "mask_digests"), ((count, 32), np.uint8)),
     }
     arrays = {name: getattr(shard, name) for name in expected}
     right = all((arrays[name].shape, arrays[name].dtype) == (shape, kind) for name, (shape, kind) in expected.items())
-    return right and count > 0 and all(isinstance(text, str) for text in (shard.domain, *shard.ids))
+    return right and kind in KINDS and count > 0 and all(isinstance(text, str) for text in (shard.domain, *shard.ids))
 
 
 def _map(path: Path) -> np.ndarray:
@@ -215,9 +219,16 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        _header(images, (len(plan.rows), bands, size, size))
-        _header(masks, (len(plan.rows), size, size))
-        for decoded, counts in _in_threads(partial(_decode, catalog), plan.files()):
+        _header(masks, (len(plan.rows), size, size), np.dtype(np.uint8))
+        kind: np.dtype | None = None
+        for (decoded, counts), rows in zip(
+            _in_threads(partial(_decode, catalog), plan.files()), plan.files(), strict=True
+        ):
+            if kind is None:
+                kind = decoded.images.dtype
+                _header(images, (len(plan.rows), bands, size, size), kind)
+            if decoded.images.dtype != kind:
+                raise mixed_kinds(rows["image"].iloc[0], decoded.images.dtype, plan.rows["image"].iloc[0], kind)
             images.write(np.ascontiguousarray(decoded.images).data)
             masks.write(np.ascontiguousarray(decoded.masks).data)
             files.append(counts)
@@ -241,9 +252,9 @@ def write_shard(catalog: Catalog, plan: Plan, folder: Path, progress: Callable[[
 
 @dataclass(frozen=True, eq=False)
 class _Counts:
-    """Counts of the n patches of a file: pixels of each value, (n, C, 256) of data and (n, 256) of masks, int64."""
+    """Sums of the n patches of a file, and pixels of each value of their masks (n, 256) int64."""
 
-    images: np.ndarray
+    images: PixelSums
     masks: np.ndarray
     digests: np.ndarray
     image_digests: np.ndarray
@@ -253,14 +264,13 @@ class _Counts:
 
 def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
     decoded = read_patches(catalog, rows)
-    valid = [None] * len(rows) if decoded.valid is None else [Image.fromarray(each) for each in decoded.valid]
-    images = np.array(
-        [[_histogram(band, where) for band in image] for image, where in zip(decoded.images, valid, strict=True)]
-    )
-    masks = np.array([_histogram(mask) for mask in decoded.masks])
+    images = sum_pixels(decoded.images, decoded.valid)
+    masks = np.array([count_values(mask) for mask in decoded.masks])
+    kind = decoded.images.dtype
+    named = b"" if kind == np.uint8 else str(kind).encode()  # the same bytes mean other numbers in another type
     whole, alone, labels = [], [], []
     for image, mask in zip(decoded.images, decoded.masks, strict=True):
-        digest = hashlib.sha256(image.tobytes())
+        digest = hashlib.sha256(named + image.tobytes())
         alone.append(digest.digest())
         digest.update(mask.tobytes())
         whole.append(digest.digest())
@@ -269,7 +279,7 @@ def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
         images=images,
         masks=masks,
         digests=_rows(whole),
-        image_digests=_rows(alone) * ((images > 0).sum(2).max(1) > 1).astype(np.uint8)[:, None],
+        image_digests=_rows(alone) * images.varies.astype(np.uint8)[:, None],
         mask_digests=_rows(labels) * ((masks[:, :IGNORE] > 0).sum(1) > 1).astype(np.uint8)[:, None],
         unknown=decoded.unknown,
     )
@@ -279,30 +289,29 @@ def _rows(digests: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
 
 
-def _histogram(plane: np.ndarray, where: Image.Image | None = None) -> list[int]:
-    """Count the pixels of each value 0..255, with pillow in a third of the time of `numpy.bincount`."""
-    return Image.fromarray(plane).histogram(where)
+def mixed_kinds(one: str, kind: np.dtype, other: str, other_kind: np.dtype) -> DataError:
+    """Return the error that tells of images of two types in one data set."""
+    return DataError(
+        f"{one}: pixels are {kind}, but those of {other} {other_kind}; all images of a data set must be of one type: "
+        "convert some (gdal_translate -ot)"
+    )
 
 
 def _write_statistics(path: Path, files: list[_Counts], classes: int) -> None:
-    values = np.arange(256, dtype=np.int64)
-    images = np.concatenate([counts.images for counts in files])
     masks = np.concatenate([counts.masks for counts in files])
     np.savez(
         path,
-        sums=(images @ values).astype(np.float64),
-        square_sums=(images @ values**2).astype(np.float64),
-        valid=images[:, 0].sum(1),
+        **join_sums([counts.images for counts in files]),
         class_counts=masks[:, [*range(classes), IGNORE]],
-        histogram=images.sum(0),
         digests=np.concatenate([counts.digests for counts in files]),
         image_digests=np.concatenate([counts.image_digests for counts in files]),
         mask_digests=np.concatenate([counts.mask_digests for counts in files]),
     )
 
 
-def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "|u1"})
+def _header(file: BinaryIO, shape: tuple[int, ...], kind: np.dtype) -> None:
+    header = {"shape": shape, "fortran_order": False, "descr": np.lib.format.dtype_to_descr(kind)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -17,8 +17,9 @@ class DomainStatistics:
     Attributes:
         domain: name of the domain, or "all".
         patches: number of patches.
-        mean, std: (C,) mean and standard deviation of the raw pixel values, 0 to 255.
-        quantiles: raw pixel values at the given quantiles, for each band.
+        mean, std: (C,) mean and standard deviation of the stored pixel values.
+        quantiles: stored pixel values at the given quantiles, for each band; of other images than uint8 they are those
+            of a sample of the pixels.
         class_shares: (classes,) shares of the labelled pixels; NaN where there is none.
         no_data: share of the pixels that hold no data, which the other statistics leave out.
     """
@@ -27,7 +28,7 @@ class DomainStatistics:
     patches: int
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
-    quantiles: list[tuple[int, ...]]
+    quantiles: list[tuple[float, ...]]
     class_shares: NDArray[np.float64]
     no_data: float = 0.0
 
@@ -50,7 +51,15 @@ def _of(
     mean, std = store.band_statistics(rows)
     counts = store.class_counts(rows).sum(0)[:-1]
     shares = counts / counts.sum() if counts.any() else np.full(len(counts), np.nan)
-    reached = histogram.cumsum(1) / np.maximum(histogram.sum(1, keepdims=True), 1)
-    values = [tuple(min(int(np.searchsorted(band, quantile)), 255) for quantile in quantiles) for band in reached]
+    values = _quantiles(histogram, store.sample(rows), quantiles)
     no_data = 1 - float(store.valid[rows].mean()) / store.size**2
     return DomainStatistics(name, len(rows), mean, std, values, shares, no_data)
+
+
+def _quantiles(histogram: NDArray[np.int64], sample: NDArray, quantiles: Sequence[float]) -> list[tuple[float, ...]]:
+    if histogram.shape[1]:
+        reached = histogram.cumsum(1) / np.maximum(histogram.sum(1, keepdims=True), 1)
+        return [tuple(min(int(np.searchsorted(band, quantile)), 255) for quantile in quantiles) for band in reached]
+    return [
+        tuple(np.quantile(band, quantiles).tolist()) if band.size else (np.nan,) * len(quantiles) for band in sample
+    ]

@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
-from benchmark.data.shards import Plan, Shard, open_shard, plan_shards, write_shard
+from benchmark.data.patches import read_patches
+from benchmark.data.shards import Plan, Shard, mixed_kinds, open_shard, plan_shards, write_shard
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Store:
             shards.
         sums, square_sums: (N, C) float64, over the pixels of each patch that hold data; means follow from them.
         valid: (N,) int64, the number of these pixels.
+        extremes: (N, C, 2) float64, their smallest and largest value; infinity and its negative where there are none.
         image_keys, mask_keys: keys of the N patches, the same for equal images or masks; "" where one colour or class
             is all.
     """
@@ -43,9 +45,11 @@ class Store:
     sums: np.ndarray
     square_sums: np.ndarray
     valid: np.ndarray
+    extremes: np.ndarray
     image_keys: tuple[str, ...]
     mask_keys: tuple[str, ...]
     _class_counts: np.ndarray
+    _sample: np.ndarray
     _where: np.ndarray  # (N, 2) int64: shard, and row in it
 
     def __reduce__(self) -> tuple[Callable[[Path, list[str]], "Store"], tuple[Path, list[str]]]:
@@ -56,6 +60,11 @@ class Store:
     def size(self) -> int:
         """Side S of a patch in pixels."""
         return int(self.shards[0].images.shape[-1])
+
+    @property
+    def kind(self) -> np.dtype:
+        """Type of the stored numbers."""
+        return self.shards[0].images.dtype
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Return the row numbers (n,) int64 of patches."""
@@ -85,7 +94,18 @@ class Store:
         pixels = max(int(self.valid[rows].sum()), 1)
         mean = self.sums[rows].sum(0) / pixels
         variance = self.square_sums[rows].sum(0) / pixels - mean**2
-        return mean, np.sqrt(np.maximum(variance, 1e-6))
+        low, high = self.range_of(rows)
+        span = np.where(high > low, high - low, 255) if self.kind != np.uint8 else 255
+        return mean, np.sqrt(np.maximum(variance, 1e-6 * (span / 255) ** 2))
+
+    def range_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest value (C,) of some rows, where these hold data."""
+        return self.extremes[rows, :, 0].min(0), self.extremes[rows, :, 1].max(0)
+
+    def sample(self, rows: np.ndarray) -> np.ndarray:
+        """Return the values (C, k) of a fixed sample of the pixels with data of some rows; k is 0 for uint8."""
+        kept = self._sample[rows[self.valid[rows] > 0]]
+        return kept.swapaxes(0, 1).reshape(kept.shape[1], -1)
 
     def class_counts(self, rows: np.ndarray) -> np.ndarray:
         """Count the pixels (n, classes + 1) int64 of each class in the masks of some rows; the ignored ones are last.
@@ -96,6 +116,8 @@ class Store:
 
     def histogram(self, domain: str) -> np.ndarray:
         """Count the pixels (C, 256) int64 of each raw value in all stored patches of a domain (``place@time``).
+
+        There are counts of uint8 images only; of other types they are (C, 0).
 
         Patches of every part of a fold are in it, those of the target's test too: for tools that report.
 
@@ -192,8 +214,8 @@ def _build(
     """Build first the shards that no other process builds, then, once they are free, those that others left undone."""
     place.mkdir(parents=True, exist_ok=True)
     _sweep(place)
-    size, bands = catalog.patch_size, len(catalog.bands)
-    _require_space(place.parent, sum(len(plan.rows) for plan in missing) * size * size * (bands + 1))
+    bytes_each = read_patches(catalog, missing[0].rows.iloc[:1]).images.nbytes + catalog.patch_size**2
+    _require_space(place.parent, sum(len(plan.rows) for plan in missing) * bytes_each)
     done = files - sum(plan.num_files for plan in missing)
 
     def advance(newly: int) -> None:
@@ -274,7 +296,7 @@ def _warn_of_oddities(catalog: Catalog, store: Store) -> None:
     if parts := [f"{name} {share:.2%}" for name, share in missing.items() if share > 0]:
         share = 1 - store.valid[rows].mean() / pixels
         log.warning(
-            "%s: %.2f %% of the pixels hold no data (nodata tag, mask or transparency) and are ignored: %s%s",
+            "%s: %.2f %% of the pixels hold no data (nodata tag, mask, transparency or NaN) and are ignored: %s%s",
             *(
                 catalog.name,
                 100 * share,
@@ -283,10 +305,9 @@ def _warn_of_oddities(catalog: Catalog, store: Store) -> None:
             ),
         )
     for name in missing:
-        for band, counts in zip(catalog.bands, store.histogram(name), strict=True):
-            if np.count_nonzero(counts) == 1:
-                value = int(counts.argmax())
-                log.warning("%s: band %s is %d in every pixel of %s; it says nothing", catalog.name, band, value, name)
+        for band, low, high in zip(catalog.bands, *store.range_of(rows[domains == name]), strict=True):
+            if low == high:
+                log.warning("%s: band %s is %.7g in every pixel of %s; it says nothing", catalog.name, band, low, name)
 
 
 def _reopen(place: Path, names: list[str]) -> Store:
@@ -297,6 +318,9 @@ def _assemble(place: Path, by_name: dict[str, Shard | None]) -> Store:
     if lost := [name for name, shard in by_name.items() if shard is None]:
         raise DataError(f"{place / lost[0]}: the decoded patches were removed or damaged meanwhile; start again")
     shards = tuple(shard for shard in by_name.values() if shard is not None)
+    for shard in shards:
+        if shard.images.dtype != shards[0].images.dtype:
+            raise mixed_kinds(shard.ids[0], shard.images.dtype, shards[0].ids[0], shards[0].images.dtype)
     ids = [patch for shard in shards for patch in shard.ids]
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__))
     where = [(number, row) for number, shard in enumerate(shards) for row in range(len(shard.ids))]
@@ -309,9 +333,11 @@ def _assemble(place: Path, by_name: dict[str, Shard | None]) -> Store:
         sums=np.concatenate([shard.sums for shard in shards])[order],
         square_sums=np.concatenate([shard.square_sums for shard in shards])[order],
         valid=np.concatenate([shard.valid for shard in shards])[order],
+        extremes=np.concatenate([shard.extremes for shard in shards])[order],
         image_keys=_keys([shard.image_digests for shard in shards], order),
         mask_keys=_keys([shard.mask_digests for shard in shards], order),
         _class_counts=np.concatenate([shard.class_counts for shard in shards])[order],
+        _sample=np.concatenate([shard.sample for shard in shards])[order],
         _where=np.array(where)[order],
     )
 

@@ -52,10 +52,10 @@ def moment_gap(
     """Return target minus source, band by band: the gap of the means and the gap of the standard deviations.
 
     Args:
-        source_mean, source_std, target_mean, target_std: (bands,) in raw pixel values, 0 to 255.
+        source_mean, source_std, target_mean, target_std: (bands,) on the scale 0 to 255, the same for both.
 
     Returns:
-        two (bands,) in raw pixel values: above 0 the target is brighter, or has more contrast.
+        two (bands,) on this scale: above 0 the target is brighter, or has more contrast.
     """
     return (
         np.asarray(target_mean, float) - np.asarray(source_mean, float),

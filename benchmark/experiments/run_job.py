@@ -20,6 +20,7 @@ from torch import Tensor
 from benchmark.common.errors import LandshiftError, SettingsError, TrainingError
 from benchmark.data.classes import slug
 from benchmark.data.patch_images import prediction_panel
+from benchmark.data.scaling import Scaling
 from benchmark.evaluation.selection import RULES, Record, select
 from benchmark.experiments.checkpoint_records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
 from benchmark.experiments.jobs import Bench, Job, selection_rule
@@ -132,7 +133,7 @@ def run_job(bench: Bench, job: Job, results: ResultsFolder, run: RunFolder, repo
     for record in outcome.records:
         run.log({f"selection_score/{name}": value for name, value in record.scores.items()}, record.step)
     run.log(run_metrics(bench, outcome))
-    _write_artifacts(bench, job, outcome, run.path)
+    _write_artifacts(bench, job, outcome, data.scaling, run.path)
 
 
 def _watcher(name: str) -> Callable[..., Log]:
@@ -248,7 +249,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     return metrics
 
 
-def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> None:
+def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, scaling: Scaling, folder: Path) -> None:
     """Write the record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
     arrays: dict[str, Any] = {}
     for part, scores in (("source_val", outcome.source_val), ("target_test", outcome.target)):
@@ -257,7 +258,7 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, folder: Path) -> 
         for step, score in zip(outcome.steps, scores, strict=True):
             arrays[f"{step}/{part}"] = np.stack([score.confusions[zone] for zone in zones])
     np.savez_compressed(folder / CONFUSIONS, **arrays)
-    save_file(outcome.weights, folder / WEIGHTS)
+    save_file(outcome.weights, folder / WEIGHTS, scaling.as_texts() or None)
     write_records(folder, outcome.records, outcome.samples)
     settings = {
         "facts": bench.facts(job),

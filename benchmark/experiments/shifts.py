@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
+from benchmark.data.scaling import Scaling
 from benchmark.evaluation import domain_shift as shift
 from benchmark.experiments.jobs import Bench
 from benchmark.models.segmentation import NetworkSettings, build_network
@@ -22,7 +23,7 @@ BATCH = 16  # patches of which features are computed at once, at most
 
 MEASURES = {
     "prior_js": "Jensen-Shannon divergence of the class shares, bits (0 to 1)",
-    "mean_gap": "mean over the bands of |target mean - source mean|, raw values (0 to 255)",
+    "mean_gap": "mean over the bands of |target mean - source mean|, on the scale 0 to 255 of the networks",
     "std_gap": "the same of the standard deviations",
     "day_gap": "days of the year between the mean dates",
     "km": "between the centres of all source and all target patches, km (thousands of x and y where not metres)",
@@ -70,7 +71,7 @@ def measure_shifts(
             for parts in (SOURCE, TARGET)
         )
         target = target[~target.index.duplicated()]  # a transductive fold has its test images in both parts
-        values, bands = _of_tables(bench, source, target)
+        values, bands = _of_tables(bench, bench.fold_data(fold.name).scaling, source, target)
         samples = [_sample(rows, patches, fold.name) for rows in (source, target)]
         shifts.append(FoldShift(fold.name, values | _of_features(features, samples), bands))
     progress(len(bench.folds), len(bench.folds))
@@ -78,10 +79,10 @@ def measure_shifts(
 
 
 def _of_tables(
-    bench: Bench, source: pd.DataFrame, target: pd.DataFrame
+    bench: Bench, scaling: Scaling, source: pd.DataFrame, target: pd.DataFrame
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     rows = [bench.store.rows(list(side.index)) for side in (source, target)]
-    moments = [bench.store.band_statistics(chosen) for chosen in rows]
+    moments = [scaling.moments(*bench.store.band_statistics(chosen)) for chosen in rows]
     means, stds = shift.moment_gap(*moments[0], *moments[1])
     xy = [side[["x", "y"]].to_numpy() for side in (source, target)]
     values = {

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from benchmark.common.console import FileBar
 from benchmark.common.errors import SettingsError
+from benchmark.data.numbers import fill_in
+from benchmark.data.scaling import Scaling
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.labels import control_label, parse_label
 from benchmark.experiments.run_job import Outcome, run_metrics, train_and_score
@@ -30,6 +33,7 @@ class TrainedModel:
         metrics: metrics of that checkpoint, as a run of a comparison has them: ``target/miou`` and so on.
         confusions: (classes + 1, classes) pixels of the target's test by zone, rows truth, the last row ignored truth.
         curves: the logged losses and scores, a row for each step.
+        scaling: scaling of the images by the source that it was trained on.
     """
 
     model: Method = field(repr=False)
@@ -37,6 +41,7 @@ class TrainedModel:
     metrics: Mapping[str, float] = field(repr=False)
     confusions: Mapping[str, NDArray[np.int64]] = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
+    scaling: Scaling = field(repr=False)
 
     @property
     def target_miou(self) -> float:
@@ -44,9 +49,14 @@ class TrainedModel:
         return self.metrics["target/miou"]
 
     def predict(self, images: "NDArray[Any] | Tensor") -> NDArray[np.uint8]:
-        """Return the class index of each pixel: raw images (N, bands, H, W) of any number type -> (N, H, W)."""
+        """Return the class index of each pixel: images as in their files (N, bands, H, W) -> (N, H, W).
+
+        Pixels that are not finite are filled in as when a store is made; tags and scales of files are not known here.
+        """
         device = next(self.model.parameters()).device
-        batch = TargetBatch.of(torch.as_tensor(images).float().to(device))
+        values = torch.as_tensor(images).float().cpu().numpy()
+        filled = np.stack([fill_in(Path("predict"), image, None)[0] for image in values])
+        batch = TargetBatch.of(self.scaling(torch.from_numpy(filled).to(device)))
         with torch.no_grad():
             return self.model.predict(batch).argmax(1).to(torch.uint8).cpu().numpy()
 
@@ -75,6 +85,7 @@ def train_model(bench: Bench, label: str, fold: str, seed: int) -> TrainedModel:
         run_metrics(bench, outcome),
         outcome.target[outcome.chosen].confusions,
         pd.DataFrame.from_dict(curves, orient="index").rename_axis("step").sort_index(),
+        bench.fold_data(fold).scaling,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from benchmark.data.batches import Batches, ahead
+from benchmark.data.scaling import Scaling
 from benchmark.data.store import Store
 from benchmark.training.config import TrainingConfig
 from methods.base import Method, Needs, SourceBatch, TargetBatch, Task
@@ -55,11 +56,27 @@ class FoldData:
     """A fold over a store: the parts by name, and what there is to learn.
 
     The parts are the four of a fold and, where the protocol sets some labelled patches of the target aside, ``few``.
+
+    Attributes:
+        scaling: scaling of the images by the source's training patches; made when it is not given.
     """
 
     store: Store
     parts: dict[str, Part]
     task: Task
+    scaling: Scaling = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if self.scaling is None:
+            object.__setattr__(self, "scaling", Scaling.of(self.store, self.parts["source_train"].rows))
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """Return the images (n, C, S, S) float32 of some rows of the store, on the scale 0 to 255."""
+        return self.scaling(torch.from_numpy(self.store.read(rows)))
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation (C,) of the source's training patches, on the scale 0 to 255."""
+        return self.scaling.moments(*self.store.band_statistics(self.parts["source_train"].rows))
 
     def labelled(self, needs: Needs) -> Part:
         """Return the labelled pool of a method with these needs."""
@@ -94,7 +111,7 @@ def batches_of(
     needs, steps = method.needs, range(first, recipe.steps)
     sources = _labelled(method, data, recipe, seed) if needs.trains_on_labels else None
     target = data.parts["target_adapt"]
-    targets = _batches(data.store, target, recipe, seed, "unlabelled") if needs.trains_on_target else None
+    targets = _batches(data, target, recipe, seed, "unlabelled") if needs.trains_on_target else None
     nothing = [None] * len(steps)
     streams = zip(
         ahead(sources, steps) if sources else nothing, ahead(targets, steps) if targets else nothing, strict=True
@@ -109,10 +126,12 @@ def batches_of(
             images, labels, domains, metadata, origin = labelled
             assert labels is not None
             on_device = metadata.to(fabric.device)
-            source_batch = SourceBatch(place(images).float(), place(labels).long(), place(domains), on_device, origin)
+            source_batch = SourceBatch(
+                data.scaling(place(images)), place(labels).long(), place(domains), on_device, origin
+            )
         if unlabelled:
             images, _, _, metadata, origin = unlabelled
-            target_batch = TargetBatch(place(images).float(), metadata.to(fabric.device), origin)
+            target_batch = TargetBatch(data.scaling(place(images)), metadata.to(fabric.device), origin)
         yield source_batch, target_batch
 
 
@@ -122,11 +141,11 @@ def _labelled(method: Method, data: FoldData, recipe: TrainingConfig, seed: int)
         pool, _ = data.split_bound()  # the rate follows the rest
     weights = method.sampling_weights(torch.from_numpy(data.store.class_counts(pool.rows)[:, :-1]))
     drawn = None if weights is None else weights.double().cpu().numpy()
-    return _batches(data.store, pool, recipe, seed, "labelled", with_labels=True, weights=drawn)
+    return _batches(data, pool, recipe, seed, "labelled", with_labels=True, weights=drawn)
 
 
 def _batches(
-    store: Store,
+    data: FoldData,
     part: Part,
     recipe: TrainingConfig,
     seed: int,
@@ -135,6 +154,7 @@ def _batches(
     with_labels: bool = False,
     weights: np.ndarray | None = None,
 ) -> Batches:
+    store = data.store
     domains, zones = (np.unique(names, return_inverse=True)[1] for names in (part.domains, part.zones))
     return Batches(
         store,
@@ -149,4 +169,5 @@ def _batches(
         seed=seed,
         purpose=purpose,
         zones=zones,
+        scaling=data.scaling,
     )

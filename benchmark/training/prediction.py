@@ -137,13 +137,13 @@ class _Reader:
     def __init__(self, fabric: "Fabric", data: FoldData, part: str) -> None:
         self.part = data.parts[part]
         self.zones, self.numbers = np.unique(self.part.zones, return_inverse=True)
-        self._device, self._store = fabric.device, data.store
+        self._device, self._data = fabric.device, data
         self._labels = data.store.labels_of(self.part.rows)
 
     def read(self, chosen: NDArray[np.int64]) -> tuple[TargetBatch, Tensor]:
         """Return a batch, and the truth (N, H, W) int64 of it, which no prediction sees."""
         rows = self.part.rows[chosen]
-        images = torch.from_numpy(self._store.read(rows)).to(self._device).float()
+        images = self._data.scaling(torch.from_numpy(self._data.store.read(rows)).to(self._device))
         metadata = self.part.metadata.take(torch.from_numpy(chosen)).to(self._device)
         truth = torch.from_numpy(self._labels.read(rows)).to(self._device).long()
         return TargetBatch(images, metadata), truth

@@ -186,11 +186,11 @@ def _sampled(
         """Return the sampled pixels of some of the patches."""
         rows, places = part.rows[patches[chosen]], pixels[chosen]
 
-        def cut(whole: NDArray[np.uint8]) -> Tensor:
+        def cut(whole: NDArray) -> Tensor:
             windows = zip(whole, corners[chosen].tolist(), strict=True)
             return torch.from_numpy(np.stack([patch[..., y : y + side, x : x + side] for patch, (y, x) in windows]))
 
-        images = cut(data.store.read(rows)).to(fabric.device).float()
+        images = data.scaling(cut(data.store.read(rows)).to(fabric.device))
         metadata = part.metadata.take(torch.from_numpy(patches[chosen])).to(fabric.device)
         with torch.inference_mode(), fabric.autocast(), _watched(encoders) as calls:
             logits = predict(TargetBatch(images, metadata))

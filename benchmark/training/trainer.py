@@ -127,10 +127,9 @@ class Stepper:
         weights: Mapping[str, Tensor] | None = None,
     ) -> None:
         while_training()
-        mean, std = data.store.band_statistics(data.parts["source_train"].rows)
         bands, classes = len(data.task.bands), len(data.task.classes)
         # The starting weights are the same for every method of a seed.
-        network = build_network(recipe.network, bands, classes, mean, std, address(seed, "weights"))
+        network = build_network(recipe.network, bands, classes, *data.moments(), address(seed, "weights"))
         if weights is not None:
             network.load_state_dict(weights)
         changes_features = (method_class.perturb, method_class.fuse) != (Method.perturb, Method.fuse)

@@ -102,12 +102,15 @@ def test_a_colour_table_becomes_colours(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(path), indices[0])
 
 
-@pytest.mark.parametrize("tags", [{"scales": (0.5,) * 3}, {"offsets": (0, 0, 4)}])
-def test_scale_and_offset_are_refused_by_name(tmp_path: Path, tags: dict[str, Any]) -> None:
-    path = _tiff(tmp_path / "a.tif", RGB, **tags)
-    with pytest.raises(DataError, match=r"a\.tif: its tags say that numbers are to be scaled by"):
-        read_image(path, NAMES)
-    with pytest.raises(DataError, match="to be scaled by"):
+SCALE_TAGS = ("scales", (1, 1, 1)), ("offsets", (0, 0, 0))
+
+
+@pytest.mark.parametrize("tags", [{"scales": (0.5, 1, 2)}, {"offsets": (0, 0, 4)}])
+def test_scale_and_offset_are_applied_to_light_alone(tmp_path: Path, tags: dict[str, Any]) -> None:
+    read = read_image(_tiff(tmp_path / "a.tif", RGB, **tags), NAMES)
+    scales, offsets = (np.array(tags.get(name, plain))[:, None, None] for name, plain in SCALE_TAGS)
+    assert read.dtype == np.float32 and np.array_equal(read, RGB * scales + offsets)
+    with pytest.raises(DataError, match=r"m\.tif: its tags say that numbers are to be scaled by"):
         read_mask(_tiff(tmp_path / "m.tif", RGB[:1], scales=(2.0,)))
 
 

@@ -65,7 +65,6 @@ def test_bad_tables(patches: pd.DataFrame, change, message: str) -> None:  # typ
         {"scale": 0.0},
         {"scale": 2.0},
         {"unknown_share": -0.1},
-        {"maximum": 0},
     ],
 )
 def test_bad_settings(patches: pd.DataFrame, settings: dict[str, object]) -> None:

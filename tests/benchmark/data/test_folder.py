@@ -135,12 +135,16 @@ def test_index_masks_and_tiffs(tmp_path: Path, write_tiff, edit_description) -> 
     edit_description('["red", "green", "blue"]', '["red", "green", "blue", "nir"]')
     edit_description('["#9b9b9b"]', "[2]")
     edit_description('"#3c1098"', '"#3c1098"\nvalue = 4')
-    edit_description("patch_size = 8", "patch_size = 8\nmaximum = 4000")
     catalog = read_folder(edit_description('"#8429F6"', '"#8429F6"\nvalue = [6, 8]'))
     read = read_patches(catalog, catalog.patches)
     expected = np.select([values == 4, values == 2], [0, IGNORE], 1)
     assert np.array_equal(read.masks[0], expected)
-    assert read.images.max() > 200
+    assert read.images.dtype == np.uint16 and read.images.max() > 3900
+
+
+def test_a_key_of_old_descriptions_is_told(edit_description) -> None:
+    with pytest.raises(DataError, match=r"key 'maximum' is not needed any more.*remove it"):
+        read_folder(edit_description("patch_size = 8", "patch_size = 8\nmaximum = 4000"))
 
 
 def test_missing_masks_are_reported_unless_all_are_missing(

@@ -223,7 +223,7 @@ def test_a_changed_file_rebuilds_only_its_shard(own_catalog, tmp_path, decoded, 
     assert decoded == Counter(_patches([shard]))
 
 
-@pytest.mark.parametrize("change", [{"scale": 0.5}, {"maximum": 200}, {"bands": tuple("vwxyz")}])
+@pytest.mark.parametrize("change", [{"scale": 0.5}, {"unknown_share": 0.5}, {"bands": tuple("vwxyz")}])
 def test_another_way_of_reading_gives_other_shards(catalog, change):
     before, after = ({plan.name for plan in plan_shards(c)} for c in (catalog, replace(catalog, **change)))
     assert not before & after
