@@ -1,4 +1,4 @@
-"""Numbers of the pixels: the types that a store keeps, what stands for a missing number, and the sums of each patch."""
+"""Numbers of the pixels: the types that a store keeps, what replaces missing numbers, and the sums of each patch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -85,7 +85,7 @@ class PixelSums:
 
     @property
     def varies(self) -> NDArray[np.bool_]:
-        """Whether any band of a patch (n,) has more than one value."""
+        """Patches (n,) of which any band has more than one value."""
         return np.asarray((self.extremes[..., 1] > self.extremes[..., 0]).any(axis=1))
 
 

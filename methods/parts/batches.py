@@ -15,7 +15,8 @@ class SourceBatch:
     """Labelled patches.
 
     Attributes:
-        images: (N, C, H, W) float32, raw pixel values (the network normalises them itself).
+        images: (N, C, H, W) float32 on the scale 0 to 255: raw pixel values of uint8 images; of others the robust range
+            of the source, beyond which some are (the network normalises them itself).
         labels: (N, H, W) int64, class indices or :data:`IGNORE`.
         domains: (N,) int64, index of each patch's source domain.
         metadata: place, time and camera of each patch, as far as they are known; those of the whole
@@ -35,7 +36,7 @@ class TargetBatch:
     """Unlabelled patches of the target: there is no field for labels, so no method can read them.
 
     Attributes:
-        images: (N, C, H, W) float32, raw pixel values.
+        images: (N, C, H, W) float32, see `SourceBatch`.
         metadata, origin: see `SourceBatch`. A target has no domain index: its domains are not those of the source.
     """
 

@@ -1,4 +1,4 @@
-"""Numbers of other types than uint8: what stands for missing ones, what is refused, and what a store knows of them."""
+"""Numbers of other types than uint8: what replaces missing ones, what is refused, and what a store knows of them."""
 
 from pathlib import Path
 

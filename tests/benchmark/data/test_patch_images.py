@@ -13,6 +13,18 @@ def test_bands_are_shown_by_name():
     assert to_rgb(images[:, :1], ("grey",))[0, 0, 0].tolist() == [0, 0, 0]
 
 
+def test_other_types_than_bytes_are_stretched_band_by_band():
+    dark = np.random.default_rng(0).normal(0.1, 0.01, (2, 3, 32, 32)).astype(np.float32)
+    dark[:, 1] = 1000 * dark[:, 1] - 50
+    dark[0, 0, 0, 0], dark[:, 2] = 90, 0.5  # one pixel too bright; one band of one value
+    shown = to_rgb(dark, ("red", "green", "blue"))
+    assert shown.dtype == np.uint8 and not shown[..., 2].any()
+    for band in range(2):
+        assert (shown[..., band] == 0).mean() < 0.03 and 100 < shown[..., band].mean() < 155
+    numbers = to_rgb(np.rint(1e5 * dark).astype(np.int32), ("red", "green", "blue"))
+    assert np.abs(numbers.astype(int) - shown).max() <= 1
+
+
 def test_classes_have_their_colours():
     colors = colorize(np.array([[[0, IGNORE]]], dtype=np.uint8), FLAIR_13)[0, 0]
     assert colors.tolist() == [[0xDB, 0x0E, 0x9A], [0, 0, 0]]
