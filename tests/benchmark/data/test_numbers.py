@@ -18,6 +18,7 @@ from benchmark.data.store import open_store
 
 FILE = Path("i.tif")
 RNG = np.random.default_rng(0)
+MASK = RNG.integers(1, 5, (1, 16, 16), dtype=np.uint8)
 
 
 def _tiff(path, array, **tags):
@@ -33,7 +34,7 @@ def open_images(tmp_path, patches):
     """Opens the store of three images (2, 16, 16), of which the first two are one domain."""
 
     def opened(arrays, **tags):
-        mask = _tiff(tmp_path / "m.tif", RNG.integers(1, 5, (1, 16, 16), dtype=np.uint8))
+        mask = _tiff(tmp_path / "m.tif", MASK)
         paths = [_tiff(tmp_path / f"{number}.tif", array, **tags) for number, array in enumerate(arrays)]
         table = patches.assign(id=["a", "b", "c"], time="2021", image=[*map(str, paths)], mask=str(mask))
         catalog = Catalog("numbers", FLAIR_13, ("nir", "height"), 16, pd.DataFrame(table))

@@ -1,11 +1,13 @@
 """Images of every type from their files to scores: the same reflectances, whatever they are stored as."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rasterio
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
 from rasterio.transform import from_origin
 from safetensors import safe_open
@@ -15,6 +17,9 @@ from benchmark.experiments.run_job import PANEL, WEIGHTS
 from benchmark.experiments.session import Session
 from benchmark.experiments.single import train_model
 from benchmark.reporting.collect import collect
+from benchmark.training.fold_data import batches_of
+from benchmark.training.target_sample import gather
+from methods.dacs import DACS
 
 pytestmark = pytest.mark.usefixtures("networks_once", "stores_copied", "one_thread")
 SIDE = 32
@@ -139,14 +144,13 @@ def test_the_scale_knows_nothing_of_the_target(open_bench):
     assert data.scaling == replace(data, parts={"source_train": data.parts["source_train"]}, scaling=None).scaling
 
 
-def test_whole_patches_of_an_origin_have_the_scale_of_the_batch(open_bench, recipe):
-    from lightning_fabric import Fabric
-
-    from benchmark.training.fold_data import batches_of
-    from methods.source_only import SourceOnly
-
-    data = open_bench("uint16").fold_data("east")
-    method = type("Method", (), {"needs": SourceOnly.needs, "sampling_weights": lambda self, counts: None})()
-    source, _ = next(batches_of(Fabric(accelerator="cpu"), method, data, replace(recipe, crop=16), 0))
-    whole = source.origin.images(source.origin.positions)
-    assert torch.equal(source.origin.cut(whole), source.images) and source.images.max() < 300
+def test_batches_whole_patches_and_the_sample_have_one_scale(open_bench, recipe):
+    data, fabric = open_bench("uint16").fold_data("east"), Fabric(accelerator="cpu")
+    method = SimpleNamespace(needs=DACS.needs, sampling_weights=lambda counts: None)
+    for batch in next(batches_of(fabric, method, data, replace(recipe, crop=16), 0)):
+        whole = batch.origin.images(batch.origin.positions)
+        assert torch.equal(batch.origin.cut(whole), batch.images) and batch.images.abs().max() < 400
+    seen = []
+    gather(fabric, lambda batch: seen.append(batch.images) or batch.images[:, :2], data)
+    target = data.images(data.parts["target_adapt"].rows)
+    assert torch.equal(seen[0].sort(0).values, target.sort(0).values)
