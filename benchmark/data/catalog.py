@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
 from benchmark.common.errors import DataError
 from benchmark.common.texts import unfit
-from benchmark.data.classes import MOST_LETTERS, ClassSet, slug
+from benchmark.data.classes import MOST_LETTERS, ClassSet, PolygonKeys, slug
 
 _TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "camera")
 _NEVER_EMPTY = ("id", "image", "place", "zone")
@@ -46,6 +46,8 @@ class Catalog:
         file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
         footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
             result depends on them: they show which patches are of one ground.
+        pieces: windows down and across a piece of each image that is too large to be read at once, by its path.
+        polygons: meaning of masks that are polygons; None if masks are images.
 
     Raises:
         DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
@@ -60,6 +62,8 @@ class Catalog:
     unknown_share: float = 0.0
     file_bands: tuple[str, ...] = ()
     footprints: pd.DataFrame | None = None
+    pieces: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    polygons: PolygonKeys | None = None
 
     def __post_init__(self) -> None:
         problem = self._settings_problem() or _table_problem(self.patches)

@@ -182,6 +182,25 @@ class ClassSet:
         return np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
 
 
+POLYGONS = (".gpkg", ".geojson", ".shp")
+"""Endings of masks that are polygons."""
+
+
+@dataclass(frozen=True)
+class PolygonKeys:
+    """Meaning of masks that are polygons.
+
+    Attributes:
+        field: attribute that holds the class: its name, or one of its values.
+        background: class of what is in no polygon; "" to ignore it.
+        ignored: attributes that are no class.
+    """
+
+    field: str
+    background: str = ""
+    ignored: tuple[str, ...] = ()
+
+
 def _check_unique(what: str, items: list[str]) -> None:
     if repeated := [item for item, count in Counter(items).items() if count > 1]:
         raise DataError(f"class {what} must be unique; repeated: {', '.join(repeated)}")

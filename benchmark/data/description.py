@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.common.errors import DataError
 from benchmark.common.files import DESCRIPTION_BYTES, read_text
 from benchmark.common.texts import unfit
-from benchmark.data.classes import ClassSet, LandClass, color_value
+from benchmark.data.classes import POLYGONS, ClassSet, LandClass, PolygonKeys, color_value
 
 DESCRIPTIONS = Path(__file__).parent / "descriptions"
 _Check = tuple[str, Callable[[Any], bool]]
@@ -46,6 +46,7 @@ _KEYS: dict[str, _Check] = {
     **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "table"), _TEXT),
     "table_key": _TEXT,
     "exclude": ("a list of patterns", _list_of(_is_text)),
+    **dict.fromkeys(("mask_field", "background"), _TEXT),
     "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
     "base": _TEXT,
     "unknown_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
@@ -126,13 +127,34 @@ def class_set(settings: Mapping[str, Any]) -> ClassSet:
     if with_value and len(with_value) < len(tables):
         raise DataError(f"classes: only some have a 'value' ({', '.join(with_value)}); give it to all or to none")
     colors_in_mask = not with_value
-    ignored = settings.get("ignore", [])
+    ignored = settings.get("ignore", []) if "mask_field" not in settings else []
     if any(_is_text(item) != colors_in_mask for item in ignored):
         kind = "colours" if colors_in_mask else "values"
         raise DataError(f"key 'ignore' must hold {kind} as the classes do, not {ignored}")
     classes = [LandClass(t["name"], t["color"].lower(), _mask_values(t), t.get("french", "")) for t in tables]
     ignored_values = tuple(color_value(item) if colors_in_mask else item for item in ignored)
     return ClassSet(settings["name"], tuple(classes), ignored_values, colors_in_mask)
+
+
+def polygon_keys(settings: Mapping[str, Any]) -> PolygonKeys | None:
+    """Return what a description says of masks that are polygons; None if its masks are images.
+
+    Raises:
+        DataError: a key is missing, is of no use, or names no class.
+    """
+    is_polygons = Path(settings.get("mask", "")).suffix.lower() in POLYGONS
+    if not is_polygons:
+        if unused := [key for key in ("mask_field", "background") if key in settings]:
+            raise DataError(f"key '{unused[0]}' is for masks that are polygons ({', '.join(POLYGONS)})")
+        return None
+    if "mask_field" not in settings:
+        raise DataError("key 'mask_field' is missing: the attribute of the polygons that holds the class")
+    names = [table["name"] for table in settings["classes"]]
+    if settings.get("background", names[0]) not in names:
+        raise DataError(f"key 'background' must be one of {', '.join(names)}, not {settings['background']!r}")
+    return PolygonKeys(
+        settings["mask_field"], settings.get("background", ""), tuple(map(str, settings.get("ignore", [])))
+    )
 
 
 def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:

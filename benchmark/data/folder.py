@@ -10,7 +10,7 @@ scale = 0.5                            # optional: shrink images and masks when 
 image = "{tile}/images/{part}.jpg"     # captures parts of names; {year:4}, {date:%Y%m%d} and {part:[a-z]+} say what
 mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
 place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
-zone = "{tile}/{part}"                 # optional; default: the image
+zone = "{tile}/{part}"                 # optional; default: the image. "block:256 m": see `benchmark.data.blocks`
 time = "{year}"                        # optional, as are date (ISO), clock (HH:MM), camera, x, y, z, id (all captured)
 table = "manifest.csv"                 # optional CSV, relative to the root, whose first column identifies the images …
 table_key = "{stem}"                   # … by this template (default: the file name without its ending)
@@ -37,17 +37,22 @@ import pandas as pd
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import leads_out
+from benchmark.data import areas
+from benchmark.data.blocks import read_blocks
 from benchmark.data.catalog import COLUMNS, Catalog
-from benchmark.data.description import check_settings, class_set, read_description
+from benchmark.data.classes import ClassSet, PolygonKeys
+from benchmark.data.description import check_settings, class_set, polygon_keys, read_description
 from benchmark.data.fields import read_clock, read_coordinate, read_date, read_time
 from benchmark.data.georeference import Place, in_metres
 from benchmark.data.patches import rescaled_size, windows
-from benchmark.data.raster import image_header
+from benchmark.data.polygons import check_polygons
+from benchmark.data.raster import by_areas, image_header
+from benchmark.data.scenes import windows_of
 from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 
 _LOG = logging.getLogger(__name__)
-MOST_WINDOWS = 100_000  # of one image
+MOST_WINDOWS = 1_000_000  # of one image
 
 
 def read_folder(description: Path, root: Path | None = None) -> Catalog:
@@ -69,7 +74,11 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     try:
         check_settings(settings)
         folder = (root or description.parent / settings.get("root", ".")).resolve()
-        patches, footprints = _placed(*_rows(settings, folder), settings)
+        polygons = polygon_keys(settings)
+        rows, places, pieces = _rows(settings, folder)
+        if polygons:
+            _check_polygons(rows, places, polygons, class_set(settings))
+        patches, footprints = _placed(rows, places, settings)
         return Catalog(
             name=settings["name"],
             classes=class_set(settings),
@@ -80,6 +89,8 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
             unknown_share=float(settings.get("unknown_share", 0.001)),
             file_bands=tuple(settings["bands"]) if settings.get("use", settings["bands"]) != settings["bands"] else (),
             footprints=footprints,
+            pieces=pieces,
+            polygons=polygons,
         )
     except DataError as error:
         raise DataError(f"{description}: {error}") from error
@@ -102,15 +113,39 @@ def _placed(
     return patches, pd.DataFrame(boxes, patches["id"], columns=["west", "south", "east", "north"])
 
 
-def _rows(settings: Mapping[str, Any], root: Path) -> tuple[list[dict[str, object]], list[Place | None]]:
-    """Return one row a window of each image, and the place of its window."""
+def _check_polygons(
+    rows: list[dict[str, object]], places: list[Place | None], keys: PolygonKeys, classes: ClassSet
+) -> None:
+    """Check each file of polygons once, with the places of its images."""
+    images: dict[tuple[str, str], Place] = {}
+    for row, place in zip(rows, places, strict=True):
+        if not row["mask"]:
+            continue
+        if place is None:
+            raise DataError(f"key 'mask': {row['image']} has no georeference, so polygons cannot be laid on it")
+        (west, south, east, north), crs = place
+        box, _ = images.setdefault((str(row["mask"]), str(row["image"])), place)
+        box = min(west, box[0]), min(south, box[1]), max(east, box[2]), max(north, box[3])
+        images[str(row["mask"]), str(row["image"])] = box, crs
+    for mask in sorted({mask for mask, _ in images}):
+        check_polygons(Path(mask), keys, classes, [place for (of, _), place in images.items() if of == mask])
+
+
+def _rows(
+    settings: Mapping[str, Any], root: Path
+) -> tuple[list[dict[str, object]], list[Place | None], dict[str, tuple[int, int]]]:
+    """Return one row a window of each image, the place of its window, and the pieces of scenes."""
     captures = find(settings["image"], settings.get("exclude", []), root)
     table = _table(settings, root)
     folders = Folders()
+    if blocks := read_blocks(settings.get("zone", "")):
+        settings = {**settings, "zone": blocks.of or settings["place"]}
     scale = settings.get("scale", 1)
     rows: list[dict[str, object]] = []
     places: list[Place | None] = []
     without_mask = []
+    pieces: dict[str, tuple[int, int]] = {}
+    empty, at_borders = 0, 0
     for path, captured in captures.items():
         fields = captured | {"stem": nfc(path.stem)}
         if table is not None:
@@ -126,11 +161,25 @@ def _rows(settings: Mapping[str, Any], root: Path) -> tuple[list[dict[str, objec
         size = settings["patch_size"]
         if (count := -(-height // size) * -(-width // size)) > MOST_WINDOWS:
             raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches, above {MOST_WINDOWS:,}")
-        for row, column in windows(height, width, size):
-            window = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
+        corners = windows(height, width, size)
+        if whole_height * whole_width > areas.LARGE and by_areas(str(image_row["mask"])):
+            whole, small, before = (whole_height, whole_width), (height, width), len(corners)
+            corners, piece = windows_of(path, settings["bands"], whole, small, corners, size)
+            pieces |= {str(path): piece} if piece else {}
+            empty += before - len(corners)
+        block_of = blocks and blocks.on(where, path)
+        for row, column in corners:
+            window: dict[str, object] = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
+            inside = min(size, height - row), min(size, width - column)
+            box = where and where.box(row / scale, column / scale, inside[0] / scale, inside[1] / scale)
+            if blocks and block_of:
+                in_pixels = (column, row, column + inside[1], row + inside[0])
+                block = block_of(box if blocks.in_metres and box else in_pixels)
+                if block is None:
+                    at_borders += 1
+                    continue
+                window["zone"] = f"{image_row['zone']}/{block}"
             rows.append(image_row | window)
-            inside = min(size, height - row) / scale, min(size, width - column) / scale
-            box = where and where.box(row / scale, column / scale, *inside)
             places.append((box, where.crs) if box and where else None)
     if "mask" in settings and len(without_mask) == len(captures):
         looked_for = root / fill("mask", settings["mask"], fields)
@@ -138,7 +187,13 @@ def _rows(settings: Mapping[str, Any], root: Path) -> tuple[list[dict[str, objec
     if "mask" in settings and without_mask:
         count = f"{len(without_mask)} of {len(captures)}"
         _LOG.warning("%s: %s images have no mask, such as %s", root, count, without_mask[0])
-    return rows, places
+    if at_borders:
+        _LOG.warning("%s: %d windows are too near to the border of their block, and are left out", root, at_borders)
+        if not rows:
+            raise DataError(f"key 'zone': no window of {size} pixels is left; make blocks larger or the buffer smaller")
+    if empty:
+        _LOG.warning("%s: %d windows of large images hold no data at all, and are left out", root, empty)
+    return rows, places, pieces
 
 
 def _table(settings: Mapping[str, Any], root: Path) -> DataTable | None:

@@ -10,13 +10,17 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.warp import transform as transform_points
+from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
 
+_LEAST_COMMON = 0.1  # of the smaller of a mask and its image
 _TOLERANCE = 0.75  # of a pixel: half of one is between files that mean corners and files that mean centres
 _LONLAT = CRS.from_epsg(4326)
 Box = tuple[float, float, float, float]
 """West, south, east and north."""
+Size = tuple[int, int]
+"""Height and width."""
 Place = tuple[Box, CRS | None]
 
 
@@ -46,36 +50,111 @@ def georeference_of(file: rasterio.DatasetReader) -> Georeference | None:
     return None if file.transform.is_identity else Georeference(file.transform, file.crs)
 
 
-def laid_on(
-    mask: NDArray, of_mask: Georeference | None, of_image: Georeference | None, mask_path: Path, image_path: Path
-) -> NDArray:
-    """Return a mask (H, W, ...) in the order of its image's pixels: rows that run the other way are turned.
+@dataclass(frozen=True, eq=False)
+class MaskGrid:
+    """Pixels of a mask under the pixels of an image.
 
-    Where one of the two says nothing of its place, the mask stays as it is. A coordinate system without an EPSG code,
-    as that of FLAIR's masks, is taken for the image's.
+    Attributes:
+        rows, columns: (H,) and (W,) int64, row and column of the mask under each row and column of the image; -1 where
+            the mask has none.
+    """
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+
+    @property
+    def outside(self) -> NDArray[np.bool_] | None:
+        """Pixels (H, W) where the mask has none; None for nowhere."""
+        rows, columns = self.rows < 0, self.columns < 0
+        return rows[:, None] | columns if rows.any() or columns.any() else None
+
+    def is_same(self, shape: tuple[int, ...]) -> bool:
+        """Return whether a mask of this shape (H, W, ...) is under the image pixel by pixel."""
+        lines = zip((self.rows, self.columns), shape[:2], strict=True)
+        return all(np.array_equal(line, np.arange(length)) for line, length in lines)
+
+    def take(self, mask: NDArray) -> NDArray:
+        """Return the pixels (H, W, ...) of a mask under the image; any where it has none."""
+        return mask[self.rows[:, None], self.columns]
+
+    def within(self, area: Window | None) -> "MaskGrid":
+        """Return the grid of an area of the image; None is all of it."""
+        if area is None:
+            return self
+        return MaskGrid(
+            self.rows[area.row_off : area.row_off + area.height],
+            self.columns[area.col_off : area.col_off + area.width],
+        )
+
+    def cropped(self) -> tuple[Window, "MaskGrid"]:
+        """Return the area of the mask that is under the image, and the grid on it alone; any pixel if none is."""
+        lines = [line[line >= 0] if line.max() >= 0 else np.zeros(1, np.int64) for line in (self.rows, self.columns)]
+        (top, bottom), (left, right) = ((int(line.min()), int(line.max()) + 1) for line in lines)
+        window = Window(left, top, right - left, bottom - top)
+        return window, MaskGrid(np.maximum(self.rows - top, -1), np.maximum(self.columns - left, -1))
+
+
+def grid_on(
+    mask: Size, of_mask: Georeference | None, image: Size, of_image: Georeference | None, mask_path: Path, path: Path
+) -> MaskGrid:
+    """Return which pixels of a mask are under those of an image.
+
+    Where one of the two says nothing of its place, they must have one size. A mask of the size and the pixels of the
+    image must have its place too; rows that run the other way are turned. Any other is sampled at the centres of the
+    image's pixels. A coordinate system without an EPSG code, as that of FLAIR's masks, is taken for the image's.
+
+    Args:
+        mask, image: height and width.
+        of_mask, of_image: their places.
+        mask_path, path: what messages name.
 
     Raises:
-        DataError: they are in two coordinate systems, or more than a piece of a pixel apart, or have unlike pixels.
+        DataError: they have unlike sizes and no places, are in two coordinate systems, turned against each other, a
+            piece of a pixel apart, or on other grounds.
     """
+    height, width = image
     if of_mask is None or of_image is None:
-        return mask
-    _check_crs(of_mask.crs, of_image.crs, mask_path, image_path)
-    height, width = mask.shape[:2]
-    across, _, right, _, down, below = tuple(~of_image.transform @ of_mask.transform)[:6]
-    turn_rows, turn_columns = down < 0, across < 0
-    right, below = right - (width if turn_columns else 0), below - (height if turn_rows else 0)
+        _check_sizes(mask, image, mask_path, path)
+        return MaskGrid(np.arange(height), np.arange(width))
+    _check_crs(of_mask.crs, of_image.crs, mask_path, path)
+    across, turn, right, other_turn, down, below = tuple(~of_mask.transform @ of_image.transform)[:6]
+    if max(abs(turn) * height, abs(other_turn) * width) > _TOLERANCE:
+        raise DataError(f"{mask_path}: is turned against its image {path}; bring it onto its grid (gdalwarp)")
     # How far the far corner is off, if the pixels are not of one size.
-    stretch = max(abs(abs(across) - 1) * width, abs(abs(down) - 1) * height)
-    if max(abs(right), abs(below)) > _TOLERANCE:
-        east, north = of_image.transform @ (right, below), of_image.transform @ (0, 0)
-        shift = np.hypot(east[0] - north[0], east[1] - north[1])
+    if mask == image and max(abs(abs(across) - 1) * width, abs(abs(down) - 1) * height) <= _TOLERANCE:
+        right, below = right - (width if across < 0 else 0), below - (height if down < 0 else 0)
+        if max(abs(right), abs(below)) > _TOLERANCE:
+            shift = np.hypot(*(np.subtract(of_mask.transform @ (right, below), of_mask.transform @ (0, 0))))
+            raise DataError(
+                f"{mask_path}: is {shift:g} beside its image {path} (in the unit of their coordinates; "
+                f"{abs(right):.1f} columns and {abs(below):.1f} rows); shift one, or remove a wrong georeference"
+            )
+        rows, columns = np.arange(height), np.arange(width)
+        return MaskGrid(rows[:: 1 if down > 0 else -1], columns[:: 1 if across > 0 else -1])
+    rows, columns = _sampled(height, down, below, mask[0]), _sampled(width, across, right, mask[1])
+    common = int((rows >= 0).sum()) * int((columns >= 0).sum())
+    share = max(common / (height * width), common * abs(across * down) / (mask[0] * mask[1]))
+    if share < _LEAST_COMMON:
         raise DataError(
-            f"{mask_path}: is {shift:g} beside its image {image_path} (in the unit of their coordinates; "
-            f"{right:.1f} columns and {below:.1f} rows); shift one, or remove a wrong georeference"
+            f"{mask_path}: shows other ground than its image {path}: {share:.0%} of the smaller one is common; shift "
+            "one, or remove a wrong georeference"
         )
-    if stretch > _TOLERANCE:
-        raise DataError(f"{mask_path}: has pixels of another size than its image {image_path}; bring it onto its grid")
-    return mask[:: -1 if turn_rows else 1, :: -1 if turn_columns else 1]
+    return MaskGrid(rows, columns)
+
+
+def _sampled(length: int, step: float, start: float, there: int) -> NDArray[np.int64]:
+    """Return the pixel of a mask's line under the centre of each pixel of an image's line; -1 where there is none."""
+    # Without the small number, rounding would decide where centres are on the borders of pixels.
+    line = np.floor((np.arange(length) + 0.5) * step + start + 1e-6).astype(np.int64)
+    return np.where((line >= 0) & (line < there), line, -1)
+
+
+def _check_sizes(mask: Size, image: Size, mask_path: Path, image_path: Path) -> None:
+    if mask == image:
+        return
+    turned = "; turned by a quarter they fit: one of them lost its orientation tag, or alone has one"
+    sizes = f"{mask[1]} x {mask[0]} pixels, but its image {image_path} has {image[1]} x {image[0]}"
+    raise DataError(f"{mask_path}: {sizes}{turned if mask[::-1] == image else ''}")
 
 
 def _check_crs(mask: CRS | None, image: CRS | None, mask_path: Path, image_path: Path) -> None:

@@ -27,11 +27,12 @@ def check_kind(path: Path, kind: str) -> None:
         )
 
 
-def fill_in(path: Path, image: NDArray, valid: NDArray[np.bool_] | None) -> tuple[NDArray, NDArray[np.bool_] | None]:
-    """Replace what no network can take, in images of other types than uint8, whose numbers stay as they are.
+def without_gaps(
+    path: Path, image: NDArray, valid: NDArray[np.bool_] | None
+) -> tuple[NDArray, NDArray[np.bool_] | None]:
+    """Set pixels without data to 0, in images of other types than uint8, whose numbers stay as they are.
 
-    A number that is not finite in any band of a pixel means that the pixel has no data. All bands of pixels without
-    data get the mean of the image's other pixels, or 0 where there are none.
+    A number that is not finite in any band of a pixel means that the pixel has no data.
 
     Args:
         path: file that a message names.
@@ -57,10 +58,24 @@ def fill_in(path: Path, image: NDArray, valid: NDArray[np.bool_] | None) -> tupl
         )
     if valid is None or valid.all():
         return image, None
-    mean = seen.mean(axis=1, dtype=np.float64) if seen.size else np.zeros(len(image))
-    if image.dtype.kind != "f":
-        mean = np.rint(mean)
-    return np.where(valid, image, mean.astype(image.dtype)[:, None, None]), valid
+    return np.where(valid, image, image.dtype.type(0)), valid
+
+
+def fill_in(images: NDArray, valid: NDArray[np.bool_] | None) -> NDArray:
+    """Return patches (n, C, S, S) whose pixels without data have the mean of the patch's others; uint8 as they are.
+
+    Args:
+        images: numbers of one of the `KINDS`, finite.
+        valid: (n, S, S) bool, False where there is no data; None where there is some everywhere.
+    """
+    if images.dtype == np.uint8 or valid is None:
+        return images
+    filled = images.copy()
+    for image, where in zip(filled, valid, strict=True):
+        if where.any() and not where.all():
+            mean = image[:, where].mean(axis=1, dtype=np.float64)
+            image[:, ~where] = (mean if image.dtype.kind == "f" else np.rint(mean))[:, None]
+    return filled
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Patches: windows cut from images and masks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.common.errors import DataError
-from benchmark.data.bands import both
 from benchmark.data.catalog import Catalog
-from benchmark.data.classes import IGNORE, ClassSet
-from benchmark.data.georeference import Georeference, laid_on
-from benchmark.data.numbers import fill_in
-from benchmark.data.raster import MaskPixels, read_labels, read_pixels
+from benchmark.data.classes import IGNORE
+from benchmark.data.masks import read_indices
+from benchmark.data.numbers import fill_in, without_gaps
+from benchmark.data.raster import image_header, read_pixels
+from benchmark.data.scenes import ImagePart, part_of
 
+_WHOLE = ImagePart()
 _MIN_CONTENT = 0.25  # of a window; what holds less image than this is nearly all padding
 
 
@@ -45,15 +47,27 @@ def rescaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def rescale(array: NDArray, scale: float, resampling: Image.Resampling = Image.Resampling.BOX) -> NDArray:
-    """Shrink a (..., H, W) array by the mean over each new pixel's area or, with ``NEAREST``, by picking one."""
+def rescale(
+    array: NDArray, scale: float, resampling: Image.Resampling = Image.Resampling.BOX, part: ImagePart = _WHOLE
+) -> NDArray:
+    """Shrink a (..., H, W) array by the mean over each new pixel's area or, with ``NEAREST``, by picking one.
+
+    Of a part of an image the pixels are those that the whole would give there.
+    """
     if scale == 1:
         return array
-    height, width = rescaled_size(array.shape[-2], array.shape[-1], scale)
+    height, width = part.size or rescaled_size(array.shape[-2], array.shape[-1], scale)
     planes = array.reshape(-1, *array.shape[-2:])
     if array.dtype != np.uint8:
         planes = planes.astype(np.float32)  # pillow averages 8-bit and float planes only
-    small = [np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in planes]
+    if part.box is None:
+        small = [np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in planes]
+    else:
+        # Lines before columns, as pillow does for all but high and narrow images: it rounds between the two.
+        left, top, right, bottom = part.box
+        lines = (left, 0, right, array.shape[-2]), (0, top, width, bottom)
+        flat = [Image.fromarray(plane).resize((width, array.shape[-2]), resampling, lines[0]) for plane in planes]
+        small = [np.asarray(plane.resize((width, height), resampling, lines[1])) for plane in flat]
     stack = np.stack(small).reshape(*array.shape[:-2], height, width)
     return stack if stack.dtype == array.dtype else np.rint(stack).astype(array.dtype)
 
@@ -90,83 +104,76 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
         DataError: a file is missing, truncated or of another kind than the catalog says; mask and image differ in
             size; too many mask pixels are no known class.
     """
-    image_path, mask_path = Path(rows["image"].iloc[0]), rows["mask"].iloc[0]
+    size, (image_path, mask_path) = catalog.patch_size, (Path(rows["image"].iloc[0]), rows["mask"].iloc[0])
     if rows["image"].nunique() != 1:
         raise ValueError("the rows of read_patches must be on one image")
-    pixels = read_pixels(image_path, catalog.file_bands or catalog.bands)
+    corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
+    part = _part(image_path, catalog.scale, corners, size) if str(image_path) in catalog.pieces else _WHOLE
+    pixels = read_pixels(image_path, catalog.file_bands or catalog.bands, part.area)
     image = pixels.bands
     if catalog.file_bands:
         image = image[[catalog.file_bands.index(band) for band in catalog.bands]]
-    original_size = image.shape[1:]
-    image, with_data = fill_in(image_path, image, pixels.valid)
-    image, valid = rescale(image, catalog.scale), _sure(with_data, catalog.scale)
+    whole = part.whole or image.shape[1:]
+    image, with_data = without_gaps(image_path, image, pixels.valid)
+    pixels = replace(pixels, valid=with_data)
+    image, valid = rescale(image, catalog.scale, part=part), _sure(with_data, catalog.scale, part)
     height, width = image.shape[1:]
     mask = np.full((height, width), IGNORE, np.uint8)
     unknown: dict[int, int] = {}
     if mask_path:
-        labels = read_labels(Path(mask_path), catalog.classes.colors_in_mask, catalog.classes.known_values)
-        _check_sizes(labels.values.shape[:2], original_size, mask_path, image_path)
-        labels = _laid_on(labels, Path(mask_path), pixels.place, image_path)
-        indices, unknown = _encode(catalog, labels, Path(mask_path), with_data)
-        mask = rescale(indices, catalog.scale, Image.Resampling.NEAREST)
+        indices, unknown = read_indices(catalog, Path(mask_path), image_path, pixels, whole, part.area)
+        mask = _picked(indices, whole, catalog.scale, part)
     if valid is not None:
         mask = np.where(valid, mask, np.uint8(IGNORE))
-    corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
+    corners = [(row - part.corner[0], column - part.corner[1]) for row, column in corners]
     if any(row >= height or column >= width for row, column in corners):
-        raise DataError(f"{image_path}: smaller than when the catalog was made; make the catalog again")
-    size = catalog.patch_size
+        raise _outdated(image_path)
+    sure = None if valid is None else np.stack([_cut(valid, *corner, size, mode="edge") for corner in corners])
     return Patches(
-        images=np.stack([_cut(image, *corner, size, mode="edge") for corner in corners]),
+        images=fill_in(np.stack([_cut(image, *corner, size, mode="edge") for corner in corners]), sure),
         masks=np.stack([_cut(mask, *corner, size, mode="constant", constant_values=IGNORE) for corner in corners]),
         has_mask=bool(mask_path),
         unknown=unknown,
-        valid=None if valid is None else np.stack([_cut(valid, *corner, size, mode="edge") for corner in corners]),
+        valid=sure,
     )
 
 
-def _sure(valid: NDArray[np.bool_] | None, scale: float) -> NDArray[np.bool_] | None:
+def _part(path: Path, scale: float, corners: list[tuple[int, int]], size: int) -> ImagePart:
+    whole, _ = image_header(path)
+    small = rescaled_size(*whole, scale)
+    if any(row >= small[0] or column >= small[1] for row, column in corners):
+        raise _outdated(path)
+    return part_of(whole, small, corners, size)
+
+
+def _outdated(path: Path) -> DataError:
+    return DataError(f"{path}: smaller than when the catalog was made; make the catalog again")
+
+
+def _sure(valid: NDArray[np.bool_] | None, scale: float, part: ImagePart) -> NDArray[np.bool_] | None:
     """Return whether all that each pixel of the shrunk image was made of has data; None where all have."""
     if valid is None or valid.all():
         return None
-    return np.asarray(rescale(valid.astype(np.uint8) * 255, scale) == 255)
+    return np.asarray(rescale(valid.astype(np.uint8) * 255, scale, part=part) == 255)
 
 
-def _encode(
-    catalog: Catalog, labels: MaskPixels, path: Path, valid: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.uint8], dict[int, int]]:
-    """Return class indices, ignored where mask or image hold no data, and the pixels of each unknown value."""
-    labelled = both(labels.valid, valid)
-    indices, unknown = catalog.classes.encode(labels.values, labelled)
-    _check_unknown(path, catalog.classes, unknown, indices.size, catalog.unknown_share)
-    if labels.valid is not None:
-        if labels.doubt and (guessed := np.unique(indices[~labels.valid & (indices != IGNORE)])).size:
-            names = ", ".join(catalog.classes.names[index] for index in guessed)
-            raise DataError(
-                f"{path}: {labels.doubt}, so these pixels have no label, but in the description they are {names}; "
-                "remove one of the two"
-            )
-        indices[~labels.valid] = IGNORE
-    return indices, unknown
+def _picked(indices: NDArray[np.uint8], whole: tuple[int, int], scale: float, part: ImagePart) -> NDArray[np.uint8]:
+    """Shrink (H, W) class indices by picking pixels: of a part of an image those that are picked of the whole."""
+    if scale == 1:
+        return indices
+    starts = (part.area.row_off, part.area.col_off) if part.area else (0, 0)
+    sizes = part.size or rescaled_size(*whole, scale)
+    rows, columns = (
+        _nearest(length, scale)[corner : corner + size] - start
+        for length, corner, size, start in zip(whole, part.corner, sizes, starts, strict=True)
+    )
+    return indices[rows[:, None], columns]
 
 
-def _laid_on(labels: MaskPixels, path: Path, place: Georeference | None, image: Path) -> MaskPixels:
-    values = laid_on(labels.values, labels.place, place, path, image)
-    if labels.valid is None:
-        return MaskPixels(values, None, labels.doubt)
-    return MaskPixels(values, laid_on(labels.valid, labels.place, place, path, image), labels.doubt)
-
-
-def _check_sizes(mask: tuple[int, ...], image: tuple[int, ...], mask_path: str, image_path: Path) -> None:
-    if mask == image:
-        return
-    turned = "; turned by a quarter they fit: one of them lost its orientation tag, or alone has one"
-    sizes = f"{_size(mask)} pixels, but its image {image_path} has {_size(image)}"
-    raise DataError(f"{mask_path}: {sizes}{turned if mask[::-1] == image else ''}")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    height, width = shape
-    return f"{width} x {height}"
+@lru_cache(maxsize=64)
+def _nearest(length: int, scale: float) -> NDArray[np.int32]:
+    """Return which of so many pixels in a line is picked for each pixel of the shrunk line."""
+    return rescale(np.arange(length, dtype=np.int32)[None], scale, Image.Resampling.NEAREST)[0]
 
 
 def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) -> NDArray:
@@ -176,17 +183,3 @@ def _cut(array: NDArray, row: int, column: int, size: int, **padding: object) ->
         return window
     ends = [(0, 0)] * (array.ndim - 2) + [(0, size - height), (0, size - width)]
     return np.pad(window, ends, **padding)  # type: ignore[call-overload]
-
-
-def _check_unknown(path: Path, classes: ClassSet, unknown: dict[int, int], pixels: int, allowed: float) -> None:
-    share = sum(unknown.values()) / pixels
-    if share <= allowed:
-        return
-    most = sorted(unknown.items(), key=lambda item: -item[1])
-    commonest = ", ".join(f"{classes.describe(value)} ({count / pixels:.3%})" for value, count in most[:5])
-    more = f" and {len(most) - 5} more" if len(most) > 5 else ""
-    allowed_values = ", ".join(classes.describe(value) for value in sorted(classes.known_values))
-    raise DataError(
-        f"{path}: {share:.3%} of the pixels are no class of {classes.name}, at most {allowed:.3%} are allowed; "
-        f"found {commonest}{more}; known are {allowed_values}"
-    )

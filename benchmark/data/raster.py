@@ -3,9 +3,9 @@
 import struct
 import warnings
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
 from benchmark.data.archives import gdal_path, source_file
+from benchmark.data.areas import Area, bytes_of_blocks, bytes_of_pixel, is_scene, present
 from benchmark.data.bands import (
     BandsError,
     Pixels,
@@ -28,6 +30,7 @@ from benchmark.data.bands import (
     refuse_scaled,
     table_colors,
 )
+from benchmark.data.classes import POLYGONS
 from benchmark.data.georeference import Georeference, georeference_of
 from benchmark.data.jpeg2000 import jpeg2000_depths
 from benchmark.data.numbers import check_kind
@@ -50,8 +53,8 @@ _GDAL = {
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "/none",
 }
 MOST_BYTES = 4 << 30  # of one image in memory
+AreaOf = Callable[[tuple[int, int], Georeference | None], Window]
 _SUSPICIOUS = 256 << 20, 20_000  # bytes in memory, and how many times those on disk: no image is as empty as that
-_BYTES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4, "float32": 4}  # else 8 or 16
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,11 @@ class MaskPixels:
         values: (H, W) uint8 or uint16 as stored; (H, W, 3) uint8 where masks are colours.
         valid: (H, W) bool, False where the file says that there is no label; None where it says so nowhere.
         doubt: reason why a value that is nevertheless a class there must not be guessed; "" where ``valid`` is certain.
-        place: georeference of the file; None where it has none.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16]
     valid: NDArray[np.bool_] | None = None
     doubt: str = ""
-    place: Georeference | None = None
 
 
 @contextmanager
@@ -83,23 +84,31 @@ def _open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.Dataset
     with warnings.catch_warnings(), rasterio.Env(**_GDAL):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(gdal_path(str(path)), driver=driver) as file:
-            _check_size(path, file)
             yield file
 
 
-def _check_size(path: Path, file: rasterio.DatasetReader) -> None:
-    """Refuse absurd sizes before any memory is taken. GDAL reads whole blocks, however little is in one."""
-    needed = 0
-    for (rows, columns), kind in zip(file.block_shapes, file.dtypes, strict=True):
-        height, width = (-(-size // block) * block for size, block in ((file.height, rows), (file.width, columns)))
-        needed += height * width * _BYTES.get(kind, 16)
-    on_disk = Path(source_file(str(path))).stat().st_size
+def _part(path: Path, file: rasterio.DatasetReader, area: Window | None) -> rasterio.DatasetReader | Area:
+    """Return an area of an open raster, or the whole; an absurd size is refused before any memory is taken."""
+    if area is None:
+        _check_size(path, file, bytes_of_blocks(file))
+        return file
+    _check_size(path, file, int(area.height * area.width) * bytes_of_pixel(file))
+    return Area(file, area)
+
+
+def _check_size(path: Path, file: rasterio.DatasetReader, needed: int) -> None:
+    on_disk = _bytes_on_disk(path)
     large, times = _SUSPICIOUS
     if needed > MOST_BYTES or (needed > large and needed > times * on_disk):
         raise DataError(
             f"{path}: its header says {file.width} x {file.height} pixels in {file.count} bands, {needed:,} bytes from "
-            f"{on_disk:,} on disk; at most {MOST_BYTES:,} are read; it is damaged, or must be cut into smaller images"
+            f"{on_disk:,} on disk; at most {MOST_BYTES:,} are read; it is damaged, or must be stored in blocks "
+            "(gdal_translate -co TILED=YES)"
         )
+
+
+def _bytes_on_disk(path: Path) -> int:
+    return Path(source_file(str(path))).stat().st_size
 
 
 @contextmanager
@@ -135,11 +144,31 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
         DataError: the file is missing, no image, or of absurd size.
     """
     with _readable(path):
-        if path.suffix.lower() in _TIFF:
-            with _open_raster(path) as file:
+        if driver := _gdal_driver(path):
+            with _open_raster(path, driver) as file:
+                if not is_scene(file, _bytes_on_disk(path)):
+                    _check_size(path, file, bytes_of_blocks(file))
                 return turned_size(file.height, file.width, _orientation(path, file)), georeference_of(file)
         with _open_picture(path) as picture:
             return turned_size(picture.height, picture.width, picture_orientation(picture)), None
+
+
+def by_areas(mask: str) -> bool:
+    """Return whether a mask can be read by areas: a GeoTIFF, polygons, or none at all."""
+    return Path(mask).suffix.lower() in ("", *_TIFF, *POLYGONS)
+
+
+@contextmanager
+def scene(path: Path) -> Iterator[rasterio.DatasetReader | None]:
+    """Open a raster that is to be read by areas (see `benchmark.data.areas`); None for every other image."""
+    with _readable(path):
+        driver = _gdal_driver(path)
+        if not driver:
+            yield None
+            return
+        with _open_raster(path, driver) as file:
+            large = is_scene(file, _bytes_on_disk(path)) and _orientation(path, file) == UPRIGHT
+            yield file if large else None
 
 
 def read_image(path: Path, bands: int | Sequence[str]) -> NDArray:
@@ -148,15 +177,17 @@ def read_image(path: Path, bands: int | Sequence[str]) -> NDArray:
     return read_pixels(path, names).bands
 
 
-def read_pixels(path: Path, names: Sequence[str]) -> Pixels:
+def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) -> Pixels:
     """Read a JPEG, PNG, JPEG 2000 or GeoTIFF image, turned as its orientation tag says.
 
     Args:
         path: path of the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
         names: names of the bands that it must have. A file that names its own bands is brought into this order.
+        area: part of a `scene` to read; the whole if None. What is in no block of its file has no data.
 
     Returns:
-        The stored numbers, and where there are any; see `benchmark.data.bands` for what tags change.
+        The stored numbers, and where there are any; see `benchmark.data.bands` for what tags change. Its place is that
+        of the whole file.
 
     Raises:
         DataError: the file is missing or truncated, has another number of bands, numbers of a type that is not among
@@ -166,9 +197,12 @@ def read_pixels(path: Path, names: Sequence[str]) -> Pixels:
         driver = _gdal_driver(path)
         if driver:
             with _open_raster(path, driver) as file:
+                part = _part(path, file, area)
                 check_kind(path, file.dtypes[0])
                 orientation = _orientation(path, file)
-                pixels = from_gdal(path, file, names)
+                pixels = from_gdal(path, part, names)
+                if area is not None:
+                    pixels = replace(pixels, valid=both(pixels.valid, present(file, area)))
         else:
             with _open_picture(path) as picture:
                 orientation = picture_orientation(picture)
@@ -188,30 +222,36 @@ def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[n
     return read_labels(path, colors).values
 
 
-def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -> MaskPixels:
+def read_labels(
+    path: Path, colors: bool = False, known: Collection[int] = (), area: AreaOf | None = None
+) -> MaskPixels:
     """Read a mask: the stored numbers, or its colours, turned as its orientation tag says.
 
     Args:
         path: path of a PNG, a GeoTIFF or another of `PICTURES`.
         colors: whether the mask is colour-coded. A palette then gives its colours, else its indices.
         known: values that are expected; they decide whether a palette of greys means its indices or its greys.
+        area: function of a raster's height and width, and of its place, that returns the part to read; the whole is
+            read if it is None, and of other files.
 
     Raises:
         DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
             0..65535.
     """
-    place = None
     with _readable(path):
         driver = _gdal_driver(path)
         if driver:
             with _open_raster(path, driver) as file:
-                place = georeference_of(file)
+                orientation = _orientation(path, file)
+                window = None
+                if area is not None and orientation == UPRIGHT:
+                    window = area((file.height, file.width), georeference_of(file))
+                part = _part(path, file, window)
                 refuse_pages(path, file)
                 refuse_scaled(path, file)
                 if file.count > 4:
                     raise BandsError(f"{path}: {file.count} bands where one band of class values is expected")
-                orientation = _orientation(path, file)
-                labels = _gdal_labels(path, file, colors)
+                labels = _gdal_labels(path, part, colors)
         else:
             with _open_picture(path) as picture:
                 orientation = picture_orientation(picture)
@@ -235,7 +275,7 @@ def read_labels(path: Path, colors: bool = False, known: Collection[int] = ()) -
         planes = mask[None] if mask.ndim == 2 else mask.transpose(2, 0, 1)
         mask = turned(planes, orientation)[0] if mask.ndim == 2 else turned(planes, orientation).transpose(1, 2, 0)
     valid = labels.valid if labels.valid is None else turned(labels.valid, orientation)
-    return MaskPixels(mask, None if valid is None or valid.all() else valid, labels.doubt, place)
+    return MaskPixels(mask, None if valid is None or valid.all() else valid, labels.doubt)
 
 
 def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> MaskPixels:

@@ -18,17 +18,17 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_arrays, read_text
-from benchmark.data.archives import source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
 from benchmark.data.numbers import KINDS, SAMPLED, PixelSums, count_values, join_sums, sum_pixels
 from benchmark.data.patches import Patches, read_patches
-from benchmark.data.sources import Stamp, are_same, stamps_of, with_digests
+from benchmark.data.scenes import units
+from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_digests
 
 FORMAT = 4
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
-_ELSEWHERE = ("patches", "footprints")  # of a catalog: not how files are read
+_ELSEWHERE = ("patches", "footprints", "pieces")  # of a catalog: not how files are read
 _ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
 _MOST_THREADS = 32
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class Plan:
     Attributes:
         name: name of its folder: the domain, and a key over everything that its content depends on.
         domain: domain ``place@time``.
-        rows: rows of the catalog's table.
+        rows: rows of the catalog's table, with the column ``unit``: what is read at once.
         stamps: stamps of the files on disk that they are read from.
     """
 
@@ -53,15 +53,15 @@ class Plan:
 
     @property
     def num_files(self) -> int:
-        """Number of image files."""
-        return int(self.rows["image"].nunique())
+        """Number of image files, or pieces of scenes."""
+        return int(self.rows["unit"].nunique())
 
     def files(self) -> Iterator[pd.DataFrame]:
-        """Yield the rows, image file by image file, in the order in which the shard holds them.
+        """Yield the rows, image file by image file (of a scene piece by piece), in the order of the shard.
 
         Made each time: a table a file, kept, would be the one thing here that grows with the data set.
         """
-        return (file for _, file in self.rows.groupby("image", sort=False))
+        return (file for _, file in self.rows.groupby("unit", sort=False))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +100,11 @@ class Shard:
 
 
 def plan_shards(catalog: Catalog) -> list[Plan]:
-    """Cut the catalog into shards: the patches of one domain, in whole files.
+    """Cut the catalog into shards: the patches of one domain, in whole files or pieces of scenes.
 
-    A shard has at most `SHARD_PATCHES` patches, unless one file has more. Two catalogs that hold the same patches of a
-    domain get the same shards of it. A shard's key is over its rows, how they are read, and the path, size and time of
-    change of its files.
+    A shard has at most `SHARD_PATCHES` patches, unless one file that is read at once has more. Two catalogs that hold
+    the same patches of a domain get the same shards of it. A shard's key is over its rows, how they are read, and the
+    path, size and time of change of its files.
 
     Raises:
         DataError: a file is missing; the message names it.
@@ -113,10 +113,13 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
     # All settings, so that one which a catalog may get some day is not forgotten here.
     reading = {field.name: getattr(catalog, field.name) for field in fields(catalog) if field.name not in _ELSEWHERE}
     plans = []
-    for domain, patches in catalog.patches[_COLUMNS].groupby(catalog.domain):
+    unit = units(catalog.patches, catalog.pieces, catalog.patch_size)
+    for domain, patches in catalog.patches[_COLUMNS].assign(unit=unit).groupby(catalog.domain):
         for rows in _cut(patches):
-            sources = sorted({source_file(path) for path in (*rows["image"], *rows["mask"]) if path})
-            content = (FORMAT, reading, domain, rows.values.tolist(), [(path, stamps[path][:2]) for path in sources])
+            paths = {*rows["image"], *rows["mask"]} - {""}
+            sources = sorted({file for path in paths for file in files_of(path)})
+            table, changed = rows[_COLUMNS].values.tolist(), [(path, stamps[path][:2]) for path in sources]
+            content = (FORMAT, reading, domain, table, changed)
             key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
             of_files = {path: stamps[path] for path in sources}
             plans.append(Plan(f"{slug(str(domain))[:60]}-{key}", str(domain), rows, of_files))
@@ -125,7 +128,7 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
 
 def _cut(patches: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows of shard after shard; files are taken in the order of their first ids."""
-    file_of_patch, _ = pd.factorize(patches["image"])
+    file_of_patch, _ = pd.factorize(patches["unit"])
     shard_of_file, shard, taken = [], 0, 0
     for count in np.bincount(file_of_patch).tolist():
         if taken + count > SHARD_PATCHES:

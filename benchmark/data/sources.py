@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def stamps_of(paths: Iterable[str]) -> dict[str, Stamp]:
         DataError: a file is missing; the message names it.
     """
     stamps = {}
-    for path in sorted(set(map(source_file, paths))):
+    for path in sorted({file for named in paths for file in files_of(named)}):
         try:
             status = os.stat(path)  # noqa: PTH116 - a third of the time of Path.stat for 100,000 files
         except FileNotFoundError as error:
@@ -31,9 +32,17 @@ def stamps_of(paths: Iterable[str]) -> dict[str, Stamp]:
     return stamps
 
 
+def files_of(path: str) -> Iterator[str]:
+    """Yield the files on disk that a path is read from: its archive, or itself; a shapefile has some beside it."""
+    yield source_file(path)
+    if path.lower().endswith(".shp"):
+        beside = (Path(path).with_suffix(suffix) for suffix in (".dbf", ".prj", ".shx"))
+        yield from (str(file) for file in beside if file.is_file())
+
+
 def with_digests(stamps: Mapping[str, Stamp]) -> dict[str, list[Any]]:
     """Return the stamp and the SHA-256 of each file; "" for an archive, which may be larger than what is read of it."""
-    return {path: [*stamp, _digest(path)] for path, stamp in stamps.items()}
+    return {path: [*stamp, _digest(path, stamp)] for path, stamp in stamps.items()}
 
 
 def are_same(shard: Path, about: Mapping[str, Any], stamps: Mapping[str, Stamp]) -> bool:
@@ -48,8 +57,9 @@ def are_same(shard: Path, about: Mapping[str, Any], stamps: Mapping[str, Stamp])
     """
     sources = about["sources"]
     doubtful = [path for path, stamp in stamps.items() if path not in sources or tuple(sources[path][:4]) != stamp]
-    if any(path not in sources or not sources[path][4] or _digest(path) != sources[path][4] for path in doubtful):
-        return False
+    for path in doubtful:
+        if path not in sources or not sources[path][4] or _digest(path, stamps[path]) != sources[path][4]:
+            return False
     if doubtful:
         now = sources | {path: [*stamps[path], sources[path][4]] for path in doubtful}
         half = shard / f".shard.{os.getpid()}.json"
@@ -61,7 +71,8 @@ def are_same(shard: Path, about: Mapping[str, Any], stamps: Mapping[str, Stamp])
     return True
 
 
-def _digest(path: str) -> str:
+@lru_cache(maxsize=256)  # a scene is in many shards
+def _digest(path: str, stamp: Stamp) -> str:  # by its stamp, lest a changed one is taken for the old
     if path.endswith(".zip"):
         return ""
     with Path(path).open("rb") as file:

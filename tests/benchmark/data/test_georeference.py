@@ -11,7 +11,7 @@ from rasterio.warp import transform
 
 from benchmark.common.errors import DataError
 from benchmark.data.folder import read_folder
-from benchmark.data.georeference import Georeference, in_metres, laid_on
+from benchmark.data.georeference import Georeference, grid_on, in_metres
 from benchmark.data.patches import read_patches
 
 DESCRIPTION = """
@@ -27,11 +27,11 @@ MASK = np.random.default_rng(0).integers(1, 3, (1, 16, 8), dtype=np.uint8)
 IMAGE = np.random.default_rng(1).integers(0, 99, (1, 16, 8), dtype=np.uint8)
 
 
-def _write(path: Path, array: np.ndarray, place: Affine, crs: Any) -> None:
+def _write(path: Path, array: np.ndarray, place: Affine, crs: Any, **keys: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = array.shape
     profile = {"count": count, "height": height, "width": width, "dtype": array.dtype, "transform": place, "crs": crs}
-    with rasterio.open(path, "w", driver="GTiff", **profile) as file:
+    with rasterio.open(path, "w", driver="GTiff", **profile, **keys) as file:
         file.write(array)
 
 
@@ -47,7 +47,7 @@ def geo(tmp_path: Path) -> Path:
 
 def _masks(description: Path) -> np.ndarray:
     catalog = read_folder(description)
-    return read_patches(catalog, catalog.patches.iloc[:2]).masks.reshape(16, 8) + 1
+    return read_patches(catalog, catalog.patches.iloc[:2]).masks.reshape(16, 8) + np.uint8(1)
 
 
 def test_centres_and_footprints_come_from_the_files(geo: Path) -> None:
@@ -118,7 +118,9 @@ def test_a_system_without_a_code_is_the_images(geo: Path) -> None:
             r"is 320 beside its image .*160.0 columns and 0.0 rows",
         ),
         (from_origin(500_000, 5_000_002, 2, 2), "EPSG:32631", "is 2 beside"),
-        (from_origin(500_000, 5_000_000, 3, 2), "EPSG:32631", "has pixels of another size"),
+        (from_origin(500_000, 5_000_100, 3, 3), "EPSG:32631", "shows other ground .* 0% of the smaller"),
+        (from_origin(500_014, 5_000_030, 3, 2), "EPSG:32631", "shows other ground .* 1% of the smaller"),
+        (Affine(2, 1, 500_000, 0, -2, 5_000_000), "EPSG:32631", "is turned against its image"),
         (from_origin(500_000, 5_000_000, 2, 2), "EPSG:32632", "EPSG:32632, its image .* in EPSG:32631"),
     ],
 )
@@ -128,8 +130,37 @@ def test_a_mask_beside_its_image_is_refused(geo: Path, place: Affine, crs: str, 
         _masks(geo)
 
 
+FINE = np.random.default_rng(2).integers(1, 3, (1, 48, 24), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("by_pieces", [False, True])
+@pytest.mark.parametrize(
+    ("mask", "place", "expected"),
+    [
+        (FINE, from_origin(500_000, 5_000_000, 2 / 3, 2 / 3), FINE[0, 1::3, 1::3]),
+        (FINE[:, ::-1], Affine(2 / 3, 0, 500_000, 0, 2 / 3, 5_000_000 - 32), FINE[0, 1::3, 1::3]),
+        (MASK[:, ::2, ::2], from_origin(500_000, 5_000_000, 4, 4), MASK[0, ::2, ::2].repeat(2, 0).repeat(2, 1)),
+        (FINE, from_origin(500_000 - 10, 5_000_000 + 20, 2, 2), FINE[0, 10:26, 5:13]),
+        (FINE, from_origin(500_000 - 10.9, 5_000_000 + 20.9, 2, 2), FINE[0, 10:26, 5:13]),
+        (MASK[:, :12, 2:], from_origin(500_004, 5_000_000, 2, 2), np.pad(MASK[0, :12, 2:], ((0, 4), (2, 0)))),
+    ],
+)
+def test_a_mask_on_another_grid_is_sampled_at_the_centres(
+    geo: Path, mask: np.ndarray, place: Affine, expected: np.ndarray, by_pieces: bool, monkeypatch
+) -> None:
+    """A finer one, one upside down, a coarser, a larger, one half a pixel off, one without some rows and columns."""
+    _write(geo.parent / "a/mask.tif", mask, place, "EPSG:32631")
+    if by_pieces:
+        monkeypatch.setattr("benchmark.data.areas.LARGE", 64)
+        monkeypatch.setattr("benchmark.data.areas.PIECE_BYTES", 64)
+        _write(geo.parent / "a/image.tif", IMAGE, from_origin(500_000, 5_000_000, 2, 2), "EPSG:32631", blockysize=4)
+    assert len(read_folder(geo).pieces) == by_pieces
+    assert np.array_equal(_masks(geo), expected)  # 0 is what is ignored, of which the number is 255
+
+
 def test_a_colour_mask_is_turned_whole() -> None:
     colors = np.arange(2 * 3 * 3).reshape(2, 3, 3)
     north, south = Georeference(from_origin(0, 2, 1, 1), None), Georeference(Affine(1, 0, 0, 0, 1, 0), None)
-    assert np.array_equal(laid_on(colors, south, north, Path("m"), Path("i")), colors[::-1])
-    assert laid_on(colors, None, north, Path("m"), Path("i")) is colors
+    size = (2, 3)
+    assert np.array_equal(grid_on(size, south, size, north, Path("m"), Path("i")).take(colors), colors[::-1])
+    assert grid_on(size, None, size, north, Path("m"), Path("i")).is_same(colors.shape)

@@ -11,7 +11,7 @@ from rasterio.transform import from_origin
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import FLAIR_13, IGNORE
-from benchmark.data.numbers import fill_in, sum_pixels
+from benchmark.data.numbers import fill_in, sum_pixels, without_gaps
 from benchmark.data.raster import read_pixels
 from benchmark.data.statistics import domain_statistics
 from benchmark.data.store import open_store
@@ -100,14 +100,15 @@ def test_an_image_without_any_data_is_zero_and_in_no_statistics(open_images):
 
 def test_eight_bits_stay_as_they_are():
     image, valid = RNG.integers(0, 9, (2, 4, 4), dtype=np.uint8), np.eye(4, dtype=bool)
-    assert fill_in(FILE, image, valid) == (image, valid)
+    assert without_gaps(FILE, image, valid) == (image, valid)
+    assert np.array_equal(fill_in(image[None], valid[None])[0], image)
 
 
 def test_a_forgotten_nodata_tag_is_named():
     image = np.ones((2, 4, 4), np.float32)
     image[:, 0] = np.finfo(np.float32).min
     with pytest.raises(DataError, match=r"i\.tif: holds -3.40282e\+38, .*-a_nodata -3.40282347e\+38"):
-        fill_in(FILE, image, None)
+        without_gaps(FILE, image, None)
 
 
 def test_two_types_in_one_data_set_are_refused(open_images):

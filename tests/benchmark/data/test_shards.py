@@ -20,10 +20,11 @@ from filelock import FileLock
 from benchmark.common.errors import DataError
 from benchmark.data import shards
 from benchmark.data import store as store_module
+from benchmark.data.archives import source_file
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import read_flair
 from benchmark.data.folder import read_folder
-from benchmark.data.shards import plan_shards, source_file
+from benchmark.data.shards import plan_shards
 from benchmark.data.store import open_store
 from benchmark.data.synthetic import World, generate
 
