@@ -295,8 +295,8 @@ def _rows(digests: list[bytes]) -> np.ndarray:
 def mixed_kinds(one: str, kind: np.dtype, other: str, other_kind: np.dtype) -> DataError:
     """Return the error that names images of two types in one data set."""
     return DataError(
-        f"{one}: pixels are {kind}, but those of {other} {other_kind}; all images of a data set must be of one type: "
-        "convert some (gdal_translate -ot)"
+        f"{one}: pixels are {kind}, but those of {other} {other_kind}; all images of a data set must be of one type, "
+        "and tags of scale and offset make it float32: convert some (gdal_translate -ot, or -unscale)"
     )
 
 

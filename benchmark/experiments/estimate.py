@@ -40,6 +40,7 @@ class Outline:
         patches: number of patches that the decoded store holds, at least.
         decoded: whether that store is there; else finished runs are not recognised.
         jobs: function that lists jobs of labels, folds and seeds, as `Bench.jobs` does.
+        itemsize: bytes of a number of an image in that store.
     """
 
     label: str
@@ -49,6 +50,7 @@ class Outline:
     patches: int
     decoded: bool
     jobs: Callable[[Sequence[str], Sequence[str], Sequence[int]], list[Job]]
+    itemsize: int = 1
 
 
 def outline(plan: ExperimentPlan) -> Outline:
@@ -70,7 +72,8 @@ def outline(plan: ExperimentPlan) -> Outline:
         if is_decoded(catalog, plan.stores):
             bench = Bench(plan)
             listed = lambda labels, names, seeds: bench.jobs(labels, seeds, names)  # noqa: E731
-            return Outline(protocol.label, bench.fingerprint, sizes, shape, len(catalog), True, listed)
+            itemsize = bench.store.kind.itemsize
+            return Outline(protocol.label, bench.fingerprint, sizes, shape, len(catalog), True, listed, itemsize)
     if not sizes or shape is None:
         raise SettingsError(f"the folds of {protocol.label} are known only with its data; give --data")
     # Without a store: enough to tell two jobs apart, but not the keys of a run, which depend on the decoded data.
@@ -218,8 +221,8 @@ def _is_stream(label: str) -> bool:
 
 
 def store_bytes(outline: Outline) -> int:
-    """Return the bytes of the decoded patches, each band and the mask with one byte a pixel."""
-    return outline.patches * outline.shape.size**2 * (outline.shape.bands + 1)
+    """Return the bytes of the decoded patches; the mask has one byte a pixel, and what is not decoded one a band."""
+    return outline.patches * outline.shape.size**2 * (outline.shape.bands * outline.itemsize + 1)
 
 
 def run_bytes(records: Sequence[RunRecord]) -> float:

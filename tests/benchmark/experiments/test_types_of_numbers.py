@@ -12,6 +12,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 from safetensors import safe_open
 
+from benchmark.experiments.estimate import outline, store_bytes
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.run_job import PANEL, WEIGHTS
 from benchmark.experiments.session import Session
@@ -99,6 +100,7 @@ def _missing(image):
 def test_from_files_to_a_table(open_bench, kind, change, tags):
     bench = open_bench(kind, change, **tags)
     assert bench.store.kind == kind
+    assert store_bytes(outline(bench.plan)) == 8 * SIDE**2 * (4 * np.dtype(kind).itemsize + 1)
     session = Session(bench.plan, bench=bench)
     jobs = bench.jobs(["source-only-augmented", "dacs"], [0], ["east"])
     session.remember(jobs)
