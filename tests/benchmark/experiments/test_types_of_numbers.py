@@ -16,6 +16,7 @@ from benchmark.experiments.estimate import outline, store_bytes
 from benchmark.experiments.jobs import Bench
 from benchmark.experiments.run_job import PANEL, WEIGHTS
 from benchmark.experiments.session import Session
+from benchmark.experiments.shifts import measure_shifts
 from benchmark.experiments.single import train_model
 from benchmark.reporting.collect import collect
 from benchmark.training.fold_data import batches_of
@@ -137,6 +138,11 @@ def test_the_same_reflectances_give_the_same_training_whatever_they_are_stored_a
     images[:, 1, 3] = np.nan
     models[1].predict(images)
     assert torch.equal(inputs[1][:, :, 4:], second[:, :, 4:]) and inputs[1].isfinite().all()
+
+
+def test_the_measured_shift_is_that_of_the_reflectances(open_bench, recipe):
+    gaps = [measure_shifts(open_bench(kind), recipe.network, 4)[0].values["mean_gap"] for kind in KINDS]
+    assert gaps[1:] == pytest.approx([gaps[0]] * 2, rel=1e-3) and 100 < gaps[0] < 400
 
 
 def test_the_scale_knows_nothing_of_the_target(open_bench):
