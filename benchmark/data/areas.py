@@ -57,7 +57,7 @@ def is_scene(file: rasterio.DatasetReader, on_disk: int) -> bool:
     blocks = math.ceil(file.height / rows) * math.ceil(file.width / columns)
     listed = file.driver != "GTiff" or blocks * 6 <= on_disk
     return (
-        file.driver in ("GTiff", "JP2OpenJPEG")
+        file.driver in ("GTiff", "JP2OpenJPEG", "VRT")
         and file.height * file.width > LARGE
         and rows * columns * bytes_of_pixel(file) <= PIECE_BYTES
         and listed

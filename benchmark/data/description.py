@@ -46,7 +46,7 @@ _KEYS: dict[str, _Check] = {
     **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "table"), _TEXT),
     "table_key": _TEXT,
     "exclude": ("a list of patterns", _list_of(_is_text)),
-    **dict.fromkeys(("mask_field", "background"), _TEXT),
+    **dict.fromkeys(("mask_field", "background", "mosaic"), _TEXT),
     "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
     "base": _TEXT,
     "unknown_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),

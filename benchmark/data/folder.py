@@ -9,6 +9,7 @@ patch_size = 128
 scale = 0.5                            # optional: shrink images and masks when reading them
 image = "{tile}/images/{part}.jpg"     # captures parts of names; {year:4}, {date:%Y%m%d} and {part:[a-z]+} say what
 mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
+mosaic = "{tile}"                      # optional: images of which this text is the same are tiles of one image
 place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
 zone = "{tile}/{part}"                 # optional; default: the image. "block:256 m": see `benchmark.data.blocks`
 time = "{year}"                        # optional, as are date (ISO), clock (HH:MM), camera, x, y, z, id (all captured)
@@ -42,11 +43,13 @@ from benchmark.data.blocks import read_blocks
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, PolygonKeys
 from benchmark.data.description import check_settings, class_set, polygon_keys, read_description
+from benchmark.data.drivers import by_areas
 from benchmark.data.fields import read_clock, read_coordinate, read_date, read_time
 from benchmark.data.georeference import Place, in_metres
+from benchmark.data.mosaics import joined
 from benchmark.data.patches import rescaled_size, windows
 from benchmark.data.polygons import check_polygons
-from benchmark.data.raster import by_areas, image_header
+from benchmark.data.raster import image_header
 from benchmark.data.scenes import windows_of
 from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
@@ -135,30 +138,17 @@ def _rows(
     settings: Mapping[str, Any], root: Path
 ) -> tuple[list[dict[str, object]], list[Place | None], dict[str, tuple[int, int]]]:
     """Return one row a window of each image, the place of its window, and the pieces of scenes."""
-    captures = find(settings["image"], settings.get("exclude", []), root)
-    table = _table(settings, root)
-    folders = Folders()
-    if blocks := read_blocks(settings.get("zone", "")):
+    blocks = read_blocks(settings.get("zone", ""))
+    if blocks:
         settings = {**settings, "zone": blocks.of or settings["place"]}
-    scale = settings.get("scale", 1)
+    scale, size = settings.get("scale", 1), settings["patch_size"]
     rows: list[dict[str, object]] = []
     places: list[Place | None] = []
-    without_mask = []
     pieces: dict[str, tuple[int, int]] = {}
     empty, at_borders = 0, 0
-    for path, captured in captures.items():
-        fields = captured | {"stem": nfc(path.stem)}
-        if table is not None:
-            key = fill("table_key", settings.get("table_key", "{stem}"), fields)
-            if key not in table.rows:
-                raise DataError(f"key 'table': {settings['table']} has no row '{key}' for {path}")
-            fields = {**table.rows[key], **fields}
-        image_row = _image_row(settings, fields, path, root, folders, table is not None and table.decimal_comma)
-        if not image_row["mask"]:
-            without_mask.append(path)
+    for path, image_row in _images(settings, root).items():
         (whole_height, whole_width), where = image_header(path)
         height, width = rescaled_size(whole_height, whole_width, scale)
-        size = settings["patch_size"]
         if (count := -(-height // size) * -(-width // size)) > MOST_WINDOWS:
             raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches, above {MOST_WINDOWS:,}")
         corners = windows(height, width, size)
@@ -181,12 +171,6 @@ def _rows(
                 window["zone"] = f"{image_row['zone']}/{block}"
             rows.append(image_row | window)
             places.append((box, where.crs) if box and where else None)
-    if "mask" in settings and len(without_mask) == len(captures):
-        looked_for = root / fill("mask", settings["mask"], fields)
-        raise DataError(f"key 'mask': not one of the {len(captures)} images has its mask; looked for {looked_for}")
-    if "mask" in settings and without_mask:
-        count = f"{len(without_mask)} of {len(captures)}"
-        _LOG.warning("%s: %s images have no mask, such as %s", root, count, without_mask[0])
     if at_borders:
         _LOG.warning("%s: %d windows are too near to the border of their block, and are left out", root, at_borders)
         if not rows:
@@ -194,6 +178,33 @@ def _rows(
     if empty:
         _LOG.warning("%s: %d windows of large images hold no data at all, and are left out", root, empty)
     return rows, places, pieces
+
+
+def _images(settings: Mapping[str, Any], root: Path) -> dict[Path, dict[str, object]]:
+    """Return the columns that all windows of an image share, by its path; of a mosaic by that of its virtual raster."""
+    captures = find(settings["image"], settings.get("exclude", []), root)
+    table = _table(settings, root)
+    folders = Folders()
+    if "mosaic" in settings:
+        settings = {"zone": settings["mosaic"], **settings}
+    images, mosaics = {}, {}
+    for path, captured in captures.items():
+        fields = captured | {"stem": nfc(path.stem)}
+        if table is not None:
+            key = fill("table_key", settings.get("table_key", "{stem}"), fields)
+            if key not in table.rows:
+                raise DataError(f"key 'table': {settings['table']} has no row '{key}' for {path}")
+            fields = {**table.rows[key], **fields}
+        images[path] = _image_row(settings, fields, path, root, folders, table is not None and table.decimal_comma)
+        mosaics[path] = nfc(fill("mosaic", settings.get("mosaic", ""), fields))
+    without_mask = [path for path, row in images.items() if not row["mask"]]
+    if "mask" in settings and len(without_mask) == len(images):
+        looked_for = root / fill("mask", settings["mask"], fields)
+        raise DataError(f"key 'mask': not one of the {len(images)} images has its mask; looked for {looked_for}")
+    if "mask" in settings and without_mask:
+        count = f"{len(without_mask)} of {len(images)}"
+        _LOG.warning("%s: %s images have no mask, such as %s", root, count, without_mask[0])
+    return joined(images, mosaics) if "mosaic" in settings else images
 
 
 def _table(settings: Mapping[str, Any], root: Path) -> DataTable | None:

@@ -30,13 +30,11 @@ from benchmark.data.bands import (
     refuse_scaled,
     table_colors,
 )
-from benchmark.data.classes import POLYGONS
+from benchmark.data.drivers import gdal_driver, grey_bits
 from benchmark.data.georeference import Georeference, georeference_of
-from benchmark.data.jpeg2000 import jpeg2000_depths
 from benchmark.data.numbers import check_kind
 from benchmark.data.orientation import UPRIGHT, picture_orientation, tiff_orientation, turned, turned_size
 
-_TIFF = (".tif", ".tiff")
 # All that the two raise; pillow's plugins let out whatever a damaged header leads them to.
 _UNREADABLE = (
     *(OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError),
@@ -144,7 +142,7 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
         DataError: the file is missing, no image, or of absurd size.
     """
     with _readable(path):
-        if driver := _gdal_driver(path):
+        if driver := gdal_driver(path):
             with _open_raster(path, driver) as file:
                 if not is_scene(file, _bytes_on_disk(path)):
                     _check_size(path, file, bytes_of_blocks(file))
@@ -153,16 +151,24 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
             return turned_size(picture.height, picture.width, picture_orientation(picture)), None
 
 
-def by_areas(mask: str) -> bool:
-    """Return whether a mask can be read by areas: a GeoTIFF, polygons, or none at all."""
-    return Path(mask).suffix.lower() in ("", *_TIFF, *POLYGONS)
+@contextmanager
+def opened_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
+    """Open a GeoTIFF of which the tags say nothing that a virtual raster of it would not say."""
+    with _readable(path), _open_raster(path) as file:
+        refuse_pages(path, file)
+        refuse_scaled(path, file)
+        structure = file.tags(ns="IMAGE_STRUCTURE")
+        light = structure.get("SOURCE_COLOR_SPACE", "YCbCr") == "YCbCr" and structure.get("MINISWHITE") != "YES"
+        if not light or _orientation(path, file) != UPRIGHT:
+            raise DataError(f"{path}: is turned, in inks or with white as zero, of which no mosaic is made; convert it")
+        yield file
 
 
 @contextmanager
 def scene(path: Path) -> Iterator[rasterio.DatasetReader | None]:
     """Open a raster that is to be read by areas (see `benchmark.data.areas`); None for every other image."""
     with _readable(path):
-        driver = _gdal_driver(path)
+        driver = gdal_driver(path)
         if not driver:
             yield None
             return
@@ -194,7 +200,7 @@ def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) ->
             `benchmark.data.numbers.KINDS`, or numbers that mean something else than light and height.
     """
     with _readable(path):
-        driver = _gdal_driver(path)
+        driver = gdal_driver(path)
         if driver:
             with _open_raster(path, driver) as file:
                 part = _part(path, file, area)
@@ -206,7 +212,7 @@ def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) ->
         else:
             with _open_picture(path) as picture:
                 orientation = picture_orientation(picture)
-                if (bits := _grey_bits(path)) and bits > 1:
+                if (bits := grey_bits(path)) and bits > 1:
                     raise DataError(f"{path}: has {bits} bits a band; images of 8 and 16 bits can be used")
                 pixels = from_picture(path, picture, names)
     check_kind(path, str(pixels.bands.dtype))
@@ -239,7 +245,7 @@ def read_labels(
             0..65535.
     """
     with _readable(path):
-        driver = _gdal_driver(path)
+        driver = gdal_driver(path)
         if driver:
             with _open_raster(path, driver) as file:
                 orientation = _orientation(path, file)
@@ -305,7 +311,7 @@ def _picture_labels(path: Path, picture: Image.Image, colors: bool, known: Colle
     mask = np.atleast_3d(np.asarray(picture))
     if picture.mode == "P":
         return MaskPixels(_indices_or_greys(path, picture, mask, known))
-    bits = _grey_bits(path)
+    bits = grey_bits(path)
     if bits in (2, 4):  # pillow has spread them over 0..255
         mask = mask // (255 // ((1 << bits) - 1))
     if isinstance(clear, int) and picture.mode == "L" and not bits:
@@ -344,38 +350,3 @@ def _orientation(path: Path, file: rasterio.DatasetReader) -> int:
             "the tag (tiffset -s 274 1)"
         )
     return orientation
-
-
-def _gdal_driver(path: Path) -> str:
-    """Return the driver by which GDAL reads a file; "" for what pillow reads without changing a number."""
-    if path.suffix.lower() in _TIFF:
-        return "GTiff"
-    if not path.is_file():  # opening a pipe might never end
-        return ""
-    if _png_header(path)[:1] == (16,):
-        return "PNG"
-    other_depths = jpeg2000_depths(path) - {8}
-    if not other_depths:
-        return ""
-    with rasterio.Env() as gdal:
-        if "JP2OpenJPEG" not in gdal.drivers():
-            raise DataError(
-                f"{path}: JPEG 2000 of {max(other_depths)} bits needs GDAL's driver JP2OpenJPEG, which is not "
-                "installed; convert it to GeoTIFF"
-            )
-    return "JP2OpenJPEG"
-
-
-def _grey_bits(path: Path) -> int:
-    """Return the bits a pixel of a grey PNG of less than 8; else 0."""
-    bits, kind = _png_header(path)
-    return bits if kind == 0 and bits < 8 else 0
-
-
-def _png_header(path: Path) -> tuple[int, int]:
-    """Return the bits a sample and the type of colour (PNG specification, section 11.2.2); zeros for other files."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    if len(header) < 26 or header[:8] != b"\x89PNG\r\n\x1a\n":
-        return 0, -1
-    return header[24], header[25]
