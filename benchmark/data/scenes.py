@@ -68,9 +68,8 @@ def part_of(whole: Size, small: Size, corners: Sequence[Size], size: int) -> Ima
 
 
 def _pixels(start: int, end: int, whole: int, small: int) -> Size:
-    """Return the range of pixels that a range of shrunk pixels is made of; with one more on either side if shrunk."""
-    spare = int(whole != small)
-    return max(start * whole // small - spare, 0), min(-(-end * whole // small) + spare, whole)
+    """Return the range of pixels that a range of shrunk pixels is made of."""
+    return start * whole // small, -(-end * whole // small)
 
 
 def windows_of(

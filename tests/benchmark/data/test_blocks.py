@@ -80,6 +80,14 @@ def test_windows_of_two_squares_are_a_buffer_apart(
             assert max(*gaps, *heights) >= 12 - 1e-6
 
 
+def test_the_buffer_is_half_on_either_side_of_a_border() -> None:
+    blocks = read_blocks("block:100 m, buffer 12 m")
+    assert blocks is not None
+    name = blocks.on(Georeference(Affine.identity(), CRS.from_epsg(32631)), Path("i"))
+    assert [name((start, 206, end, 294)) for start, end in ((6, 94), (5.9, 90), (10, 94.1))] == ["b2_0", None, None]
+    assert [name((10, south, 20, north)) for south, north in ((205.9, 290), (210, 294.1))] == [None, None]
+
+
 def test_pixels_are_counted_from_the_corner_of_the_image(town: Path) -> None:
     patches = _catalog(town, "{town}/{year}/block:24px").patches
     rows, columns = patches["row"] // 24, patches["column"] // 24

@@ -142,13 +142,14 @@ FINE = np.random.default_rng(2).integers(1, 3, (1, 48, 24), dtype=np.uint8)
         (MASK[:, ::2, ::2], from_origin(500_000, 5_000_000, 4, 4), MASK[0, ::2, ::2].repeat(2, 0).repeat(2, 1)),
         (FINE, from_origin(500_000 - 10, 5_000_000 + 20, 2, 2), FINE[0, 10:26, 5:13]),
         (FINE, from_origin(500_000 - 10.9, 5_000_000 + 20.9, 2, 2), FINE[0, 10:26, 5:13]),
+        (FINE, from_origin(500_000 - 11, 5_000_000 + 21, 2, 2), FINE[0, 11:27, 6:14]),
         (MASK[:, :12, 2:], from_origin(500_004, 5_000_000, 2, 2), np.pad(MASK[0, :12, 2:], ((0, 4), (2, 0)))),
     ],
 )
 def test_a_mask_on_another_grid_is_sampled_at_the_centres(
     geo: Path, mask: np.ndarray, place: Affine, expected: np.ndarray, by_pieces: bool, monkeypatch
 ) -> None:
-    """A finer one, one upside down, a coarser, a larger, one half a pixel off, one without some rows and columns."""
+    """A finer one, one upside down, a coarser, a larger, two off its grid, one without some rows and columns."""
     _write(geo.parent / "a/mask.tif", mask, place, "EPSG:32631")
     if by_pieces:
         monkeypatch.setattr("benchmark.data.areas.LARGE", 64)
