@@ -13,6 +13,7 @@ from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE
 from benchmark.data.masks import read_indices
+from benchmark.data.means import mean_of_part
 from benchmark.data.numbers import fill_in, without_gaps
 from benchmark.data.raster import image_header, read_pixels
 from benchmark.data.scenes import ImagePart, part_of
@@ -56,19 +57,15 @@ def rescale(
     """
     if scale == 1:
         return array
-    height, width = part.size or rescaled_size(array.shape[-2], array.shape[-1], scale)
+    size = part.size or rescaled_size(array.shape[-2], array.shape[-1], scale)
     planes = array.reshape(-1, *array.shape[-2:])
     if array.dtype != np.uint8:
         planes = planes.astype(np.float32)  # pillow averages 8-bit and float planes only
-    if part.box is None:
-        small = [np.asarray(Image.fromarray(plane).resize((width, height), resampling)) for plane in planes]
+    if part.area and part.whole and part.small:
+        stack = mean_of_part(planes, part.whole, part.small, (part.area.row_off, part.area.col_off), part.corner, size)
     else:
-        # Lines before columns, as pillow does for all but high and narrow images: it rounds between the two.
-        left, top, right, bottom = part.box
-        lines = (left, 0, right, array.shape[-2]), (0, top, width, bottom)
-        flat = [Image.fromarray(plane).resize((width, array.shape[-2]), resampling, lines[0]) for plane in planes]
-        small = [np.asarray(plane.resize((width, height), resampling, lines[1])) for plane in flat]
-    stack = np.stack(small).reshape(*array.shape[:-2], height, width)
+        stack = np.stack([np.asarray(Image.fromarray(plane).resize(size[::-1], resampling)) for plane in planes])
+    stack = stack.reshape(*array.shape[:-2], *size)
     return stack if stack.dtype == array.dtype else np.rint(stack).astype(array.dtype)
 
 

@@ -31,15 +31,14 @@ class ImagePart:
         area: its pixels in the file; None for all.
         corner: row and column of its top-left pixel after shrinking.
         size: height and width after shrinking; None where they follow from what is read.
-        box: left, top, right and bottom of the shrunk pixels, in pixels of the area; None for all of it.
-        whole: height and width of the image in the file; None where what is read is that.
+        whole, small: height and width of the image in the file, and after shrinking; None where they follow likewise.
     """
 
     area: Window | None = None
     corner: Size = (0, 0)
     size: Size | None = None
-    box: tuple[float, float, float, float] | None = None
     whole: Size | None = None
+    small: Size | None = None
 
 
 def part_of(whole: Size, small: Size, corners: Sequence[Size], size: int) -> ImagePart:
@@ -55,16 +54,8 @@ def part_of(whole: Size, small: Size, corners: Sequence[Size], size: int) -> Ima
     top, left = min(rows), min(columns)
     bottom, right = min(max(rows) + size, small[0]), min(max(columns) + size, small[1])
     (up, down), (before, after) = _pixels(top, bottom, whole[0], small[0]), _pixels(left, right, whole[1], small[1])
-    across, along = whole[1] / small[1], whole[0] / small[0]
-    box = left * across - before, top * along - up, right * across - before, bottom * along - up
-    height, width = down - up, after - before
-    return ImagePart(
-        Window(before, up, width, height),
-        (top, left),
-        (bottom - top, right - left),
-        (max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)),
-        whole,
-    )
+    area = Window(before, up, after - before, down - up)
+    return ImagePart(area, (top, left), (bottom - top, right - left), whole, small)
 
 
 def _pixels(start: int, end: int, whole: int, small: int) -> Size:
