@@ -10,7 +10,7 @@ from benchmark.data.patches import rescale, rescaled_size
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize(
     ("height", "width", "scale"),
-    [(154, 165, 0.5), (231, 174, 0.25), (249, 194, 0.6), (101, 101, 0.293), (60, 61, 1 / 3)],
+    [(154, 165, 0.5), (231, 174, 0.25), (249, 194, 0.6), (101, 101, 0.293), (60, 61, 0.3)],
 )
 def test_a_part_is_as_in_the_whole(height: int, width: int, scale: float, kind: type) -> None:
     """In each of the first four sizes the centre of some pixel is on the border of two areas."""
