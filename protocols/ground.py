@@ -24,14 +24,14 @@ def check_ground(protocol: Protocol, folds: Iterable[Fold], ground: pd.DataFrame
             several classes or a piece of ground. The message names a pair and what to do.
     """
     images, masks = _repeated(ground["image"]), _repeated(ground["mask"])
-    overlaps = [] if protocol.same_ground else _overlaps(ground)
+    common = [] if protocol.same_ground else overlaps(ground)
     for fold in folds:
         part_of = {patch: part for part in PARTS for patch in fold.parts[part]}
         fold_name = f"{protocol.label}, fold {fold.name}"
         for kind, keys in (("image", images), ("mask", masks)):
             if pairs := _shared(keys, part_of, allowed=kind == "mask" and protocol.same_ground):
                 raise ProtocolError(_message(fold_name, f"hold the same {kind}", pairs, part_of, ground, kind))
-        apart = [overlap for overlap in overlaps if _apart(part_of, *overlap[:2])]
+        apart = [overlap for overlap in common if _apart(part_of, *overlap[:2])]
         if apart:
             what = f"show the same ground (up to {max(share for *_, share in apart):.0%} of a patch overlaps)"
             pairs = [(one, other) for one, other, _ in apart]
@@ -65,8 +65,12 @@ def _apart(part_of: dict[str, str], one: str, other: str) -> bool:
     return one in part_of and other in part_of and part_of[one] != part_of[other]
 
 
-def _overlaps(ground: pd.DataFrame) -> list[tuple[str, str, float]]:
-    """Return pairs of patches of two zones that overlap, and the share of the smaller one that is common."""
+def overlaps(ground: pd.DataFrame) -> list[tuple[str, str, float]]:
+    """Return pairs of patches of two zones that overlap, and the share of the smaller one that is common.
+
+    Args:
+        ground: see `check_ground`.
+    """
     columns = ["west", "south", "east", "north"]
     if not set(columns) <= set(ground) or not len(known := ground.dropna(subset=columns)):
         return []

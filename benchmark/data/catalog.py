@@ -18,7 +18,7 @@ _DTYPES = dict.fromkeys(_TEXT, "str") | dict.fromkeys(_NUMBERS, "float64") | dic
 
 LARGEST_PATCH = 8192
 COLUMNS = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "row", "column")
-"""The columns of `Catalog.patches`, in order."""
+"""The columns that `Catalog.patches` always has, in order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,7 @@ class Catalog:
             - ``z``: float64, metres above the sea, NaN where unknown.
             - ``camera``: ``""`` where unknown.
             - ``row``, ``column``: top-left pixel of the patch's window in the rescaled image.
+            - further columns: texts that a protocol may select by, as the published splits of FLAIR-HUB.
         scale: factor in (0, 1] by which images and masks are shrunk when read.
         unknown_share: largest tolerated share of mask pixels of a file that are no known class.
         file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
@@ -69,7 +70,8 @@ class Catalog:
         problem = self._settings_problem() or _table_problem(self.patches)
         if problem:
             raise DataError(f"dataset {self.name}: {problem}")
-        patches = self.patches.loc[:, list(COLUMNS)].astype(_DTYPES)
+        own = [column for column in self.patches if column not in COLUMNS]
+        patches = self.patches.loc[:, [*COLUMNS, *own]].astype(_DTYPES | dict.fromkeys(own, "str"))
         patches = patches.sort_values("id").reset_index(drop=True)
         object.__setattr__(self, "patches", patches)
 

@@ -82,6 +82,7 @@ class ClassSet:
         classes: all classes; those that are not ignored get the indices 0..num_classes-1 in this order.
         ignored_values: further mask values (or packed colours) that are no class and are expected.
         colors_in_mask: whether masks are (H, W, 3) colours rather than (H, W) values.
+        mask_band: number, from 1 on, of the band of the mask files that holds the values; 0 where they have one band.
 
     Raises:
         DataError: on construction; names, colours or values that are not unique, fewer than two or more than 254
@@ -92,6 +93,7 @@ class ClassSet:
     classes: tuple[LandClass, ...]
     ignored_values: tuple[int, ...] = ()
     colors_in_mask: bool = False
+    mask_band: int = 0
 
     def __post_init__(self) -> None:
         if fault := unfit([self.name, *(text for c in self.classes for text in (c.name, c.french))]):

@@ -17,7 +17,7 @@ from benchmark.data.catalog_cache import Stamp, stamp
 from benchmark.data.tables import decoded
 from benchmark.data.templates import is_hidden
 
-_READ = (".tif", ".json", ".zip")
+_READ = (".tif", ".json", ".zip", ".gpkg")
 _OUTSIDE = "is a link that leads out of the data set's folder; name the folder that holds all of it, or copy the files"
 _DOMAIN = re.compile(r"(?<=[\\/])D\d{3}_\d{4}(?=[\\/]|\.zip!/)")
 _ZONE = re.compile(r"(?<=[\\/])Z\d+_[A-Z]{2}(?=[\\/])")
@@ -48,7 +48,7 @@ class FlairFiles:
 def find_files(root: Path) -> FlairFiles:
     """Walk a folder, and the zip archives in it."""
     files = FlairFiles()
-    for path in _walk(root, files):
+    for path in walk(root, files):
         name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
         if name[0] == "." or "/__MACOSX/" in path:
             if name.lower().endswith(_READ):
@@ -57,16 +57,21 @@ def find_files(root: Path) -> FlairFiles:
         kind, number, ending = name[:4], name[4:-4], name[-5:].lower()
         if kind in ("IMG_", "MSK_") and ending.endswith(".tif") and number.isascii() and number.isdigit():
             numbers = files.images if kind == "IMG_" else files.masks
-            first = numbers.setdefault(number, path)
-            if first != path and _archived(first) == _archived(path):
-                files.twice.append(path)
-            elif _archived(first):
-                numbers[number] = path  # archives left beside what was unpacked from them are no second copy
+            keep(numbers, number, path, files.twice)
         elif "metadata" in name and ending == ".json":
             files.metadata.append(path)
-            _stamp(source_file(path), files)
+            add_stamp(source_file(path), files)
     files.metadata.sort()
     return files
+
+
+def keep(paths: dict[str, str], key: str, path: str, twice: list[str]) -> None:
+    """Add a path under its key. Archives left beside what was unpacked from them are no second copy."""
+    first = paths.setdefault(key, path)
+    if first != path and _archived(first) == _archived(path):
+        twice.append(path)
+    elif _archived(first):
+        paths[key] = path
 
 
 def domain_and_zone(path: str) -> tuple[str, str]:
@@ -134,9 +139,9 @@ def _archived(path: str) -> bool:
     return source_file(path) != path
 
 
-def _walk(root: Path, files: FlairFiles) -> Iterator[str]:
+def walk(root: Path, files: FlairFiles) -> Iterator[str]:
     """Yield the paths of all files; the folders and archives that they are in are stamped."""
-    _stamp(str(root), files)
+    add_stamp(str(root), files)
     resolved = root.resolve()
     seen = {str(resolved)}  # links may lead in circles
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -153,7 +158,7 @@ def _walk(root: Path, files: FlairFiles) -> Iterator[str]:
                     folders.remove(name)
                     continue
                 seen.add(real)
-            _stamp(path, files)
+            add_stamp(path, files)
         for name in names:
             path = f"{folder}{os.sep}{name}"
             if os.path.islink(path) and name.lower().endswith(_READ) and leads_out(Path(path), resolved):  # noqa: PTH114
@@ -165,13 +170,14 @@ def _walk(root: Path, files: FlairFiles) -> Iterator[str]:
             if not name.endswith(".zip") or name[0] == ".":
                 yield path
                 continue
-            _stamp(path, files)
+            add_stamp(path, files)
             try:
                 yield from members(path)
             except DataError as error:
                 files.unreadable.append(str(error))
 
 
-def _stamp(path: str, files: FlairFiles) -> None:
+def add_stamp(path: str, files: FlairFiles) -> None:
+    """Remember the stamp of a file or folder, unless it has one already."""
     with suppress(OSError):  # what is not there is named where it is read
         files.stamps.setdefault(path, stamp(path))

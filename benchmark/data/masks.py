@@ -43,7 +43,7 @@ def read_indices(
         grids.append(grid)
         return window
 
-    labels = read_labels(path, colors, known, under)
+    labels = read_labels(path, colors, known, under, catalog.classes.mask_band)
     if not grids:  # a picture, which says nothing of its place
         grids.append(grid_on(labels.values.shape[:2], None, whole, pixels.place, path, image).within(area))
     grid = grids[0]

@@ -223,13 +223,13 @@ def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) ->
     return Pixels(np.ascontiguousarray(turned(pixels.bands, orientation)), valid)
 
 
-def read_mask(path: Path, colors: bool = False) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def read_mask(path: Path, colors: bool = False, band: int = 0) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Return the values of a mask alone, see `read_labels`."""
-    return read_labels(path, colors).values
+    return read_labels(path, colors, band=band).values
 
 
 def read_labels(
-    path: Path, colors: bool = False, known: Collection[int] = (), area: AreaOf | None = None
+    path: Path, colors: bool = False, known: Collection[int] = (), area: AreaOf | None = None, band: int = 0
 ) -> MaskPixels:
     """Read a mask: the stored numbers, or its colours, turned as its orientation tag says.
 
@@ -239,6 +239,7 @@ def read_labels(
         known: values that are expected; they decide whether a palette of greys means its indices or its greys.
         area: function of a raster's height and width, and of its place, that returns the part to read; the whole is
             read if it is None, and of other files.
+        band: number, from 1 on, of the band of a GeoTIFF that holds the values; 0 where it has one band.
 
     Raises:
         DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
@@ -257,7 +258,7 @@ def read_labels(
                 refuse_scaled(path, file)
                 if file.count > 4:
                     raise BandsError(f"{path}: {file.count} bands where one band of class values is expected")
-                labels = _gdal_labels(path, part, colors)
+                labels = _gdal_labels(path, part, colors, band)
         else:
             with _open_picture(path) as picture:
                 orientation = picture_orientation(picture)
@@ -284,8 +285,10 @@ def read_labels(
     return MaskPixels(mask, None if valid is None or valid.all() else valid, labels.doubt)
 
 
-def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool) -> MaskPixels:
-    mask = file.read()
+def _gdal_labels(path: Path, file: rasterio.DatasetReader, colors: bool, band: int) -> MaskPixels:
+    if band > file.count:
+        raise BandsError(f"{path}: {file.count} bands, where band {band} holds the class values")
+    mask = file.read([band] if band else None)
     valid, doubt = None, ""
     if MaskFlags.per_dataset in file.mask_flag_enums[0] and MaskFlags.alpha not in file.mask_flag_enums[0]:
         valid = file.read_masks(1) > 0

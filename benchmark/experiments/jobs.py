@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark.common.errors import DataError, SettingsError
-from benchmark.data.catalog import Catalog
+from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
 from benchmark.data.metadata import cameras_of, metadata_of
@@ -207,7 +207,7 @@ class Bench:
     def shared(self) -> dict[str, Any]:
         """Everything that all jobs of this plan depend on."""
         # What a method or the order of the test stream may depend on: all but where a patch's pixels are.
-        columns = self.catalog.patches.drop(columns=["image", "mask", "row", "column"])
+        columns = self.catalog.patches[list(COLUMNS)].drop(columns=["image", "mask", "row", "column"])
         return {
             "protocol": self.fingerprint,
             "data": self.store.digest,

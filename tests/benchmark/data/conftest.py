@@ -1,7 +1,10 @@
 """Tiny files for the tests of the readers."""
 
 import json
+import sqlite3
+import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 import rasterio
 from PIL import Image
 from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_origin
 
 SIZE = 16
 
@@ -135,3 +139,75 @@ def patches() -> pd.DataFrame:
     table["image"] = "/data/" + table["id"] + ".tif"
     texts, numbers = dict.fromkeys(("mask", "date", "clock", "camera"), ""), {"x": np.nan, "y": 1, "z": np.nan}
     return table.assign(**texts, **numbers, row=0, column=0)
+
+
+_DOMAINS = {  # regions of each domain, and their west edges: of D017 one has its ground in both years, one another name
+    "D017-2018": {"AF-S1-1": 400_000, "AF-S1-2": 410_000},
+    "D017-2021": {"AF-S1-1": 400_000, "UN-S1-7": 410_050},
+    "D012-2019": {"AF-S1-3": 700_000, "AF-S1-5": 710_000},
+    "D091-2021": {"UU-S2-9": 650_000, "UU-S2-8": 660_000},
+}
+_SPLITS = {"D017-2018": "train", "D017-2021": "train", "D012-2019": "valid", "D091-2021": "test"}
+
+
+def _write_hub(folder: Path, domain: str, region: str, cell: str, west: float = 0.0, size: int = SIZE) -> None:
+    """One patch of FLAIR-HUB in three modalities, in the folders that its archives hold."""
+    seed = sum(map(ord, domain + region + cell))
+    random = np.random.default_rng(seed)
+    bands = {"AERIAL_RGBI": (4, 256), "AERIAL_LABEL-COSIA": (1, 19), "ALL_LABEL-LPIS": (3, 23)}
+    row, column = map(int, cell.split("-"))
+    for kind, (count, top) in bands.items():
+        path = folder / f"{domain}_{kind}" / region / f"{domain}_{kind}_{region}_{cell}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        corner = from_origin(west + 102.4 * column, 6_600_000 - 102.4 * row, 102.4 / size, 102.4 / size)
+        pixels = random.integers(0, top, (count, size, size), dtype=np.uint8)
+        with rasterio.open(
+            path, "w", "GTiff", size, size, count, "EPSG:2154", corner, np.uint8, compress="deflate"
+        ) as file:
+            file.write(pixels)
+
+
+@pytest.fixture
+def write_hub() -> Callable[..., None]:
+    return _write_hub
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path) -> Path:
+    """Sixteen patches of FLAIR-HUB, of 16 pixels, in four domains and eight regions, unpacked."""
+    folder = tmp_path / "hub-unpacked"
+    for domain, regions in _DOMAINS.items():
+        for region, west in regions.items():
+            for cell in ("0-0", "0-1"):
+                _write_hub(folder, domain, region, cell, west)
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, hub_folder: Path) -> Path:
+    """The same as published: an archive a domain and modality, and one of GeoPackages; D091 has no dates."""
+    data = tmp_path / "hub" / "data"
+    data.mkdir(parents=True)
+    for folder in sorted(hub_folder.iterdir()):
+        with zipfile.ZipFile(data / f"{folder.name}.zip", "w") as archive:
+            for file in sorted(folder.rglob("*.tif")):
+                archive.write(file, file.relative_to(hub_folder).as_posix())
+    ids = sorted(path.stem.replace("_AERIAL_RGBI", "") for path in hub_folder.rglob("*RGBI*.tif"))
+    splits = [(patch, _SPLITS[patch[:9]]) for patch in ids]
+    dates = [(patch, f"{patch[5:9]}0701") for patch in ids if patch[:4] != "D091"]
+    with zipfile.ZipFile(data / "GLOBAL_ALL_MTD.zip", "w") as archive:
+        for name, column, rows in (("ALL_MTD_SPLIT", "split_1", splits), ("AERIAL_MTD_DATES", "date", dates)):
+            path = tmp_path / f"GLOBAL_{name}.gpkg"
+            _write_package(path, column, rows)
+            archive.write(path, f"GLOBAL_ALL_MTD/{path.name}")
+    return data.parent
+
+
+def _write_package(path: Path, column: str, rows: list[tuple[str, str]]) -> None:
+    """What counts of a GeoPackage: its list of tables, and one of them, with geometry in the midst."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE gpkg_contents (table_name TEXT, data_type TEXT)")
+        database.execute("INSERT INTO gpkg_contents VALUES ('patches', 'features')")
+        database.execute(f"CREATE TABLE patches (fid INTEGER PRIMARY KEY, geom BLOB, patch_id TEXT, {column} TEXT)")
+        database.executemany(f"INSERT INTO patches (geom, patch_id, {column}) VALUES (x'4750', ?, ?)", rows)
+        database.commit()

@@ -1,0 +1,140 @@
+"""FLAIR-HUB's layout becomes a catalog: zips or folders, some domains, dates, splits, and the ground of two years."""
+
+import logging
+import shutil
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from benchmark.common.errors import DataError
+from benchmark.data.datasets import open_catalog
+from benchmark.data.flairhub import LABELS, read_flairhub
+from benchmark.data.geopackage import read_columns
+from benchmark.data.patches import read_patches
+from benchmark.data.shapes import shape_of
+
+COSIA, LPIS = (kind for kind, _ in LABELS.values())
+
+
+def test_catalog_of_the_archives_as_published(hub: Path) -> None:
+    assert not list(hub.rglob("*.tif"))
+    catalog = read_flairhub(hub)
+    table = catalog.patches.set_index("id")
+    assert len(table) == 16 and (catalog.patch_size, catalog.classes.num_classes) == (16, 15)
+    assert catalog.bands == ("red", "green", "blue", "nir")
+    first = table.loc["D017-2018_AF-S1-1_0-0"]
+    assert first[["place", "time", "zone", "date"]].tolist() == ["D017", "2018", "D017/AF-S1-1", "2018-07-01"]
+    assert first[["x", "y"]].tolist() == [400_051.2, 6_599_948.8]
+    assert table["split_1"].value_counts().to_dict() == {"train": 8, "valid": 4, "test": 4}
+    assert table.loc["D091-2021_UU-S2-9_0-0", ["date", "split_1"]].tolist() == ["", "test"]
+    footprint = catalog.footprints.loc["D017-2018_AF-S1-1_0-0"]
+    assert footprint.tolist() == pytest.approx([400_000, 6_599_897.6, 400_102.4, 6_600_000])
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_pixels_and_labels_are_those_of_the_files(name: str, hub: Path, hub_folder: Path) -> None:
+    """From the archives as from the unpacked folders, which a list with both prefers."""
+    kind, classes = LABELS[name]
+    archived = open_catalog(name, hub)
+    shutil.copytree(hub_folder, hub / "unpacked")
+    unpacked = open_catalog(name, hub)
+    assert all(path.endswith(".tif") and ".zip" not in path for path in unpacked.patches["image"])
+    assert archived.patches.drop(columns=["image", "mask"]).equals(unpacked.patches.drop(columns=["image", "mask"]))
+    for catalog in (archived, unpacked):
+        rows = catalog.patches[catalog.patches["id"] == "D017-2018_AF-S1-1_0-1"]
+        patches = read_patches(catalog, rows)
+        stem = "D017-2018_{}/AF-S1-1/D017-2018_{}_AF-S1-1_0-1.tif"
+        with rasterio.open(hub_folder / stem.format("AERIAL_RGBI", "AERIAL_RGBI")) as file:
+            assert np.array_equal(patches.images[0], file.read())
+        with rasterio.open(hub_folder / stem.format(kind, kind)) as file:
+            values = file.read(1)  # of LPIS the first of three bands
+        expected = np.where(values >= classes.num_classes, 255, values)
+        assert np.array_equal(patches.masks[0], expected)
+
+
+def test_class_numbers_are_the_hub_s_and_not_those_of_flair_1() -> None:
+    cosia, lpis = (classes for _, classes in LABELS.values())
+    assert [cosia.classes[value].name for value in (1, 12, 14)] == ["greenhouse", "deciduous", "brushwood"]
+    assert [c.name for c in cosia.classes if c.ignored] == ["clear cut", "ligneous", "mixed", "undefined"]
+    assert (lpis.num_classes, lpis.mask_band, lpis.names[22]) == (23, 1, "background")
+    assert [shape_of(name).classes for name in LABELS] == [15, 23] and shape_of("flairhub").bands == 4
+
+
+def test_a_few_domains_are_enough_and_a_missing_archive_is_named(hub: Path, caplog) -> None:
+    (hub / "data" / f"D017-2021_{COSIA}.zip").unlink()
+    (hub / "data/D091-2021_AERIAL_RGBI.zip").unlink()
+    with caplog.at_level(logging.WARNING):
+        catalog = read_flairhub(hub)
+    assert len(caplog.messages) == 1
+    assert "missing are D091-2021_AERIAL_RGBI.zip, D017-2021_AERIAL_LABEL-COSIA.zip" in caplog.messages[0]
+    assert set(catalog.domain) == {"D017@2018", "D017@2021", "D012@2019"}
+    assert (catalog.patches["mask"] == "").sum() == 4
+
+
+def test_without_geopackages_dates_and_splits_are_unknown(hub: Path) -> None:
+    (hub / "data/GLOBAL_ALL_MTD.zip").unlink()
+    table = read_flairhub(hub).patches
+    assert "split_1" not in table and set(table["date"]) == {""}
+
+
+def test_regions_of_two_years_on_common_ground_are_one_zone(hub: Path, write_hub) -> None:
+    """Whatever their names are: AF-S1-1 has its ground in both years, AF-S1-2 is elsewhere, UN-S1-7 is AF-S1-2's."""
+    zones = read_flairhub(hub).patches.set_index("id")["zone"]
+    assert zones["D017-2021_UN-S1-7_0-0"] == zones["D017-2018_AF-S1-2_0-0"] == "D017/AF-S1-2"
+    assert zones["D017-2021_AF-S1-1_0-0"] == zones["D017-2018_AF-S1-1_0-0"] == "D017/AF-S1-1"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda hub: shutil.rmtree(hub / "data"), "no FLAIR-HUB images here; looked for D012-2019_AERIAL_RGBI_AF-S1"),
+        (
+            lambda hub: (hub / f"data/D012-2019_{LPIS}.zip").write_bytes(b"PK"),
+            "D012-2019_ALL_LABEL-LPIS.zip: no readable",
+        ),
+        (
+            lambda hub: shutil.copy(hub / "data/D012-2019_AERIAL_RGBI.zip", hub / "again.zip"),
+            r"D012-2019_AERIAL_RGBI_AF-S1-3_0-0.tif is there twice, the second time as",
+        ),
+        (lambda hub: (hub / "X_SPLIT.gpkg").write_bytes(b"none"), "X_SPLIT.gpkg: no readable GeoPackage"),
+        (lambda hub: _package(hub / "X_SPLIT.gpkg", [("a", "b")] * 2), "the patch_id a is there twice"),
+        (lambda hub: _package(hub / "X_SPLIT.gpkg", [("a", "b\n")]), "X_SPLIT.gpkg: 'b ' holds the character 0x0a"),
+        (
+            lambda hub: _package(hub / "X_AERIAL_MTD_DATES.gpkg", [("D012-2019_AF-S1-3_0-0", "2019-13-01")], "date"),
+            "date of D012-2019_AF-S1-3_0-0: '2019-13-01'; expected is YYYYMMDD",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(spoil, message: str, hub: Path) -> None:
+    spoil(hub)
+    with pytest.raises(DataError, match=message):
+        read_flairhub(hub)
+
+
+def test_images_of_two_sizes_are_refused(hub: Path, write_hub) -> None:
+    write_hub(hub, "D012-2019", "AF-S1-4", "0-0", size=8)
+    with pytest.raises(DataError, match=r"AF-S1-4_0-0.tif: 8 x 8 pixels, where 16 x 16 are expected"):
+        read_flairhub(hub)
+
+
+def _package(path: Path, rows: list[tuple[str, str]], column: str = "split_1") -> None:
+    with sqlite3.connect(path) as database:
+        database.execute(f"CREATE TABLE patches (patch_id TEXT, geom BLOB, {column} TEXT)")
+        database.executemany("INSERT INTO patches VALUES (?, NULL, ?)", rows)
+
+
+def test_a_query_of_the_file_s_own_is_not_run(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "v.gpkg") as database:
+        database.execute("CREATE VIEW endless AS SELECT 'a' AS patch_id, 'b' AS split_1")
+    with pytest.raises(DataError, match="no table has the columns patch_id and split"):
+        read_columns(str(tmp_path / "v.gpkg"), "patch_id", "split")
+
+
+def test_other_archives_are_left_alone(hub: Path) -> None:
+    with zipfile.ZipFile(hub / "data/D012-2019_SPOT_RGBI.zip", "w") as archive:
+        archive.writestr("D012-2019_SPOT_RGBI/AF-S1-3/D012-2019_SPOT_RGBI_AF-S1-3_0-0.tif", b"no image")
+    assert len(read_flairhub(hub)) == 16
