@@ -97,6 +97,7 @@ class Protocol:
         hold_out: the columns whose values are held out, one fold a combination; empty if folds are named.
         named_folds: folds listed by hand.
         tables: CSV files that give patches further columns (see `protocols.columns`).
+        columns: further columns that the files of the data set themselves give, such as a published split.
         split: way the zones are dealt.
         forecast: every source date is before every target date.
         transductive: ``target_adapt`` is ``target_test`` itself, without its labels.
@@ -118,6 +119,7 @@ class Protocol:
     hold_out: tuple[str, ...] = ()
     named_folds: tuple[NamedFold, ...] = ()
     tables: tuple[Path, ...] = ()
+    columns: tuple[str, ...] = ()
     split: Split = Split()
     forecast: bool = False
     transductive: bool = False

@@ -1,7 +1,8 @@
 """The columns that a protocol can hold out: those of the catalog, what follows from dates, and what tables say of them.
 
 A table is a CSV file whose first column names a column of the catalog (``place``, ``camera``) or ``month``; its further
-columns become columns of every patch: the region of a department, the season of a month.
+columns become columns of every patch: the region of a department, the season of a month. A data set may have columns of
+its own, as published splits are; a protocol names those that it reads (``columns``).
 """
 
 import csv
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd  # half a second, which who only reads a protocol's text can do without
 
 MOST_BYTES = 64 << 20
-PLAIN = ("place", "time", "camera")  # what a catalog itself offers
+PLAIN = ("place", "time", "domain", "camera")  # what a catalog itself offers; the domain is "D017@2018"
 DATED = ("month", "season", "year")  # what follows from the date: "01" to "12", "dec-feb" to "sep-nov", "2021"
 _SEASONS = ("dec-feb", "mar-may", "jun-aug", "sep-nov")
 
@@ -32,8 +33,19 @@ def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
     A table may have seasons of its own.
 
     Raises:
-        ProtocolError: a patch has a value that a table does not list.
+        ProtocolError: a patch has a value that a table does not list; or the data set lacks a column of its own that
+            the protocol reads, unless it is partial.
     """
+    if (lacking := [name for name in protocol.columns if name not in patches]) and not protocol.partial:
+        like = [name for name in patches.columns.astype(str) if name.startswith(lacking[0].partition("_")[0])]
+        raise ProtocolError(
+            f"{protocol.label} selects by {', '.join(lacking)}, which no file of this data set gives; it has "
+            + (", ".join(like) or "none like it")
+        )
+    patches = patches.assign(**dict.fromkeys(lacking, ""))
+    if {"place", "time"} <= set(patches):
+        place, time = patches["place"], patches["time"]
+        patches = patches.assign(domain=place.where(time == "", place + "@" + time))
     patches = patches.assign(**{name: "" for name in ("date", "camera") if name not in patches})
     month = patches["date"].str[5:7]
     patches = patches.assign(month=month)

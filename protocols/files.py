@@ -21,6 +21,7 @@ OPTIONAL = {
     "hold_out": list,
     "fold": list,
     "tables": list,
+    "columns": list,
     "split": dict,
     "forecast": bool,
     "transductive": bool,
@@ -142,14 +143,15 @@ def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
     tables = tuple(path.parent / _text(path, "tables", table) for table in content.get("tables", ()))
     if outside := [table for table in tables if not table.resolve().is_relative_to(path.parent.resolve())]:
         raise ProtocolError(f"{path}: the table {outside[0]} is elsewhere than beside the protocol or below")
-    columns = known_columns(tables)
+    own = tuple(_text(path, "columns", name) for name in content.get("columns", ()))
+    columns = known_columns(tables) + own
     hold_out = tuple(content.get("hold_out", ()))
     if "hold_out" in content and not (hold_out and all(name in columns for name in hold_out)):
         raise ProtocolError(f"{path}: hold_out takes some of {', '.join(columns)}, not {content['hold_out']}")
     folds = [_fold(path, columns, fold) for fold in content.get("fold", ())]
     if len({fold.name for fold in folds}) < len(folds) or not all(fold.target for fold in folds):
         raise ProtocolError(f"{path}: every [[fold]] needs a name of its own and a target")
-    taken = ("hold_out", "split", "fold", "tables", "pinned")
+    taken = ("hold_out", "split", "fold", "tables", "columns", "pinned")
     plain = {key: value for key, value in content.items() if key not in taken}
     if (path.parent / plain["dataset"]).is_file():
         plain["dataset"] = str(path.parent / plain["dataset"])  # a description is beside the protocol that names it
@@ -159,6 +161,7 @@ def _parse(path: Path, content: Mapping[str, Any]) -> Protocol:
         hold_out=hold_out,
         named_folds=tuple(folds),
         tables=tables,
+        columns=own,
         split=_split(path, content.get("split", {})),
         sizes=sizes,
         smallest_distance=distance,

@@ -113,10 +113,8 @@ def _make_table(root: Path, labels: str) -> Made:
     files = find_hub_files(root)
     if files.walked.unreadable:
         raise DataError(files.walked.unreadable[0])
-    if files.walked.twice:
-        raise DataError(
-            f"{Path(files.walked.twice[0]).name} is there twice, the second time as {files.walked.twice[0]}"
-        )
+    if again := files.walked.twice:
+        raise DataError(f"{Path(again[0]).name} is there twice, the second time as {again[0]}")
     images, masks = dict(sorted(files.paths[IMAGES].items())), files.paths[labels]
     if not images:
         expected = f"D012-2019_{IMAGES}_AF-S1-27_5-10.tif, also in D012-2019_{IMAGES}.zip"
@@ -177,7 +175,7 @@ def _packages(files: HubFiles, images: Iterable[str]) -> tuple[dict[str, str], p
         if not columns.index.isin(splits.index).any():
             _LOG.warning("%s: names none of the patches here, but %s", path, ", ".join(columns.index[:2]))
         if name.endswith(_DATES):
-            dates |= columns["date"].to_dict()
+            dates |= dict(zip(columns.index, columns["date"], strict=True))
         else:
             splits = splits.join(columns).fillna("")
     return dates, splits

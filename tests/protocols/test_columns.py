@@ -43,7 +43,7 @@ def test_season_and_year_follow_from_dates_where_no_table_gives_them(patches):
     assert columns["season"].tolist()[:5] == ["dec-feb", "mar-may", "jun-aug", "jun-aug", "jun-aug"]
     assert columns["year"].tolist()[:2] == ["2019", "2020"]
     assert columns["season"].iloc[-1] == columns["year"].iloc[-1] == ""
-    assert known_columns(()) == ("place", "time", "camera", "month", "season", "year")
+    assert known_columns(()) == ("place", "time", "domain", "camera", "month", "season", "year")
 
 
 def test_names_of_another_unicode_form_are_the_same(tmp_path):
@@ -75,7 +75,7 @@ def test_what_the_catalog_lacks_is_counted(patches, table):
     [
         (
             "colour,region\nred,north\n",
-            "the first column must be one of place, time, camera, month, season, year, not",
+            "the first column must be one of place, time, domain, camera, month, season, year, not",
         ),
         ("place,region\np0\n", "has not 2 cells"),
         ("place,region\np0,a\np0,b\n", "a first cell occurs twice"),
