@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--dataset",
         default="flair1",
         metavar="NAME",
-        help="flair1 (default) or flair2; for stats also world, or a .toml",
+        help="flair1 (default), flair2, flairhub or flairhub-lpis; for stats also world, or a .toml",
     )
     parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
@@ -41,6 +41,8 @@ def _check(options: argparse.Namespace) -> int:
     from benchmark.common.console import FileBar, print_rows
     from benchmark.data.flair import TEST_1, TEST_2, TRAINING
     from benchmark.data.flair_check import check_flair
+    from benchmark.data.flairhub import LABELS
+    from benchmark.data.flairhub_check import check_flairhub
 
     if options.root.suffix == ".toml":
         raise SettingsError(
@@ -48,13 +50,17 @@ def _check(options: argparse.Namespace) -> int:
             f"landshift data stats {options.root} opens every image and mask of your own data"
         )
     tests = {"flair1": TEST_1, "flair2": TEST_2}
-    if options.dataset not in tests:
-        raise SettingsError(f"landshift data check knows what {', '.join(tests)} should hold, not {options.dataset!r}")
+    if options.dataset not in (*tests, *LABELS):
+        known = ", ".join((*tests, *LABELS))
+        raise SettingsError(f"landshift data check knows what {known} should hold, not {options.dataset!r}")
     if not options.root.is_dir():
         raise SettingsError(f"there is no folder {options.root}")
     _check_writable(options.output)
     with FileBar("reading patches") as bar:
-        check = check_flair(options.root, (TRAINING, tests[options.dataset]), bar, names_only=options.names_only)
+        if options.dataset in LABELS:
+            check = check_flairhub(options.root, options.dataset, bar, names_only=options.names_only)
+        else:
+            check = check_flair(options.root, (TRAINING, tests[options.dataset]), bar, names_only=options.names_only)
     rows = [
         (
             domain.domain,
@@ -67,6 +73,8 @@ def _check(options: argparse.Namespace) -> int:
     print_rows(("domain", "patches", "published", "faults"), rows)
     for name, present, expected in check.groups:
         print(f"together: {name}: {present} patches of {expected}")
+    for note in check.notes:
+        print(note)
     named = {kind: list(names) for kind, names in check.faults.items()}
     for domain in check.domains:
         for kind, names in domain.faults.items():

@@ -27,6 +27,15 @@ EASTINGS, NORTHINGS = (0, 1_300_000), (6_000_000, 7_200_000)  # metres in EPSG:2
 AT_ONCE = 2000  # files waiting to be read: more would only take memory
 
 
+@dataclass(frozen=True)
+class Expected:
+    """Expected content of files: bands of the images, values of the masks, and the number of the masks' band."""
+
+    bands: tuple[str, ...] = BANDS
+    values: range = VALUES
+    mask_band: int = 0
+
+
 @dataclass
 class DomainCheck:
     """Results of the check of one domain.
@@ -59,6 +68,7 @@ class Check:
         undated: images without an entry in the metadata.
         misdated: ids whose date is of another year than the folder's name.
         others: number of images that are not of this data set.
+        notes: lines about what is no fault.
     """
 
     domains: list[DomainCheck]
@@ -67,6 +77,7 @@ class Check:
     undated: list[str]
     misdated: list[str]
     others: int
+    notes: tuple[str, ...] = ()
 
     def missing(self) -> dict[str, int]:
         """Return the number of patches that were published and are missing, by domain or group of domains."""
@@ -91,7 +102,9 @@ class Check:
         if wrong:
             advice = "Mend what is named above, or unpack or download it again"
             return False, f"{patches:,} patches, not as published: {wrong}{noted}. {advice}"
-        return True, f"{patches:,} patches, as published{noted}"
+        counted = self.groups or any(domain.expected > 0 for domain in self.domains)
+        state = "as published" if counted else "without a fault; how many were published is not known"
+        return True, f"{patches:,} patches, {state}{noted}"
 
 
 def check_flair(
@@ -158,7 +171,7 @@ def check_flair(
     ]
     if not names_only:
         pairs = [(number, images[number], masks.get(number, "")) for number in sorted(homes)]
-        for number, kind, path in _read_all(pairs, progress):
+        for number, kind, path in read_all(pairs, progress):
             homes[number].fault(kind, path)
     return Check(
         [domains[name] for name in sorted(domains)],
@@ -220,16 +233,16 @@ def _in_france(fields: dict[str, Any]) -> bool:
     return EASTINGS[0] <= x <= EASTINGS[1] and NORTHINGS[0] <= y <= NORTHINGS[1]
 
 
-def _read_all(
-    pairs: Sequence[tuple[str, str, str]], progress: Callable[[int, int], None] | None
+def read_all(
+    pairs: Sequence[tuple[str, str, str]], progress: Callable[[int, int], None] | None, expected: Expected = Expected()
 ) -> Iterable[tuple[str, str, str]]:
-    """Yield the faults (number, kind, path) of all files, read by all cores."""
+    """Yield the faults (number, kind, path) of all files (number, image, mask), read by all cores."""
     done = 0
     # Threads that change the filters of warnings, each for itself, mix them up; here they are put back at the end.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         for start in range(0, len(pairs), AT_ONCE):
-            jobs = [pool.submit(_read_pair, *pair) for pair in pairs[start : start + AT_ONCE]]
+            jobs = [pool.submit(_read_pair, *pair, expected) for pair in pairs[start : start + AT_ONCE]]
             for job in jobs:  # in their order, so that two calls give the same faults in the same order
                 yield from job.result()
                 done += 1
@@ -237,13 +250,14 @@ def _read_all(
                     progress(done, len(pairs))
 
 
-def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]:
+def _read_pair(number: str, image: str, mask: str, expected: Expected) -> list[tuple[str, str, str]]:
     """Return the faults of one patch."""
-    faults = []
+    faults, values = [], expected.values
     for path in filter(None, (image, mask)):
         try:
             check_member(path)
-            pixels = read_image(Path(path), BANDS) if path == image else read_mask(Path(path))
+            file = Path(path)
+            pixels = read_image(file, expected.bands) if path == image else read_mask(file, band=expected.mask_band)
         except BandsError as error:
             faults.append((number, "files with another number of bands", str(error)))
             continue
@@ -253,7 +267,6 @@ def _read_pair(number: str, image: str, mask: str) -> list[tuple[str, str, str]]
         if pixels.shape[-2:] != (SIZE, SIZE) or pixels.dtype != np.uint8:
             size = " x ".join(map(str, pixels.shape[::-1]))
             faults.append((number, "files of another size", f"{path}: {size} of {pixels.dtype}"))
-        elif path == mask and not set(np.unique(pixels).tolist()) <= set(VALUES):
-            strange = sorted(set(np.unique(pixels).tolist()) - set(VALUES))
-            faults.append((number, f"masks with values outside {VALUES[0]} to {VALUES[-1]}", f"{path}: {strange}"))
+        elif path == mask and (strange := sorted({*np.unique(pixels).tolist()} - {*values})):
+            faults.append((number, f"masks with values outside {values[0]} to {values[-1]}", f"{path}: {strange}"))
     return faults

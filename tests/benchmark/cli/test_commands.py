@@ -97,7 +97,10 @@ def test_faults_end_with_1_and_are_all_in_the_csv(copy, published, tmp_path, cap
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--dataset", "dubai"], "data check knows what flair1, flair2 should hold, not 'dubai'"),
+        (
+            ["--dataset", "dubai"],
+            "data check knows what flair1, flair2, flairhub, flairhub-lpis should hold, not 'dubai'",
+        ),
         (["--output", "."], ". cannot be written: Is a directory"),
     ],
 )

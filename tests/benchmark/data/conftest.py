@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -152,8 +153,7 @@ _SPLITS = {"D017-2018": "train", "D017-2021": "train", "D012-2019": "valid", "D0
 
 def _write_hub(folder: Path, domain: str, region: str, cell: str, west: float = 0.0, size: int = SIZE) -> None:
     """One patch of FLAIR-HUB in three modalities, in the folders that its archives hold."""
-    seed = sum(map(ord, domain + region + cell))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(zlib.crc32((domain + region + cell).encode()))
     bands = {"AERIAL_RGBI": (4, 256), "AERIAL_LABEL-COSIA": (1, 19), "ALL_LABEL-LPIS": (3, 23)}
     row, column = map(int, cell.split("-"))
     for kind, (count, top) in bands.items():

@@ -1,21 +1,28 @@
 """FLAIR-HUB's layout becomes a catalog: zips or folders, some domains, dates, splits, and the ground of two years."""
 
 import logging
+import re
 import shutil
 import sqlite3
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 
+from benchmark.cli.app import main
 from benchmark.common.errors import DataError
 from benchmark.data.datasets import open_catalog
 from benchmark.data.flairhub import LABELS, read_flairhub
 from benchmark.data.geopackage import read_columns
 from benchmark.data.patches import read_patches
 from benchmark.data.shapes import shape_of
+from protocols.base import ProtocolError
+from protocols.cutting import cut
+from protocols.files import FOLDER, load
+from protocols.ground import check_ground
 
 COSIA, LPIS = (kind for kind, _ in LABELS.values())
 
@@ -132,6 +139,37 @@ def test_a_query_of_the_file_s_own_is_not_run(tmp_path: Path) -> None:
         database.execute("CREATE VIEW endless AS SELECT 'a' AS patch_id, 'b' AS split_1")
     with pytest.raises(DataError, match="no table has the columns patch_id and split"):
         read_columns(str(tmp_path / "v.gpkg"), "patch_id", "split")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LABELS)
+def test_archives_become_a_table(name: str, hub: Path, tmp_path: Path, capsys) -> None:
+    """Five steps by the published split; of its five columns one is in the generated file."""
+    protocol = tmp_path / "mine.toml"
+    text = (FOLDER / "flairhub-official-splits.toml").read_text().replace('"flairhub"', f'"{name}"')
+    protocol.write_text(text.replace("tables = ", "# "))
+    run = ["run", str(protocol), "--data", str(hub), "--partial", "--method", "source-only", "--preset", "tiny"]
+    run += ["--steps", "5", "--checkpoints", "1", "--batch-size", "2", "--crop", "16", "--accelerator", "cpu"]
+    assert main([*run, "--workers", "1", "--stores", str(tmp_path / "s"), "--results", str(tmp_path / "r")]) == 0
+    assert re.search(r"source-only .*\d", capsys.readouterr().out)
+    cells = pd.read_csv(next((tmp_path / "r").rglob("cells.csv")))
+    assert set(cells["fold"]) == {"split_1"}
+
+
+def test_ground_of_two_years_is_on_one_side_of_a_run(tmp_path: Path, write_hub) -> None:
+    """Regions have other names in the second year, and are half a patch aside."""
+    for year, name, aside in (("2018", "AF", 0), ("2021", "UN", 51.2)):
+        for region in range(8):
+            write_hub(tmp_path / "hub", f"D017-{year}", f"{name}-S1-{region}", "0-0", 400_000 + 1000 * region + aside)
+    catalog = read_flairhub(tmp_path / "hub")
+    protocol = load("flairhub-same-department-other-year", partial=True)
+    folds = cut(protocol, catalog.patches)
+    assert [fold.name for fold in folds] == ["D017 2018 to 2021", "D017 2021 to 2018"]
+    ground = catalog.patches.set_index("id")[["zone", "place"]].assign(image="", mask="").join(catalog.footprints)
+    check_ground(protocol, folds, ground)
+    apart = ground.assign(zone=ground.index)
+    with pytest.raises(ProtocolError, match="show the same ground"):
+        check_ground(protocol, cut(protocol, catalog.patches.assign(zone=apart["zone"].to_numpy())), apart)
 
 
 def test_other_archives_are_left_alone(hub: Path) -> None:
