@@ -149,7 +149,8 @@ class Bench:
         """
         if device:
             self._check_device()
-        check_network(self.plan.recipe.network, len(self.catalog.bands), len(self.task.classes))
+        recipe = self.plan.recipe
+        check_network(recipe.network, len(self.catalog.bands), len(self.task.classes), recipe.crop)
 
     def _check_device(self) -> None:
         plan = self.plan

@@ -4,8 +4,7 @@ import inspect
 import socket
 import warnings
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 
 from benchmark.common.errors import DataError, NetworkError
 from benchmark.common.files import read_tensors
-from benchmark.models import light_fpn
+from benchmark.models import encoders, light_fpn
 from benchmark.models.packaged import PACKAGED, packaged_file, timm_names
 from benchmark.models.settings import NetworkSettings
 from methods.base import SourceBatch, TargetBatch
@@ -48,6 +47,7 @@ class SegmentationNetwork(nn.Module):
         stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
             none where they are unknown.
         perturbation: called with (stage, features), and gives the features to continue with; None for none.
+        multiple: number of pixels that divides the sides of what the encoder sees; images are padded to it.
         autocast: the lower precision of a pass, where it is mixed; None for that of the weights.
     """
 
@@ -57,12 +57,12 @@ class SegmentationNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray) -> None:
         super().__init__()
         self.model = _build(settings, bands, classes)
-        self.stages = _stages(self.model.encoder, bands, 2**settings.encoder_depth)
+        self.multiple = encoders.multiple_of(self.model.encoder, settings.encoder_depth)
+        self.stages = _stages(self.model.encoder, bands, self.multiple)
         self.perturbation: Callable[[str, Tensor], Tensor] | None = None
         self.autocast: torch.dtype | None = None
         for name, stage in self.stages.items():
             stage.register_forward_hook(partial(self._perturb, name))
-        self._multiple = 2**settings.encoder_depth
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
 
@@ -81,20 +81,19 @@ class SegmentationNetwork(nn.Module):
 
     def _predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
         height, width = images.shape[-2:]
-        below, right = -height % self._multiple, -width % self._multiple
+        below, right = -height % self.multiple, -width % self.multiple
         normalized = (images - self.mean) / self.std
         if below or right:
             normalized = F.pad(normalized, (0, right, 0, below), mode="replicate")
         deepest: list[Tensor] = []
-        hook = self.model.encoder.register_forward_hook(lambda encoder, inputs, features: deepest.append(features[-1]))
+        hook = self.model.encoder.register_forward_hook(lambda _, inputs, out: deepest.append(encoders.deepest_of(out)))
         logits: Tensor = self.model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
         hook.remove()
         return logits, deepest[0]
 
     def features(self, images: Tensor) -> Tensor:
         """Return the encoder's deepest features averaged over each image (N, bands, H, W) float32: (N, D)."""
-        deepest: Tensor = self.model.encoder((images - self.mean) / self.std)[-1]
-        return deepest.mean((2, 3))
+        return encoders.deepest_of(self.model.encoder((images - self.mean) / self.std)).mean((2, 3))
 
     def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
         return None if self.perturbation is None else self.perturbation(name, features)
@@ -140,14 +139,17 @@ def set_precision(network: Any, fabric: "Fabric") -> None:
     network.autocast = AUTOCAST.get(str(precision.precision))
 
 
-def check_network(settings: NetworkSettings, bands: int, classes: int) -> None:
+def check_network(settings: NetworkSettings, bands: int, classes: int, crop: int = 0) -> None:
     """Build a network and predict one black image, so that what is wrong with the settings fails early.
+
+    Args:
+        crop: side of the images in training, pixels; 0 if it is not known.
 
     Raises:
         NetworkError: see `build_network`; or its logits are not of the size of the image.
     """
     network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0).eval()
-    side = max(2**settings.encoder_depth, 64)
+    side = crop or 64
     black = TargetBatch.of(torch.zeros(1, bands, side, side))
     try:
         with torch.no_grad():
@@ -172,12 +174,15 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         _require_hub(settings)
     try:
         # Pretrained files are for three bands; their first layer is widened after loading.
-        model = _model(
-            smp, settings, weights if weights and not from_file else None, 3 if from_file else bands, classes
-        )
+        named = weights if weights and not from_file else None
+        build = partial(_model, smp, settings, named, 3 if from_file else bands, classes)
+        model = encoders.for_any_size(settings.encoder, build)
     except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
         # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
-        raise NetworkError(f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}") from error
+        advice = encoders.advice_on(settings.architecture, settings.encoder, str(error))
+        raise NetworkError(
+            f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}{advice}"
+        ) from error
     if from_file:
         _load_encoder(model.encoder, file, bands, timm_names if packaged else None)
     return model
@@ -188,13 +193,18 @@ def _is_file(weights: str) -> bool:
     return Path(weights).is_file() or Path(weights).suffix.lower() in _ENDINGS
 
 
-def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int) -> Any:
-    """Return the encoder with its decoder and head; ``weights`` is a name that the encoder knows."""
+def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int, classes: int, **options: Any) -> Any:
+    """Return the encoder with its decoder and head.
+
+    Args:
+        weights: a name that the encoder knows.
+        options: further arguments of the encoder.
+    """
     if settings.architecture.lower() == light_fpn.NAME:
         if len(settings.decoder_channels) > 1:
             raise ValueError(f"a light FPN has one width, not the channels {settings.decoder_channels}")
         encoder = smp.encoders.get_encoder(
-            settings.encoder, in_channels=bands, depth=settings.encoder_depth, weights=weights
+            settings.encoder, in_channels=bands, depth=settings.encoder_depth, weights=weights, **options
         )
         model = light_fpn.LightFPN(encoder, classes, *settings.decoder_channels)
     else:
@@ -207,6 +217,7 @@ def _model(smp: Any, settings: NetworkSettings, weights: str | None, bands: int,
             in_channels=bands,
             classes=classes,
             **({"decoder_channels": channels} if channels else {}),
+            **options,
         )
     _drop_unused_blocks(model.encoder)
     return model
@@ -242,26 +253,6 @@ def _require_hub(settings: NetworkSettings) -> None:
         ) from error
 
 
-def _without_prefix(path: Path, state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors by the encoder's own names, without prefixes of smp, timm, Lightning or a wrapper of modules.
-
-    Raises:
-        NetworkError: the encoder is in the file twice, with other numbers.
-    """
-    counts = Counter(
-        name.removesuffix(own) for own in expected for name in state if name == own or name.endswith(f".{own}")
-    )
-    most = max(counts.values(), default=0)
-    prefixes = [prefix for prefix, count in counts.items() if count == most]
-    found = [{own: state[prefix + own] for own in expected if prefix + own in state} for prefix in prefixes]
-    if any(not torch.equal(value, found[0][own]) for other in found[1:] for own, value in other.items()):
-        raise NetworkError(
-            f"{path} holds the encoder {len(found)} times, as {' and '.join(map(repr, sorted(prefixes)[:3]))}; write a "
-            "file of one"
-        )
-    return found[0] if found else state
-
-
 def _load_encoder(
     encoder: nn.Module,
     path: Path,
@@ -285,7 +276,7 @@ def _load_encoder(
     held = _read_weights(path)
     wanted = getattr(encoder, "model", encoder)
     expected = wanted.state_dict()
-    state = rename(held) if rename else _without_prefix(path, held, expected)
+    state = rename(held) if rename else encoders.named_as(path, held, expected)
     first = next((name for name, value in expected.items() if value.ndim == 4 and value.shape[1] == 3), "")
     fits_bands = first in state and state[first].ndim == 4 and state[first].shape[1] == bands != 3
     if fits_bands:
@@ -375,8 +366,8 @@ def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Modul
     hooks = [module.register_forward_hook(lambda module, _, out: ran.update({module: out})) for module in candidates]
     training = encoder.training
     with torch.no_grad():
-        side = max(multiple, 64)  # some encoders merge stages, and fail on smaller images
-        deepest = encoder.eval()(torch.zeros(1, bands, side, side))[-1]
+        side = -(-64 // multiple) * multiple  # some encoders merge stages, and fail on smaller images
+        deepest = encoders.deepest_of(encoder.eval()(torch.zeros(1, bands, side, side)))
     encoder.train(training)
     for hook in hooks:
         hook.remove()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmark.data.classes import IGNORE
 from benchmark.evaluation import validators
 from benchmark.evaluation.validators import AGREEMENT, Sample
+from benchmark.models.encoders import deepest_of
 from benchmark.models.segmentation import SegmentationNetwork
 from benchmark.training.fold_data import FEW, FoldData
 from benchmark.training.prediction import Predict, evaluate, miou, most_at_once
@@ -239,7 +240,7 @@ def _watched(encoders: Sequence[nn.Module]) -> Iterator[list[_Call]]:
     last: list[_Call] = []
 
     def keep(encoder: nn.Module, inputs: tuple[Any, ...], features: Any) -> None:
-        last[:] = [_Call(tuple(inputs[0].shape[-2:]), features[-1])]
+        last[:] = [_Call(tuple(inputs[0].shape[-2:]), deepest_of(features))]
 
     with ExitStack() as hooks:
         for encoder in encoders:
