@@ -34,9 +34,10 @@ def add_columns(protocol: Protocol, patches: "pd.DataFrame") -> "pd.DataFrame":
 
     Raises:
         ProtocolError: a patch has a value that a table does not list; or the data set lacks a column of its own that
-            the protocol reads, unless it is partial.
+            the protocol reads; if it is partial, all of them.
     """
-    if (lacking := [name for name in protocol.columns if name not in patches]) and not protocol.partial:
+    lacking = [name for name in protocol.columns if name not in patches]
+    if lacking and not (protocol.partial and len(lacking) < len(protocol.columns)):
         like = [name for name in patches.columns.astype(str) if name.startswith(lacking[0].partition("_")[0])]
         raise ProtocolError(
             f"{protocol.label} selects by {', '.join(lacking)}, which no file of this data set gives; it has "

@@ -5,13 +5,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 
 from benchmark.common.errors import DataError
 from benchmark.data import flair_check
 from benchmark.data.flairhub import LABELS, read_flairhub
-from benchmark.data.flairhub_check import check_flairhub, ground_notes
+from benchmark.data.flairhub_check import check_flairhub, common_ground, ground_notes
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,13 @@ def test_ground_is_measured_before_a_change_is_called_one_of_time(west, words, t
     (note,) = ground_notes(read_flairhub(tmp_path))
     assert note.startswith("D080, 2017 and 2021: ")
     assert re.search(words, note)
+
+
+def test_ground_that_is_covered_twice_counts_once() -> None:
+    """Half of 2018 is seen in 2021, by two patches on one another."""
+    corners = pd.DataFrame({"west": [0, 10, 0, 0], "time": ["2018", "2018", "2021", "2021"]}, index=list("abcd"))
+    patches = corners.assign(south=0, east=corners["west"] + 10, north=10)
+    assert common_ground(patches) == 0.5
 
 
 def test_faults_are_named(hub: Path, hub_folder: Path) -> None:

@@ -89,6 +89,7 @@ def test_the_settings_are_tried_at_the_crop_of_the_training(monkeypatch):
         ("unet", "tu-convnext_atto"),
         pytest.param("dpt", VIT, marks=pytest.mark.slow),
         pytest.param("upernet", SWIN, marks=pytest.mark.slow),
+        pytest.param("unet", "tu-mvitv2_tiny", marks=pytest.mark.slow),  # of which timm wraps the whole network
     ],
 )
 def test_weights_come_from_a_file_as_timm_saves_it(head, encoder, classifier, tmp_path):
