@@ -14,6 +14,7 @@ import rasterio
 
 from benchmark.cli.app import main
 from benchmark.common.errors import DataError
+from benchmark.data import catalog_cache, flairhub
 from benchmark.data.datasets import open_catalog
 from benchmark.data.flairhub import LABELS, read_flairhub
 from benchmark.data.geopackage import read_columns
@@ -176,3 +177,15 @@ def test_other_archives_are_left_alone(hub: Path) -> None:
     with zipfile.ZipFile(hub / "data/D012-2019_SPOT_RGBI.zip", "w") as archive:
         archive.writestr("D012-2019_SPOT_RGBI/AF-S1-3/D012-2019_SPOT_RGBI_AF-S1-3_0-0.tif", b"no image")
     assert len(read_flairhub(hub)) == 16
+
+
+def test_the_table_of_a_large_copy_is_kept_with_its_splits_and_ground(hub: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(catalog_cache, "LARGE", 1)
+    monkeypatch.setattr(catalog_cache, "FOLDER", tmp_path / "catalogs")
+    first = read_flairhub(hub)
+    monkeypatch.setattr(flairhub, "_headers", lambda images: pytest.fail("the images are opened again"))
+    again = read_flairhub(hub)
+    assert again.patches.equals(first.patches) and again.footprints.equals(first.footprints)
+    assert set(again.patches["split_1"]) == {"train", "valid", "test"}
+    with pytest.raises(pytest.fail.Exception):  # its masks are others, and so is its table
+        read_flairhub(hub, "flairhub-lpis")
