@@ -360,14 +360,17 @@ def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Modul
         names = [name if name in modules else name.replace(".", "_") for name in stages]
     else:
         modules = dict(encoder.named_children())
-        names = [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]
+        names = [name for name in modules if name.startswith("norm")]  # of an MiT, where each stage ends in one
+        names = names or [name for name in modules if name.startswith(("layer", "stage", "block", "features"))]
     ran: dict[nn.Module, Any] = {}
     candidates = [modules[name] for name in names if name in modules]
     hooks = [module.register_forward_hook(lambda module, _, out: ran.update({module: out})) for module in candidates]
     training = encoder.training
     with torch.no_grad():
         side = -(-64 // multiple) * multiple  # some encoders merge stages, and fail on smaller images
-        deepest = encoders.deepest_of(encoder.eval()(torch.zeros(1, bands, side, side)))
+        # No constant image: without bias, all features of a black one are equal.
+        image = torch.linspace(-1, 1, bands * side**2).view(1, bands, side, side)
+        deepest = encoders.deepest_of(encoder.eval()(image))
     encoder.train(training)
     for hook in hooks:
         hook.remove()

@@ -136,7 +136,7 @@ class Stepper:
         if changes_features and not network.stages:
             raise TrainingError(
                 f"{method_class.__name__} changes features between the stages of the encoder, and those of "
-                f"{recipe.network.encoder} are unknown; take a ResNet, a ConvNeXt or an EfficientNet"
+                f"{recipe.network.encoder} are unknown; take a ResNet, an MiT, a ConvNeXt or an EfficientNet"
             )
         built, size = structure_of(network), _count(network.parameters())
         with torch.random.fork_rng(devices=[]):

@@ -62,6 +62,7 @@ def test_every_stage_can_be_changed():
         ("resnet18", 3, 2),
         ("resnet18", 5, 4),
         ("vgg11", 5, 0),
+        ("mit_b0", 5, 4),
         ("tu-test_resnet", 3, 3),
         ("tu-tf_efficientnet_lite0", 4, 4),
         ("tu-convnext_atto", 4, 3),
@@ -69,7 +70,9 @@ def test_every_stage_can_be_changed():
 )
 def test_stages_are_those_that_run_or_none(encoder, depth, stages):
     settings = NetworkSettings(encoder=encoder, encoder_depth=depth, decoder_channels=(16,) * depth)
-    network = build_network(settings, 5, 3, np.zeros(5), np.ones(5), 0)
+    for bands in (3, 5):
+        network = build_network(settings, bands, 3, np.zeros(bands), np.ones(bands), 0)
+        assert len(network.stages) == stages
     seen = []
     network.perturbation = lambda stage, features: seen.append(stage) or features
     network.eval()(TargetBatch.of(torch.rand(1, 5, 32, 32)))
