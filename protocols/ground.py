@@ -69,7 +69,7 @@ def overlaps(ground: pd.DataFrame) -> list[tuple[str, str, float]]:
     """Return pairs of patches of two zones that overlap, and the share of the smaller one that is common.
 
     Args:
-        ground: see `check_ground`.
+        ground: a row a patch, indexed by id, with ``zone``, ``west``, ``south``, ``east`` and ``north``.
     """
     columns = ["west", "south", "east", "north"]
     if not set(columns) <= set(ground) or not len(known := ground.dropna(subset=columns)):

@@ -1,4 +1,4 @@
-"""``landshift data``: look through a copy of FLAIR, and what the bands and classes of a data set hold."""
+"""``landshift data``: describe an unknown folder, show a data set, its statistics, and check a copy of FLAIR."""
 
 import argparse
 import csv
@@ -9,6 +9,7 @@ from benchmark.cli import options as shared
 from benchmark.common.errors import SettingsError
 
 VERBS = {
+    "describe": "look at a folder of images and masks and write a description of it, to be corrected, and protocols",
     "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata",
     "stats": "mean, deviation and quantiles of the bands and shares of the classes, domain by domain",
 }
@@ -28,13 +29,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="flair1 (default), flair2, flairhub or flairhub-lpis; for stats also world, or a .toml",
     )
     parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="also write a CSV: every fault, or all statistics")
+    parser.add_argument(
+        *("-o", "--output"),
+        type=Path,
+        metavar="FILE",
+        help="describe: the .toml to write (default: the folder's name); check, stats: also write a CSV",
+    )
     shared.add_stores(parser)
 
 
 def data(options: argparse.Namespace) -> int:
     """Run one of the verbs."""
-    return {"check": _check, "stats": _stats}[options.verb](options)
+    from benchmark.cli.data_describe import describe
+
+    return {"describe": describe, "check": _check, "stats": _stats}[options.verb](options)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from benchmark.data.tables import number
 
 # A time without a number in it must be made of these words.
 # fmt: off
-_TIMES = {
+TIME_WORDS = {
     "spring", "summer", "autumn", "fall", "winter", "dry", "wet", "rainy", "monsoon", "season", "growing", "leaf",
     "on", "off", "leafon", "leafoff", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov",
     "dec", "january", "february", "march", "april", "june", "july", "august", "september", "october", "november",
@@ -44,7 +44,7 @@ def read_time(text: str, template: str, path: Path) -> str:
     """
     words = re.findall(r"[^\W\d_]+", text.lower())
     year = template == "{year}" and text and not re.fullmatch(r"[12]\d{3}", text)
-    if year or (text and not any(map(str.isdecimal, text)) and not (words and _TIMES.issuperset(words))):
+    if year or (text and not any(map(str.isdecimal, text)) and not (words and TIME_WORDS.issuperset(words))):
         raise DataError(
             f"key 'time': '{text}' of {path} is no {'year' if year else 'time'}; a time holds a number (2016, 2018_01) "
             "or names a part of the year or day (summer, may). Correct 'image', perhaps as in {year:%Y}"
