@@ -3,13 +3,17 @@
 import argparse
 import csv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import options as shared
 from benchmark.common.errors import SettingsError
 
+if TYPE_CHECKING:
+    from benchmark.data.catalog import Catalog
+
 VERBS = {
     "describe": "look at a folder of images and masks and write a description of it, to be corrected, and protocols",
+    "preview": "draw patches that show the classes of each domain, and a map of places, times and zones",
     "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata",
     "stats": "mean, deviation and quantiles of the bands and shares of the classes, domain by domain",
 }
@@ -20,20 +24,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("verb", choices=list(VERBS), help="; ".join(f"{k}: {text}" for k, text in VERBS.items()))
     parser.add_argument(
-        "root", type=Path, help="folder of the data set (FLAIR: unpacked or with the zip files); for stats also a .toml"
+        "root",
+        type=Path,
+        help="folder of the data set (FLAIR: unpacked or with the zip files); preview, stats: or a .toml, or a name",
     )
     parser.add_argument(
         "--dataset",
-        default="flair1",
         metavar="NAME",
-        help="flair1 (default), flair2, flairhub or flairhub-lpis; for stats also world, or a .toml",
+        help="of what the folder holds a copy: flair1 (default), flair2, flairhub or flairhub-lpis; for preview and stats any",
     )
     parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
     parser.add_argument(
         *("-o", "--output"),
         type=Path,
         metavar="FILE",
-        help="describe: the .toml to write (default: the folder's name); check, stats: also write a CSV",
+        help="describe: the .toml to write (default: the folder's name); preview: the .png (default: preview.png); "
+        "check, stats: also write a CSV of every fault, or all statistics",
     )
     shared.add_stores(parser)
 
@@ -41,8 +47,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def data(options: argparse.Namespace) -> int:
     """Run one of the verbs."""
     from benchmark.cli.data_describe import describe
+    from benchmark.cli.data_preview import preview
 
-    return {"describe": describe, "check": _check, "stats": _stats}[options.verb](options)
+    verbs = {
+        "describe": describe,
+        "preview": lambda each: preview(each, _catalog(each)),
+        "check": _check,
+        "stats": _stats,
+    }
+    return verbs[options.verb](options)
+
+
+def _catalog(options: argparse.Namespace) -> "Catalog":
+    """Return the catalog of what the user names: a description, a data set by its name, or a folder of one."""
+    from benchmark.data.datasets import DATASETS, open_catalog
+
+    if str(options.root) in DATASETS and not options.root.exists() and not options.dataset:
+        return open_catalog(str(options.root))
+    here = "world" if (options.root / "world.json").is_file() else "flair1"
+    return open_catalog(options.dataset or here, options.root)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -58,17 +81,18 @@ def _check(options: argparse.Namespace) -> int:
             f"landshift data stats {options.root} opens every image and mask of your own data"
         )
     tests = {"flair1": TEST_1, "flair2": TEST_2}
-    if options.dataset not in (*tests, *LABELS):
+    dataset = options.dataset or "flair1"
+    if dataset not in (*tests, *LABELS):
         known = ", ".join((*tests, *LABELS))
-        raise SettingsError(f"landshift data check knows what {known} should hold, not {options.dataset!r}")
+        raise SettingsError(f"landshift data check knows what {known} should hold, not {dataset!r}")
     if not options.root.is_dir():
         raise SettingsError(f"there is no folder {options.root}")
     _check_writable(options.output)
     with FileBar("reading patches") as bar:
-        if options.dataset in LABELS:
-            check = check_flairhub(options.root, options.dataset, bar, names_only=options.names_only)
+        if dataset in LABELS:
+            check = check_flairhub(options.root, dataset, bar, names_only=options.names_only)
         else:
-            check = check_flair(options.root, (TRAINING, tests[options.dataset]), bar, names_only=options.names_only)
+            check = check_flair(options.root, (TRAINING, tests[dataset]), bar, names_only=options.names_only)
     rows = [
         (
             domain.domain,
@@ -103,11 +127,10 @@ def _check(options: argparse.Namespace) -> int:
 def _stats(options: argparse.Namespace) -> int:
     """Print the statistics of the store, which keeps them from the one decoding of all files."""
     from benchmark.common.console import FileBar, console, print_rows
-    from benchmark.data.datasets import open_catalog
     from benchmark.data.statistics import domain_statistics
     from benchmark.data.store import open_store
 
-    catalog = open_catalog(options.dataset, options.root)
+    catalog = _catalog(options)
     _check_writable(options.output)
     with FileBar("decoding files") as bar:
         store = open_store(catalog, options.stores, bar)

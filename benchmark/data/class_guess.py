@@ -32,7 +32,7 @@ class ClassGuess:
 
 @dataclass
 class ClassGuesses:
-    """What the masks of a folder hold.
+    """Classes of the masks of a folder, as guessed.
 
     Attributes:
         classes: at least two.

@@ -32,7 +32,7 @@ class Header:
         dtype: type of the numbers.
         kinds: colour interpretation of each band: ``red``, ``alpha``, ``palette``, ``grey`` …
         descriptions: name of each band, "" where the file gives none.
-        nodata: value that stands for no data.
+        nodata: value of pixels without data.
         scaled: whether tags say that numbers are to be scaled.
         lossy: whether pixels were stored with loss.
         colors: colour ``#rrggbb`` of each index of a palette.

@@ -1,7 +1,7 @@
 """Pictures of patches in the classes' colours: predictions beside the truth, and domains beside each other."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 SIDE = 192  # pixels of a patch in the picture
 GAP = 6
 HEADING = 20  # pixels above the first patch of a panel, for the titles of the columns
+_LEAST = 0.001  # share of a patch's pixels from which on it shows a class
 TITLE = 22  # height of the letters on a sheet of domains
 
 
@@ -43,12 +44,47 @@ def colorize(masks: NDArray[np.uint8], classes: ClassSet) -> NDArray[np.uint8]:
     return classes.palette()[np.where(masks == IGNORE, classes.num_classes, masks)]
 
 
+def choose_patches(counts: NDArray[np.integer], most: int) -> list[int]:
+    """Choose patches that show as many classes as possible: always the one that adds most, then the most varied.
+
+    Args:
+        counts: (N, classes) pixels of each class in each patch.
+        most: number of patches to choose, at most.
+
+    Returns:
+        their positions, in rising order; of equals the first.
+    """
+    labelled = counts.sum(1)
+    shares = counts / max(
+        int(labelled.max(initial=1)), 1
+    )  # of a whole patch: one that is nearly all padding shows little
+    shows = shares >= _LEAST
+    left, seen = list(range(len(counts))), np.zeros(counts.shape[1], bool)
+    chosen: list[int] = []
+    while left and len(chosen) < most:
+        best = max(
+            left, key=lambda row: ((shows[row] & ~seen).sum(), shows[row].sum(), labelled[row], -shares[row].max())
+        )
+        left.remove(best)
+        chosen.append(best)
+        seen |= shows[best]
+    return sorted(chosen)
+
+
+def fitting(draw: ImageDraw.ImageDraw, text: str, width: int, font: Any) -> str:
+    """Return the end of a text that is too wide, which is where ids differ."""
+    while len(text) > 2 and draw.textlength(text, font=font) > width:
+        text = f"…{text[2:]}"
+    return text
+
+
 def prediction_panel(
     images: NDArray,
     truth: NDArray[np.uint8],
     predicted: NDArray[np.uint8],
     classes: ClassSet,
     bands: Sequence[str],
+    ids: Sequence[str] = (),
 ) -> Image.Image:
     """Draw one row a patch: image, truth, prediction (black where the truth is ignored); the classes' colours below.
 
@@ -57,19 +93,25 @@ def prediction_panel(
         truth, predicted: (N, S, S) class indices; 255 is ignored.
         classes: class set of the masks.
         bands: names of the images' bands.
+        ids: ids of the patches, to be written on their images; none are if empty.
     """
     shown = np.where(truth == IGNORE, IGNORE, predicted).astype(np.uint8)
     columns = [to_rgb(images, bands), colorize(truth, classes), colorize(shown, classes)]
     step = SIDE + GAP
     legend = HEADING + len(images) * step
-    canvas = Image.new("RGB", (3 * step + GAP, legend + GAP + _legend_height(classes, 12)), "white")
+    canvas = Image.new("RGB", (3 * step + GAP, legend + GAP + legend_height(classes, 12)), "white")
     draw = ImageDraw.Draw(canvas)
     for column, (title, pictures) in enumerate(zip(("image", "truth", "prediction"), columns, strict=True)):
         draw.text((GAP + column * step, 4), title, fill="black")
         for row, picture in enumerate(pictures):
             patch = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
             canvas.paste(patch, (GAP + column * step, HEADING + row * step))
-    _draw_legend(canvas, classes, legend, 12)
+    font = ImageFont.load_default(11)
+    for row, patch_id in enumerate(ids):
+        corner = GAP, HEADING + row * step + SIDE - 14
+        draw.rectangle((*corner, GAP + SIDE - 1, corner[1] + 13), fill="black")
+        draw.text((corner[0] + 2, corner[1]), fitting(draw, patch_id, SIDE - 4, font), fill="white", font=font)
+    draw_legend(canvas, classes, legend, 12)
     return canvas
 
 
@@ -88,7 +130,7 @@ def panel_legend(panel: Image.Image) -> Image.Image:
     return panel.crop((0, HEADING + rows * step, panel.width, panel.height))
 
 
-def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
+def draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
     """Draw the classes' names beside their colours, in three columns."""
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
     for index, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
@@ -97,7 +139,8 @@ def _draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) ->
         draw.text((x + size + 6, y + size // 2), name, fill="black", font=font, anchor="lm")
 
 
-def _legend_height(classes: ClassSet, size: int) -> int:
+def legend_height(classes: ClassSet, size: int) -> int:
+    """Return the height in pixels of what `draw_legend` draws."""
     return -(-classes.num_classes // 3) * (size + 6)
 
 
@@ -113,7 +156,7 @@ def domain_sheet(catalog: "Catalog") -> Image.Image:
         scenes = [_scene(catalog, patches[(patches["zone"] == zone) & (patches["time"] == time)]) for time in times]
         sheets.append([rgb for rgb, _ in scenes] + [scenes[0][1]])
     step = 2 * SIDE + GAP
-    height = len(sheets) * step + GAP + _legend_height(catalog.classes, TITLE)
+    height = len(sheets) * step + GAP + legend_height(catalog.classes, TITLE)
     canvas = Image.new("RGB", (len(sheets[0]) * step + GAP, height), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TITLE)
     for row, pictures in enumerate(sheets):
@@ -125,7 +168,7 @@ def domain_sheet(catalog: "Catalog") -> Image.Image:
             box = draw.textbbox((corner[0] + GAP, corner[1] + GAP), title, font=font)
             draw.rectangle((*corner, box[2] + GAP, box[3] + GAP), fill="white")
             draw.text((corner[0] + GAP, corner[1] + GAP), title, fill="black", font=font)
-    _draw_legend(canvas, catalog.classes, len(sheets) * step + GAP, TITLE)
+    draw_legend(canvas, catalog.classes, len(sheets) * step + GAP, TITLE)
     return canvas
 
 

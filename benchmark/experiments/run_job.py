@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmark.common.errors import LandshiftError, SettingsError, TrainingError
 from benchmark.data.classes import slug
-from benchmark.data.patch_images import prediction_panel
+from benchmark.data.patch_images import choose_patches, prediction_panel
 from benchmark.data.scaling import Scaling
 from benchmark.evaluation.selection import RULES, Record, select
 from benchmark.experiments.checkpoint_records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
@@ -179,10 +179,10 @@ def train_and_score(
     if fabric.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(fabric.device)
     stepper = Stepper(fabric, method, hyperparameters, data, recipe, seed, log, weights)
-    test_rows = data.parts["target_test"].rows
-    panel_rows = test_rows[np.linspace(0, len(test_rows) - 1, min(PANEL_PATCHES, len(test_rows))).astype(int)]
-    keep = panel_rows.tolist()
     with fitted(stepper, report, savepoints) as trained:
+        test_rows = data.parts["target_test"].rows
+        panel_rows = test_rows[choose_patches(data.store.class_counts(test_rows)[:, :-1], PANEL_PATCHES)]
+        keep = panel_rows.tolist()
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
         target, after_update, seconds, images = [], None, trained.seconds, trained.images
         looks: list[Look] = []
@@ -283,5 +283,6 @@ def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, scaling: Scaling,
     rows = outcome.panel_rows
     truth = bench.store.labels_of(rows).read(rows)
     predicted = np.stack([chosen.kept[row] for row in rows.tolist()])
-    panel = prediction_panel(bench.store.read(rows), truth, predicted, bench.catalog.classes, bench.catalog.bands)
+    ids = [bench.store.ids[row] for row in rows.tolist()]
+    panel = prediction_panel(bench.store.read(rows), truth, predicted, bench.catalog.classes, bench.catalog.bands, ids)
     panel.save(folder / PANEL)

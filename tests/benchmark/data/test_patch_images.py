@@ -3,7 +3,17 @@
 import numpy as np
 
 from benchmark.data.classes import FLAIR_13, IGNORE
-from benchmark.data.patch_images import GAP, SIDE, TITLE, colorize, domain_sheet, prediction_panel, to_rgb
+from benchmark.data.patch_images import (
+    GAP,
+    SIDE,
+    TITLE,
+    choose_patches,
+    colorize,
+    domain_sheet,
+    panel_tiles,
+    prediction_panel,
+    to_rgb,
+)
 
 
 def test_bands_are_shown_by_name():
@@ -35,6 +45,24 @@ def test_a_prediction_is_hidden_where_the_truth_is_ignored():
     truth = np.full((1, 8, 8), IGNORE, np.uint8)
     panel = prediction_panel(images, truth, np.zeros_like(truth), FLAIR_13, ("red", "green", "blue", "nir", "height"))
     assert panel.getpixel((GAP + 2 * (SIDE + GAP) + 5, 30)) == (0, 0, 0)
+
+
+def test_ids_are_written_on_the_images_alone():
+    images, truth = np.full((2, 3, 8, 8), 90, np.uint8), np.zeros((2, 8, 8), np.uint8)
+    plain, named = (
+        prediction_panel(images, truth, truth, FLAIR_13, ("red", "green", "blue"), ids) for ids in ((), "ab")
+    )
+    different = (panel_tiles(plain) != panel_tiles(named)).any(axis=(2, 3, 4))
+    assert different.tolist() == [[True, False, False]] * 2
+
+
+def test_patches_are_chosen_that_add_classes():
+    counts = np.array([[100, 0, 0, 0], [50, 50, 0, 0], [0, 50, 50, 0], [0, 0, 0, 10], [99, 1, 0, 0]])
+    assert choose_patches(counts, 2) == [1, 2] and choose_patches(counts, 3) == [1, 2, 3]
+    assert choose_patches(counts, 9) == [0, 1, 2, 3, 4]
+    assert (
+        choose_patches(np.zeros((3, 2), np.int64), 2) == [0, 1] and choose_patches(np.zeros((0, 2), np.int64), 2) == []
+    )
 
 
 def test_a_sheet_has_a_row_a_place_and_a_column_a_time_and_the_classes(catalog):

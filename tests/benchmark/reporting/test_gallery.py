@@ -19,9 +19,9 @@ def classes():
 def panel(tmp_path, classes):
     """Writes what a method predicts for three patches, each of one class."""
 
-    def write(method, *predicted):
+    def write(method, *predicted, true=0):
         images = np.stack([np.full((3, 8, 8), 60 * k, np.uint8) for k in range(3)])
-        truth = np.zeros((3, 8, 8), np.uint8)
+        truth = np.full((3, 8, 8), true, np.uint8)
         masks = np.stack([np.full((8, 8), value, np.uint8) for value in predicted])
         prediction_panel(images, truth, masks, classes, ("red", "green", "blue")).save(tmp_path / f"{method}.png")
         return tmp_path / f"{method}.png"
@@ -41,6 +41,12 @@ def test_the_patch_with_most_disagreement_is_shown_with_every_method(panel):
 
 def test_with_fewer_than_two_methods_there_is_nothing_to_show(panel, tmp_path):
     assert differing({"a": panel("a", 0, 0, 0), "b": tmp_path / "none.png"}) is None and differing({}) is None
+
+
+def test_panels_of_other_patches_are_left_out(panel):
+    panels = {"a": panel("a", 0, 0, 1), "b": panel("b", 0, 1, 1), "c": panel("c", 1, 1, 0, true=1)}
+    assert differing(panels)[1] == pytest.approx(1 / 2)
+    assert differing({"a": panels["a"], "c": panels["c"]}) is None
 
 
 def test_many_methods_take_several_rows(panel):
