@@ -99,8 +99,8 @@ def _check_filled(where: str, protocol: Protocol, parts: dict[str, pd.DataFrame]
     for part, rows in parts.items():
         if not len(rows) and not (part == "target_adapt" and protocol.split.adapt_share == 0):
             raise ProtocolError(
-                f"{where}: {part} is empty: too few zones in a place (2 are needed, 4 where the held-out times share "
-                "them with the others)"
+                f"{where}: {part} is empty: too few zones in a place (2 with masks are needed, 4 where the held-out "
+                "times share them with the others)"
             )
         bare = rows[rows["mask"] == ""]
         if len(bare) and part != "target_adapt":

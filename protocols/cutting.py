@@ -1,6 +1,7 @@
 """Cutting a catalog into the folds of a protocol. Zones are dealt by a hash of their names, never by a generator."""
 
 import hashlib
+import logging
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,14 @@ from protocols.base import Fold, NamedFold, Protocol, ProtocolError, Selector
 from protocols.checks import check_folds
 from protocols.columns import add_columns
 
+_LOG = logging.getLogger(__name__)
+
 
 def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
     """Cut the protocol's folds from the patches of a catalog (columns id, image, mask, place, time, zone, x, y, date…).
 
-    Of a partial protocol, folds of which a part would be empty are left out.
+    Patches without a mask are in no part but ``target_adapt``; a warning says how many there are. Of a partial protocol,
+    folds of which a part would be empty are left out.
 
     Raises:
         ProtocolError: see :func:`protocols.checks.check_folds`.
@@ -25,11 +29,23 @@ def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
         empty_allowed = {"target_adapt"} if not protocol.split.adapt_share else set()
         folds = [fold for fold in folds if all(ids or part in empty_allowed for part, ids in fold.parts.items())]
     check_folds(protocol, folds, columns)
+    _warn_of_unlabelled(protocol, folds, columns)
     return folds
 
 
+def _warn_of_unlabelled(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> None:
+    unlabelled = set(patches.loc[patches["mask"] == "", "id"])
+    if unlabelled:
+        used = unlabelled & {patch for fold in folds for patch in fold.parts["target_adapt"]}
+        _LOG.warning(
+            "%s: %d of %d patches have no mask: they are left out of every source and test; %d of them are in "
+            "target_adapt where they are held out",
+            *(protocol.label, len(unlabelled), len(patches), len(used)),
+        )
+
+
 def _every_combination(protocol: Protocol, patches: pd.DataFrame) -> list[NamedFold]:
-    """Return one fold for each combination of the held-out columns' values that has patches enough."""
+    """Return one fold for each combination of the held-out columns' values that has labelled patches enough."""
     columns = list(protocol.hold_out)
     unknown = (patches[columns] == "").any(axis=1)
     if unknown.any():
@@ -37,7 +53,7 @@ def _every_combination(protocol: Protocol, patches: pd.DataFrame) -> list[NamedF
             f"{protocol.label} holds out {' and '.join(columns)}, which {int(unknown.sum())} patches do not have, for "
             f"example {patches.loc[unknown, 'id'].iloc[0]}"
         )
-    counts = patches.groupby(columns).size()
+    counts = _labelled(patches).groupby(columns).size()
     large = counts[counts >= protocol.split.smallest_target].index
     combinations = [key if isinstance(key, tuple) else (key,) for key in large]
     return [
@@ -50,7 +66,7 @@ def _cut_one(protocol: Protocol, fold: NamedFold, patches: pd.DataFrame) -> Fold
     hits = {column: patches[column].isin(values) for column, values in fold.target.items()}
     target = patches[np.logical_and.reduce(list(hits.values()))]
     # What shares a place or a time with the target is neither source nor target: it would give the answer away.
-    source = patches[~np.logical_or.reduce(list(hits.values()))]
+    source = _labelled(patches[~np.logical_or.reduce(list(hits.values()))])
     if fold.source:
         source = source[_matches(source, fold.source) | _matches(source, fold.source_val)]
     split, salt = protocol.split, protocol.salt
@@ -67,13 +83,15 @@ def _cut_one(protocol: Protocol, fold: NamedFold, patches: pd.DataFrame) -> Fold
     else:
         validation = source[source["zone"].isin(_deal(source, split.validation_share, salt + "/validation"))]
     if protocol.transductive:
-        adapt, test = target, target
+        adapt, test = _labelled(target), _labelled(target)
     elif fold.target_adapt:
-        adapt, test = patches[_matches(patches, fold.target_adapt)], target
+        adapt, test = patches[_matches(patches, fold.target_adapt)], _labelled(target)
         source = source[~source["zone"].isin(set(adapt["zone"]))]
     else:
-        dealt = target["zone"].isin(_deal(target, split.adapt_share, salt + "/adapt") if split.adapt_share else set())
-        adapt, test = target[dealt], target[~dealt]
+        test = _labelled(target)
+        dealt = _deal(test, split.adapt_share, salt + "/adapt") | (set(target["zone"]) - set(test["zone"]))
+        dealt = dealt if split.adapt_share else set()
+        adapt, test = target[target["zone"].isin(dealt)], test[~test["zone"].isin(dealt)]
     parts = {
         "source_train": source[~source["zone"].isin(set(validation["zone"]))],
         "source_val": validation,
@@ -83,6 +101,11 @@ def _cut_one(protocol: Protocol, fold: NamedFold, patches: pd.DataFrame) -> Fold
     held_out = {column: "+".join(values) for column, values in fold.target.items()}
     few = sorted(adapt.loc[adapt["mask"] != "", "id"], key=lambda patch: _rank(salt + "/few", patch))[: split.few]
     return Fold(fold.name, held_out, {part: tuple(sorted(rows["id"])) for part, rows in parts.items()}, tuple(few))
+
+
+def _labelled(patches: pd.DataFrame) -> pd.DataFrame:
+    """Return the patches that have a mask."""
+    return patches[patches["mask"] != ""]
 
 
 def _matches(patches: pd.DataFrame, wanted: Selector) -> "pd.Series[bool]":

@@ -128,17 +128,37 @@ def test_named_folds_take_validation_from_the_places_listed(patches):
     assert len(fold.parts["target_test"]) == 24 and fold.parts["target_adapt"] == ()
 
 
-def test_an_image_without_a_mask_is_refused_where_labels_are_needed(patches):
-    fold = cut(PROTOCOL, patches)[0]
-    bare = patches.copy()
-    bare.loc[bare["id"] == fold.parts["source_train"][0], "mask"] = ""
-    with pytest.raises(ProtocolError, match=r"source_train needs labels.*\.tif"):
-        cut(PROTOCOL, bare)
-    bare = patches.copy()
-    adapt_everywhere = bare["id"].isin([fold.parts["target_adapt"][0]])
-    bare.loc[adapt_everywhere, "mask"] = ""
-    only_first = replace(PROTOCOL, hold_out=(), named_folds=(NamedFold(fold.name, {"place": ("p0",)}),))
-    cut(only_first, bare)  # target_adapt is unlabelled anyway
+def test_images_without_a_mask_are_left_out_but_of_the_adaptation(patches, caplog):
+    """A whole zone of p0 and one patch in each other zone have none; all other patches are dealt as before."""
+    bare = patches.assign(mask=patches["mask"].where(patches["zone"] != "p0/z0", ""))
+    bare.loc[bare["id"].str.endswith("2019/0"), "mask"] = ""
+    unlabelled = set(bare.loc[bare["mask"] == "", "id"])
+    for fold in cut(PROTOCOL, bare):
+        for part in ("source_train", "source_val", "target_test"):
+            assert fold.parts[part] and not unlabelled & set(fold.parts[part])
+        adapt, test = (set(_rows(bare, fold, part)["zone"]) for part in ("target_adapt", "target_test"))
+        place = fold.held_out["place"]
+        assert ("p0/z0" in adapt) == (place == "p0") and not adapt & test
+        assert set(fold.parts["target_adapt"]) == set(bare.loc[bare["zone"].isin(adapt), "id"])
+    assert "tiny-v1: 21 of 72 patches have no mask: they are left out of every source and test" in caplog.text
+    assert "0 of them" not in caplog.text
+    cut(PROTOCOL, patches)
+    assert caplog.text.count("have no mask") == 1
+
+
+def test_a_place_without_masks_is_never_held_out_and_without_adaptation_unlabelled_images_are_unused(patches):
+    bare = patches.assign(mask=patches["mask"].where(patches["place"] != "p0", ""))
+    assert [fold.name for fold in cut(PROTOCOL, bare)] == ["p1", "p2"]
+    for fold in cut(replace(PROTOCOL, split=Split(adapt_share=0)), bare):
+        assert fold.parts["target_adapt"] == ()
+    (fold, _) = cut(replace(PROTOCOL, transductive=True), bare)
+    assert fold.parts["target_adapt"] == fold.parts["target_test"]
+    named = NamedFold("t", {"place": ("p2",)}, target_adapt={"place": ("p0",)})
+    (fold,) = cut(replace(PROTOCOL, hold_out=(), named_folds=(named,)), bare)
+    assert set(_rows(patches, fold, "target_adapt")["place"]) == {"p0"} and len(fold.parts["target_adapt"]) == 24
+    named = NamedFold("t", {"place": ("p0",)})
+    with pytest.raises(ProtocolError, match=r"target_test is empty: too few zones in a place \(2 with masks"):
+        cut(replace(PROTOCOL, hold_out=(), named_folds=(named,)), bare)
 
 
 def test_a_catalog_without_the_held_out_places_is_refused(patches):
