@@ -115,6 +115,6 @@ def _drops(results: Any, experiment: str) -> dict[str, float]:
         return {}
     drops: dict[str, list[float]] = {}
     for cell in state.cells:
-        if cell.method == state.grid.control and cell.metrics:
+        if cell.method == state.grid.control and cell.metrics and "selected/drop" in cell.metrics:
             drops.setdefault(cell.fold, []).append(100 * cell.metrics["selected/drop"])
     return {fold: float(np.mean(values)) for fold, values in drops.items()}

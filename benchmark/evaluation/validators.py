@@ -168,7 +168,12 @@ def average_thresholded_confidence(source_logits: Array, labels: NDArray[np.inte
         source_logits: (n, C) of source validation.
         labels: (n,).
         target_logits: (m, C).
+
+    Returns:
+        NaN where no source pixel has a label.
     """
+    if not len(labels):
+        return np.nan
     confidence, elsewhere = (-entr(_probabilities(logits)).sum(1) for logits in (source_logits, target_logits))
     right = int((np.asarray(source_logits).argmax(1) == labels).sum())
     threshold = np.sort(confidence)[len(confidence) - right] if right else np.inf

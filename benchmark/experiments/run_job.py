@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -233,7 +234,8 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     """Return the run's final metrics, of the chosen checkpoint unless the name says otherwise."""
     index = outcome.chosen
     target, source = outcome.target[index], outcome.source_val[index]
-    metrics = target_metrics(target, bench.task.classes) | {"target/loss": target.loss}
+    loss = target.loss if math.isfinite(target.loss) else math.nan  # an infinite one is no number to report
+    metrics = target_metrics(target, bench.task.classes) | {"target/loss": loss}
     metrics["selected/step"] = outcome.steps[index]
     metrics["selected/source_val_miou"] = METRICS["miou"](source.total())
     metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]

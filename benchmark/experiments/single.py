@@ -44,8 +44,8 @@ class TrainedModel:
 
     @property
     def target_miou(self) -> float:
-        """Mean IoU on the target's test, a share."""
-        return self.metrics["target/miou"]
+        """Mean IoU on the target's test, a share; NaN where no pixel of it has a label."""
+        return self.metrics.get("target/miou", float("nan"))
 
     def predict(self, images: "NDArray[Any] | Tensor") -> NDArray[np.uint8]:
         """Return the class index of each pixel: images as in their files (N, bands, H, W) -> (N, H, W).

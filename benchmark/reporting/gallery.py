@@ -26,8 +26,8 @@ def widest(cells: Sequence[Cell], seed: int) -> list[str]:
     values: dict[str, list[float]] = defaultdict(list)
     for cell in cells:
         if cell.seed == seed and cell.metrics is not None:
-            values[cell.fold].append(cell.metrics["target/miou"])
-    return sorted(values, key=lambda fold: -float(np.std(values[fold])))
+            values[cell.fold].append(cell.metrics.get("target/miou", np.nan))
+    return sorted(values, key=lambda fold: -float(np.nan_to_num(np.std(values[fold]))))
 
 
 def differing(panels: Mapping[str, Path]) -> tuple[Image.Image, float] | None:

@@ -1,8 +1,9 @@
 """A checkpoint's outputs on a fixed sample of pixels: all that rules without target labels look at."""
 
+import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from methods.parts.randomness import numpy_generator
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_LOG = logging.getLogger(__name__)
 PATCHES = 64  # of a part
 PIXELS = 16  # of a patch; neighbours are nearly alike
 REPEATS = 5  # of the density ratio, which is noisy
@@ -73,7 +75,7 @@ def gather(
     counts = 1.0 + data.store.class_counts(data.parts["source_train"].rows)[:, :-1].sum(0)
     valid = source.labels != IGNORE
     features = None
-    if source.features is not None and target.features is not None:
+    if source.features is not None and target.features is not None and valid.any():
         few = principal_components(source.features[valid], target.features, DIMENSIONS)
         features = Sample(few[0], source.patches[valid]), Sample(few[1], target.patches)
     return Evidence(target.logits, source.logits[valid], source.labels[valid], counts / counts.sum(), features)
@@ -82,8 +84,13 @@ def gather(
 def principal_components(
     source: NDArray[np.float32], target: NDArray[np.float32], most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return features (n, D) and (m, D) in the ``most`` directions, at most, in which both together vary the most."""
+    """Return features (n, D) and (m, D) in the ``most`` directions, at most, in which both together vary the most.
+
+    Features that are not finite have no directions: as they are, no rule can score them.
+    """
     together = np.concatenate((source, target)).astype(np.float64)
+    if not np.isfinite(together).all():
+        return source[:, :most], target[:, :most]
     together -= together.mean(0)
     directions = np.linalg.svd(together, full_matrices=False)[2][:most]
     few = (together @ directions.T).astype(np.float32)
@@ -131,23 +138,34 @@ def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
 
 
 def scores_of(evidence: Evidence) -> dict[str, float]:
-    """Return the scores of one checkpoint by rule, the higher the better."""
+    """Return the scores of one checkpoint by rule, the higher the better; a rule that cannot score it is left out."""
     source, target = (log_softmax(logits, axis=1) for logits in (evidence.source, evidence.target))
-    scores = {
-        "target-entropy": validators.target_entropy(evidence.target),
-        "information-maximization": validators.information_maximization(evidence.target, evidence.prior),
-        "soft-neighborhood-density": validators.soft_neighborhood_density(np.exp(target)),
-        "nuclear-norm": validators.nuclear_norm(evidence.target),
-        "class-correlation": validators.class_correlation(evidence.target),
-        "thresholded-confidence": validators.average_thresholded_confidence(
+    rules: dict[str, Callable[[], float | validators.MeanAndDeviation]] = {
+        "target-entropy": lambda: validators.target_entropy(evidence.target),
+        "information-maximization": lambda: validators.information_maximization(evidence.target, evidence.prior),
+        "soft-neighborhood-density": lambda: validators.soft_neighborhood_density(np.exp(target)),
+        "nuclear-norm": lambda: validators.nuclear_norm(evidence.target),
+        "class-correlation": lambda: validators.class_correlation(evidence.target),
+        "thresholded-confidence": lambda: validators.average_thresholded_confidence(
             evidence.source, evidence.labels, evidence.target
         ),
     }
     if evidence.features is not None:
+        features = evidence.features
         losses = -np.take_along_axis(source, evidence.labels[:, None], 1)[:, 0]
-        embedded, spread = validators.deep_embedded_validation(losses, *evidence.features, repeats=REPEATS, seed=0)
-        embedded_scores = {"deep-embedded-validation": embedded, "deep-embedded-validation-spread": spread}
-        scores |= {name: score for name, score in embedded_scores.items() if math.isfinite(score)}
+        rules["deep-embedded-validation"] = lambda: validators.deep_embedded_validation(
+            losses, *features, repeats=REPEATS, seed=0
+        )
+    scores: dict[str, float] = {}
+    for name, rule in rules.items():
+        try:
+            value = rule()
+        except (ValueError, ArithmeticError) as error:  # of linear algebra too: a choice less, no run lost
+            _LOG.warning("the rule %s cannot score a checkpoint: %s", name, error)
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        if all(map(math.isfinite, values)):
+            scores |= dict(zip((name, f"{name}-spread"), values, strict=False))
     return scores
 
 

@@ -106,6 +106,34 @@ def test_scores_tell_a_sure_checkpoint_from_one_without_an_idea(fabric, data):
         assert other[name] > one[name]
 
 
+def test_a_rule_that_cannot_score_is_left_out_and_the_others_score(fabric, data, monkeypatch, caplog):
+    evidence = gather(fabric, first_band(len(data.task.classes)), data)
+    whole = scores_of(evidence)
+    unlabelled = scores_of(replace(evidence, source=evidence.source[:0], labels=evidence.labels[:0]))
+    assert unlabelled == {name: score for name, score in whole.items() if name != "thresholded-confidence"}
+    monkeypatch.setattr(module.validators, "nuclear_norm", lambda logits: np.linalg.inv(np.zeros((2, 2))))
+    monkeypatch.setattr(module.validators, "class_correlation", lambda logits: math.inf)
+    few = scores_of(evidence)
+    assert few == {name: score for name, score in whole.items() if name not in ("nuclear-norm", "class-correlation")}
+    assert "the rule nuclear-norm cannot score a checkpoint: Singular matrix" in caplog.text
+    broken = replace(evidence, target=np.full_like(evidence.target, np.nan))
+    assert scores_of(broken) == {"thresholded-confidence": 0.0}
+
+
+def test_features_that_are_no_numbers_lose_no_run(fabric, data):
+    source, target = np.ones((40, 9), np.float32), np.full((40, 9), np.inf, np.float32)
+    few = module.principal_components(source, target, 4)
+    assert [part.shape for part in few] == [(40, 4), (40, 4)]
+    patches = np.repeat([0, 1], 20)
+    evidence = replace(
+        gather(fabric, first_band(len(data.task.classes)), data),
+        source=np.zeros((40, len(data.task.classes)), np.float32),
+        labels=np.zeros(40, np.int64),
+        features=(Sample(few[0], patches), Sample(few[1], patches)),
+    )
+    assert "deep-embedded-validation" not in scores_of(evidence) and "nuclear-norm" in scores_of(evidence)
+
+
 def test_who_agrees_with_the_others_scores_higher(fabric, data):
     like = gather(fabric, first_band(len(data.task.classes)), data)
     unlike = replace(like, target=-like.target)
