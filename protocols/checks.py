@@ -32,7 +32,7 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
         )
     if not folds:
         raise ProtocolError(
-            f"{protocol.label}: no fold is left: each needs at least 2 zones in "
+            f"{protocol.label}: no fold is left: each needs at least 2 zones with masks in "
             "some place on the source side and on the target side, 4 where both share zones, and this catalog has fewer"
         )
     table = patches.set_index("id")[["image", "mask", "zone", "time", "date", "x", "y"]]

@@ -2,11 +2,12 @@
 
 import hashlib
 import logging
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 
-from protocols.base import Fold, NamedFold, Protocol, ProtocolError, Selector
+from protocols.base import PARTS, Fold, NamedFold, Protocol, ProtocolError, Selector
 from protocols.checks import check_folds
 from protocols.columns import add_columns
 
@@ -16,8 +17,8 @@ _LOG = logging.getLogger(__name__)
 def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
     """Cut the protocol's folds from the patches of a catalog (columns id, image, mask, place, time, zone, x, y, date…).
 
-    Patches without a mask are in no part but ``target_adapt``; a warning says how many there are. Of a partial protocol,
-    folds of which a part would be empty are left out.
+    Patches without a mask are in no part but ``target_adapt``; a warning says how many there are. Of a partial
+    protocol, folds of which a part would be empty are left out.
 
     Raises:
         ProtocolError: see :func:`protocols.checks.check_folds`.
@@ -26,11 +27,29 @@ def cut(protocol: Protocol, patches: pd.DataFrame) -> list[Fold]:
     named = protocol.named_folds or _every_combination(protocol, columns)
     folds = [_cut_one(protocol, fold, columns) for fold in named]
     if protocol.partial:
-        empty_allowed = {"target_adapt"} if not protocol.split.adapt_share else set()
-        folds = [fold for fold in folds if all(ids or part in empty_allowed for part, ids in fold.parts.items())]
+        folds = _filled(protocol, folds, columns)
     check_folds(protocol, folds, columns)
     _warn_of_unlabelled(protocol, folds, columns)
     return folds
+
+
+def _filled(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> list[Fold]:
+    """Return the folds of which no part is empty that must not be; a `ProtocolError` says what is missing for any."""
+    empty_allowed = {"target_adapt"} if not protocol.split.adapt_share else set()
+    empty = {
+        fold.name: [part for part in PARTS if not fold.parts[part] and part not in empty_allowed] for fold in folds
+    }
+    if folds and all(empty.values()):
+        counts = Counter(part for parts in empty.values() for part in parts)
+        labelled = _labelled(patches)
+        zones = labelled.groupby("place")["zone"].nunique()
+        raise ProtocolError(
+            f"{protocol.label}: no fold of {len(folds)} has patches in every part: "
+            + ", ".join(f"{part} is empty in {count}" for part, count in counts.items())
+            + f". A fold needs patches on both sides, and on each a place with at least 2 zones; here are "
+            f"{len(labelled)} patches with masks in {len(zones)} places, of which {int((zones > 1).sum())} have 2 zones"
+        )
+    return [fold for fold in folds if not empty[fold.name]]
 
 
 def _warn_of_unlabelled(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) -> None:

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 VERBS = {
     "describe": "look at a folder of images and masks and write a description of it, to be corrected, and protocols",
     "preview": "draw patches that show the classes of each domain, and a map of places, times and zones",
-    "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata",
+    "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata; or read every "
+    "image and mask of your own data",
     "stats": "mean, deviation and quantiles of the bands and shares of the classes, domain by domain",
+    "prune": "remove decoded patches that nothing can use any more: of an older format, or of files gone or changed",
 }
 QUANTILES = (0.02, 0.5, 0.98)
+SHOWN = 10  # faults
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "root",
         type=Path,
-        help="folder of the data set (FLAIR: unpacked or with the zip files); preview, stats: or a .toml, or a name",
+        nargs="?",
+        help="folder of the data set (FLAIR: unpacked or with the zip files), or your description (.toml), or a name",
     )
     parser.add_argument(
         "--dataset",
@@ -41,6 +45,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="describe: the .toml to write (default: the folder's name); preview: the .png (default: preview.png); "
         "check, stats: also write a CSV of every fault, or all statistics",
     )
+    parser.add_argument("--dry-run", action="store_true", help="prune: show what would be removed, and remove nothing")
+    parser.add_argument("--yes", action="store_true", help="prune: ask no question")
     shared.add_stores(parser)
 
 
@@ -48,24 +54,61 @@ def data(options: argparse.Namespace) -> int:
     """Run one of the verbs."""
     from benchmark.cli.data_describe import describe
     from benchmark.cli.data_preview import preview
+    from benchmark.cli.data_prune import prune
 
+    if (options.root is None) != (options.verb == "prune"):
+        wrong = "looks through --stores, and takes no folder" if options.root else "needs a folder, or a .toml"
+        raise SettingsError(f"landshift data {options.verb} {wrong}")
     verbs = {
         "describe": describe,
         "preview": lambda each: preview(each, _catalog(each)),
         "check": _check,
         "stats": _stats,
+        "prune": prune,
     }
     return verbs[options.verb](options)
 
 
 def _catalog(options: argparse.Namespace) -> "Catalog":
     """Return the catalog of what the user names: a description, a data set by its name, or a folder of one."""
-    from benchmark.data.datasets import DATASETS, open_catalog
+    from benchmark.data.datasets import open_catalog
 
-    if str(options.root) in DATASETS and not options.root.exists() and not options.dataset:
+    if _is_named(options):
         return open_catalog(str(options.root))
     here = "world" if (options.root / "world.json").is_file() else "flair1"
     return open_catalog(options.dataset or here, options.root)
+
+
+def _is_named(options: argparse.Namespace) -> bool:
+    from benchmark.data.datasets import DATASETS
+
+    return str(options.root) in DATASETS and not options.root.exists() and not options.dataset
+
+
+def _check_own(options: argparse.Namespace) -> int:
+    """Read every image and mask; with --names-only the description, the names and the headers alone."""
+    from benchmark.common.console import FileBar, print_line, print_rows
+    from benchmark.data.reading_check import faults_of
+
+    catalog = _catalog(options)
+    _check_writable(options.output)
+    faults: dict[str, list[str]] = {domain: [] for domain in sorted(catalog.domain.unique())}
+    if not options.names_only:
+        with FileBar("reading files") as bar:
+            faults = faults_of(catalog, bar)
+    counts = catalog.domain.value_counts()
+    masked = catalog.domain[catalog.patches["mask"] != ""].value_counts()
+    rows = [(name, str(counts[name]), str(masked.get(name, 0)), str(len(of))) for name, of in faults.items()]
+    print_rows(("domain", "patches", "with a mask", "faults"), rows)
+    messages = [(name, message) for name, of in faults.items() for message in of]
+    for _, message in messages[:SHOWN]:
+        print_line(message)
+    if options.output:
+        _write(options.output, [("domain", "fault"), *messages])
+    more = f", of which {SHOWN} are shown; --output FILE has all" if len(messages) > SHOWN else ""
+    names = " (by names and headers; no pixel was read)" if options.names_only else ""
+    print_line(f"{len(messages)} files cannot be used{more}" if messages else f"all files can be used{names}")
+    return 1 if messages else 0
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -75,11 +118,8 @@ def _check(options: argparse.Namespace) -> int:
     from benchmark.data.flairhub import LABELS
     from benchmark.data.flairhub_check import check_flairhub
 
-    if options.root.suffix == ".toml":
-        raise SettingsError(
-            "landshift data check compares a copy of FLAIR with what was published; "
-            f"landshift data stats {options.root} opens every image and mask of your own data"
-        )
+    if options.root.suffix == ".toml" or str(options.dataset).endswith(".toml") or _is_named(options):
+        return _check_own(options)
     tests = {"flair1": TEST_1, "flair2": TEST_2}
     dataset = options.dataset or "flair1"
     if dataset not in (*tests, *LABELS):

@@ -70,7 +70,7 @@ def forget(options: argparse.Namespace) -> int:
     if options.dry_run:
         print("nothing is removed (--dry-run)")
         return 0
-    if not (options.yes or _agreed()):
+    if not (options.yes or agreed()):
         print("nothing is removed")
         return 1
     forgetting.forget(results, experiment, doomed)
@@ -97,7 +97,8 @@ def _shared(run: Any, status: str) -> str:
     return f"{facts.get('method')}, {facts.get('steps', '?')} steps, comparison {facts.get('comparison')}, {status}"
 
 
-def _agreed() -> bool:
+def agreed() -> bool:
+    """Ask whether to remove what was shown; without a terminal that is a `SettingsError`."""
     from benchmark.common.errors import SettingsError
 
     if not sys.stdin.isatty():

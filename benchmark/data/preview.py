@@ -25,7 +25,7 @@ _TEXT, _TITLE = 11, 16
 
 
 @dataclass(frozen=True)
-class Sample:
+class DomainSample:
     """Some patches of one domain: their rows in the catalog, (n, C, S, S) images and (n, S, S) class indices."""
 
     domain: str
@@ -34,7 +34,7 @@ class Sample:
     masks: NDArray[np.uint8]
 
 
-def sample_domains(catalog: Catalog) -> list[Sample]:
+def sample_domains(catalog: Catalog) -> list[DomainSample]:
     """Read a few patches of each domain, of at most `MOST_DOMAINS`, and choose those that show its classes.
 
     Raises:
@@ -51,11 +51,11 @@ def sample_domains(catalog: Catalog) -> list[Sample]:
         masks = np.concatenate([patches.masks for _, patches in files])
         counts = np.array([np.bincount(mask[mask != IGNORE], minlength=catalog.classes.num_classes) for mask in masks])
         chosen = choose_patches(counts, SHOWN)
-        samples.append(Sample(domain, rows.iloc[chosen], images[chosen], masks[chosen]))
+        samples.append(DomainSample(domain, rows.iloc[chosen], images[chosen], masks[chosen]))
     return samples
 
 
-def draw_preview(catalog: Catalog, samples: Sequence[Sample]) -> Image.Image:
+def draw_preview(catalog: Catalog, samples: Sequence[DomainSample]) -> Image.Image:
     """Draw a row a domain, image and truth of each patch above its id; then the classes, and a map of the patches."""
     step, below = SIDE + GAP, SIDE + _TEXT + 2 * GAP
     width = 2 * SHOWN * step + GAP

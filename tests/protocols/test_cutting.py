@@ -203,6 +203,16 @@ def test_combinations_with_too_few_patches_are_no_fold(patches):
     assert [fold.name for fold in folds] == ["p0", "p2"]
 
 
+def test_where_too_little_is_there_for_any_fold_it_is_said_what_is_missing(patches):
+    few = patches[patches["zone"].str.endswith("z0")]
+    with pytest.raises(ProtocolError) as error:
+        cut(replace(PROTOCOL, partial=True), few)
+    assert "no fold of 3 has patches in every part: source_val is empty in 3, target_adapt is empty in 3" in str(
+        error.value
+    )
+    assert "here are 12 patches with masks in 3 places, of which 0 have 2 zones" in str(error.value)
+
+
 def test_a_partial_protocol_takes_what_is_there_and_says_so(patches):
     named = (NamedFold("a", {"place": ("p0",)}), NamedFold("b", {"place": ("p7",)}))
     protocol = replace(PROTOCOL, hold_out=(), named_folds=named, fingerprint="f" * 64)

@@ -116,7 +116,7 @@ def test_a_check_refuses_in_one_line(world, more, message, capsys):
         (["data", "check", "/nowhere"], "there is no folder /nowhere"),
         (["data", "check", "."], "no FLAIR images here"),
         (["data", "stats", "/nowhere", "--dataset", "world"], "there is no synthetic world in /nowhere"),
-        (["data", "check", "mine.toml"], "landshift data stats mine.toml opens every image and mask"),
+        (["data", "check", "mine.toml"], "mine.toml: no readable TOML"),
         (["data", "stats", ".", "--dataset", "wolrd"], "dataset 'wolrd' is unknown"),
         (["protocols", "verify", "--data", "."], "with --data, say which protocol or data set it is"),
         (["protocols", "verify", "x"], "there is no protocol 'x'"),

@@ -64,7 +64,7 @@ def test_overlaps_and_protocols_that_cannot_be_cut_are_told(folder, capsys):
     assert main(["data", "describe", "scenes"]) == 0
     said = capsys.readouterr().out
     assert "1 pairs of patches of two zones overlap, such as bonn/r0_c0 and ulm/r0_c0 by 50%" in said
-    assert "look: scenes-leave-places-out.toml: scenes-leave-places-out-v1, fold bonn: " in said
+    assert "look: scenes-leave-places-out.toml: scenes-leave-places-out-v1: no fold is left" in said
     text = (folder / "scenes.toml").read_text()
     assert text.count("# look: ") == said.count("look: ")
 
@@ -86,3 +86,16 @@ def test_known_layouts_need_no_description(folder, world, capsys):
 def test_wrong_words_are_told(folder, capsys, words, said):
     assert main(["data", "describe", *words]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_check_of_a_description_reads_every_file_and_says_what_is_wrong(folder, capsys):
+    assert main(["data", "describe", "my towns", "-o", "mine.toml"]) == 0
+    assert main(["data", "check", "mine.toml"]) == 0
+    assert "all files can be used\n" in capsys.readouterr().out
+    Image.fromarray(np.full((32, 32), 9, np.uint8)).save(folder / "my towns" / "masks" / "ulm_2016_1.png")
+    assert main(["data", "check", "mine.toml", "--names-only"]) == 0
+    assert "no pixel was read" in capsys.readouterr().out
+    assert main(["data", "check", "mine.toml", "-o", "faults.csv"]) == 1
+    said = capsys.readouterr().out
+    assert "ulm_2016_1.png: 100.000% of the pixels are no class" in said and "1 files cannot be used" in said
+    assert (folder / "faults.csv").read_text().count("ulm@2016,") == 1

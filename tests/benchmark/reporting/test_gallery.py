@@ -64,3 +64,5 @@ def test_folds_are_sorted_by_how_far_the_methods_lie_apart():
     near, far = [cell("a", "near", 0.5), cell("b", "near", 0.6)], [cell("a", "far", 0.1), cell("b", "far", 0.9)]
     elsewhere = [cell("a", "near", 0.0, seed=1), Cell("a", "none", 0, "failed")]
     assert widest([*near, *far, *elsewhere], 0) == ["far", "near"]
+    unknown = Cell("a", "unknown", 0, "done", metrics={"target/loss": 1.0})
+    assert widest([unknown, *near, *far], 0) == ["far", "near", "unknown"]
