@@ -80,9 +80,6 @@ def main(arguments: list[str] | None = None) -> int:
         kept = "; what is finished is kept, and the same command goes on from there" if options.resumes else ""
         print(f"\nstopped{kept}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who reads has seen enough, as `head` has
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python's last flush would complain
-        return 141
     except LandshiftError as error:
         return _complain(str(error))
     except ValueError as error:
