@@ -29,7 +29,8 @@ examples:
   landshift plan dubai-leave-one-place-out --seeds 0,1,2   what that would cost, before it is started
   landshift status dubai-leave-one-place-out --watch       how far it is, and how long it should still take
   landshift tune world-leave-times-out --method source-only --method max-square --trials 10
-  landshift run my-protocol.toml --data my-data.toml       your own images
+  landshift data describe photos -o mine.toml              your own images: a description and protocols, to correct
+  landshift run mine-leave-places-out.toml                 a comparison on them
   landshift run flair1-official --engine slurm --profile cluster.toml    a task of Slurm for each run
   landshift report world-leave-places-out                  the comparison as an HTML page, Markdown, LaTeX, CSV, figures
   landshift forget world-leave-times-out --steps 40        what was only a try: its runs and its table
@@ -53,7 +54,7 @@ COMMANDS = {  # each is a module of this package, with a function of its name
     "new": "write a new method and its test, which already run",
     "check": "check that methods keep the contract, before a long comparison",
     "protocols": "list, show, verify and pin what can be held out",
-    "data": "look through a data set: check a copy of FLAIR, or show statistics",
+    "data": "describe an unknown folder, show a data set and its statistics, check all of its files",
     "shift": "measure how far the target of each fold is from its source",
     "world": "generate a synthetic world with shifts of chosen strength",
     "ui": "open the comparison in the MLflow UI, on this machine only",

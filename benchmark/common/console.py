@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -85,8 +86,24 @@ def print_line(line: str) -> None:
 
 
 def print_rows(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> None:
-    """Print a plain table, the first column to the left, the others to the right, or to the left if they are texts."""
-    console.print(plain_table(header, body, texts=texts))
+    """Print a plain table, the first column to the left, the others to the right, or to the left if they are texts.
+
+    Columns that the terminal is too narrow for come in further tables, below, each with the first column again.
+    """
+    widths = [max(map(cell_len, "\n".join(map(str, column)).split("\n"))) for column in zip(header, *body, strict=True)]
+    left = list(range(1, len(header)))
+    while True:
+        taken, room = left[:1], console.width - min(widths[0], console.width // 2)
+        while len(taken) < len(left) and (texts or sum(widths[n] + 3 for n in left[: len(taken) + 1]) <= room):
+            taken = left[: len(taken) + 1]
+        columns = [0, *taken]
+        console.print(
+            plain_table([header[n] for n in columns], [[row[n] for n in columns] for row in body], texts=texts)
+        )
+        left = left[len(taken) :]
+        if not left:
+            break
+        console.print()
 
 
 def plain_table(header: Sequence[str], body: Sequence[Sequence[str]], *, texts: bool = False) -> Table:
