@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="of what the folder holds a copy: flair1 (default), flair2, flairhub or flairhub-lpis; for preview and stats any",
+        help="of what the folder holds a copy: flair1 (default), flair2, flairhub or flairhub-lpis; for the others any",
     )
     parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
     parser.add_argument(
