@@ -181,7 +181,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
         # timm raises RuntimeError for unknown names, smp KeyError; both messages list what there is.
         advice = encoders.advice_on(settings.architecture, settings.encoder, str(error))
         raise NetworkError(
-            f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300]}{advice}"
+            f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300].rstrip('.')}{advice}"
         ) from error
     if from_file:
         _load_encoder(model.encoder, file, bands, timm_names if packaged else None)
