@@ -172,7 +172,8 @@ def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np
     """Return boxes (n, 4) in metres, in one plane whatever their coordinate systems; None where one is not known.
 
     One system in metres stays what it is. Others (degrees, feet, several UTM zones) are brought to the plane that keeps
-    distances from the middle of all boxes: over 1000 km these are right to about a percent.
+    distances from the middle of all boxes: over 1000 km these are right to about a percent. A box that is turned there
+    keeps its middle and its sides, so that neighbours of one system do not overlap.
     """
     plain = np.array(boxes, np.float64).reshape(-1, 4)
     if any(system is None for system in systems):
@@ -181,15 +182,18 @@ def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np
     if len(kinds) == 1 and (only := next(iter(kinds.values()))).is_projected and only.linear_units_factor[1] == 1:
         return plain
     names = np.array([system.to_wkt() for system in systems if system is not None])
-    corners = np.stack([plain[:, [0, 1]], plain[:, [2, 3]]])  # (2, n, 2)
-    lonlat = np.empty_like(corners)
+    west, south, east, north = plain.T
+    across, down = (west + east) / 2, (south + north) / 2
+    middles = np.array([[west, down], [east, down], [across, south], [across, north]]).transpose(0, 2, 1)  # (4, n, 2)
+    lonlat = np.empty_like(middles)
     for name, system in kinds.items():
         of_system = names == name
-        for corner in range(2):
-            x, y = transform_points(system, _LONLAT, *corners[corner, of_system].T.tolist())[:2]
-            lonlat[corner, of_system] = np.stack([x, y], 1)
+        for side in range(4):
+            x, y = transform_points(system, _LONLAT, *middles[side, of_system].T.tolist())[:2]
+            lonlat[side, of_system] = np.stack([x, y], 1)
     middle = lonlat.reshape(-1, 2).mean(0)
     plane = CRS.from_proj4(f"+proj=aeqd +lon_0={middle[0]:.6f} +lat_0={middle[1]:.6f} +datum=WGS84 +units=m")
     x, y = transform_points(_LONLAT, plane, *lonlat.reshape(-1, 2).T.tolist())[:2]
-    both = np.stack([x, y], 1).reshape(2, -1, 2)
-    return np.concatenate([both.min(0), both.max(0)], 1)
+    ends = np.stack([x, y], 1).reshape(4, -1, 2)
+    half = np.hypot(*(ends[[1, 3]] - ends[[0, 2]]).transpose(2, 1, 0)) / 2  # (n, 2): of width and height
+    return np.concatenate([ends.mean(0) - half, ends.mean(0) + half], 1)

@@ -165,3 +165,10 @@ def test_a_colour_mask_is_turned_whole() -> None:
     size = (2, 3)
     assert np.array_equal(grid_on(size, south, size, north, Path("m"), Path("i")).take(colors), colors[::-1])
     assert grid_on(size, None, size, north, Path("m"), Path("i")).is_same(colors.shape)
+
+
+def test_neighbours_in_two_zones_touch_and_do_not_overlap():
+    """A square of UTM is turned by up to some degrees in the common plane: its box there must not grow."""
+    boxes = [(x, 5_800_000.0, x + 640, 5_800_640.0) for x in (200_000.0, 200_640.0, 800_000.0)]
+    west, _, east, _ = in_metres(boxes, [rasterio.crs.CRS.from_epsg(code) for code in (32632, 32632, 32633)]).T
+    assert np.allclose(east - west, 640, rtol=0.01) and east[0] - west[1] < 0.01 * 640
