@@ -21,6 +21,7 @@ from benchmark.data.templates import nfc
 MOST_IMAGES = 12  # whose pixels are looked at
 _PATCH = 512  # the largest side that is proposed
 _TAIL, _COMPARED = 1 << 16, 50  # bytes by which files that may be equal are found, and pairs that are read whole
+_BLOCKS = 4  # patches on a side, at least, of an image that is split into squares
 _PLACES = ("place", "site", "city", "town", "region", "area", "location", "country", "domain")
 
 
@@ -69,16 +70,17 @@ def describe(root: Path, name: str) -> Described:
         place = name
         remarks.append("no place can be guessed from the names: all is one place here, of which none can be held out")
     height, width = Counter((each.height, each.width) for each in images.values()).most_common(1)[0][0]
+    patch = _patch_size(min(height, width))
     lines = [
         f"name = {_quoted(name)}",
         f"bands = {json.dumps(bands.names, ensure_ascii=False)}  # {bands.why}",
-        f"patch_size = {_patch_size(min(height, width))}  # images are {width} x {height} pixels, cut into squares",
+        f"patch_size = {patch}  # images are {width} x {height} pixels, cut into squares",
         f"image = {_quoted(layout.names.template)}  # {len(layout.images)} images",
         *([f"exclude = {json.dumps(layout.names.exclude)}  # no images"] if layout.names.exclude else []),
         *([f"mask = {_quoted(layout.mask)}"] if layout.mask else []),
         f"place = {_quoted(place)}{_seen(layout, 'place')}",
         *([f"time = {_quoted(layout.names.time)}{_seen(layout, 'year', 'date')}"] if layout.names.time else []),
-        *([f"zone = {_quoted(layout.names.zone)}  # one ground at all times"] if layout.names.zone else []),
+        *_zone(layout, list(images.values()), patch),
         *table,
         f"ignore = {json.dumps(classes.ignore)}  # values (or colours) that are no class, such as unlabelled pixels",
         *([f"unknown_share = {classes.unknown}  # of a mask may be other values"] if classes.unknown else []),
@@ -277,6 +279,23 @@ def _seen(layout: Layout, *names: str) -> str:
             shown = ", ".join(values[:6]) + (f" … {values[-1]}" if len(values) > 6 else "")
             return f"  # {len(values)}: {shown}" if re.fullmatch(r"[^\n\r\x00-\x1f]+", shown) else ""
     return ""
+
+
+def _zone(layout: Layout, images: Sequence[Header], patch: int) -> list[str]:
+    """Return the line of the zone: all of a place but its times, or squares where a place is one large image."""
+    times = ("year", "date", "period")
+    domains = Counter(
+        (fields.get("place", ""), *(fields.get(name, "") for name in times)) for fields in layout.captures.values()
+    )
+    if max(domains.values()) == 1 and min(min(each.height, each.width) for each in images) >= _BLOCKS * patch:
+        metres = [
+            abs(each.place.transform.a) * each.place.crs.linear_units_factor[1]
+            for each in images
+            if each.place and each.place.crs and each.place.crs.is_projected
+        ]
+        side = f"{2 * patch * max(metres):g} m" if len(metres) == len(images) else f"{2 * patch} px"
+        return [f'zone = "block:{side}"  # a place is one image: squares of it are dealt to the parts of a fold']
+    return [f"zone = {_quoted(layout.names.zone)}  # one ground at all times"] if layout.names.zone else []
 
 
 def _patch_size(side: int) -> int:
