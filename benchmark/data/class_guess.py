@@ -95,7 +95,7 @@ def guess_classes(root: Path, masks: Mapping[str, Header]) -> ClassGuesses:
         else ClassGuess(names.get(value, f"class_{value}"), first.colors.get(value, ""), counted[value] / total, value)
         for number, value in enumerate(kept)
     ]
-    return ClassGuesses(_unlike(_two(classes, colored=colored)), ignore, unknown, remarks)
+    return ClassGuesses(two_unlike(classes, colored=colored), ignore, unknown, remarks)
 
 
 def spread(items: Sequence[str], most: int) -> list[str]:
@@ -113,6 +113,11 @@ def _counts(root: Path, masks: Mapping[str, Header], colored: bool) -> tuple[lis
         except DataError as error:
             unread.append(str(error))
     return counts, unread
+
+
+def two_unlike(classes: list[ClassGuess], *, colored: bool) -> list[ClassGuess]:
+    """Return at least two classes, with names and colours that are all unlike."""
+    return _unlike(_two(classes, colored=colored))
 
 
 def _two(classes: list[ClassGuess], *, colored: bool) -> list[ClassGuess]:

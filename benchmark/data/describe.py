@@ -13,8 +13,10 @@ import numpy as np
 
 from benchmark.common.errors import DataError
 from benchmark.data.class_guess import MANY, guess_classes, spread
+from benchmark.data.classes import POLYGONS
 from benchmark.data.layout import Layout, read_layout
 from benchmark.data.look import Header, read_header, sample_image, sample_mask
+from benchmark.data.polygon_guess import guess_attribute
 from benchmark.data.tables import read_table
 from benchmark.data.templates import nfc
 
@@ -54,7 +56,8 @@ def describe(root: Path, name: str) -> Described:
         DataError: there is no image, or not one name pattern for most of them.
     """
     layout = read_layout(root, lambda below: _holds_classes(root / below))
-    headers, damaged = _headers(root, [*layout.images, *filter(None, layout.images.values())])
+    polygons = layout.mask.lower().endswith(POLYGONS)
+    headers, damaged = _headers(root, [*layout.images, *({} if polygons else filter(None, layout.images.values()))])
     remarks = [f"{len(damaged)} files cannot be read: {damaged[0]}"] if damaged else []
     images = {below: headers[below] for below in layout.images if below in headers}
     masks = {mask: headers[mask] for mask in layout.images.values() if mask in headers}
@@ -62,7 +65,9 @@ def describe(root: Path, name: str) -> Described:
         raise DataError(f"{root}: no image can be read: {damaged[0]}")
     remarks += _file_remarks(root, layout, images, headers)
     bands = _bands(root, images)
-    classes = guess_classes(root, masks)
+    mask_field, classes = "", guess_classes(root, masks)
+    if polygons:
+        mask_field, classes = guess_attribute(root, sorted({mask for mask in layout.images.values() if mask}))
     remarks += [*bands.remarks, *classes.remarks, *layout.names.remarks]
     table, place, of_table = _table(root, layout)
     remarks += of_table
@@ -78,6 +83,8 @@ def describe(root: Path, name: str) -> Described:
         f"image = {_quoted(layout.names.template)}  # {len(layout.images)} images",
         *([f"exclude = {json.dumps(layout.names.exclude)}  # no images"] if layout.names.exclude else []),
         *([f"mask = {_quoted(layout.mask)}"] if layout.mask else []),
+        *([f"mask_field = {_quoted(mask_field)}  # the attribute that holds the class"] if mask_field else []),
+        *(["# background = a class's name: what is in no polygon; without it, that is ignored"] if mask_field else []),
         f"place = {_quoted(place)}{_seen(layout, 'place')}",
         *([f"time = {_quoted(layout.names.time)}{_seen(layout, 'year', 'date')}"] if layout.names.time else []),
         *_zone(layout, list(images.values()), patch),

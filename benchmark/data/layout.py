@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.common.errors import DataError
+from benchmark.data.classes import POLYGONS
 from benchmark.data.names import Names, image_names
 from benchmark.data.templates import fill, is_hidden, nfc
 
@@ -65,9 +66,11 @@ def read_layout(root: Path, is_mask: Callable[[str], bool]) -> Layout:
     images = [name for name in pictures if not _says_mask(name)]
     if not images:
         masks, images = [], pictures
+    shapes = [name for name in files if name.lower().endswith(POLYGONS)]
     if not masks:
-        masks, images = _by_content(images, is_mask)
-    pairs = _pairs(images, masks)
+        masks, images = (shapes, images) if shapes else _by_content(images, is_mask)
+    one = len(shapes) == 1 and masks == shapes  # polygons of all images
+    pairs = dict.fromkeys(images, shapes[0]) if one else _pairs(images, masks)
     series = _series(images, pairs)
     chosen, rest = series[0], series[1:]
     names, captures = image_names(root, chosen)

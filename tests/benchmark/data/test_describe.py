@@ -4,8 +4,10 @@ import json
 import re
 
 import numpy as np
+import pyogrio
 import pytest
 import rasterio
+import shapely
 from PIL import Image
 
 from benchmark.data.class_guess import guess_classes
@@ -197,3 +199,25 @@ def test_a_large_raster_is_read_by_windows(tmp_path, monkeypatch):
         file.write(np.ones((1, 512, 512), np.uint8), window=rasterio.windows.Window(0, 0, 512, 512))
     counts = sample_mask(tmp_path / "m.tif", read_header(tmp_path / "m.tif"), colored=False)
     assert counts == {0: 8 * 512**2, 1: 512**2}
+
+
+@pytest.mark.parametrize("one", [True, False])
+@pytest.mark.parametrize("values", [["roof", "road"], [3, 7]])
+def test_polygons_give_the_attribute_of_the_class(tmp_path, one, values):
+    for number, town in enumerate(("ulm", "bonn")):
+        image = np.random.default_rng(number).integers(0, 255, (3, 32, 32)).astype(np.uint8)
+        _tif(tmp_path / "d" / f"{town}.tif", image, x=600_000 + 320 * number)
+        boxes = [shapely.box(600_000 + 320 * each, 4_999_700, 600_300 + 320 * each, 5_000_000) for each in (number, 0)]
+        fields = [np.array(values), np.array(["x", "y"]), np.arange(2.0)]
+        written = {
+            "field_data": fields,
+            "fields": ["class", "note", "area"],
+            "geometry_type": "Polygon",
+            "crs": "EPSG:32632",
+        }
+        name = "landuse.gpkg" if one else f"{town}.gpkg"
+        pyogrio.raw.write(tmp_path / "d" / name, np.asarray(shapely.to_wkb(np.array(boxes)), object), **written)
+    catalog, text, remarks = _described(tmp_path / "d")
+    assert f'mask = "{"landuse" if one else "{stem}"}.gpkg"' in text and 'mask_field = "class"' in text
+    assert catalog.classes.names == (("road", "roof") if values[0] == "roof" else ("class_3", "class_7"))
+    assert (catalog.patches["mask"] != "").all() and "it could also be note (2 values)" in "\n".join(remarks)
