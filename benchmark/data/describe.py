@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from benchmark.data.templates import nfc
 MOST_IMAGES = 12  # whose pixels are looked at
 _PATCH = 512  # the largest side that is proposed
 _TAIL, _COMPARED = 1 << 16, 50  # bytes by which files that may be equal are found, and pairs that are read whole
+_MOST_EXCLUDED = 20  # damaged images that are named
 _BLOCKS = 4  # patches on a side, at least, of an image that is split into squares
 _PLACES = ("place", "site", "city", "town", "region", "area", "location", "country", "domain")
 
@@ -75,13 +77,15 @@ def describe(root: Path, name: str) -> Described:
         place = name
         remarks.append("no place can be guessed from the names: all is one place here, of which none can be held out")
     height, width = Counter((each.height, each.width) for each in images.values()).most_common(1)[0][0]
+    unreadable = [escape(nfc(image)) for image in layout.images if image not in images][:_MOST_EXCLUDED]
+    exclude = [*layout.names.exclude, *unreadable]
     patch = _patch_size(min(height, width))
     lines = [
         f"name = {_quoted(name)}",
         f"bands = {json.dumps(bands.names, ensure_ascii=False)}  # {bands.why}",
         f"patch_size = {patch}  # images are {width} x {height} pixels, cut into squares",
         f"image = {_quoted(layout.names.template)}  # {len(layout.images)} images",
-        *([f"exclude = {json.dumps(layout.names.exclude)}  # no images"] if layout.names.exclude else []),
+        *([f"exclude = {json.dumps(exclude, ensure_ascii=False)}  # no images, or damaged"] if exclude else []),
         *([f"mask = {_quoted(layout.mask)}"] if layout.mask else []),
         *([f"mask_field = {_quoted(mask_field)}  # the attribute that holds the class"] if mask_field else []),
         *(["# background = a class's name: what is in no polygon; without it, that is ignored"] if mask_field else []),

@@ -4,6 +4,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from glob import escape
 from pathlib import Path
 
 from benchmark.common.errors import DataError
@@ -95,8 +96,8 @@ def image_names(root: Path, images: Sequence[str]) -> tuple[Names, dict[str, dic
 
 def _exclude(stems: list[str]) -> list[str]:
     """Return patterns of files that are no images, by the word that their names begin or end with."""
-    words = [re.findall(r"[\W_]?[^\W_]+", stem) for stem in stems]
-    return sorted({f"*{parts[-1]}" if len(parts) > 1 else "".join(parts) for parts in words})
+    words = {nfc(stem): re.findall(r"[\W_]?[^\W_]+", nfc(stem)) for stem in stems}
+    return sorted({f"*{escape(parts[-1])}" if len(parts) > 1 else escape(stem) for stem, parts in words.items()})
 
 
 def _of_level(names: list[str], level: int, is_file: bool) -> list[_Slot]:

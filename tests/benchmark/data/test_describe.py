@@ -135,6 +135,7 @@ def test_what_is_odd_is_said(tmp_path):
     ):
         assert text in said, text
     written = "\n".join(described.lines)
+    assert 'exclude = ["img/2.png"]  # no images, or damaged' in written
     assert 'place = "{site}"' in written and 'table = "t.csv"' in written
     assert len(re.findall('#(000000|[ef].0.0.|0.[ef].0.)"', written)) == 3
 

@@ -71,6 +71,9 @@ def test_files_that_fit_and_are_no_images_are_excluded(tmp_path):
     (tmp_path / "ulm_mask.tif").touch()
     names, captures = _read(tmp_path, "ulm.tif", "bad_ems.tif")
     assert names.exclude == ["*_mask"] and set(captures) == {"ulm.tif", "bad_ems.tif"}
+    (tmp_path / "_[-.tif").touch()
+    (tmp_path / "bonn.tif").touch()
+    assert image_names(tmp_path, ["ulm.tif", "bonn.tif"])[0].exclude == ["*_ems", "*_mask", "_[[]-"]
 
 
 def test_names_that_no_template_reads_are_an_error(tmp_path):
