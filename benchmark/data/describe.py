@@ -65,6 +65,9 @@ def describe(root: Path, name: str) -> Described:
     masks = {mask: headers[mask] for mask in layout.images.values() if mask in headers}
     if not images:
         raise DataError(f"{root}: no image can be read: {damaged[0]}")
+    if polygons and not all(each.place for each in images.values()):
+        remarks.append(f"{layout.mask} is not used: polygons need georeferenced images, and some are not")
+        layout.mask, layout.images, polygons = "", dict.fromkeys(layout.images, ""), False
     remarks += _file_remarks(root, layout, images, headers)
     bands = _bands(root, images)
     mask_field, classes = "", guess_classes(root, masks)

@@ -222,3 +222,11 @@ def test_polygons_give_the_attribute_of_the_class(tmp_path, one, values):
     assert f'mask = "{"landuse" if one else "{stem}"}.gpkg"' in text and 'mask_field = "class"' in text
     assert catalog.classes.names == (("road", "roof") if values[0] == "roof" else ("class_3", "class_7"))
     assert (catalog.patches["mask"] != "").all() and "it could also be note (2 values)" in "\n".join(remarks)
+
+
+def test_polygons_are_left_out_where_images_have_no_georeference(tmp_path):
+    _save(tmp_path / "d" / "a.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "d" / "a.gpkg").write_bytes(b"no shapes")
+    catalog, text, remarks = _described(tmp_path / "d")
+    assert "mask" not in text.split("ignore")[0] and (catalog.patches["mask"] == "").all()
+    assert "{stem}.gpkg is not used: polygons need georeferenced images" in remarks[0]
