@@ -232,13 +232,10 @@ class Bench:
 
     def _reason_to_skip(self, method: type[Method], fold: str) -> str:
         adapt, few = list(self.fold(fold).parts["target_adapt"]), self.fold(fold).few
-        masks = self.catalog.patches.set_index("id").loc[adapt, "mask"] if method.needs.is_bound else ()
         patches = self.catalog.patches
         texts, numbers = patches[["date", "clock", "camera"]], patches[["x", "y", "z"]]
         known = bool((texts != "").to_numpy().any() or numbers.notna().to_numpy().any())
-        labelled = all(mask != "" for mask in masks)
-        if method.needs.is_bound and adapt:
-            labelled = labelled and bool(self.store.class_counts(self.store.rows(adapt))[:, :-1].any())
+        labelled = not method.needs.is_bound or bool(self.store.class_counts(self.store.rows(adapt))[:, :-1].any())
         return reason_to_skip(method, bool(adapt), bool(few), labelled, known)
 
     def shared_facts(self) -> dict[str, str | int | float]:

@@ -75,7 +75,7 @@ def reason_to_skip(method: type[Method], adapt: bool, few: bool, masks: bool, me
 
     Args:
         adapt, few: whether the fold has unlabelled target images, and labelled ones set aside.
-        masks: whether those unlabelled images have masks after all, for the oracle.
+        masks: whether a pixel of those unlabelled images is labelled after all, for the oracle.
         metadata: whether a date, a place or a camera is known of any patch.
     """
     needs = method.needs
@@ -84,7 +84,7 @@ def reason_to_skip(method: type[Method], adapt: bool, few: bool, masks: bool, me
     if needs is Needs.FEW_TARGET_LABELS and not few:
         return f"needs {needs.value}, and the protocol sets none aside"
     if needs is Needs.TARGET_LABELS and not masks:
-        return f"needs {needs.value}, and some images of target_adapt have no mask, or none has a label"
+        return f"needs {needs.value}, and no pixel of target_adapt is labelled"
     if method.needs_metadata and not metadata:
         return "needs metadata, and of no patch a date, coordinates or a camera is known"
     return ""

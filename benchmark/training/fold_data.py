@@ -79,9 +79,10 @@ class FoldData:
         return self.scaling.moments(*self.store.band_statistics(self.parts["source_train"].rows))
 
     def labelled(self, needs: Needs) -> Part:
-        """Return the labelled pool of a method with these needs."""
+        """Return the labelled pool of a method with these needs; of the target, patches with a labelled pixel."""
         if needs is Needs.TARGET_LABELS:
-            return self.parts["target_adapt"]
+            target = self.parts["target_adapt"]
+            return target.take(np.flatnonzero(self.store.class_counts(target.rows)[:, :-1].any(1)))
         source = self.parts["source_train"]
         return source.joined(self.parts[FEW]) if needs is Needs.FEW_TARGET_LABELS else source
 
