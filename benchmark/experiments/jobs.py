@@ -88,12 +88,11 @@ class Bench:
         # Domains that no fold uses are neither decoded nor part of what the result depends on.
         self.catalog: Catalog = whole.of_domains(whole.domain[whole.patches["id"].isin(used)])
         self.store: Store = open_store(self.catalog, plan.stores, progress)
-        self._check_labelled()
         check_ground(self.protocol, self.folds.values(), self._ground())
 
-    def _check_labelled(self) -> None:
-        """Raise `DataError` where a part of a fold that needs labels has no labelled pixel."""
-        for fold in self.folds.values():
+    def _check_labelled(self, folds: Sequence[str]) -> None:
+        """Raise `DataError` where a part of one of these folds that needs labels has no labelled pixel."""
+        for fold in map(self.folds.__getitem__, folds):
             for part in ("source_train", "source_val", "target_test"):
                 ids = list(fold.parts[part])
                 if not self.store.class_counts(self.store.rows(ids))[:, :-1].any():
@@ -190,9 +189,11 @@ class Bench:
 
         Raises:
             SettingsError, MethodError: an unknown fold, method or hyperparameter.
+            DataError: a part of a fold that needs labels has no labelled pixel.
         """
         wanted = wanted_labels(labels, self.plan.recipe)
         names = chosen_folds(self.protocol.name, list(self.folds), folds)
+        self._check_labelled(names)
         if nested:
             chosen = {label: parse_label(label).method.needs for label in wanted}
             wanted = [k for k, v in chosen.items() if not (v.is_bound or v is Needs.TEST_STREAM)]

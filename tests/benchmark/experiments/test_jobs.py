@@ -180,7 +180,9 @@ def open_towns(plan, tmp_path):
 
 def test_a_part_without_a_labelled_pixel_is_told_before_anything_runs(open_towns):
     with pytest.raises(DataError, match=r"fold A: target_test needs labels, and no pixel of its 2 patches, such as A/"):
-        open_towns(*(f"A/m/{part}.png" for part in range(4)))
+        open_towns(*(f"A/m/{part}.png" for part in range(4))).jobs(["source-only"], [0])
+    (job,) = open_towns().jobs(["source-only"], [0], ["B"])  # whose source has labels in the other town
+    assert not job.skip
 
 
 def test_the_oracle_is_skipped_where_no_pixel_is_labelled(open_towns):
