@@ -14,6 +14,8 @@ CROPS = (32, 64, 96)
 HEADS = {"unet": 5, "fpn": 5, "segformer": 5, "upernet": 5, "dpt": 4}
 SWIN, VIT = "tu-swin_tiny_patch4_window7_224", "tu-vit_tiny_patch16_224"
 QUICK = ("resnet18", "mit_b0", "tu-convnext_atto", "tu-test_vit")
+BY_DEFAULT = {("unet", "mit_b0"), ("upernet", "tu-convnext_atto")} | {(head, QUICK[0]) for head in HEADS}
+BY_DEFAULT |= {(head, QUICK[3]) for head in HEADS}
 SLOW = ("tu-resnet18", "mit_b2", "tu-convnext_tiny", SWIN, "tu-swinv2_tiny_window8_256", VIT, "tu-vit_small_patch8_224")
 FOR_DPT = "take --architecture dpt --encoder-depth 4"
 FOR_VIT = "the head dpt is for plain ViTs, such as tu-vit_small_patch16_224"
@@ -29,8 +31,14 @@ def _build(head: str, encoder: str, weights: str = "", depth: int = 0, bands: in
     return build_network(settings, bands, 3, np.zeros(bands), np.ones(bands), 0)
 
 
-@pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("encoder", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+@pytest.mark.parametrize(
+    ("head", "encoder"),
+    [
+        pytest.param(head, encoder, marks=() if (head, encoder) in BY_DEFAULT else pytest.mark.slow)
+        for encoder in (*QUICK, *SLOW)
+        for head in HEADS
+    ],
+)
 def test_a_head_on_an_encoder_is_built_and_run_or_refused_in_one_line(head, encoder):
     if (head, encoder) in REFUSED:
         with pytest.raises(NetworkError, match=REFUSED[head, encoder]) as refusal:
@@ -66,6 +74,7 @@ def test_what_does_not_fit_says_what_would(head, encoder, depth, message):
         _build(head, encoder, depth=depth)
 
 
+@pytest.mark.slow
 def test_an_encoder_without_the_option_for_any_size_is_built_as_it_is():
     """Of timm's encoders with a published size, MViT takes others without being asked to."""
     assert _build("unet", "tu-mvitv2_tiny").eval()(TargetBatch.of(torch.rand(1, 4, 64, 64))).shape == (1, 3, 64, 64)

@@ -61,7 +61,7 @@ def test_every_stage_can_be_changed():
     [
         ("resnet18", 3, 2),
         ("resnet18", 5, 4),
-        ("vgg11", 5, 0),
+        pytest.param("vgg11", 5, 0, marks=pytest.mark.slow),
         ("mit_b0", 5, 4),
         ("tu-test_resnet", 3, 3),
         ("tu-tf_efficientnet_lite0", 4, 4),
