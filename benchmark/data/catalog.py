@@ -48,6 +48,7 @@ class Catalog:
         footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
             result depends on them: they show which patches are of one ground.
         pieces: windows down and across a piece of each image that is too large to be read at once, by its path.
+        files: paths of the further files of each image that has several, by the path of the first.
         polygons: meaning of masks that are polygons; None if masks are images.
 
     Raises:
@@ -65,6 +66,7 @@ class Catalog:
     footprints: pd.DataFrame | None = None
     pieces: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     polygons: PolygonKeys | None = None
+    files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = self._settings_problem() or _table_problem(self.patches)

@@ -30,6 +30,15 @@ def _is_value(value: object) -> bool:
     return _is_integer(value) or (value != [] and _list_of(_is_integer)(value))
 
 
+def _is_below(value: object) -> bool:
+    return isinstance(value, str) and value != "" and not {"/", ".."} & {*Path(value).parts}
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a list as it is, and any other value as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
 def _list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(check, value))
 
@@ -39,9 +48,15 @@ _KEYS: dict[str, _Check] = {
     "name": _TEXT,
     "root": _TEXT,
     "bands": ("a list of names", _list_of(_is_text)),
-    "use": ("a list of names of bands", lambda value: value != [] and _list_of(_is_text)(value)),
+    "use": (
+        "a list of names of bands, or of their numbers from 1 on",
+        lambda value: value != [] and _list_of(lambda item: _is_text(item) or _is_integer(item))(value),
+    ),
     "patch_size": ("an integer of at least 1", lambda value: _is_integer(value) and value >= 1),
-    "image": ("a path below the root", lambda value: _is_text(value) and not {"/", ".."} & {*Path(value).parts}),
+    "image": (
+        "a path below the root, or a list of such",
+        lambda value: value != [] and all(map(_is_below, listed(value))),
+    ),
     "scale": ("a number above 0 and at most 1", lambda value: _is_number(value) and 0 < value <= 1),
     **dict.fromkeys(("mask", "id", "place", "time", "zone", "date", "clock", "x", "y", "z", "camera", "table"), _TEXT),
     "table_key": _TEXT,
@@ -111,7 +126,7 @@ def _check_keys(
 
 def _texts(value: object) -> list[str]:
     """Return the texts of a value that is one, or a list of some."""
-    return [text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
+    return [text for text in listed(value) if isinstance(text, str)]
 
 
 def class_set(settings: Mapping[str, Any]) -> ClassSet:
@@ -134,6 +149,19 @@ def class_set(settings: Mapping[str, Any]) -> ClassSet:
     classes = [LandClass(t["name"], t["color"].lower(), _mask_values(t), t.get("french", "")) for t in tables]
     ignored_values = tuple(color_value(item) if colors_in_mask else item for item in ignored)
     return ClassSet(settings["name"], tuple(classes), ignored_values, colors_in_mask)
+
+
+def used_bands(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the bands that a description takes, of which it may give numbers.
+
+    Raises:
+        DataError: there is no band of a number.
+    """
+    bands = settings["bands"]
+    numbers = [item for item in settings.get("use", []) if _is_integer(item)]
+    if wrong := [number for number in numbers if not 1 <= number <= len(bands)]:
+        raise DataError(f"key 'use': there is no band number {wrong[0]}, but 1 to {len(bands)}")
+    return tuple(bands[item - 1] if _is_integer(item) else item for item in settings.get("use", bands))
 
 
 def polygon_keys(settings: Mapping[str, Any]) -> PolygonKeys | None:
@@ -159,4 +187,4 @@ def polygon_keys(settings: Mapping[str, Any]) -> PolygonKeys | None:
 
 def _mask_values(table: Mapping[str, Any]) -> tuple[int, ...]:
     value = table.get("value", [color_value(table["color"])])
-    return tuple(value) if isinstance(value, list) else (value,)
+    return tuple(listed(value))

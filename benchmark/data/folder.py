@@ -4,10 +4,11 @@
 name = "dubai"
 root = "."                             # relative to this file
 bands = ["red", "green", "blue"]
-use = ["green", "red"]                 # optional: only these of the bands, in this order
+use = ["green", 1]                     # optional: only these of the bands, by name or number, in this order
 patch_size = 128
 scale = 0.5                            # optional: shrink images and masks when reading them
 image = "{tile}/images/{part}.jpg"     # captures parts of names; {year:4}, {date:%Y%m%d} and {part:[a-z]+} say what
+                                       # a list of such: the files of one image, bands after bands; the first captures
 mask = "{tile}/masks/{part}.png"       # optional; images whose mask does not exist have none
 mosaic = "{tile}"                      # optional: images of which this text is the same are tiles of one image
 place = "{tile}"                       # a template over what was captured, {stem}, and the columns of the table
@@ -42,15 +43,15 @@ from benchmark.data import areas
 from benchmark.data.blocks import read_blocks
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import ClassSet, PolygonKeys
-from benchmark.data.description import check_settings, class_set, polygon_keys, read_description
+from benchmark.data.description import check_settings, class_set, listed, polygon_keys, read_description, used_bands
 from benchmark.data.drivers import by_areas
 from benchmark.data.fields import read_clock, read_coordinate, read_date, read_time
 from benchmark.data.georeference import Place, in_metres
+from benchmark.data.layers import further_files, grid_under, windows_of_files
 from benchmark.data.mosaics import joined
 from benchmark.data.patches import rescaled_size, windows
 from benchmark.data.polygons import check_polygons
 from benchmark.data.raster import image_header
-from benchmark.data.scenes import windows_of
 from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 
@@ -85,15 +86,16 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
         return Catalog(
             name=settings["name"],
             classes=class_set(settings),
-            bands=tuple(settings.get("use", settings["bands"])),
+            bands=used_bands(settings),
             patch_size=settings["patch_size"],
             patches=patches,
             scale=float(settings.get("scale", 1)),
             unknown_share=float(settings.get("unknown_share", 0.001)),
-            file_bands=tuple(settings["bands"]) if settings.get("use", settings["bands"]) != settings["bands"] else (),
+            file_bands=tuple(settings["bands"]) if used_bands(settings) != tuple(settings["bands"]) else (),
             footprints=footprints,
             pieces=pieces,
             polygons=polygons,
+            files={row["image"]: row["files"] for row in rows if row["files"]},
         )
     except DataError as error:
         raise DataError(f"{description}: {error}") from error
@@ -103,7 +105,7 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
 
 
 def _placed(
-    rows: list[dict[str, object]], places: list[Place | None], settings: Mapping[str, Any]
+    rows: list[dict[str, Any]], places: list[Place | None], settings: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return the table, with x and y of the files where the description gives none, and the footprints in metres."""
     patches = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -117,7 +119,7 @@ def _placed(
 
 
 def _check_polygons(
-    rows: list[dict[str, object]], places: list[Place | None], keys: PolygonKeys, classes: ClassSet
+    rows: list[dict[str, Any]], places: list[Place | None], keys: PolygonKeys, classes: ClassSet
 ) -> None:
     """Check each file of polygons once, with the places of its images."""
     images: dict[tuple[str, str], Place] = {}
@@ -136,30 +138,32 @@ def _check_polygons(
 
 def _rows(
     settings: Mapping[str, Any], root: Path
-) -> tuple[list[dict[str, object]], list[Place | None], dict[str, tuple[int, int]]]:
+) -> tuple[list[dict[str, Any]], list[Place | None], dict[str, tuple[int, int]]]:
     """Return one row a window of each image, the place of its window, and the pieces of scenes."""
     blocks = read_blocks(settings.get("zone", ""))
     if blocks:
         settings = {**settings, "zone": blocks.of or settings["place"]}
     scale, size = settings.get("scale", 1), settings["patch_size"]
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     places: list[Place | None] = []
     pieces: dict[str, tuple[int, int]] = {}
     empty, at_borders = 0, 0
     for path, image_row in _images(settings, root).items():
         (whole_height, whole_width), where = image_header(path)
         height, width = rescaled_size(whole_height, whole_width, scale)
+        for file in (files := [path, *map(Path, image_row["files"])])[1:]:
+            grid_under(file, path, (whole_height, whole_width), where)
         if (count := -(-height // size) * -(-width // size)) > MOST_WINDOWS:
             raise DataError(f"key 'patch_size': {size} cuts {path} into {count:,} patches, above {MOST_WINDOWS:,}")
         corners = windows(height, width, size)
         if whole_height * whole_width > areas.LARGE and by_areas(str(image_row["mask"])):
             whole, small, before = (whole_height, whole_width), (height, width), len(corners)
-            corners, piece = windows_of(path, settings["bands"], whole, small, corners, size)
+            corners, piece = windows_of_files(files, settings["bands"], whole, small, corners, size)
             pieces |= {str(path): piece} if piece else {}
             empty += before - len(corners)
         block_of = blocks and blocks.on(where, path)
         for row, column in corners:
-            window: dict[str, object] = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
+            window: dict[str, Any] = {"id": f"{image_row['id']}/r{row}_c{column}", "row": row, "column": column}
             inside = min(size, height - row), min(size, width - column)
             box = where and where.box(row / scale, column / scale, inside[0] / scale, inside[1] / scale)
             if blocks and block_of:
@@ -180,9 +184,10 @@ def _rows(
     return rows, places, pieces
 
 
-def _images(settings: Mapping[str, Any], root: Path) -> dict[Path, dict[str, object]]:
+def _images(settings: Mapping[str, Any], root: Path) -> dict[Path, dict[str, Any]]:
     """Return the columns that all windows of an image share, by its path; of a mosaic by that of its virtual raster."""
-    captures = find(settings["image"], settings.get("exclude", []), root)
+    templates = listed(settings["image"])
+    captures = find(templates[0], settings.get("exclude", []), root)
     table = _table(settings, root)
     folders = Folders()
     if "mosaic" in settings:
@@ -195,7 +200,8 @@ def _images(settings: Mapping[str, Any], root: Path) -> dict[Path, dict[str, obj
             if key not in table.rows:
                 raise DataError(f"key 'table': {settings['table']} has no row '{key}' for {path}")
             fields = {**table.rows[key], **fields}
-        images[path] = _image_row(settings, fields, path, root, folders, table is not None and table.decimal_comma)
+        row = _image_row(settings, fields, path, root, folders, table is not None and table.decimal_comma)
+        images[path] = row | {"files": further_files(templates, captured, path, root, folders)}
         mosaics[path] = nfc(fill("mosaic", settings.get("mosaic", ""), fields))
     without_mask = [path for path, row in images.items() if not row["mask"]]
     if "mask" in settings and len(without_mask) == len(images):
@@ -218,7 +224,7 @@ def _table(settings: Mapping[str, Any], root: Path) -> DataTable | None:
 
 def _image_row(
     settings: Mapping[str, Any], fields: dict[str, str], path: Path, root: Path, folders: Folders, decimal_comma: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return the columns that all windows of an image share."""
 
     def text(key: str, default: str = "") -> str:
@@ -227,7 +233,7 @@ def _image_row(
     dated = next((name for name, value in fields.items() if isinstance(value, Moment) and value.has_date), "")
     date = read_date(text("date", f"{{{dated}}}" if dated else ""), path)
     fields = (of_date(date) if date else {}) | fields
-    name = "/".join(f"{{{each}}}" for each in placeholders("image", settings["image"])) or nfc(path.stem)
+    name = "/".join(f"{{{each}}}" for each in placeholders("image", listed(settings["image"])[0])) or nfc(path.stem)
     masked = text("mask")
     mask = folders.real(root, masked) if masked else root
     if masked:

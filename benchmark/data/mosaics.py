@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 from rasterio.crs import CRS
@@ -121,7 +122,7 @@ def _sources(placed: Iterable[tuple[_Tile, int, int]], band: str) -> str:
     )
 
 
-def joined(images: Mapping[Path, dict[str, object]], names: Mapping[Path, str]) -> dict[Path, dict[str, object]]:
+def joined(images: Mapping[Path, dict[str, Any]], names: Mapping[Path, str]) -> dict[Path, dict[str, Any]]:
     """Return the columns of each mosaic by its path, from those of its tiles.
 
     Args:
@@ -138,7 +139,7 @@ def joined(images: Mapping[Path, dict[str, object]], names: Mapping[Path, str]) 
     for name, tiles in mosaics.items():
         first = images[tiles[0]]
         for path in tiles:
-            for column in set(first) - {"id", "image", "mask", "x", "y", "z"}:
+            for column in set(first) - {"id", "image", "mask", "x", "y", "z", "files"}:
                 if images[path][column] != first[column]:
                     raise DataError(
                         f"key 'mosaic': {path} and {tiles[0]} are of the mosaic '{name}', but have {column} "
@@ -147,5 +148,7 @@ def joined(images: Mapping[Path, dict[str, object]], names: Mapping[Path, str]) 
         masks = sorted({str(images[path]["mask"]) for path in tiles} - {""})
         mask = str(mosaic_of([Path(mask) for mask in masks])) if len(masks) > 1 else "".join(masks)
         image = mosaic_of(tiles)
-        rows[image] = first | {"id": name, "image": str(image), "mask": mask}
+        further = zip(*(images[path]["files"] for path in tiles), strict=True)
+        files = tuple(str(mosaic_of([Path(file) for file in each])) for each in further)
+        rows[image] = first | {"id": name, "image": str(image), "mask": mask, "files": files}
     return rows

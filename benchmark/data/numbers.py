@@ -162,3 +162,11 @@ def _sum_bytes(images: NDArray[np.uint8], valid: NDArray[np.bool_] | None) -> Pi
 def count_values(plane: NDArray[np.uint8], where: Image.Image | None = None) -> list[int]:
     """Count the pixels of each value 0..255, with pillow in a third of the time of `numpy.bincount`."""
     return Image.fromarray(plane).histogram(where)
+
+
+def mixed_kinds(one: str, kind: np.dtype, other: str, other_kind: np.dtype) -> DataError:
+    """Return the error that names images of two types in one data set."""
+    return DataError(
+        f"{one}: pixels are {kind}, but those of {other} {other_kind}; all images of a data set must be of one type, "
+        "and tags of scale and offset make it float32: convert some (gdal_translate -ot, or -unscale)"
+    )

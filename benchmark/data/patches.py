@@ -12,10 +12,11 @@ from PIL import Image
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE
+from benchmark.data.layers import read_files
 from benchmark.data.masks import read_indices
 from benchmark.data.means import mean_of_part
 from benchmark.data.numbers import fill_in, without_gaps
-from benchmark.data.raster import image_header, read_pixels
+from benchmark.data.raster import image_header
 from benchmark.data.scenes import ImagePart, part_of
 
 _WHOLE = ImagePart()
@@ -106,7 +107,8 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
         raise ValueError("the rows of read_patches must be on one image")
     corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
     part = _part(image_path, catalog.scale, corners, size) if str(image_path) in catalog.pieces else _WHOLE
-    pixels = read_pixels(image_path, catalog.file_bands or catalog.bands, part.area)
+    files = [image_path, *map(Path, catalog.files.get(str(image_path), ()))]
+    pixels = read_files(files, catalog.file_bands or catalog.bands, part.area)
     image = pixels.bands
     if catalog.file_bands:
         image = image[[catalog.file_bands.index(band) for band in catalog.bands]]

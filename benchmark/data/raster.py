@@ -151,6 +151,18 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
             return turned_size(picture.height, picture.width, picture_orientation(picture)), None
 
 
+def band_counts(path: Path) -> set[int]:
+    """Return the numbers of bands that an image can be read as, by its header: an alpha band may be one or none."""
+    with _readable(path):
+        if driver := gdal_driver(path):
+            with _open_raster(path, driver) as file:
+                kinds = [kind.name for kind in file.colorinterp]
+                return {1, 3} if kinds == ["palette"] else {file.count, file.count - (kinds[-1] == "alpha")} - {0}
+        with _open_picture(path) as picture:
+            bands = len(picture.getbands())
+            return {"P": {1, 3}, "PA": {1, 3}, "RGBA": {3, 4}, "LA": {1, 2}}.get(picture.mode, {bands})
+
+
 @contextmanager
 def opened_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF of which the tags say nothing that a virtual raster of it would not say."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import CLASS_SETS
 from benchmark.data.datasets import DATASETS
-from benchmark.data.description import read_description
+from benchmark.data.description import read_description, used_bands
 from benchmark.data.flair import BANDS
 from benchmark.data.flair_check import SIZE
 from benchmark.data.flairhub import BANDS as HUB_BANDS
@@ -47,4 +47,4 @@ def _described(file: Path) -> Shape | None:
     if not file.is_file():
         return None
     settings = read_description(file)
-    return Shape(len(settings.get("use", settings["bands"])), settings["patch_size"], len(settings["classes"]))
+    return Shape(len(used_bands(settings)), settings["patch_size"], len(settings["classes"]))

@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 from rasterio.errors import NotGeoreferencedWarning
 
-from benchmark.common.errors import DataError
 from benchmark.common.files import read_arrays, read_text
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
-from benchmark.data.numbers import KINDS, SAMPLED, PixelSums, count_values, join_sums, sum_pixels
+from benchmark.data.numbers import KINDS, SAMPLED, PixelSums, count_values, join_sums, mixed_kinds, sum_pixels
 from benchmark.data.patches import Patches, read_patches
 from benchmark.data.scenes import units
 from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_digests
@@ -28,7 +27,7 @@ from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_di
 FORMAT = 4
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
-_ELSEWHERE = ("patches", "footprints", "pieces")  # of a catalog: not how files are read
+_ELSEWHERE = ("patches", "footprints", "pieces", "files")  # of a catalog: not how files are read
 _ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
 _MOST_THREADS = 32
 T = TypeVar("T")
@@ -109,21 +108,27 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
     Raises:
         DataError: a file is missing; the message names it.
     """
-    stamps = stamps_of({*catalog.patches["image"], *catalog.patches["mask"]} - {""})
+    stamps = stamps_of(_paths(catalog, catalog.patches))
     # All settings, so that one which a catalog may get some day is not forgotten here.
     reading = {field.name: getattr(catalog, field.name) for field in fields(catalog) if field.name not in _ELSEWHERE}
     plans = []
     unit = units(catalog.patches, catalog.pieces, catalog.patch_size)
     for domain, patches in catalog.patches[_COLUMNS].assign(unit=unit).groupby(catalog.domain):
         for rows in _cut(patches):
-            paths = {*rows["image"], *rows["mask"]} - {""}
-            sources = sorted({file for path in paths for file in files_of(path)})
+            sources = sorted({file for path in _paths(catalog, rows) for file in files_of(path)})
             table, changed = rows[_COLUMNS].values.tolist(), [(path, stamps[path][:2]) for path in sources]
-            content = (FORMAT, reading, domain, table, changed)
+            content: tuple[object, ...] = (FORMAT, reading, domain, table, changed)
+            if further := [catalog.files[image] for image in rows["image"].unique() if image in catalog.files]:
+                content = (*content, further)
             key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
             of_files = {path: stamps[path] for path in sources}
             plans.append(Plan(f"{slug(str(domain))[:60]}-{key}", str(domain), rows, of_files))
     return plans
+
+
+def _paths(catalog: Catalog, rows: pd.DataFrame) -> set[str]:
+    further = (file for image in rows["image"].unique() for file in catalog.files.get(image, ()))
+    return {*rows["image"], *rows["mask"], *further} - {""}
 
 
 def _cut(patches: pd.DataFrame) -> Iterator[pd.DataFrame]:
@@ -290,14 +295,6 @@ def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
 
 def _rows(digests: list[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
-
-
-def mixed_kinds(one: str, kind: np.dtype, other: str, other_kind: np.dtype) -> DataError:
-    """Return the error that names images of two types in one data set."""
-    return DataError(
-        f"{one}: pixels are {kind}, but those of {other} {other_kind}; all images of a data set must be of one type, "
-        "and tags of scale and offset make it float32: convert some (gdal_translate -ot, or -unscale)"
-    )
 
 
 def _write_statistics(path: Path, files: list[_Counts], classes: int) -> None:

@@ -15,8 +15,9 @@ from filelock import FileLock, Timeout
 
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
+from benchmark.data.numbers import mixed_kinds
 from benchmark.data.patches import read_patches
-from benchmark.data.shards import Plan, Shard, mixed_kinds, open_shard, plan_shards, write_shard
+from benchmark.data.shards import Plan, Shard, open_shard, plan_shards, write_shard
 
 log = logging.getLogger(__name__)
 

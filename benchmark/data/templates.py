@@ -83,7 +83,7 @@ def fill(key: str, template: str, fields: Mapping[str, str]) -> str:
 def _written(key: str, piece: _Piece, value: str) -> str:
     if isinstance(value, Moment) and (piece.spec or key in ("date", "clock")):
         return value.when.strftime(piece.spec or ("%Y-%m-%d" if key == "date" else "%H:%M"))
-    if not piece.spec:
+    if not piece.spec or key == "image":  # of a further file; how to read the name is for the first
         return value
     if "%" not in piece.spec:
         raise DataError(f"key '{key}': {{{piece.name}:{piece.spec}}} says how to read a name, which only 'image' does")
