@@ -48,6 +48,7 @@ class Catalog:
         footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
             result depends on them: they show which patches are of one ground.
         pieces: windows down and across a piece of each image that is too large to be read at once, by its path.
+        members: catalog of the source of each image, by its path, where a data set has several: how it is read.
         files: paths of the further files of each image that has several, by the path of the first.
         polygons: meaning of masks that are polygons; None if masks are images.
 
@@ -66,6 +67,7 @@ class Catalog:
     footprints: pd.DataFrame | None = None
     pieces: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     polygons: PolygonKeys | None = None
+    members: Mapping[str, "Catalog"] = field(default_factory=dict)
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,10 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.patches)
+
+    def member(self, image: str) -> "Catalog":
+        """Return the catalog that says how an image is read: that of its source, or this one."""
+        return self.members.get(image, self)
 
     @property
     def domain(self) -> "pd.Series[str]":

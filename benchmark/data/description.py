@@ -18,6 +18,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict)
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -65,7 +69,9 @@ _KEYS: dict[str, _Check] = {
     "ignore": ("a list of colours or of values", _list_of(lambda value: _is_text(value) or _is_integer(value))),
     "base": _TEXT,
     "unknown_share": ("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1),
-    "classes": ("a list of tables, each [[classes]]", _list_of(lambda value: isinstance(value, dict))),
+    "resolution": ("a number of metres above 0", lambda value: _is_number(value) and value > 0),
+    "source": ("a list of tables, each [[source]]", lambda value: value != [] and _list_of(_is_table)(value)),
+    "classes": ("a list of tables, each [[classes]]", _list_of(_is_table)),
 }
 _REQUIRED = ("name", "bands", "patch_size", "image", "place", "classes")
 _CLASS_KEYS: dict[str, _Check] = {
@@ -101,11 +107,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise DataError(f"{file}: no readable TOML (nested too deeply)") from None
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
+def check_settings(settings: Mapping[str, Any], required: tuple[str, ...] = _REQUIRED) -> None:
     """Raise a `DataError` that names the first key of a description that is unknown, missing or of a wrong kind."""
     if "maximum" in settings:
         raise DataError("key 'maximum' is not needed any more: images of all types keep their numbers; remove it")
-    _check_keys(settings, _KEYS, _REQUIRED)
+    _check_keys(settings, _KEYS, required)
 
 
 def _check_keys(

@@ -26,6 +26,11 @@ name = "building"
 color = "#3c1098"                      # with `value = 4` (or a list) masks hold values; without it, these colours
 ```
 
+Several sources in one description are tables ``[[source]]``, each with a ``name`` and keys of its own, such as
+``root`` (below the root above), ``image``, ``bands``, ``scale``, ``resolution`` (metres a pixel, where the files do not
+say) and ``[[source.classes]]``; the keys above are then those of each source that lacks them. See
+`benchmark.data.unions`.
+
 A description may begin with ``base = "brunei"``, the name of one that landshift has; it then says only what differs.
 """
 
@@ -54,6 +59,7 @@ from benchmark.data.polygons import check_polygons
 from benchmark.data.raster import image_header
 from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
+from benchmark.data.unions import Found, Source, sources_of, united
 
 _LOG = logging.getLogger(__name__)
 MOST_WINDOWS = 1_000_000  # of one image
@@ -76,32 +82,48 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     """
     settings = read_description(description)
     try:
+        folder = root or description.parent / str(settings.get("root", "."))
+        if "source" in settings:
+            sources = sources_of(settings)
+            return united(sources, [_find_source(source, folder) for source in sources])
         check_settings(settings)
-        folder = (root or description.parent / settings.get("root", ".")).resolve()
-        polygons = polygon_keys(settings)
-        rows, places, pieces = _rows(settings, folder)
-        if polygons:
-            _check_polygons(rows, places, polygons, class_set(settings))
-        patches, footprints = _placed(rows, places, settings)
-        return Catalog(
-            name=settings["name"],
-            classes=class_set(settings),
-            bands=used_bands(settings),
-            patch_size=settings["patch_size"],
-            patches=patches,
-            scale=float(settings.get("scale", 1)),
-            unknown_share=float(settings.get("unknown_share", 0.001)),
-            file_bands=tuple(settings["bands"]) if used_bands(settings) != tuple(settings["bands"]) else (),
-            footprints=footprints,
-            pieces=pieces,
-            polygons=polygons,
-            files={row["image"]: row["files"] for row in rows if row["files"]},
-        )
+        return _find(settings, folder).catalog
     except DataError as error:
         raise DataError(f"{description}: {error}") from error
     except (OSError, ValueError, re.error, RecursionError, OverflowError) as error:
         # A template may make a path that no system has, a number none that Python has.
         raise DataError(f"{description}: {type(error).__name__}: {error}") from error
+
+
+def _find_source(source: Source, base: Path) -> Found:
+    try:
+        return _find(source.settings, base / source.settings.get("root", "."))
+    except DataError as error:
+        raise DataError(f"source '{source.name}': {error}") from error
+
+
+def _find(settings: Mapping[str, Any], root: Path) -> Found:
+    """Return what is found of a checked description."""
+    polygons, classes, bands = polygon_keys(settings), class_set(settings), used_bands(settings)
+    rows, places, pieces = _rows(settings, root.resolve())
+    if polygons:
+        _check_polygons(rows, places, polygons, classes)
+    patches, footprints = _placed(rows, places, settings)
+    catalog = Catalog(
+        name=settings["name"],
+        classes=classes,
+        bands=bands,
+        patch_size=settings["patch_size"],
+        patches=patches,
+        scale=float(settings.get("scale", 1)),
+        unknown_share=float(settings.get("unknown_share", 0.001)),
+        file_bands=tuple(settings["bands"]) if bands != tuple(settings["bands"]) else (),
+        footprints=footprints,
+        pieces=pieces,
+        polygons=polygons,
+        files={row["image"]: row["files"] for row in rows if row["files"]},
+    )
+    return Found(catalog, dict(zip((row["id"] for row in rows), places, strict=True)))
 
 
 def _placed(

@@ -105,6 +105,7 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     size, (image_path, mask_path) = catalog.patch_size, (Path(rows["image"].iloc[0]), rows["mask"].iloc[0])
     if rows["image"].nunique() != 1:
         raise ValueError("the rows of read_patches must be on one image")
+    catalog = catalog.member(str(image_path))
     corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
     part = _part(image_path, catalog.scale, corners, size) if str(image_path) in catalog.pieces else _WHOLE
     files = [image_path, *map(Path, catalog.files.get(str(image_path), ()))]

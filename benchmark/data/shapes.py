@@ -13,6 +13,7 @@ from benchmark.data.flair_check import SIZE
 from benchmark.data.flairhub import BANDS as HUB_BANDS
 from benchmark.data.flairhub import LABELS, read_flairhub
 from benchmark.data.synthetic import World
+from benchmark.data.unions import sources_of
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,6 @@ def _described(file: Path) -> Shape | None:
     if not file.is_file():
         return None
     settings = read_description(file)
+    if "source" in settings:
+        settings = sources_of(settings)[0].settings
     return Shape(len(used_bands(settings)), settings["patch_size"], len(settings["classes"]))

@@ -27,7 +27,7 @@ from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_di
 FORMAT = 4
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
-_ELSEWHERE = ("patches", "footprints", "pieces", "files")  # of a catalog: not how files are read
+_ELSEWHERE = ("patches", "footprints", "pieces", "files", "members")  # of a catalog: not how files are read
 _ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
 _MOST_THREADS = 32
 T = TypeVar("T")
@@ -109,21 +109,32 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
         DataError: a file is missing; the message names it.
     """
     stamps = stamps_of(_paths(catalog, catalog.patches))
-    # All settings, so that one which a catalog may get some day is not forgotten here.
-    reading = {field.name: getattr(catalog, field.name) for field in fields(catalog) if field.name not in _ELSEWHERE}
     plans = []
     unit = units(catalog.patches, catalog.pieces, catalog.patch_size)
     for domain, patches in catalog.patches[_COLUMNS].assign(unit=unit).groupby(catalog.domain):
-        for rows in _cut(patches):
+        for member, rows in _cut_by_source(catalog, patches):
             sources = sorted({file for path in _paths(catalog, rows) for file in files_of(path)})
             table, changed = rows[_COLUMNS].values.tolist(), [(path, stamps[path][:2]) for path in sources]
-            content: tuple[object, ...] = (FORMAT, reading, domain, table, changed)
+            content: tuple[object, ...] = (FORMAT, _reading(member), domain, table, changed)
             if further := [catalog.files[image] for image in rows["image"].unique() if image in catalog.files]:
                 content = (*content, further)
             key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
             of_files = {path: stamps[path] for path in sources}
             plans.append(Plan(f"{slug(str(domain))[:60]}-{key}", str(domain), rows, of_files))
     return plans
+
+
+def _reading(catalog: Catalog) -> dict[str, object]:
+    """Return all settings, so that one which a catalog may get some day is not forgotten here."""
+    return {field.name: getattr(catalog, field.name) for field in fields(catalog) if field.name not in _ELSEWHERE}
+
+
+def _cut_by_source(catalog: Catalog, patches: pd.DataFrame) -> Iterator[tuple[Catalog, pd.DataFrame]]:
+    """Yield the rows of shard after shard, each of images that are read in one way."""
+    numbers, members = pd.factorize(patches["image"].map(catalog.member))
+    for number, member in enumerate(members):
+        for rows in _cut(patches[numbers == number]):
+            yield member, rows
 
 
 def _paths(catalog: Catalog, rows: pd.DataFrame) -> set[str]:

@@ -282,9 +282,13 @@ def _require_space(folder: Path, needed: int) -> None:
 
 
 def _warn_of_unknown_values(catalog: Catalog, shards: Sequence[Shard]) -> None:
-    unknown = sum((Counter(shard.unknown) for shard in shards), Counter[int]())
+    unknown = Counter[str]()
+    images = catalog.patches.set_index("id")["image"]
+    for shard in shards:
+        classes = catalog.member(images[shard.ids[0]]).classes
+        unknown.update({classes.describe(value): count for value, count in shard.unknown.items()})
     if unknown:
-        values = ", ".join(f"{catalog.classes.describe(value)} ({count} pixels)" for value, count in unknown.items())
+        values = ", ".join(f"{value} ({count} pixels)" for value, count in unknown.items())
         log.warning("%s: mask values that are no class were ignored: %s", catalog.name, values)
 
 
