@@ -1,5 +1,6 @@
 """The same ground in two parts of a fold, found by equal images, equal masks and overlapping footprints."""
 
+import re
 from collections.abc import Iterable
 from itertools import combinations
 
@@ -9,6 +10,7 @@ import pandas as pd
 from protocols.base import PARTS, Fold, Protocol, ProtocolError
 
 LEAST_OVERLAP = 0.02  # of the smaller of two footprints; neighbours touch, and rounding makes slivers
+_TIME = re.compile(r"(19|20)\d\d(-?\d\d){0,2}")
 
 
 def check_ground(protocol: Protocol, folds: Iterable[Fold], ground: pd.DataFrame) -> None:
@@ -97,9 +99,23 @@ def _message(
     zones = ground.loc[[one, other], "zone"].tolist()
     more = f" ({len(pairs)} such pairs)" if len(pairs) > 1 else ""
     remedy = f"give both one zone: they have {zones[0]!r} and {zones[1]!r}"
+    if without := _without_time(*zones):
+        remedy += f", which without the time would be {without!r}"
     if kind == "image":
         return f"{fold}: {one} in {part_of[one]} and {other} in {part_of[other]} {what}{more}; remove one, or {remedy}"
     return (
         f"{fold}: {one} in {part_of[one]} and {other} in {part_of[other]} {what}{more}; {remedy}. For a series of "
         "times, zone is a template without the time. Or say in the protocol that this is meant: same_ground = true"
     )
+
+
+def _without_time(one: str, other: str) -> str:
+    """Return what two zones are without the year or date in which alone they differ; "" if they differ otherwise."""
+    pieces, others = (re.split(r"([_/ .])", zone) for zone in (one, other))
+    unlike = [number for number, (piece, its) in enumerate(zip(pieces, others, strict=False)) if piece != its]
+    if len(pieces) != len(others) or len(unlike) != 1:
+        return ""
+    place = unlike[0]
+    if not (_TIME.fullmatch(pieces[place]) and _TIME.fullmatch(others[place])):
+        return ""
+    return "".join(pieces[: max(place - 1, 0)] + pieces[place + (place == 0) + 1 :])

@@ -39,7 +39,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found of a description: its catalog, and the place of each patch by its id."""
+    """A catalog as found by a description, and the place of each of its patches by id."""
 
     catalog: Catalog
     places: Mapping[str, Place | None]

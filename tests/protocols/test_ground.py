@@ -66,3 +66,24 @@ def test_the_same_ground_may_be_meant(ground: pd.DataFrame) -> None:
 def test_one_pool_of_the_target_is_no_leak(ground: pd.DataFrame) -> None:
     fold = replace(FOLD, parts=FOLD.parts | {"target_adapt": ("e", "f")})
     check_ground(replace(PROTOCOL, transductive=True), [fold], ground)
+
+
+@pytest.mark.parametrize(
+    ("zones", "proposed"),
+    [
+        (("beach/2016/24", "beach/2018/24"), "beach/24"),
+        (("img/beach_24_2016.png", "img/beach_24_2018.png"), "img/beach_24.png"),
+        (("2016-08-01_beach", "2018-07-30_beach"), "beach"),
+        (("beach_24", "beach_25"), ""),
+        (("beach_2016_24", "beach_2018_25"), ""),
+        (("2016", "2018"), ""),
+        (("beach_2016", "beach"), ""),
+    ],
+)
+def test_a_zone_without_the_time_is_proposed(ground: pd.DataFrame, zones: tuple[str, str], proposed: str) -> None:
+    ground.loc[["a", "f"], "zone"] = zones
+    ground.loc["f", "mask"] = "a"
+    with pytest.raises(ProtocolError, match="hold the same mask") as caught:
+        check_ground(PROTOCOL, [FOLD], ground)
+    assert ("which without the time would be" in str(caught.value)) == bool(proposed)
+    assert f"would be '{proposed}'" in str(caught.value) or not proposed

@@ -1,6 +1,7 @@
 """Several sources in one description: what they have in common is one data set, each read in its own way."""
 
 import logging
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from benchmark.data.patches import read_patches
 from benchmark.data.shapes import Shape, shape_of
 from benchmark.data.shards import plan_shards
 from benchmark.data.store import open_store
+from benchmark.data.unions import sources_of
 
 COLORS = np.array([[255, 255, 255], [0, 255, 0], [0, 0, 255], [9, 9, 9]], np.uint8)  # building, tree, car, nothing
 DESCRIPTION = """
@@ -230,3 +232,12 @@ def test_a_source_of_polygons(both: Path) -> None:
     catalog = read_folder(both)
     read = read_patches(catalog, catalog.patches[catalog.patches["id"].str.startswith("values")])
     assert (read.masks[[0, 2]] == IGNORE).all() and (read.masks[[1, 3]] == 1).all()
+
+
+def test_the_example_of_the_documentation_is_right() -> None:
+    page = (Path(__file__).parents[3] / "docs/data.md").read_text(encoding="utf-8")
+    (example,) = [block for block in page.split("```") if "[[source]]\n" in block]
+    sources = sources_of(tomllib.loads(example.removeprefix("toml")))
+    assert [source.name for source in sources] == ["loveda", "potsdam", "vaihingen"]
+    assert [source.left_out for source in sources] == [("blue", "water"), ("blue", "nir", "car"), ("nir", "car")]
+    assert [source.settings["ignore"][-1] for source in sources] == [4, "#ffff00", "#ffff00"]
