@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -131,6 +132,9 @@ def _reading(catalog: Catalog) -> dict[str, object]:
 
 def _cut_by_source(catalog: Catalog, patches: pd.DataFrame) -> Iterator[tuple[Catalog, pd.DataFrame]]:
     """Yield the rows of shard after shard, each of images that are read in one way."""
+    if not catalog.members:
+        yield from ((catalog, rows) for rows in _cut(patches))
+        return
     numbers, members = pd.factorize(patches["image"].map(catalog.member))
     for number, member in enumerate(members):
         for rows in _cut(patches[numbers == number]):
@@ -138,8 +142,8 @@ def _cut_by_source(catalog: Catalog, patches: pd.DataFrame) -> Iterator[tuple[Ca
 
 
 def _paths(catalog: Catalog, rows: pd.DataFrame) -> set[str]:
-    further = (file for image in rows["image"].unique() for file in catalog.files.get(image, ()))
-    return {*rows["image"], *rows["mask"], *further} - {""}
+    further = (catalog.files.get(image, ()) for image in rows["image"].unique()) if catalog.files else ()
+    return {*rows["image"], *rows["mask"], *chain.from_iterable(further)} - {""}
 
 
 def _cut(patches: pd.DataFrame) -> Iterator[pd.DataFrame]:

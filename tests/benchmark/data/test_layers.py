@@ -11,6 +11,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 from benchmark.common.errors import DataError
+from benchmark.data import layers
 from benchmark.data.folder import read_folder
 from benchmark.data.patches import read_patches
 from benchmark.data.shapes import shape_of
@@ -88,6 +89,20 @@ def test_bands_are_chosen_by_name_or_number(towns: Path) -> None:
         towns.write_text(f"use = [{wrong}]{DESCRIPTION}")
         with pytest.raises(DataError, match=f"key 'use': there is no band number {wrong}, but 1 to 4"):
             read_folder(towns)
+
+
+def test_pieces_of_all_files_are_read(towns: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _make_large(monkeypatch)
+    pixels = []
+
+    def noted(path, names, area, real=layers.read_pixels):
+        read = real(path, names, area)
+        pixels.append(read.bands.shape[1:])
+        return read
+
+    monkeypatch.setattr(layers, "read_pixels", noted)
+    _whole(towns)
+    assert len(pixels) == 8 and max(height * width for height, width in pixels) == 16 * 16
 
 
 @pytest.mark.parametrize("large", [False, True])

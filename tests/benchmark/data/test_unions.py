@@ -123,7 +123,7 @@ def test_unknown_values_are_named_as_their_source_has_them(both: Path, tmp_path:
     _edit(both, (", value = 1", ", value = 7"))
     with caplog.at_level(logging.WARNING):
         open_store(read_folder(both), tmp_path / "stores")
-    assert "#090909 (64 pixels)" in caplog.text and "1 (" in caplog.text
+    assert "#090909 (64 pixels)" in caplog.text and " 1 (" in caplog.text
 
 
 def test_shared_keys_hold_for_each_source(both: Path) -> None:
