@@ -117,8 +117,8 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
             sources = sorted({file for path in _paths(catalog, rows) for file in files_of(path)})
             table, changed = rows[_COLUMNS].values.tolist(), [(path, stamps[path][:2]) for path in sources]
             content: tuple[object, ...] = (FORMAT, _reading(member), domain, table, changed)
-            if further := [catalog.files[image] for image in rows["image"].unique() if image in catalog.files]:
-                content = (*content, further)
+            if member.files:
+                content = (*content, [member.files.get(image) for image in rows["image"].unique()])
             key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
             of_files = {path: stamps[path] for path in sources}
             plans.append(Plan(f"{slug(str(domain))[:60]}-{key}", str(domain), rows, of_files))
