@@ -4,6 +4,8 @@ import argparse
 import json
 import os
 import re
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +63,7 @@ def describe(options: argparse.Namespace) -> int:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(body, "utf-8", "backslashreplace")
     remarks, run = described.remarks, "#   and write a protocol: nothing can be held out yet"
-    written = [str(file)]
+    written, whole = [str(file)], []
     try:
         catalog = read_folder(file)
     except DataError as error:
@@ -77,17 +79,29 @@ def describe(options: argparse.Namespace) -> int:
             written.append(str(path))
             if fault := _fault(path, catalog):
                 remarks.append(fault)
+            else:
+                whole.append(path)
         if written[1:]:
-            run = f"#   landshift run {written[1]} --method source-only --method dacs --steps 200"
+            run = f"#   {_next(protocols.values(), whole)}"
     looks = "".join(f"# look: {text}\n" for text in map(_one_line, remarks))
-    file.write_text(HEAD.format(description=file, run=run) + looks + "\n" + body, "utf-8", "backslashreplace")
+    file.write_text(
+        HEAD.format(description=shlex.quote(str(file)), run=run) + looks + "\n" + body, "utf-8", "backslashreplace"
+    )
     print_line(f"written: {', '.join(written)}")
     for text in remarks:
         print_line(f"look: {text}")
-    print_line(f"then: landshift data preview {file}")
+    print_line(f"then: landshift data preview {shlex.quote(str(file))}")
     if written[1:]:
         print_line(run.removeprefix("#   "))
     return 0
+
+
+def _next(protocols: Iterable[Path], whole: list[Path]) -> str:
+    """Return the command that trains with a protocol that has folds, or that shows why none has."""
+    if whole:
+        return f"landshift run {shlex.quote(str(whole[0]))} --method source-only --method dacs --steps 200"
+    first = next(path for path in protocols if path.exists())
+    return f"landshift protocols show {shlex.quote(str(first))}, once what is said after look is corrected"
 
 
 def _known(root: Path) -> str:

@@ -20,12 +20,11 @@ from benchmark.data.look import Header, read_header, sample_image, sample_mask
 from benchmark.data.polygon_guess import guess_attribute
 from benchmark.data.tables import read_table
 from benchmark.data.templates import nfc
+from benchmark.data.zone_guess import guess_blocks, patch_size
 
 MOST_IMAGES = 12  # whose pixels are looked at
-_PATCH = 512  # the largest side that is proposed
 _TAIL, _COMPARED = 1 << 16, 50  # bytes by which files that may be equal are found, and pairs that are read whole
 _MOST_EXCLUDED = 20  # damaged images that are named
-_BLOCKS = 4  # patches on a side, at least, of an image that is split into squares
 _PLACES = ("place", "site", "city", "town", "region", "area", "location", "country", "domain")
 
 
@@ -82,7 +81,9 @@ def describe(root: Path, name: str) -> Described:
     height, width = Counter((each.height, each.width) for each in images.values()).most_common(1)[0][0]
     unreadable = [escape(nfc(image)) for image in layout.images if image not in images][:_MOST_EXCLUDED]
     exclude = [*layout.names.exclude, *unreadable]
-    patch = _patch_size(min(height, width))
+    side = min(height, width)
+    patch, zone = guess_blocks(layout, images, side) or (patch_size(side), layout.names.zone)
+    why = "one ground at all times" if zone == layout.names.zone else "few images a place, so each is cut into squares"
     lines = [
         f"name = {_quoted(name)}",
         f"bands = {json.dumps(bands.names, ensure_ascii=False)}  # {bands.why}",
@@ -94,7 +95,7 @@ def describe(root: Path, name: str) -> Described:
         *(["# background = a class's name: what is in no polygon; without it, that is ignored"] if mask_field else []),
         f"place = {_quoted(place)}{_seen(layout, 'place')}",
         *([f"time = {_quoted(layout.names.time)}{_seen(layout, 'year', 'date')}"] if layout.names.time else []),
-        *_zone(layout, list(images.values()), patch),
+        *([f"zone = {_quoted(zone)}  # {why}"] if zone else []),
         *table,
         f"ignore = {json.dumps(classes.ignore)}  # values (or colours) that are no class, such as unlabelled pixels",
         *([f"unknown_share = {classes.unknown}  # of a mask may be other values"] if classes.unknown else []),
@@ -291,29 +292,9 @@ def _seen(layout: Layout, *names: str) -> str:
         values = sorted({fields[name] for fields in layout.captures.values() if name in fields})
         if values:
             shown = ", ".join(values[:6]) + (f" … {values[-1]}" if len(values) > 6 else "")
-            return f"  # {len(values)}: {shown}" if re.fullmatch(r"[^\n\r\x00-\x1f]+", shown) else ""
+            shown = f"  # {len(values)}{' dates' if name == 'date' else ''}: {shown}"
+            return shown if re.fullmatch(r"[^\n\r\x00-\x1f]+", shown) else ""
     return ""
-
-
-def _zone(layout: Layout, images: Sequence[Header], patch: int) -> list[str]:
-    """Return the line of the zone: all of a place but its times, or squares where a place is one large image."""
-    times = ("year", "date", "period")
-    domains = Counter(
-        (fields.get("place", ""), *(fields.get(name, "") for name in times)) for fields in layout.captures.values()
-    )
-    if max(domains.values()) == 1 and min(min(each.height, each.width) for each in images) >= _BLOCKS * patch:
-        metres = [
-            abs(each.place.transform.a) * each.place.crs.linear_units_factor[1]
-            for each in images
-            if each.place and each.place.crs and each.place.crs.is_projected
-        ]
-        side = f"{2 * patch * max(metres):g} m" if len(metres) == len(images) else f"{2 * patch} px"
-        return [f'zone = "block:{side}"  # a place is one image: squares of it are dealt to the parts of a fold']
-    return [f"zone = {_quoted(layout.names.zone)}  # one ground at all times"] if layout.names.zone else []
-
-
-def _patch_size(side: int) -> int:
-    return side if side <= _PATCH else next((size for size in (_PATCH, 256) if side % size == 0), 256)
 
 
 def _crs(header: Header) -> str:

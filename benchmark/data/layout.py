@@ -149,17 +149,31 @@ def _pairs(images: Sequence[str], masks: Sequence[str]) -> dict[str, str]:
 
 
 def _by_content(images: list[str], is_mask: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """Part files that are named alike in two folders, or with two endings, by what the first of them hold."""
+    """Part files by folder and ending, or by the last word of their names, if the first of one part holds classes."""
+    for one, other in (*_by_folder(images), *_by_last_word(images)):
+        if is_mask(one[0]) != is_mask(other[0]):
+            return (one, other) if is_mask(one[0]) else (other, one)
+    return [], images
+
+
+def _by_folder(names: list[str]) -> list[tuple[list[str], list[str]]]:
+    """Return the two parts of files that are named alike in two folders, or with two endings."""
     kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in images:
+    for name in names:
         kinds[_shape(name).rpartition("/")[0] and name.split("/")[-2], name.rpartition(".")[2].lower()].append(name)
-    stems = Counter(_stem(name) for name in images)
-    if len(kinds) != 2 or min(stems.values()) < 2:
-        return [], images
-    one, other = kinds.values()
-    if is_mask(one[0]) == is_mask(other[0]):
-        return [], images
-    return (one, other) if is_mask(one[0]) else (other, one)
+    stems = Counter(_stem(name) for name in names)
+    one, *others = kinds.values()
+    return [(one, others[0])] if len(others) == 1 and min(stems.values()) > 1 else []
+
+
+def _by_last_word(names: list[str]) -> list[tuple[list[str], list[str]]]:
+    """Return files whose names end with one word, and the others, for each word of half of them (``ulm_lulc.tif``)."""
+    last = {name: words[-1] for name in names if len(words := _words(_stem(name))) > 1}
+    return [
+        ([name for name in names if last.get(name) == word], [name for name in names if last.get(name) != word])
+        for word, count in Counter(last.values()).items()
+        if 0.4 * len(names) <= count <= 0.6 * len(names)
+    ]
 
 
 def _shape(name: str) -> str:

@@ -79,22 +79,6 @@ def test_palette_names_dates_zones_and_coordinate_systems(tmp_path):
     assert any("do not say what their 4 bands are" in remark for remark in remarks)
 
 
-@pytest.mark.parametrize(("crs", "side"), [("EPSG:32632", "block:320 m"), (None, "block:32 px")])
-def test_one_large_image_a_place_is_split_into_squares(tmp_path, crs, side):
-    """Patches of 16 pixels, images of 128: a patch size of at most 16 is set for the test."""
-    for number, town in enumerate(("ulm", "bad_ems")):
-        image = np.random.default_rng(number).integers(0, 255, (3, 128, 128)).astype(np.uint8)
-        _tif(tmp_path / "d" / f"{town}.tif", image, crs, 600_000 + 5000 * number)
-        _tif(tmp_path / "d" / f"{town}_mask.tif", _mask(number, 128), crs, 600_000 + 5000 * number)
-    described = describe(tmp_path / "d", "mine")
-    assert not any(line.startswith("zone") for line in described.lines)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("benchmark.data.describe._PATCH", 16)
-        catalog, text, _ = _described(tmp_path / "d")
-    assert f'zone = "{side}"' in text and 'exclude = ["*_mask"]' in text
-    assert catalog.patches["zone"].nunique() == (2 * 16 if crs is None else catalog.patches["zone"].nunique()) > 8
-
-
 def test_bands_are_named_by_the_files(tmp_path):
     _tif(tmp_path / "d" / "a_1.tif", np.arange(3 * 1024, dtype=np.uint16).reshape(3, 32, 32) % 251)
     with rasterio.open(tmp_path / "d" / "a_1.tif", "r+") as file:
