@@ -71,6 +71,13 @@ def choose_patches(counts: NDArray[np.integer], most: int) -> list[int]:
     return sorted(chosen)
 
 
+def letters(size: int) -> ImageFont.FreeTypeFont:
+    """Return a font of a size in pixels that has the letters of most names, such as accents, which Pillow's own lacks."""
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
+
+
 def fitting(draw: ImageDraw.ImageDraw, text: str, width: int, font: Any) -> str:
     """Return the end of a text that is too wide, which is where ids differ."""
     while len(text) > 2 and draw.textlength(text, font=font) > width:
@@ -106,7 +113,7 @@ def prediction_panel(
         for row, picture in enumerate(pictures):
             patch = Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.NEAREST)
             canvas.paste(patch, (GAP + column * step, HEADING + row * step))
-    font = ImageFont.load_default(11)
+    font = letters(11)
     for row, patch_id in enumerate(ids):
         corner = GAP, HEADING + row * step + SIDE - 14
         draw.rectangle((*corner, GAP + SIDE - 1, corner[1] + 13), fill="black")
@@ -131,9 +138,10 @@ def panel_legend(panel: Image.Image) -> Image.Image:
 
 
 def draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> None:
-    """Draw the classes' names beside their colours, in three columns."""
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
-    for index, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True)):
+    """Draw the classes' names beside their colours, and what is black (see `colorize`), in three columns."""
+    draw, font = ImageDraw.Draw(canvas), letters(size)
+    shown = [*zip(classes.names, classes.colors, strict=True), ("no label", "#000000")]
+    for index, (name, color) in enumerate(shown):
         x, y = GAP + index % 3 * (canvas.width - GAP) // 3, top + index // 3 * (size + 6)
         draw.rectangle((x, y, x + size, y + size), fill=color, outline="black")
         draw.text((x + size + 6, y + size // 2), name, fill="black", font=font, anchor="lm")
@@ -141,7 +149,7 @@ def draw_legend(canvas: Image.Image, classes: ClassSet, top: int, size: int) -> 
 
 def legend_height(classes: ClassSet, size: int) -> int:
     """Return the height in pixels of what `draw_legend` draws."""
-    return -(-classes.num_classes // 3) * (size + 6)
+    return -(-(classes.num_classes + 1) // 3) * (size + 6)
 
 
 def domain_sheet(catalog: "Catalog") -> Image.Image:
@@ -158,7 +166,7 @@ def domain_sheet(catalog: "Catalog") -> Image.Image:
     step = 2 * SIDE + GAP
     height = len(sheets) * step + GAP + legend_height(catalog.classes, TITLE)
     canvas = Image.new("RGB", (len(sheets[0]) * step + GAP, height), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(TITLE)
+    draw, font = ImageDraw.Draw(canvas), letters(TITLE)
     for row, pictures in enumerate(sheets):
         for column, picture in enumerate(pictures):
             scaled = Image.fromarray(picture).resize((2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST)

@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE
-from benchmark.data.patch_images import GAP, SIDE, choose_patches, colorize, draw_legend, fitting, legend_height, to_rgb
+from benchmark.data.patch_images import (
+    GAP,
+    SIDE,
+    choose_patches,
+    colorize,
+    draw_legend,
+    fitting,
+    legend_height,
+    letters,
+    to_rgb,
+)
 from benchmark.data.patches import read_patches
 
 if TYPE_CHECKING:
@@ -63,7 +73,7 @@ def draw_preview(catalog: Catalog, samples: Sequence[DomainSample]) -> Image.Ima
     legend = legend_height(catalog.classes, _TITLE)
     chart = _draw_map(catalog, width)
     canvas = Image.new("RGB", (width, _TITLE + 2 * GAP + rows_height + legend + 3 * GAP + chart.height), "white")
-    draw, title, small = ImageDraw.Draw(canvas), ImageFont.load_default(_TITLE), ImageFont.load_default(_TEXT)
+    draw, title, small = ImageDraw.Draw(canvas), letters(_TITLE), letters(_TEXT)
     domains = catalog.domain.value_counts()
     some = "" if len(samples) == len(domains) else f", of which {len(samples)} are shown"
     head = f"{catalog.name}: {len(catalog)} patches of {catalog.patch_size} pixels in {len(domains)} domains{some}"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from benchmark.common.errors import DataError
-from benchmark.data.patch_images import GAP, SIDE, panel_legend, panel_tiles
+from benchmark.data.patch_images import GAP, SIDE, letters, panel_legend, panel_tiles
 from benchmark.evaluation.comparison import Cell
 
 ACROSS = 6  # tiles in a row
@@ -85,7 +85,7 @@ def _sheet(tiles: Mapping[str, NDArray[np.uint8]], legend: Image.Image) -> Image
     below = rows * (step + TITLE) + GAP
     canvas = Image.new("RGB", (ACROSS * step + GAP, below + legend.height), "white")
     canvas.paste(legend, (0, below))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(11)
+    draw, font = ImageDraw.Draw(canvas), letters(11)
     for index, (name, tile) in enumerate(tiles.items()):
         x, y = GAP + index % ACROSS * step, GAP + index // ACROSS * (step + TITLE)
         short = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

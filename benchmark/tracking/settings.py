@@ -34,8 +34,13 @@ class Settings(TomlModel):
 
 
 def sqlite_address(file: Path) -> str:
-    """Return the URL of a SQLite file, in which ``?`` and ``%`` of its path are escaped: they mean something in one."""
-    return "sqlite:///" + str(file).replace("%", "%25").replace("?", "%3F")
+    """Return the URL of a SQLite file, in which ``?`` and ``%`` of its path are escaped: they mean something in one.
+
+    MLflow takes the rest of ``sqlite:///`` for a path as it is written, and would make that folder; so an escaped one
+    names the driver.
+    """
+    escaped = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite{'' if escaped == str(file) else '+pysqlite'}:///{escaped}"
 
 
 def read_settings(results: Path) -> Settings:

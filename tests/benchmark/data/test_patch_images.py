@@ -1,6 +1,7 @@
 """Pictures: the right bands, the classes' colours, and black where the truth is ignored."""
 
 import numpy as np
+from PIL import Image
 
 from benchmark.data.classes import FLAIR_13, IGNORE
 from benchmark.data.patch_images import (
@@ -10,6 +11,9 @@ from benchmark.data.patch_images import (
     choose_patches,
     colorize,
     domain_sheet,
+    draw_legend,
+    legend_height,
+    letters,
     panel_tiles,
     prediction_panel,
     to_rgb,
@@ -65,9 +69,21 @@ def test_patches_are_chosen_that_add_classes():
     )
 
 
+def test_letters_with_accents_are_drawn():
+    shapes = {bytes(letters(16).getmask(letter)) for letter in "éîßж\uffff"}
+    assert len(shapes) == 5  # a letter that the font lacks looks as the last one
+
+
+def test_what_is_black_is_in_the_legend():
+    canvas = Image.new("RGB", (900, legend_height(FLAIR_13, 12)), "white")
+    draw_legend(canvas, FLAIR_13, 0, 12)
+    row = FLAIR_13.num_classes // 3 * (12 + 6) + 6  # of the last entry
+    assert canvas.getpixel((GAP + 6, row)) == (0, 0, 0)
+
+
 def test_a_sheet_has_a_row_a_place_and_a_column_a_time_and_the_classes(catalog):
     sheet = domain_sheet(catalog)
-    legend = 4 * (TITLE + GAP)  # twelve names in three columns
+    legend = 5 * (TITLE + GAP)  # twelve names and "no label" in three columns
     assert sheet.size == (3 * (2 * SIDE + GAP) + GAP, 2 * (2 * SIDE + GAP) + GAP + legend)
     classes = sheet.crop((2 * (2 * SIDE + GAP) + GAP, GAP + 2 * TITLE, sheet.width - GAP, GAP + 2 * SIDE))
     colors = {color for _, color in classes.getcolors()}

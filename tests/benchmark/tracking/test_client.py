@@ -51,6 +51,14 @@ def _write(results, number):
     assert live.finish("FINISHED", {}), live.problem
 
 
+@pytest.mark.parametrize("name", ["50%done", "q?x=1"])
+def test_nothing_is_made_beside_the_results(tmp_path, name):
+    results = tmp_path / "data" / name
+    live = LiveRun(Client(results), "race v1", RunInfo("run", {"method": "m"}, {}))
+    assert live.finish("FINISHED", {}), live.problem
+    assert [path.name for path in results.parent.iterdir()] == [name] and (results / "mlflow.db").is_file()
+
+
 def test_eight_processes_on_a_fresh_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")  # must not matter, nor must the folder
     (tmp_path / "elsewhere").mkdir()
