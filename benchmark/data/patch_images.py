@@ -72,7 +72,7 @@ def choose_patches(counts: NDArray[np.integer], most: int) -> list[int]:
 
 
 def letters(size: int) -> ImageFont.FreeTypeFont:
-    """Return a font of a size in pixels that has the letters of most names, such as accents, which Pillow's own lacks."""
+    """Return a font, of a size in pixels, with the letters of most names; Pillow's own lacks accents."""
     import matplotlib
 
     return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
