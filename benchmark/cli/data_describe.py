@@ -50,7 +50,7 @@ def describe(options: argparse.Namespace) -> int:
     if known := _known(root):
         print_line(f"{options.root} {known}")
         return 0
-    name = re.sub(r"[^\w.-]+", "-", root.name).strip(".-") or "mine"
+    name = _name(root.name)
     file = options.output or Path(f"{name}.toml")
     protocols = {column: file.with_name(f"{file.stem}-leave-{word}s-out.toml") for column, word in WORDS.items()}
     if file.suffix != ".toml":
@@ -73,9 +73,12 @@ def describe(options: argparse.Namespace) -> int:
         for column in _columns(catalog):
             path = protocols[column]
             text = PROTOCOL.format(
-                name=json.dumps(path.stem), dataset=json.dumps(file.name), word=WORDS[column], column=column
+                name=json.dumps(_name(path.stem), ensure_ascii=False),
+                dataset=json.dumps(file.name, ensure_ascii=False),
+                word=WORDS[column],
+                column=column,
             )
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, "utf-8", "backslashreplace")
             written.append(str(path))
             if fault := _fault(path, catalog):
                 remarks.append(fault)
@@ -94,6 +97,11 @@ def describe(options: argparse.Namespace) -> int:
     if written[1:]:
         print_line(run.removeprefix("#   "))
     return 0
+
+
+def _name(text: str) -> str:
+    """Return a text as a name of a data set or a protocol."""
+    return re.sub(r"[^\w.-]+", "-", text)[-100:].strip("._-") or "mine"
 
 
 def _next(protocols: Iterable[Path], whole: list[Path]) -> str:

@@ -13,6 +13,7 @@ from benchmark.data.templates import find, nfc
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 _GENERIC = {"tile", "part", "patch", "image", "img", "id", "no", "nr", "cell", "scene", "chip", "crop"}
+_GENERIC |= {"rgb", "rgbn", "irrg", "sat", "satellite", "ortho", "orthophoto", "aerial", "photo", "mosaic"}
 _DATES = {"N": ("%Y%m%d", "%d%m%Y", "%Y%j", "%Y%m"), "M": ("%Y%m%dT%H%M%S", "%Y%m%dT%H%M", "%Y%b%d", "%d%b%Y")}
 _FIRST_YEAR, _LAST_YEAR = 1950, 2049
 _MOST_READ = 0.9  # of the images, at least, that a template must read

@@ -65,8 +65,29 @@ def test_overlaps_and_protocols_that_cannot_be_cut_are_told(folder, capsys):
     said = capsys.readouterr().out
     assert "1 pairs of patches of two zones overlap, such as bonn/r0_c0 and ulm/r0_c0 by 50%" in said
     assert "look: scenes-leave-places-out.toml: scenes-leave-places-out-v1: no fold is left" in said
+    assert "landshift protocols show scenes-leave-places-out.toml, once" in said and "landshift run" not in said
     text = (folder / "scenes.toml").read_text()
     assert text.count("# look: ") == said.count("look: ")
+
+
+def test_one_large_image_a_town_is_cut_into_blocks(folder, capsys):
+    rng = np.random.default_rng(0)
+    for number, town in enumerate(("arles", "nîmes", "uzès")):
+        where = rasterio.transform.from_origin(600_000 + 9000 * number, 4_900_000, 0.5, 0.5)
+        for kind, count, high in (("", 3, 255), ("_lulc", 1, 3)):
+            path = folder / "scenes" / f"{town}{kind}.tif"
+            path.parent.mkdir(exist_ok=True)
+            with rasterio.open(
+                path, "w", driver="GTiff", count=count, height=512, width=512, dtype="uint8", crs="EPSG:32631",
+                transform=where,
+            ) as file:  # fmt: skip
+                file.write(rng.integers(0, high, (count, 512, 512)).astype(np.uint8))
+    assert main(["data", "describe", "scenes", "-o", "my scenes.toml"]) == 0
+    said = capsys.readouterr().out
+    assert "landshift run 'my scenes-leave-places-out.toml' --method" in said and "look: scenes-leave" not in said
+    assert 'zone = "block:64 m"' in (folder / "my scenes.toml").read_text()
+    assert main(["protocols", "show", "my scenes-leave-places-out.toml"]) == 0
+    assert "nîmes" in capsys.readouterr().out
 
 
 def test_known_layouts_need_no_description(folder, world, capsys):

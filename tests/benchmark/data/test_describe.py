@@ -150,6 +150,21 @@ def test_constant_and_equal_bands_and_nan_are_told(tmp_path):
     assert "float32, 0.00" in text
 
 
+def test_polygons_become_masks(tmp_path):
+    import pyogrio
+    import shapely
+
+    for town, x in (("ulm", 600_000), ("bonn", 700_000)):
+        _tif(tmp_path / "d" / f"{town}.tif", np.random.default_rng(x).integers(0, 9, (3, 32, 32)).astype(np.uint8), x=x)
+    shapes = shapely.to_wkb([shapely.box(x, 4_999_800, x + 100, 5_000_000) for x in (600_000, 600_100, 700_000)])
+    kinds = np.array(["wood", "bog", "bog"], object)
+    path = tmp_path / "d" / "use.gpkg"
+    pyogrio.raw.write(path, shapes, [kinds], ["kind"], geometry_type="Polygon", crs="EPSG:32632")
+    catalog, text, _ = _described(tmp_path / "d")
+    assert catalog.classes.names == ("bog", "wood") and 'mask_field = "kind"' in text
+    assert catalog.polygons is not None and (catalog.patches["mask"] == str(path)).all()
+
+
 def test_masks_that_hold_no_classes_are_told(tmp_path):
     _tif(tmp_path / "m.tif", np.zeros((16, 16), np.float32))
     guesses = guess_classes(tmp_path, {"m.tif": read_header(tmp_path / "m.tif")})

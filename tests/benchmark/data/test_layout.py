@@ -37,6 +37,15 @@ def test_where_names_do_not_say_content_does(tmp_path):
     assert layout.mask == "{stem}.png" and set(layout.images) == {"a1.jpg", "a2.jpg"}
 
 
+@pytest.mark.parametrize("image", ["{}", "{}_rgb"])
+def test_a_last_word_says_mask_where_these_files_hold_classes(tmp_path, image):
+    towns = ("arles", "bad_ems", "ulm")
+    names = [f"{form.format(town)}.tif" for town in towns for form in (image, "{}_landcover")]
+    layout = _layout(tmp_path, *names, "use.gpkg", classes={"arles_landcover.tif"})
+    assert layout.images == {f"{image.format(town)}.tif": f"{town}_landcover.tif" for town in towns}
+    assert _layout(tmp_path, classes={*names}).mask == ""  # all look alike
+
+
 def test_what_is_no_pair_is_listed(tmp_path):
     names = ["i/1.tif", "i/2.tif", "i/3.tif", "masks/1.tif", "masks/2.tif", "masks/4.tif", "dem/1.png", "t.csv"]
     layout = _layout(tmp_path, *names, "i/.2.tif", "i/Thumbs.db")
