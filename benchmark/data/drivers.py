@@ -12,6 +12,33 @@ from benchmark.data.jpeg2000 import jpeg2000_depths
 TIFF = (".tif", ".tiff")
 
 
+_BEGINNINGS = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"II*\0": "a TIFF image",
+    b"MM\0*": "a TIFF image",
+    b"II+\0": "a TIFF image",
+    b"MM\0+": "a TIFF image",
+    b"GIF8": "a GIF image",
+    b"\x89HDF": "HDF5",
+    b"PK\3\4": "a zip archive",
+    b"version https://git-lfs": "a pointer of Git LFS, which fetches the file with 'git lfs pull'",
+    b"<": "a page of HTML or XML",
+}
+
+
+def described_content(path: Path) -> str:
+    """Return what a file that cannot be read is by its first bytes, for a message; "" where they say nothing."""
+    try:
+        with path.open("rb") as file:
+            first = file.read(32)
+    except OSError:
+        return ""
+    if not first:
+        return "it is empty"
+    return next((f"it begins as {kind}" for begin, kind in _BEGINNINGS.items() if first.startswith(begin)), "")
+
+
 def by_areas(mask: str) -> bool:
     """Return whether a mask can be read by areas: a GeoTIFF, a mosaic, polygons, or none at all."""
     return Path(mask).suffix.lower() in ("", ".vrt", *TIFF, *POLYGONS)
@@ -27,16 +54,18 @@ def gdal_driver(path: Path) -> str:
         return ""
     if _png_header(path)[:1] == (16,):
         return "PNG"
-    other_depths = jpeg2000_depths(path) - {8}
-    if not other_depths:
+    depths = jpeg2000_depths(path)
+    if not depths:
         return ""
     with rasterio.Env() as gdal:
-        if "JP2OpenJPEG" not in gdal.drivers():
-            raise DataError(
-                f"{path}: JPEG 2000 of {max(other_depths)} bits needs GDAL's driver JP2OpenJPEG, which is not "
-                "installed; convert it to GeoTIFF"
-            )
-    return "JP2OpenJPEG"
+        if "JP2OpenJPEG" in gdal.drivers():  # also of 8 bits: pillow calls some of three bands damaged
+            return "JP2OpenJPEG"
+    if depths != {8}:
+        raise DataError(
+            f"{path}: JPEG 2000 of {max(depths)} bits needs GDAL's driver JP2OpenJPEG, which is not installed; convert "
+            "it to GeoTIFF"
+        )
+    return ""
 
 
 def grey_bits(path: Path) -> int:

@@ -68,7 +68,8 @@ def read_layout(root: Path, is_mask: Callable[[str], bool]) -> Layout:
         masks, images = [], pictures
     shapes = [name for name in files if name.lower().endswith(POLYGONS)]
     if not masks:
-        masks, images = (shapes, images) if shapes else _by_content(images, is_mask)
+        masks, images = _by_content(images, is_mask)
+        masks = masks or shapes
     one = len(shapes) == 1 and masks == shapes  # polygons of all images
     pairs = dict.fromkeys(images, shapes[0]) if one else _pairs(images, masks)
     series = _series(images, pairs)

@@ -14,6 +14,7 @@ from benchmark.data.bands import both
 
 KINDS = ("uint8", "uint16", "int16", "float32")
 SAMPLED = 128  # pixels of a patch; 77,412 patches of four 16-bit bands keep 79 MB of them in memory
+_GAPS = (-32768, -9999, -99999)  # what programs write where there is no data
 _LARGEST = 1e30  # no quantity that is mapped comes near it, but what some programs write where there is no data
 _SHARES = np.sort(np.random.default_rng(0).random(SAMPLED))
 
@@ -43,7 +44,7 @@ def without_gaps(
         the image, finite everywhere, and where it has data; None where it has some everywhere.
 
     Raises:
-        DataError: numbers with data are absurdly large.
+        DataError: numbers with data are absurdly large, or those that programs write where there is none.
     """
     if image.dtype == np.uint8:
         return image, valid
@@ -55,6 +56,12 @@ def without_gaps(
         raise DataError(
             f"{path}: holds {largest:g}, which looks like pixels without data that no tag marks; set the tag "
             f"(gdal_edit.py -a_nodata {largest:.9g})"
+        )
+    lowest = seen.min(initial=0)
+    if lowest in _GAPS and (share := (seen == lowest).all(axis=0).mean()):
+        raise DataError(
+            f"{path}: holds {lowest:g} in all bands of {share:.1%} of its pixels, which looks like pixels without data "
+            f"that no tag marks; set the tag (gdal_edit.py -a_nodata {lowest:g})"
         )
     if valid is None or valid.all():
         return image, None

@@ -30,7 +30,7 @@ from benchmark.data.bands import (
     refuse_scaled,
     table_colors,
 )
-from benchmark.data.drivers import gdal_driver, grey_bits
+from benchmark.data.drivers import described_content, gdal_driver, grey_bits
 from benchmark.data.georeference import Georeference, georeference_of
 from benchmark.data.numbers import check_kind
 from benchmark.data.orientation import UPRIGHT, picture_orientation, tiff_orientation, turned, turned_size
@@ -127,7 +127,8 @@ def _readable(path: Path) -> Iterator[None]:
         if not Path(source_file(str(path))).exists():
             raise DataError(f"{path}: no such file") from error
         reason = str(error.__cause__ or error).replace("\n", " ")[:300]
-        raise DataError(f"{path}: cannot be read, perhaps truncated: {reason}") from error
+        content = described_content(path)
+        raise DataError(f"{path}: cannot be read, perhaps truncated: {reason}{content and f' ({content})'}") from error
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -47,6 +47,17 @@ def _images(kind):
     return [RNG.normal(300, 90, (2, 16, 16)).astype(kind) * np.array([[[1]], [[4]]], kind) for _ in range(3)]
 
 
+@pytest.mark.parametrize(("value", "kind"), [(-9999, np.int16), (-32768, np.int16), (-9999, np.float32)])
+def test_a_number_that_programs_write_where_there_is_no_data_is_refused(value, kind):
+    image = RNG.normal(300, 90, (2, 16, 16)).astype(kind)
+    image[0, :4] = value  # one band alone may hold it
+    assert without_gaps(FILE, image, None)[1] is None
+    image[1, :4] = value
+    with pytest.raises(DataError, match=f"holds {value} in all bands of 25.0% of its pixels, which looks like"):
+        without_gaps(FILE, image, None)
+    assert without_gaps(FILE, image, np.arange(16)[:, None] >= np.full(16, 4))[0].min() > value  # a tag says it
+
+
 @pytest.mark.parametrize("kind", [np.uint16, np.int16, np.float32])
 def test_a_store_keeps_the_numbers_and_their_statistics(open_images, kind):
     arrays = _images(kind)
