@@ -43,7 +43,7 @@ def test_a_last_word_says_mask_where_these_files_hold_classes(tmp_path, image):
     names = [f"{form.format(town)}.tif" for town in towns for form in (image, "{}_landcover")]
     layout = _layout(tmp_path, *names, "use.gpkg", classes={"arles_landcover.tif"})
     assert layout.images == {f"{image.format(town)}.tif": f"{town}_landcover.tif" for town in towns}
-    assert _layout(tmp_path, classes={*names}).mask == ""  # all look alike
+    assert _layout(tmp_path, classes={*names}).mask == "use.gpkg"  # all rasters look alike
 
 
 def test_what_is_no_pair_is_listed(tmp_path):
