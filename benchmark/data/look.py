@@ -16,7 +16,7 @@ from benchmark.common.files import read_text
 from benchmark.data.drivers import TIFF
 from benchmark.data.georeference import Georeference, georeference_of
 from benchmark.data.orientation import picture_orientation, turned_size
-from benchmark.data.raster import _open_picture, _open_raster, _readable, read_image, read_labels
+from benchmark.data.raster import open_picture, open_raster, read_image, read_labels, readable
 
 _SIDE, _WINDOWS = 512, 9  # of one large file
 _PAM_BYTES = 1 << 20
@@ -59,9 +59,9 @@ def read_header(path: Path) -> Header:
     Raises:
         DataError: it is no image, damaged, or absurdly large.
     """
-    with _readable(path):
+    with readable(path):
         if path.suffix.lower() in TIFF:
-            with _open_raster(path) as file:
+            with open_raster(path) as file:
                 kinds = tuple(kind.name.replace("gray", "grey") for kind in file.colorinterp)
                 return Header(
                     file.height,
@@ -78,7 +78,7 @@ def read_header(path: Path) -> Header:
                     else {},
                     place=georeference_of(file),
                 )
-        with _open_picture(path) as picture:
+        with open_picture(path) as picture:
             bands = picture.getbands()
             names = {"R": "red", "G": "green", "B": "blue", "A": "alpha"}
             palette = picture.getpalette("RGB") or [] if picture.mode == "P" else []
@@ -100,7 +100,7 @@ def sample_image(path: Path, header: Header) -> NDArray:
     """Return some pixels (bands, n) of an image as they are stored."""
     if path.suffix.lower() not in TIFF:
         return read_image(path, header.count).reshape(header.count, -1)
-    with _readable(path), _open_raster(path) as file:
+    with readable(path), open_raster(path) as file:
         parts = [file.read(window=window).reshape(file.count, -1) for window in _windows(file)]
     return np.concatenate(parts, 1)
 
@@ -114,7 +114,7 @@ def sample_mask(path: Path, header: Header, *, colored: bool) -> dict[int, int]:
         DataError: the pixels cannot be read.
     """
     if path.suffix.lower() in TIFF:
-        with _readable(path), _open_raster(path) as file:
+        with readable(path), open_raster(path) as file:
             pixels = np.concatenate([file.read(window=each).reshape(file.count, -1) for each in _windows(file)], 1)
         if "alpha" in header.kinds:
             pixels = pixels[:, pixels[header.kinds.index("alpha")] > 0]

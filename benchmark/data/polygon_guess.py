@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.common.errors import DataError
 from benchmark.data.class_guess import MANY, ClassGuess, ClassGuesses, spread, two_unlike
-from benchmark.data.polygons import _layer, _readable
+from benchmark.data.polygons import only_layer, readable
 
 MOST_FILES = 20  # whose attributes are read
 _NAMES = ("class", "label", "landcover", "land_cover", "landuse", "land_use", "cover", "category", "type", "code")
@@ -50,10 +50,10 @@ def guess_attribute(root: Path, files: Sequence[str]) -> tuple[str, ClassGuesses
 
 def _attributes(path: Path) -> dict[str, "Counter[str | int]"]:
     """Return how often each value of each attribute of texts or integers occurs; one with too many is left out."""
-    with _readable(path):
+    with readable(path):
         import pyogrio
 
-        about, _, _, columns = pyogrio.raw.read(path, layer=_layer(path), read_geometry=False)
+        about, _, _, columns = pyogrio.raw.read(path, layer=only_layer(path), read_geometry=False)
     values = {}
     for name, column in zip(about["fields"], columns, strict=True):
         kinds = {type(value) for value in column.tolist() if value is not None}

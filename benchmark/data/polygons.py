@@ -34,10 +34,10 @@ def check_polygons(path: Path, keys: PolygonKeys, classes: ClassSet, images: Ite
     Raises:
         DataError: that, or the file cannot be read, has no such attribute, or several layers of polygons.
     """
-    with _readable(path):
+    with readable(path):
         import pyogrio
 
-        layer = _layer(path)
+        layer = only_layer(path)
         about = pyogrio.read_info(path, layer=layer, force_total_bounds=True)
         if keys.field not in about["fields"]:
             known = ", ".join(about["fields"]) or "none"
@@ -73,11 +73,11 @@ def read_polygons(
         raise DataError(f"{path}: its image has no georeference, so its polygons cannot be laid on it")
     area = area or Window(0, 0, size[1], size[0])
     fill = classes.names.index(keys.background) if keys.background else IGNORE
-    with _readable(path):
+    with readable(path):
         import pyogrio
         import shapely
 
-        layer = _layer(path)
+        layer = only_layer(path)
         crs = _crs(pyogrio.read_info(path, layer=layer)["crs"])
         box = _in_system(path, place.box(area.row_off, area.col_off, area.height, area.width), place.crs, crs)
         _, numbers, shapes, (values,) = pyogrio.raw.read(
@@ -98,7 +98,8 @@ def read_polygons(
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Have pyogrio read one file and nothing that it names; its errors in a block become a `DataError`."""
     import pyogrio  # brings a GDAL of its own, which few descriptions need
 
     pyogrio.set_gdal_config_options(_OFFLINE)
@@ -111,7 +112,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read, perhaps damaged: {str(error).splitlines()[0][:300]}") from error
 
 
-def _layer(path: Path) -> str:
+def only_layer(path: Path) -> str:
     """Return the only layer of polygons."""
     import pyogrio
 

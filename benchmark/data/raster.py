@@ -71,7 +71,7 @@ class MaskPixels:
 
 
 @contextmanager
-def _open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetReader]:
+def open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files.
 
     No other driver than the one named is tried: GDAL would read a file named .tif that holds XML, which names further
@@ -110,7 +110,8 @@ def _bytes_on_disk(path: Path) -> int:
 
 
 @contextmanager
-def _open_picture(path: Path) -> Iterator[Image.Image]:
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """Open one of the `PICTURES`, whatever its size."""
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     with warnings.catch_warnings():
@@ -120,7 +121,8 @@ def _open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes the readers raise in a block into a `DataError` that names it."""
     try:
         yield
     except _UNREADABLE as error:
@@ -142,24 +144,24 @@ def image_header(path: Path) -> tuple[tuple[int, int], Georeference | None]:
     Raises:
         DataError: the file is missing, no image, or of absurd size.
     """
-    with _readable(path):
+    with readable(path):
         if driver := gdal_driver(path):
-            with _open_raster(path, driver) as file:
+            with open_raster(path, driver) as file:
                 if not is_scene(file, _bytes_on_disk(path)):
                     _check_size(path, file, bytes_of_blocks(file))
                 return turned_size(file.height, file.width, _orientation(path, file)), georeference_of(file)
-        with _open_picture(path) as picture:
+        with open_picture(path) as picture:
             return turned_size(picture.height, picture.width, picture_orientation(picture)), None
 
 
 def band_counts(path: Path) -> set[int]:
     """Return the numbers of bands that an image can be read as, by its header: an alpha band may be one or none."""
-    with _readable(path):
+    with readable(path):
         if driver := gdal_driver(path):
-            with _open_raster(path, driver) as file:
+            with open_raster(path, driver) as file:
                 kinds = [kind.name for kind in file.colorinterp]
                 return {1, 3} if kinds == ["palette"] else {file.count, file.count - (kinds[-1] == "alpha")} - {0}
-        with _open_picture(path) as picture:
+        with open_picture(path) as picture:
             bands = len(picture.getbands())
             return {"P": {1, 3}, "PA": {1, 3}, "RGBA": {3, 4}, "LA": {1, 2}}.get(picture.mode, {bands})
 
@@ -167,7 +169,7 @@ def band_counts(path: Path) -> set[int]:
 @contextmanager
 def opened_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF of which the tags say nothing that a virtual raster of it would not say."""
-    with _readable(path), _open_raster(path) as file:
+    with readable(path), open_raster(path) as file:
         refuse_pages(path, file)
         refuse_scaled(path, file)
         structure = file.tags(ns="IMAGE_STRUCTURE")
@@ -180,12 +182,12 @@ def opened_tiff(path: Path) -> Iterator[rasterio.DatasetReader]:
 @contextmanager
 def scene(path: Path) -> Iterator[rasterio.DatasetReader | None]:
     """Open a raster that is to be read by areas (see `benchmark.data.areas`); None for every other image."""
-    with _readable(path):
+    with readable(path):
         driver = gdal_driver(path)
         if not driver:
             yield None
             return
-        with _open_raster(path, driver) as file:
+        with open_raster(path, driver) as file:
             large = is_scene(file, _bytes_on_disk(path)) and _orientation(path, file) == UPRIGHT
             yield file if large else None
 
@@ -212,10 +214,10 @@ def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) ->
         DataError: the file is missing or truncated, has another number of bands, numbers of a type that is not among
             `benchmark.data.numbers.KINDS`, or numbers that mean something else than light and height.
     """
-    with _readable(path):
+    with readable(path):
         driver = gdal_driver(path)
         if driver:
-            with _open_raster(path, driver) as file:
+            with open_raster(path, driver) as file:
                 part = _part(path, file, area)
                 check_kind(path, file.dtypes[0])
                 orientation = _orientation(path, file)
@@ -223,7 +225,7 @@ def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) ->
                 if area is not None:
                     pixels = replace(pixels, valid=both(pixels.valid, present(file, area)))
         else:
-            with _open_picture(path) as picture:
+            with open_picture(path) as picture:
                 orientation = picture_orientation(picture)
                 if (bits := grey_bits(path)) and bits > 1:
                     raise DataError(f"{path}: has {bits} bits a band; images of 8 and 16 bits can be used")
@@ -258,10 +260,10 @@ def read_labels(
         DataError: the file is missing or truncated, has another number of bands, or values that are no integers in
             0..65535.
     """
-    with _readable(path):
+    with readable(path):
         driver = gdal_driver(path)
         if driver:
-            with _open_raster(path, driver) as file:
+            with open_raster(path, driver) as file:
                 orientation = _orientation(path, file)
                 window = None
                 if area is not None and orientation == UPRIGHT:
@@ -273,7 +275,7 @@ def read_labels(
                     raise BandsError(f"{path}: {file.count} bands where one band of class values is expected")
                 labels = _gdal_labels(path, part, colors, band)
         else:
-            with _open_picture(path) as picture:
+            with open_picture(path) as picture:
                 orientation = picture_orientation(picture)
                 labels = _picture_labels(path, picture, colors, known)
     mask = labels.values
@@ -355,7 +357,7 @@ def _indices_or_greys(path: Path, picture: Image.Image, mask: NDArray, known: Co
 
 def _orientation(path: Path, file: rasterio.DatasetReader) -> int:
     if file.driver == "PNG":
-        with _open_picture(path) as picture:
+        with open_picture(path) as picture:
             return picture_orientation(picture)
     if file.driver != "GTiff" or source_file(str(path)) != str(path):
         return UPRIGHT

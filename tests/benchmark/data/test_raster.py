@@ -18,7 +18,7 @@ from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, ClassSet, LandClass
 from benchmark.data.patches import read_patches, rescale, rescaled_size, windows
-from benchmark.data.raster import _open_raster, image_size, read_image, read_mask
+from benchmark.data.raster import image_size, open_raster, read_image, read_mask
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 255, (3, 6, 9), dtype=np.uint8)
@@ -280,7 +280,7 @@ def test_an_address_is_no_file(path):
 def test_side_files_are_not_looked_at(tmp_path, write_tiff):
     path = write_tiff(tmp_path / "image.tif", np.ones((1, 4, 4), np.uint8))
     (tmp_path / "image.tif.aux.xml").write_text("<PAMDataset><Metadata><MDI key='k'>v</MDI></Metadata></PAMDataset>")
-    with _open_raster(path) as file:
+    with open_raster(path) as file:
         assert "k" not in file.tags()
         assert file.files == [str(path)]
 
