@@ -11,6 +11,7 @@ import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from urllib.parse import unquote
 
 from benchmark.common.errors import TrackingError
 from benchmark.tracking.client import NOTE, Client, one_line_errors
@@ -33,15 +34,13 @@ def serve(results: Path, port: int | None = None, open_browser: bool = False) ->
     Raises:
         TrackingError: nothing was published yet, the port is taken, or the server does not start or answer.
     """
-    from sqlalchemy import make_url  # takes half a second to import
-
     client = Client(results)
     if client.needs_http:
         home = re.sub("://.*@", "://", client.uri).rstrip("/")
         print(f"the runs of {client.results} are on {home}")
         return _show(client, home, open_browser)
-    file = make_url(client.uri).database if client.uri.startswith("sqlite") else None
-    if file is not None and not Path(file).exists():
+    file = re.fullmatch(r"sqlite(?:\+\w+)?:///(.*)", client.uri)
+    if file and not Path(unquote(file[1])).exists():
         raise TrackingError(f"no run of {client.results} was published yet; `landshift run` does that")
     address = HOST, _choose(port)
     home = f"http://{HOST}:{address[1]}"
