@@ -70,6 +70,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use: `import landshift` alone imports no torch."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("landshift")
     if name not in _PLACES:
         raise AttributeError(f"module 'landshift' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")

@@ -54,7 +54,7 @@ def load(name: str, *, partial: bool = False) -> Protocol:
     if not path.is_file():
         if name.endswith(".toml"):
             raise ProtocolError(f"there is no file {name}")
-        close = get_close_matches(name, names(), n=1)
+        close = [f"{name}.toml"] if Path(f"{name}.toml").is_file() else get_close_matches(name, names(), n=1)
         meant = f"did you mean {close[0]}? There" if close else "there"
         raise ProtocolError(
             f"there is no protocol {name!r}; {meant} are {', '.join(names())}, or give the path of a .toml file"
@@ -214,6 +214,11 @@ def _check_keys(
     path: Path, table: Mapping[str, Any], required: Mapping[str, Any], optional: Mapping[str, Any], where: str = ""
 ) -> None:
     kinds = {**required, **optional}
+    if not where and {"image", "bands"} & {*table}:
+        raise ProtocolError(
+            f"{path}: describes data, and says nothing of what is held out; give a protocol whose 'dataset' is this "
+            "file (landshift data describe writes some)"
+        )
     if missing := [key for key in required if key not in table]:
         raise ProtocolError(f"{path}: {where}lacks {', '.join(missing)}")
     if unknown := [key for key in table if key not in kinds]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.cli import options as shared
 from benchmark.cli.options import positive
-from benchmark.cli.settings import make_plan
+from benchmark.cli.settings import make_plan, usual_workers
 from benchmark.evaluation.selection import DEFAULT_RULE, RULES
 
 EPILOG = """\
@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     shared.add_protocol(parser)
     shared.add_grid(parser)
-    parser.add_argument("--workers", type=positive, default=1, metavar="N", help="runs at once (default: 1)")
+    parser.add_argument("--workers", type=positive, metavar="N", help="runs at once (default: as landshift run)")
     parser.add_argument("--trials", type=positive, metavar="N", help="as if `landshift tune --trials N` came first")
     parser.add_argument("--tune-on", choices=("one", "every"), default="every", help="folds (default: every)")
     parser.add_argument("--rule", choices=list(RULES), default=DEFAULT_RULE, metavar="R", help="of `landshift tune`")
@@ -63,7 +63,7 @@ def plan(options: argparse.Namespace) -> int:
     if results and not protocol.decoded:
         print(f"finished runs are not counted as done, since the data are not decoded in {options.stores}")
     left = [job for stage in stages for job in stage.work.left]
-    print(f"\ntime: {timing.words(left, options.workers)}")
+    print(f"\ntime: {timing.words(left, options.workers or usual_workers(options))}")
     run, there = run_bytes(timing.records), "there already" if protocol.decoded else "at least, to be decoded"
     disk = "unknown before a run is finished" if isnan(run) else f"{_bytes(run * len(left))}, {_bytes(run)} a run"
     print(f"disk: decoded patches {_bytes(store_bytes(protocol))} ({there}); results {disk}")

@@ -118,7 +118,9 @@ def _write(
         is_whole = _write_files(artist, protocol, results, state, folder, verdict, shared, commands)
         written = f"written into {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}"
         if not options.output and folder.name != protocol.label:
-            written += f" ({options.results / protocol.label} holds another comparison; --output replaces it)"
+            written += (
+                f" ({options.results / protocol.label} holds another comparison; landshift report --output replaces it)"
+            )
     asides = [
         f"left aside: {aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)}); "
         f"landshift report {options.protocol} --comparison {key}"

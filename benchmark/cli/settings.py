@@ -60,19 +60,22 @@ def open_bench(options: argparse.Namespace) -> Any:
 
 
 def number_of_workers(options: argparse.Namespace) -> int:
-    """Return the number of workers: as given, or one a core; on an accelerator one, since several might not fit.
+    """Return the number of workers: as given, or the usual one; on an accelerator one, since several might not fit.
 
     Several workers' imports begin at once, while the caller goes on, unless nothing seems to be left for them.
     """
     from benchmark.experiments.fork_server import start_server
 
-    workers: int | None = options.workers
-    if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = 1 if options.accelerator != "cpu" and _accelerated() else cores
+    workers = options.workers or usual_workers(options)
     if workers > 1 and not _seems_done(options):
         start_server()
     return workers
+
+
+def usual_workers(options: argparse.Namespace) -> int:
+    """Return the number of workers where none is given: one a core; on an accelerator one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if options.accelerator != "cpu" and _accelerated() else cores
 
 
 def _seems_done(options: argparse.Namespace) -> bool:

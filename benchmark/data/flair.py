@@ -79,7 +79,10 @@ def _make_table(root: Path, numbers: Sequence[range] | None) -> Made:
         raise DataError(f"{again.stem} is there twice: {first} and {again}")
     images = {number: path for number, path in sorted(files.images.items()) if belongs(number, numbers)}
     if not images:
-        raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
+        raise DataError(
+            f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif. Images of "
+            f"your own need a description: landshift data describe {root}"
+        )
     if fault := unfit([*images.values(), *files.masks.values()]):
         raise DataError(f"{root}: the path {fault}")
     if files.hidden:

@@ -129,7 +129,10 @@ def check_flair(
     images = {number: path for number, path in files.images.items() if belongs(number, numbers)}
     masks = {number: path for number, path in files.masks.items() if belongs(number, numbers)}
     if not images and not files.unreadable:
-        raise DataError(f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif")
+        raise DataError(
+            f"{root}: no FLAIR images here; looked for **/D004_2021/**/Z10_AU/**/IMG_000826.tif. Images of "
+            f"your own need a description: landshift data describe {root}"
+        )
     table = _published(numbers)
     domains: dict[str, DomainCheck] = {name: DomainCheck(name, expected) for name, expected, _ in table}
     loose: dict[str, list[str]] = {}

@@ -170,7 +170,8 @@ def _rows(
     places: list[Place | None] = []
     pieces: dict[str, tuple[int, int]] = {}
     empty, at_borders = 0, 0
-    for path, image_row in _images(settings, root).items():
+    images = _images(settings, root)
+    for path, image_row in images.items():
         (whole_height, whole_width), where = image_header(path)
         height, width = rescaled_size(whole_height, whole_width, scale)
         for file in (files := [path, *map(Path, image_row["files"])])[1:]:
@@ -199,8 +200,12 @@ def _rows(
             places.append((box, where.crs) if box and where else None)
     if at_borders:
         _LOG.warning("%s: %d windows are too near to the border of their block, and are left out", root, at_borders)
-        if not rows:
-            raise DataError(f"key 'zone': no window of {size} pixels is left; make blocks larger or the buffer smaller")
+        domains = [dict.fromkeys((row["place"], row["time"]) for row in each) for each in (images.values(), rows)]
+        if lost := [" in ".join(filter(None, domain)) for domain in domains[0] if domain not in domains[1]]:
+            raise DataError(
+                f"key 'zone': no window of {size} pixels of {', '.join(lost[:5])} is left; make blocks larger, or the "
+                "buffer or patch_size smaller"
+            )
     if empty:
         _LOG.warning("%s: %d windows of large images hold no data at all, and are left out", root, empty)
     return rows, places, pieces

@@ -188,6 +188,8 @@ def open_store(catalog: Catalog, folder: Path, progress: Callable[[int, int], No
     if missing:
         try:
             _build(catalog, missing, sum(plan.num_files for plan in plans), place, progress)
+        except DataError as error:
+            raise DataError(f"{error} (landshift data check lists all files that are wrong)") from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise

@@ -71,7 +71,8 @@ def _below(miou: Mapping[str, ScoreTable], grid: Grid, reference: Mapping[str, f
         if below := [fold for fold in means if means[fold] < reference.get(fold, -np.inf)]:
             by_folds.setdefault(", ".join(below), []).append(method)
     return [
-        f"{', '.join(methods)} {'is' if len(methods) == 1 else 'are'} below {words} on {folds}"
+        f"{', '.join(methods)} {'is' if len(methods) == 1 else 'are'} below {words} on {folds}: hardly anything was "
+        "learned; more --steps, a larger --crop or a pretrained encoder (--preset small) may help"
         for folds, methods in by_folds.items()
     ]
 
@@ -85,9 +86,14 @@ def _below_control(miou: Mapping[str, ScoreTable], grid: Grid, within_noise: Col
         gains = values - miou[grid.control]
         if np.isfinite(gains).any() and np.nanmean(gains) < 0:
             below.append(method)
+    bounds = [method for method in below if method in grid.bounds]
+    below = [method for method in below if method not in bounds]
     clear = [method for method in below if method not in within_noise]
     unclear = [method for method in below if method in within_noise]
-    return [
+    too_low = [
+        f"{', '.join(bounds)}, a bound, is below {grid.control} on average: too few labels of the target, or steps"
+    ]
+    return too_low * bool(bounds) + [
         f"below {grid.control} on average{words}: {', '.join(methods)}"
         for methods, words in ((clear, ""), (unclear, ", by less than other seeds could change"))
         if methods

@@ -1,6 +1,7 @@
 """The batches that a method and its network are given."""
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 from torch import Tensor
 
@@ -43,6 +44,10 @@ class TargetBatch:
     images: Tensor
     metadata: Metadata
     origin: Origin | None = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        no = "; a method never sees labels of the target" if name in ("labels", "domains") else ""
+        raise AttributeError(f"a target batch has no {name}, but images, metadata and origin{no}")
 
     @classmethod
     def of(cls, images: Tensor) -> "TargetBatch":

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -115,3 +116,16 @@ def test_tables_lie_beside_the_protocol(tmp_path, table):
     with pytest.raises(ProtocolError, match="is elsewhere than beside the protocol") as caught:
         files.load(str(tmp_path / "mine/p.toml"))
     assert "SECRET" not in str(caught.value)
+
+
+def test_a_file_of_the_working_folder_is_proposed_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").touch()
+    with pytest.raises(ProtocolError, match=r"there is no protocol 'mine'; did you mean mine\.toml"):
+        files.load("mine")
+
+
+def test_a_description_of_data_is_no_protocol(tmp_path):
+    (tmp_path / "mine.toml").write_text('name = "mine"\nimage = "{a}.png"\nbands = ["red"]\n')
+    with pytest.raises(ProtocolError, match=r"mine\.toml: describes data, and says nothing of what is held out"):
+        files.load(str(tmp_path / "mine.toml"))

@@ -56,6 +56,14 @@ def test_a_window_belongs_to_the_square_that_holds_its_centre(town: Path) -> Non
     assert patches["zone"].tolist() == expected.tolist()
 
 
+def test_a_place_of_which_no_window_is_left_is_named(town: Path) -> None:
+    """Windows of 16 m in squares of 48 m with a buffer of 24 m: of the second town, no window is in the middle."""
+    _write(town / "u_2018.tif", 8, 16, from_origin(520_000 - 520_000 % 48 - 8, 5_000_000, 2, 2))
+    assert set(_catalog(town, "block:48 m").patches["place"]) == {"t", "u"}
+    with pytest.raises(DataError, match=r"no window of 8 pixels of u in 2018 is left; make blocks larger, or the buff"):
+        _catalog(town, "block:48 m, buffer 24 m")
+
+
 def test_one_ground_has_one_zone_at_every_time(town: Path) -> None:
     patches = _catalog(town, "block:40 m").patches
     zones = patches.pivot_table(index=["x", "y"], columns="time", values="zone", aggfunc="first").dropna()
@@ -129,5 +137,5 @@ def test_squares_in_metres_need_a_place(town: Path) -> None:
 
 
 def test_squares_too_small_for_a_window_are_refused(town: Path) -> None:
-    with pytest.raises(DataError, match=r"key 'zone': no window of 8 pixels is left"):
+    with pytest.raises(DataError, match=r"key 'zone': no window of 8 pixels of t in 2018, t in 2019 is left"):
         _catalog(town, "block:20 m, buffer 8 m")

@@ -46,14 +46,20 @@ def test_agreement_to_four_digits_is_found_and_to_three_is_none():
 
 def test_a_method_below_the_control_or_the_majority_class_is_found():
     grave, light = alarms(*comparison(control=0.4, idea=0.2, other=0.6), {"north": 0.3, "south": 0.1})
-    assert grave == "idea is below predicting the most frequent class everywhere on north"
+    assert grave.startswith("idea is below predicting the most frequent class everywhere on north: hardly anything")
     assert light == "below control on average: idea"
+
+
+def test_a_bound_below_the_control_is_no_method_that_loses():
+    cells, grid = comparison(control=0.4, idea=0.5, oracle=0.3)
+    (alarm,) = alarms(cells, replace(grid, bounds=frozenset({"oracle"})), {})
+    assert alarm == "oracle, a bound, is below control on average: too few labels of the target, or steps"
 
 
 def test_methods_below_a_classifier_of_single_pixels_are_found_together():
     cells, grid = comparison(control=0.4, idea=0.41, other=0.6)
     (alarm,) = alarms(cells, grid, {}, pixels={"north": 0.1, "south": 0.5})
-    assert alarm == "control, idea are below a classifier of single pixels on south"
+    assert alarm.startswith("control, idea are below a classifier of single pixels on south: hardly anything")
 
 
 def test_two_settings_with_the_same_bits_are_found_in_a_single_cell():
