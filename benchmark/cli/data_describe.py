@@ -85,7 +85,7 @@ def describe(options: argparse.Namespace) -> int:
             else:
                 whole.append(path)
         if written[1:]:
-            run = f"#   {_next(protocols.values(), whole)}"
+            run = f"#   {_next(protocols.values(), whole, catalog.patch_size)}"
     looks = "".join(f"# look: {text}\n" for text in map(_one_line, remarks))
     file.write_text(
         HEAD.format(description=shlex.quote(str(file)), run=run) + looks + "\n" + body, "utf-8", "backslashreplace"
@@ -104,10 +104,17 @@ def _name(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text)[-100:].strip("._-") or "mine"
 
 
-def _next(protocols: Iterable[Path], whole: list[Path]) -> str:
-    """Return the command that trains with a protocol that has folds, or that shows why none has."""
+def _next(protocols: Iterable[Path], whole: list[Path], size: int) -> str:
+    """Return the command that trains with a protocol that has folds, or that shows why none has.
+
+    Args:
+        size: side of a patch; the preset small cuts crops of 96 pixels.
+    """
     if whole:
-        return f"landshift run {shlex.quote(str(whole[0]))} --method source-only --method dacs --steps 200"
+        training = "--preset small --steps 300" if size >= 96 else "--steps 2000"
+        return (
+            f"landshift run {shlex.quote(str(whole[0]))} {training} --method source-only --method batch-norm-adaptation"
+        )
     first = next(path for path in protocols if path.exists())
     return f"landshift protocols show {shlex.quote(str(first))}, once what is said after look is corrected"
 
