@@ -29,7 +29,7 @@ def test_description_and_protocols_can_be_used_as_they_are(folder, capsys):
     assert main(["data", "describe", "my towns", "-o", "mine.toml"]) == 0
     said = capsys.readouterr().out
     assert "written: mine.toml, mine-leave-places-out.toml, mine-leave-times-out.toml" in said
-    assert "landshift run mine-leave-places-out.toml --method source-only" in said
+    assert "landshift run mine-leave-places-out.toml --steps 2000 --method source-only" in said
     for column, folds in (("places", ("bad_ems", "ulm")), ("times", ("2016", "2018"))):
         assert main(["protocols", "show", f"mine-leave-{column}-out.toml"]) == 0
         said = capsys.readouterr().out
@@ -84,7 +84,10 @@ def test_one_large_image_a_town_is_cut_into_blocks(folder, capsys):
                 file.write(rng.integers(0, high, (count, 512, 512)).astype(np.uint8))
     assert main(["data", "describe", "scenes", "-o", "my scenes.toml"]) == 0
     said = capsys.readouterr().out
-    assert "landshift run 'my scenes-leave-places-out.toml' --method" in said and "look: scenes-leave" not in said
+    assert (
+        "landshift run 'my scenes-leave-places-out.toml' --steps 2000 --method" in said
+        and "look: scenes-leave" not in said
+    )
     assert 'zone = "block:64 m"' in (folder / "my scenes.toml").read_text()
     assert main(["protocols", "show", "my scenes-leave-places-out.toml"]) == 0
     assert "nîmes" in capsys.readouterr().out
