@@ -166,9 +166,10 @@ class ClassSet:
             raise ValueError(f"class set {self.name} cannot read a mask of shape {mask.shape}")
         values: NDArray[np.integer] = mask
         if self.colors_in_mask:
-            red, green, blue = (mask[..., band].astype(np.int32) for band in range(3))
-            values = red << 16 | green << 8 | blue
-        indices = np.take(_lookup_table(self), values)
+            packed = np.zeros((*mask.shape[:2], 4), np.uint8)  # the bytes of red << 16 | green << 8 | blue
+            packed[..., 2::-1] = mask[..., :3]
+            values = packed.view("<i4")[..., 0]
+        indices = np.take(_lookup_table(self), values, mode="clip")  # all are in the table: this only skips the check
         unknown = indices == _UNKNOWN
         if not unknown.any():
             return indices, {}

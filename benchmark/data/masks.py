@@ -38,8 +38,9 @@ def read_indices(
     colors, known = catalog.classes.colors_in_mask, catalog.classes.known_values
     grids: list[MaskGrid] = []
 
-    def under(size: Size, place: Georeference | None) -> Window:
-        window, grid = grid_on(size, place, whole, pixels.place, path, image).within(area).cropped()
+    def under(size: Size, place: Georeference | None) -> Window | None:
+        grid = grid_on(size, place, whole, pixels.place, path, image).within(area)
+        window, grid = (None, grid) if grid.is_same(size) else grid.cropped()
         grids.append(grid)
         return window
 

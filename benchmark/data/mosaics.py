@@ -17,6 +17,7 @@ from benchmark.data.catalog_cache import FOLDER
 from benchmark.data.raster import opened_tiff
 from benchmark.data.sources import stamps_of
 
+_LEAST_COVERED = 0.001  # of a mosaic; all of it is looked through for pixels with data
 _OFF_GRID = 0.1  # of a pixel; what rounding of coordinates makes is far less
 _TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "float32": "Float32"}
 
@@ -41,7 +42,8 @@ def mosaic_of(paths: Sequence[Path]) -> Path:
     Its name depends on the tiles and their stamps, so that changed tiles give another.
 
     Raises:
-        DataError: a tile has no georeference, or another grid, coordinate system, bands or nodata than the first.
+        DataError: a tile has no georeference, or another grid, coordinate system, bands or nodata than the first, or is
+            far from the others.
     """
     tiles = [_read(path) for path in paths]
     first = tiles[0]
@@ -85,6 +87,12 @@ def _xml(tiles: Sequence[_Tile]) -> str:
     placed = [(tile, row - top, column - left) for tile, (row, column) in zip(tiles, corners, strict=True)]
     height = max(row + tile.height for tile, row, _ in placed)
     width = max(column + tile.width for tile, _, column in placed)
+    if sum(tile.height * tile.width for tile in tiles) < _LEAST_COVERED * height * width:
+        raise DataError(
+            f"{first.path}: the {len(tiles)} tiles of its mosaic are so far apart that they cover less than "
+            f"{_LEAST_COVERED:.1%} of its {width:,} x {height:,} pixels; correct a wrong georeference, or make several "
+            "mosaics"
+        )
     place = first.transform @ Affine.translation(left, top)
     bands = []
     for number, (kind, color, name) in enumerate(first.bands, 1):

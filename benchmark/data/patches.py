@@ -102,8 +102,9 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
         DataError: a file is missing, truncated or of another kind than the catalog says; mask and image differ in
             size; too many mask pixels are no known class.
     """
-    size, (image_path, mask_path) = catalog.patch_size, (Path(rows["image"].iloc[0]), rows["mask"].iloc[0])
-    if rows["image"].nunique() != 1:
+    size, images = catalog.patch_size, rows["image"].tolist()
+    image_path, mask_path = Path(images[0]), rows["mask"].iloc[0]
+    if len({*images}) != 1:
         raise ValueError("the rows of read_patches must be on one image")
     catalog = catalog.member(str(image_path))
     corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
@@ -167,7 +168,7 @@ def _picked(indices: NDArray[np.uint8], whole: tuple[int, int], scale: float, pa
         _nearest(length, scale)[corner : corner + size] - start
         for length, corner, size, start in zip(whole, part.corner, sizes, starts, strict=True)
     )
-    return indices[rows[:, None], columns]
+    return indices.take(rows, 0).take(columns, 1)  # four times as fast as both at once
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from PIL import Image
+from rasterio._err import CPLE_BaseError  # properties of a damaged file raise it as it is
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
@@ -37,7 +38,7 @@ from benchmark.data.orientation import UPRIGHT, picture_orientation, tiff_orient
 
 # All that the two raise; pillow's plugins let out whatever a damaged header leads them to.
 _UNREADABLE = (
-    *(OSError, RasterioError, ValueError, SyntaxError, Image.DecompressionBombError),
+    *(OSError, RasterioError, CPLE_BaseError, ValueError, SyntaxError, Image.DecompressionBombError),
     *(EOFError, MemoryError, TypeError, KeyError, IndexError, OverflowError, struct.error, zlib.error),
 )
 PICTURES = ("PNG", "JPEG", "JPEG2000", "WEBP", "BMP")
@@ -51,7 +52,7 @@ _GDAL = {
     "CPL_VSIL_CURL_ALLOWED_FILENAME": "/none",
 }
 MOST_BYTES = 4 << 30  # of one image in memory
-AreaOf = Callable[[tuple[int, int], Georeference | None], Window]
+AreaOf = Callable[[tuple[int, int], Georeference | None], Window | None]
 _SUSPICIOUS = 256 << 20, 20_000  # bytes in memory, and how many times those on disk: no image is as empty as that
 
 
@@ -81,7 +82,8 @@ def open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetR
         raise DataError(f"{path}: no such file")
     with warnings.catch_warnings(), rasterio.Env(**_GDAL):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(gdal_path(str(path)), driver=driver) as file:
+        # Not `rasterio.open`, which makes an environment and a session of its own for each file.
+        with rasterio.DatasetReader(gdal_path(str(path)), driver=driver) as file:
             yield file
 
 
@@ -252,8 +254,8 @@ def read_labels(
         path: path of a PNG, a GeoTIFF or another of `PICTURES`.
         colors: whether the mask is colour-coded. A palette then gives its colours, else its indices.
         known: values that are expected; they decide whether a palette of greys means its indices or its greys.
-        area: function of a raster's height and width, and of its place, that returns the part to read; the whole is
-            read if it is None, and of other files.
+        area: function of a raster's height and width, and of its place, that returns the part to read, None for all;
+            the whole is read if it is None, and of other files.
         band: number, from 1 on, of the band of a GeoTIFF that holds the values; 0 where it has one band.
 
     Raises:
@@ -325,7 +327,7 @@ def _picture_labels(path: Path, picture: Image.Image, colors: bool, known: Colle
         if picture.mode in ("RGBA", "LA", "PA") or clear is not None:
             mask = np.asarray(picture.convert("RGBA"))
             return MaskPixels(mask[..., :3], mask[..., 3] > 0, "they are transparent")
-        return MaskPixels(np.atleast_3d(np.asarray(picture.convert("RGB"))))
+        return MaskPixels(np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB")))
     mask = np.atleast_3d(np.asarray(picture))
     if picture.mode == "P":
         return MaskPixels(_indices_or_greys(path, picture, mask, known))

@@ -292,12 +292,13 @@ def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
     kind = decoded.images.dtype
     named = b"" if kind == np.uint8 else str(kind).encode()  # the same bytes mean other numbers in another type
     whole, alone, labels = [], [], []
-    for image, mask in zip(decoded.images, decoded.masks, strict=True):
-        digest = hashlib.sha256(named + image.tobytes())
+    for image, mask in zip(map(np.ascontiguousarray, decoded.images), decoded.masks, strict=True):
+        digest = hashlib.sha256(named)
+        digest.update(image)
         alone.append(digest.digest())
-        digest.update(mask.tobytes())
+        digest.update(mask := np.ascontiguousarray(mask))
         whole.append(digest.digest())
-        labels.append(hashlib.sha256(mask.tobytes()).digest())
+        labels.append(hashlib.sha256(mask).digest())
     return decoded, _Counts(
         images=images,
         masks=masks,

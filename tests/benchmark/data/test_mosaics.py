@@ -138,3 +138,12 @@ def test_a_virtual_raster_of_others_is_no_image(towns: Path) -> None:
     towns.write_text(text.replace('mask = "{town}/masks/{tile}.vrt"', ""))
     with pytest.raises(DataError, match=r"copied\.vrt: cannot be read"):
         read_folder(towns)
+
+
+def test_tiles_that_are_far_apart_are_refused(towns: Path) -> None:
+    _write(towns.parent / "t/t0_0.tif", IMAGE[:, :12, :12], 0, 10_000_000)
+    _write(towns.parent / "t/masks/t0_0.tif", MASK[:, :12, :12], 0, 10_000_000)
+    with pytest.raises(
+        DataError, match=r"are so far apart that they cover less than 0.1% of its .* wrong georeference"
+    ):
+        read_folder(towns)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import rasterio
 from PIL import Image
+from rasterio._err import CPLE_AppDefinedError
 from rasterio.errors import NotGeoreferencedWarning
 
 from benchmark.common.errors import DataError
@@ -69,6 +70,18 @@ def test_a_truncated_file_is_named(tmp_path: Path, write_tiff, write_picture, en
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError, match=f"IMG_000001.{ending}: cannot be read, perhaps truncated: .+"):
         read_image(path, 3)
+
+
+def test_an_error_that_rasterio_does_not_wrap_is_told_as_any_other(tmp_path: Path, write_tiff, monkeypatch) -> None:
+    class Damaged(rasterio.DatasetReader):
+        @property
+        def colorinterp(self):  # type: ignore[no-untyped-def]
+            raise CPLE_AppDefinedError(3, 1, "Cannot read offset")
+
+    write_tiff(tmp_path / "a.tif", RNG.integers(0, 255, (3, 8, 8), dtype=np.uint8))
+    monkeypatch.setattr(rasterio, "DatasetReader", Damaged)
+    with pytest.raises(DataError, match=r"a.tif: cannot be read, perhaps truncated: Cannot read offset"):
+        read_image(tmp_path / "a.tif", 3)
 
 
 @pytest.mark.parametrize("ending", ["tif", "png"])
