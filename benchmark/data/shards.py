@@ -294,11 +294,11 @@ def _decode(catalog: Catalog, rows: pd.DataFrame) -> tuple[Patches, _Counts]:
     whole, alone, labels = [], [], []
     for image, mask in zip(map(np.ascontiguousarray, decoded.images), decoded.masks, strict=True):
         digest = hashlib.sha256(named)
-        digest.update(image)
+        digest.update(image.data)
         alone.append(digest.digest())
-        digest.update(mask := np.ascontiguousarray(mask))
+        digest.update((labelled := np.ascontiguousarray(mask)).data)
         whole.append(digest.digest())
-        labels.append(hashlib.sha256(mask).digest())
+        labels.append(hashlib.sha256(labelled.data).digest())
     return decoded, _Counts(
         images=images,
         masks=masks,
