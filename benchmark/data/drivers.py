@@ -28,7 +28,7 @@ _BEGINNINGS = {
 
 
 def described_content(path: Path) -> str:
-    """Return what a file that cannot be read is by its first bytes, for a message; "" where they say nothing."""
+    """Return what an unreadable file is by its first bytes, for a message; "" where they say no more than its name."""
     try:
         with path.open("rb") as file:
             first = file.read(32)
@@ -36,7 +36,9 @@ def described_content(path: Path) -> str:
         return ""
     if not first:
         return "it is empty"
-    return next((f"it begins as {kind}" for begin, kind in _BEGINNINGS.items() if first.startswith(begin)), "")
+    kind = next((kind for begin, kind in _BEGINNINGS.items() if first.startswith(begin)), "")
+    named = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    return f"it begins as {kind}" if kind and not (named and named in kind) else ""
 
 
 def by_areas(mask: str) -> bool:

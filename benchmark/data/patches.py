@@ -113,7 +113,9 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     pixels = read_files(files, catalog.file_bands or catalog.bands, part.area)
     image = pixels.bands
     if catalog.file_bands:
-        image = image[[catalog.file_bands.index(band) for band in catalog.bands]]
+        used = [catalog.file_bands.index(band) for band in catalog.bands]
+        in_a_row = used == [*range(used[0], used[-1] + 1)]  # then no copy is needed
+        image = image[used[0] : used[-1] + 1] if in_a_row else image[used]
     whole = part.whole or image.shape[1:]
     image, with_data = without_gaps(image_path, image, pixels.valid)
     pixels = replace(pixels, valid=with_data)

@@ -4,7 +4,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rasterio._err import CPLE_BaseError  # properties of a damaged file raise it as it is
 from rasterio.enums import MaskFlags
+from rasterio.env import getenv, hasenv
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -71,6 +72,11 @@ class MaskPixels:
     doubt: str = ""
 
 
+def prepare_thread() -> None:
+    """Set what GDAL may do in this thread, for as long as it lives; else that is done for each file again."""
+    rasterio.Env(**_GDAL).__enter__()
+
+
 @contextmanager
 def open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetReader]:
     """Open a GeoTIFF for one read. A kept handle cannot cross a fork and 77,412 of them meet the limit of open files.
@@ -80,7 +86,8 @@ def open_raster(path: Path, driver: str = "GTiff") -> Iterator[rasterio.DatasetR
     """
     if not Path(source_file(str(path))).is_file():
         raise DataError(f"{path}: no such file")
-    with warnings.catch_warnings(), rasterio.Env(**_GDAL):
+    known = getenv() if hasenv() else {}
+    with warnings.catch_warnings(), nullcontext() if _GDAL.items() <= known.items() else rasterio.Env(**_GDAL):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         # Not `rasterio.open`, which makes an environment and a session of its own for each file.
         with rasterio.DatasetReader(gdal_path(str(path)), driver=driver) as file:

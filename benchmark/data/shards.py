@@ -22,6 +22,7 @@ from benchmark.data.catalog import Catalog
 from benchmark.data.classes import IGNORE, slug
 from benchmark.data.numbers import KINDS, SAMPLED, PixelSums, count_values, join_sums, mixed_kinds, sum_pixels
 from benchmark.data.patches import Patches, read_patches
+from benchmark.data.raster import prepare_thread
 from benchmark.data.scenes import units
 from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_digests
 
@@ -334,7 +335,7 @@ def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Yield results in the order of the items; few are ahead of the one that is taken, so that they fit into memory."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(cores, _MOST_THREADS)
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, initializer=prepare_thread) as pool:
         waiting: deque[Future[R]] = deque()
         for item in items:
             waiting.append(pool.submit(work, item))

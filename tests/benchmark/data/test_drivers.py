@@ -36,6 +36,13 @@ def test_what_an_unreadable_file_seems_to_be(tmp_path: Path, name: str, content:
         read_image(tmp_path / name, 3)
 
 
+def test_a_kind_that_its_name_says_is_not_repeated(tmp_path: Path) -> None:
+    (tmp_path / "i.tif").write_bytes(b"II*\0\x08\0\0\0")
+    with pytest.raises(DataError) as error:
+        read_image(tmp_path / "i.tif", 3)
+    assert "begins as" not in str(error.value)
+
+
 def test_a_gif_is_named(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "i.gif")
     with pytest.raises(DataError, match="it begins as a GIF image"):
