@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.common.errors import DataError
 from benchmark.data.archives import source_file
 
+_SMALL = 1 << 20
 Stamp = tuple[int, int, int, int]
 """Size, time of change in nanoseconds, time of change of the entry in the folder, and number of the entry. A write
 into a file whose time is then set back, or another file moved over it, changes one of the last two."""
@@ -75,5 +76,7 @@ def are_same(shard: Path, about: Mapping[str, Any], stamps: Mapping[str, Stamp])
 def _digest(path: str, stamp: Stamp) -> str:  # by its stamp, lest a changed one is taken for the old
     if path.endswith(".zip"):
         return ""
+    if stamp[0] <= _SMALL:  # without the buffer that a large file needs
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
