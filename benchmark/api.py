@@ -1,6 +1,7 @@
 """The Python interface: `import landshift` re-exports what is here."""
 
 import tempfile
+import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ def run(
     from benchmark.experiments.request import key_of
 
     labels = list(registry.available()) if methods is None else [label_of(method) for method in methods]
+    folds = [unicodedata.normalize("NFC", fold) for fold in folds]
     for label in labels:
         parse_label(label)  # a wrong name or value is an error before any data are read
     with silence(quiet), _one_thread():

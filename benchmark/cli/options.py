@@ -1,6 +1,7 @@
 """Options that several commands have, and the types of options; an error is one line."""
 
 import argparse
+import unicodedata
 from pathlib import Path
 
 from benchmark.evaluation.selection import DEFAULT_RULE, RULES
@@ -55,8 +56,13 @@ def truth(text: str) -> bool:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Parse words with commas between."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Parse words with commas between, in the one Unicode form that names have."""
+    return tuple(part.strip() for part in unicodedata.normalize("NFC", text).split(",") if part.strip())
+
+
+def name(text: str) -> str:
+    """Parse a name, in the one Unicode form that names have."""
+    return unicodedata.normalize("NFC", text)
 
 
 def seconds(text: str) -> float:

@@ -48,7 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help=f"which chooses among them (default: {DEFAULT_RULE}); one of {', '.join(RULES)}",
     )
     parser.add_argument(
-        "--fold", default="", metavar="F", help="tune on this fold alone, for all folds (default: each fold by itself)"
+        "--fold",
+        type=shared.name,
+        default="",
+        metavar="F",
+        help="tune on this fold alone, for all folds (default: each fold by itself)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of all trials (default: 0)")
     parser.add_argument(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 from rasterio.warp import transform as transform_points
@@ -189,11 +190,25 @@ def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np
     for name, system in kinds.items():
         of_system = names == name
         for side in range(4):
-            x, y = transform_points(system, _LONLAT, *middles[side, of_system].T.tolist())[:2]
-            lonlat[side, of_system] = np.stack([x, y], 1)
+            lonlat[side, of_system] = _on_earth(middles[side, of_system], system)
     middle = lonlat.reshape(-1, 2).mean(0)
     plane = CRS.from_proj4(f"+proj=aeqd +lon_0={middle[0]:.6f} +lat_0={middle[1]:.6f} +datum=WGS84 +units=m")
     x, y = transform_points(_LONLAT, plane, *lonlat.reshape(-1, 2).T.tolist())[:2]
     ends = np.stack([x, y], 1).reshape(4, -1, 2)
     half = np.hypot(*(ends[[1, 3]] - ends[[0, 2]]).transpose(2, 1, 0)) / 2  # (n, 2): of width and height
     return np.concatenate([ends.mean(0) - half, ends.mean(0) + half], 1)
+
+
+def _on_earth(points: NDArray[np.float64], system: CRS) -> NDArray[np.float64]:
+    """Return points (n, 2) of a coordinate system as longitude and latitude."""
+    try:
+        lonlat = np.stack(transform_points(system, _LONLAT, *points.T.tolist())[:2], 1)
+    except CPLE_BaseError:
+        lonlat = np.full_like(points, np.nan)
+    if not np.isfinite(lonlat).all():
+        (west, south), (east, north) = points.min(0), points.max(0)
+        raise DataError(
+            f"images in {system.to_string()[:60]} at {west:g} to {east:g} and {south:g} to {north:g} are, in part, "
+            "nowhere on the earth; correct a wrong georeference"
+        )
+    return lonlat

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
+from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.warp import transform as transform_points
@@ -108,7 +110,10 @@ def readable(path: Path) -> Iterator[None]:
             if not file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(_BEGINNINGS[path.suffix.lower()]):
                 raise DataError(f"{path}: is no {path.suffix.lower()[1:]} file, whatever its name says")
         yield
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
+    except (
+        *(pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError),
+        *(CPLE_BaseError, RasterioError, OSError, ValueError),
+    ) as error:
         raise DataError(f"{path}: cannot be read, perhaps damaged: {str(error).splitlines()[0][:300]}") from error
 
 

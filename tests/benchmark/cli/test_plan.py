@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmark.cli.app import main
+from benchmark.cli.options import name, names
 from benchmark.experiments.jobs import Bench
 from benchmark.training.config import make_recipe
 
@@ -111,3 +112,8 @@ def test_help_teaches_by_examples(command, capsys):
         main([command, "--help"])
     text = capsys.readouterr().out
     assert text.count(f"landshift {command} ") >= 5 and "examples:" in text
+
+
+def test_a_fold_is_found_whatever_form_its_letters_are_typed_in():
+    assert names("E\u0301vry, ulm") == ("Évry", "ulm")
+    assert name("E\u0301vry") == "Évry"

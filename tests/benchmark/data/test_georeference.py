@@ -88,6 +88,13 @@ def test_feet_become_metres() -> None:
     assert in_metres(boxes, [None]) is None
 
 
+def test_a_box_nowhere_on_the_earth_is_refused() -> None:
+    systems = [rasterio.crs.CRS.from_epsg(code) for code in (32631, 32632)]
+    boxes = [(5e5, 5e6, 5e5 + 640, 5e6 + 640), (1e8, 5e6, 1e8 + 640, 5e6 + 640)]
+    with pytest.raises(DataError, match=r"images in EPSG:32632 at 1e\+08 to .* nowhere on the earth"):
+        in_metres(boxes, systems)
+
+
 def test_where_one_file_says_nothing_none_is_placed(geo: Path) -> None:
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         _write(geo.parent / "b/image.tif", IMAGE, Affine.identity(), None)
