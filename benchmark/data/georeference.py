@@ -205,7 +205,7 @@ def _on_earth(points: NDArray[np.float64], system: CRS) -> NDArray[np.float64]:
         lonlat = np.stack(transform_points(system, _LONLAT, *points.T.tolist())[:2], 1)
     except CPLE_BaseError:
         lonlat = np.full_like(points, np.nan)
-    if not np.isfinite(lonlat).all():
+    if not (np.abs(lonlat) <= (360, 90)).all():  # NaN and infinity are not
         (west, south), (east, north) = points.min(0), points.max(0)
         raise DataError(
             f"images in {system.to_string()[:60]} at {west:g} to {east:g} and {south:g} to {north:g} are, in part, "
