@@ -183,7 +183,7 @@ def polygon_keys(settings: Mapping[str, Any]) -> PolygonKeys | None:
         return None
     if "mask_field" not in settings:
         raise DataError("key 'mask_field' is missing: the attribute of the polygons that holds the class")
-    names = [table["name"] for table in settings["classes"]]
+    names = [each.name for each in class_set(settings).classes]
     if settings.get("background", names[0]) not in names:
         raise DataError(f"key 'background' must be one of {', '.join(names)}, not {settings['background']!r}")
     return PolygonKeys(

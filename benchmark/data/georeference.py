@@ -47,7 +47,13 @@ class Georeference:
 
 
 def georeference_of(file: rasterio.DatasetReader) -> Georeference | None:
-    """Return the georeference of a file; None where it has none."""
+    """Return the georeference of a file; None where it has none.
+
+    Raises:
+        DataError: its pixels have no area.
+    """
+    if file.transform.is_degenerate:
+        raise DataError(f"{file.name}: by its georeference a pixel has no area; correct or remove it")
     return None if file.transform.is_identity else Georeference(file.transform, file.crs)
 
 

@@ -88,12 +88,18 @@ def test_feet_become_metres() -> None:
     assert in_metres(boxes, [None]) is None
 
 
+def test_pixels_without_an_area_are_refused(geo: Path) -> None:
+    _write(geo.parent / "a/mask.tif", MASK, Affine(2, 0, 500_000, 0, 0, 5_000_000), "EPSG:32631")
+    with pytest.raises(DataError, match=r"a/mask.tif: by its georeference a pixel has no area"):
+        _masks(geo)
+
+
 def test_a_box_nowhere_on_the_earth_is_refused() -> None:
     systems = [rasterio.crs.CRS.from_epsg(code) for code in (32631, 32632)]
     boxes = [(5e5, 5e6, 5e5 + 640, 5e6 + 640), (1e8, 5e6, 1e8 + 640, 5e6 + 640)]
     with pytest.raises(DataError, match=r"images in EPSG:32632 at 1e\+08 to .* nowhere on the earth"):
         in_metres(boxes, systems)
-    with pytest.raises(DataError, match="images in EPSG:4326 at 8 to 8 and 95 to 95 are"):
+    with pytest.raises(DataError, match="images in EPSG:4326 at 8 to 8.0001 and 95 to 95.0001 are"):
         in_metres([(8, 95, 8.0001, 95.0001)], [rasterio.crs.CRS.from_epsg(4326)])
 
 

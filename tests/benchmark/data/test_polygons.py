@@ -154,6 +154,7 @@ def test_polygons_of_other_ground_are_refused(town: Path) -> None:
         ('mask_field = "class"', 'mask_field = "kind"', "no attribute 'kind' .* attributes are class"),
         ('mask = "labels.gpkg"', 'mask = "{town}.tif"', "key 'mask_field' is for masks that are polygons"),
         ("place =", 'background = "sea"\nplace =', "key 'background' must be one of grass, wood, not 'sea'"),
+        ('{name = "grass", ', "{", "classes, number 1: key 'name' is missing"),
     ],
 )
 def test_a_key_that_does_not_fit_is_named(town: Path, old: str, new: str, message: str) -> None:
