@@ -48,7 +48,7 @@ class FourierAdaptation(Method):
         return replace(source, images=self._style.transfer(source, target, partners)), target
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        segmentation = self.segmentation_loss(source)
+        segmentation = self.learn(self.segmentation_loss(source))
         entropy = normalized_entropy(self.network(target).float())
         robust = robust_norm(entropy, self.hyperparameters.eta).mean()
         return {"segmentation": segmentation, "entropy": self.hyperparameters.weight * robust}

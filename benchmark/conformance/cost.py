@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import torch
@@ -27,23 +28,34 @@ def _seconds(stepper: Stepper) -> float:
 
 
 def kept_for_backward(held: Iterable[Tensor], step: Callable[[], object]) -> int:
-    """Return the bytes that autograd keeps in a step.
+    """Return the most bytes that autograd keeps at any time of a step.
 
     Args:
         held: weights and buffers, which are there anyhow.
     """
     there = {tensor.untyped_storage().data_ptr() for tensor in held}
-    kept: dict[int, int] = {}
+    kept: Counter[int] = Counter()  # how often each storage is kept
+    now, most = 0, 0
 
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in there:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    class Kept:
+        """A tensor for as long as autograd keeps it."""
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal now, most
+            self.tensor, storage = tensor, tensor.untyped_storage()
+            self.place, self.size = storage.data_ptr(), storage.nbytes() * (storage.data_ptr() not in there)
+            kept[self.place] += 1
+            now += self.size * (kept[self.place] == 1)
+            most = max(most, now)
+
+        def __del__(self) -> None:
+            nonlocal now
+            kept[self.place] -= 1
+            now -= self.size * (kept[self.place] == 0)
+
+    with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
         step()
-    return sum(kept.values())
+    return most
 
 
 def _kept(stepper: Stepper) -> int:

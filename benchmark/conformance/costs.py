@@ -12,7 +12,7 @@ class Cost:
 
     Attributes:
         time: median over pairs of steps in turn.
-        activations: bytes that autograd keeps for the backward pass.
+        activations: most bytes that autograd keeps for the backward pass at any time of the step.
     """
 
     time: float

@@ -87,7 +87,9 @@ def _page(name: str, method: type[Method], cost: Any, references: Sequence[Mappi
         lines += [*_hyperparameters(method), ""]
     if cost:
         what = "A prediction and an update take" if method.needs is Needs.TEST_STREAM else "A step takes"
-        meant = "U-Net with ResNet-34, one CPU thread; activations are the bytes kept for the backward pass"
+        meant = (
+            "U-Net with ResNet-34, one CPU thread; activations are the most bytes kept for the backward pass at once"
+        )
         lines += [f"*Cost:* {what} {cost} ({meant}).", ""]
     if references:
         lines += [*_held_against(references), ""]

@@ -16,7 +16,7 @@ def test_what_a_step_costs_is_measured_beside_source_only(tmp_path, capsys, monk
     spec = importlib.util.spec_from_file_location("method_costs", SCRIPT)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    chosen = {name: available()[name] for name in ("rand-conv", "source-only", "tent")}
+    chosen = {name: available()[name] for name in ("dacs", "rand-conv", "source-only", "tent")}
     monkeypatch.setattr(script, "available", lambda: chosen)
     monkeypatch.setattr("methods.registry.available", lambda: chosen)
     monkeypatch.setattr(script, "RESNET", RECIPE)
@@ -25,6 +25,7 @@ def test_what_a_step_costs_is_measured_beside_source_only(tmp_path, capsys, monk
     costs = read_costs(tmp_path / "costs.json")
     assert set(costs) == set(chosen) and costs["source-only"].activations == 1
     assert costs["rand-conv"].time > 1.5 and 2.5 < costs["rand-conv"].activations < 4, "three views"
+    assert costs["dacs"].activations < 1.3, "two passes, one after the other"
     assert "rand-conv" in capsys.readouterr().out
     main(["methods", "--document", str(tmp_path)])
     time = f"{costs['tent'].time:.1f} times the time"
