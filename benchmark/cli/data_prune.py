@@ -7,7 +7,7 @@ from shutil import rmtree
 
 def prune(options: argparse.Namespace) -> int:
     """Show what is to be removed, ask, and remove it; 1 where the answer is no."""
-    from benchmark.cli.forget import agreed
+    from benchmark.cli.forget import kept
     from benchmark.common.console import print_line
     from benchmark.data.prune import old_shards
 
@@ -19,12 +19,8 @@ def prune(options: argparse.Namespace) -> int:
     if not old:
         print_line(f"all shards in {options.stores} can still be used")
         return 0
-    if options.dry_run:
-        print("nothing is removed (--dry-run)")
-        return 0
-    if not (options.yes or agreed()):
-        print("nothing is removed")
-        return 1
+    if (status := kept(options)) is not None:
+        return status
     for shard in old:
         rmtree(shard.place)
     print_line(f"removed: {len(old)} shards, {sum(shard.bytes for shard in old) / 1e6:.1f} MB")

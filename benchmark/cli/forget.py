@@ -67,12 +67,8 @@ def forget(options: argparse.Namespace) -> int:
     doomed = forgetting.find(results, experiment, selection)
     for line in _lines(doomed):
         print_line(line)
-    if options.dry_run:
-        print("nothing is removed (--dry-run)")
-        return 0
-    if not (options.yes or agreed()):
-        print("nothing is removed")
-        return 1
+    if (status := kept(options)) is not None:
+        return status
     forgetting.forget(results, experiment, doomed)
     print_line(f"removed. The table without them: landshift report {options.protocol}")
     return 0
@@ -97,7 +93,18 @@ def _shared(run: Any, status: str) -> str:
     return f"{facts.get('method')}, {facts.get('steps', '?')} steps, comparison {facts.get('comparison')}, {status}"
 
 
-def agreed() -> bool:
+def kept(options: argparse.Namespace) -> int | None:
+    """Return the exit status where nothing of what was shown is to be removed; None where the user wants it."""
+    if options.dry_run:
+        print("nothing is removed (--dry-run)")
+        return 0
+    if options.yes or _agreed():
+        return None
+    print("nothing is removed")
+    return 1
+
+
+def _agreed() -> bool:
     """Ask whether to remove what was shown; without a terminal that is a `SettingsError`."""
     from benchmark.common.errors import SettingsError
 
