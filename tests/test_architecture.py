@@ -20,6 +20,7 @@ PACKAGES = {
     "experiments": "jobs and their keys, provenance, the queue, the worker, launchers (local, Slurm), status",
     "tuning": "Optuna; nothing else knows it",
     "reporting": "from the runs of a comparison to tables, figures and pages",
+    "maps": "georeferenced predictions of finished runs, and figures of zones",
     "conformance": "checks of a method, replay of runs, verification of published tables, costs of a step",
     "api": "the Python interface",
     "cli": "the command line",
