@@ -46,7 +46,7 @@ def check_polygons(path: Path, keys: PolygonKeys, classes: ClassSet, images: Ite
             raise DataError(f"{path}: has no attribute '{keys.field}' (key 'mask_field'); its attributes are {known}")
         _, _, _, (values,) = pyogrio.raw.read(path, layer=layer, columns=[keys.field], read_geometry=False)
         _indices(path, values, keys, classes)
-        bounds, crs = about["total_bounds"], _crs(about["crs"])
+        bounds, crs = about["total_bounds"], crs_of(about["crs"])
         boxes = [_in_system(path, box, of_image, crs) for box, of_image in images]
     if bounds is None or not any(_meet(box, bounds) for box in boxes):
         raise DataError(f"{path}: shows other ground than its images; its polygons are within {bounds} ({crs})")
@@ -80,7 +80,7 @@ def read_polygons(
         import shapely
 
         layer = only_layer(path)
-        crs = _crs(pyogrio.read_info(path, layer=layer)["crs"])
+        crs = crs_of(pyogrio.read_info(path, layer=layer)["crs"])
         box = _in_system(path, place.box(area.row_off, area.col_off, area.height, area.width), place.crs, crs)
         _, numbers, shapes, (values,) = pyogrio.raw.read(
             path, layer=layer, columns=[keys.field], bbox=box, force_2d=True, return_fids=True
@@ -91,7 +91,7 @@ def read_polygons(
         if other := set(shapely.get_type_id(polygons[kept]).tolist()) - {3, 6}:
             raise DataError(f"{path}: holds {shapely.GeometryType(other.pop()).name} where polygons are expected")
         if crs is not None and crs != place.crs:
-            polygons = shapely.transform(polygons, lambda points: _moved(points, crs, place.crs))
+            polygons = shapely.transform(polygons, lambda points: moved(points, crs, place.crs))
         pairs = list(zip(polygons[kept], indices[kept].tolist(), strict=True))
         if not pairs:
             return np.full((area.height, area.width), fill, np.uint8)
@@ -128,7 +128,8 @@ def only_layer(path: Path) -> str:
     return found[0]
 
 
-def _crs(text: str | None) -> CRS | None:
+def crs_of(text: str | None) -> CRS | None:
+    """Return a coordinate system as pyogrio names it; None where the file names none."""
     return CRS.from_user_input(text) if text else None
 
 
@@ -141,7 +142,8 @@ def _in_system(path: Path, box: Box, crs: CRS | None, wanted: CRS | None) -> Box
     return transform_bounds(crs, wanted, *box)
 
 
-def _moved(points: NDArray[np.float64], crs: CRS, wanted: CRS) -> NDArray[np.float64]:
+def moved(points: NDArray[np.float64], crs: CRS, wanted: CRS) -> NDArray[np.float64]:
+    """Return points (n, 2) in another coordinate system."""
     return np.stack(transform_points(crs, wanted, points[:, 0], points[:, 1])[:2], 1)
 
 
@@ -160,7 +162,7 @@ def _indices(path: Path, values: NDArray, keys: PolygonKeys, classes: ClassSet) 
         text: classes.evaluated.index(each) if not each.ignored else IGNORE for text, each in (numbers | names).items()
     }
     known |= dict.fromkeys((unicodedata.normalize("NFC", text) for text in (*keys.ignored, "")), IGNORE)
-    texts = [_text(value) for value in values.tolist()]
+    texts = [text_of(value) for value in values.tolist()]
     if unknown := sorted(set(texts) - set(known)):
         shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         expected = ", ".join(repr(text) for text in known if text)
@@ -171,7 +173,7 @@ def _indices(path: Path, values: NDArray, keys: PolygonKeys, classes: ClassSet) 
     return np.array([known[text] for text in texts], np.uint8)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
     """Return an attribute as text: "" where it is missing, a whole number without a point."""
     if value is None or value != value:
         return ""

@@ -1,0 +1,221 @@
+"""Figures of zones: the pixels, areas and confidence of each class of maps in each zone."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.features import geometry_mask
+from rasterio.transform import Affine
+from rasterio.warp import transform as transform_points
+from rasterio.windows import Window
+
+from benchmark.common.errors import DataError
+from benchmark.data.raster import open_raster, readable
+from benchmark.maps.legend import NO_DATA
+from benchmark.maps.map_file import MapFile
+from benchmark.maps.zones import Zones, box_of, in_system, outline
+
+SIDE = 1024  # of the pieces in which a map is read, in pixels
+_AXIS, _FLATTENING = 6_378_137.0, 1 / 298.257222101  # of the ellipsoid GRS80, in metres
+_PLANE = 0.02  # a projection whose areas are wrong by more, such as that of web maps, measures none
+
+
+@dataclass(frozen=True)
+class ZoneCounts:
+    """What a zone holds, over all maps.
+
+    Attributes:
+        name: name of the zone.
+        pixels: (C,) int64 pixels of each class whose centre is in the zone.
+        area: (C,) area of these in m²; NaN where the maps name no coordinate system.
+        confidence: (C,) their mean confidence in percent; NaN where there is none.
+        no_data: pixels without data.
+        coverage: share of the zone's area that is inside the maps, with data or without.
+    """
+
+    name: str
+    pixels: NDArray[np.int64]
+    area: NDArray[np.float64]
+    confidence: NDArray[np.float64]
+    no_data: int
+    coverage: float
+
+
+def count_zones(
+    maps: Sequence[MapFile], zones: Zones | None = None, on_progress: Callable[[int, int], None] | None = None
+) -> list[ZoneCounts]:
+    """Count the pixels of each class in each zone; a pixel is of every zone that holds its centre.
+
+    The maps are read in pieces, so that memory does not grow with them.
+
+    Args:
+        maps: maps of one legend, on grounds of their own.
+        zones: the zones; None for one zone that is the whole of all maps.
+        on_progress: called with the number of pieces that are done, and of all.
+
+    Raises:
+        DataError: the maps have unlike legends or common ground, hold what is no class, their confidence does not
+            fit, or all zones are outside of them.
+    """
+    check_maps(maps)
+    if zones is None:
+        zones, placed = outline(maps), [_whole(each) for each in maps]
+    else:
+        placed = [zones.on(each) for each in maps]
+    coverage = np.sum([_coverage(each, polygons) for each, polygons in zip(maps, placed, strict=True)], axis=0)
+    if not coverage.any():
+        raise DataError(f"{maps[0].path}: all {len(zones.names)} zones are outside of it; compare their coordinates")
+    trees = [shapely.STRtree(polygons) for polygons in placed]
+    pieces = [
+        (number, window, found)
+        for number, (each, tree) in enumerate(zip(maps, trees, strict=True))
+        for window in _windows(each.height, each.width)
+        if len(found := tree.query(box_of(each, window), predicate="intersects"))
+    ]
+    sums = _Sums(len(zones.names), len(maps[0].legend.classes))
+    for done, (number, window, found) in enumerate(pieces, 1):
+        each = maps[number]
+        values, percent = _read(each, window)
+        areas = row_areas(each.transform, each.crs, window)
+        for zone in found:
+            sums.add(zone, values, percent, areas, _inside(each, window, placed[number][zone]))
+        if on_progress:
+            on_progress(done, len(pieces))
+    return sums.counts(zones.names, coverage, all(each.confidence for each in maps))
+
+
+def check_maps(maps: Sequence[MapFile]) -> None:
+    """Refuse maps of unlike legends, and maps that show common ground, whose pixels would count twice.
+
+    Raises:
+        DataError: that, or one of several maps names no coordinate system.
+    """
+    first = maps[0]
+    for each in maps:
+        if each.legend != first.legend:
+            raise DataError(f"{each.path}: has another legend than {first.path}; give maps of one coding")
+        if len(maps) > 1 and each.crs is None:
+            raise DataError(f"{each.path}: names no coordinate system; give one such map at a time")
+    boxes = np.concatenate([in_system(_whole(each), each.crs, first.crs, first.path) for each in maps])
+    pairs = shapely.STRtree(boxes).query(boxes, predicate="intersects").T
+    for one, other in pairs[pairs[:, 0] > pairs[:, 1]].tolist():
+        row = boxes[one].length / 4 * math.sqrt(boxes[one].area / (maps[one].height * maps[one].width))
+        if boxes[one].intersection(boxes[other]).area > row:  # more than a row of pixels
+            raise DataError(f"{maps[one].path}: shows ground that {maps[other].path} shows; give maps without overlap")
+
+
+def row_areas(transform: Affine, crs: CRS | None, window: Window) -> NDArray[np.float64]:
+    """Return the area of a pixel of each row (H,) of a window, in m²; NaN without a coordinate system.
+
+    It is measured in the plane of the projection, as national maps are; of degrees, and of a projection that keeps no
+    areas, on the ellipsoid GRS80: M N cos(latitude) for each radian squared, with its two radii of curvature.
+    """
+    if crs is None:
+        return np.full(window.height, np.nan)
+    rows = window.row_off + np.arange(window.height) + 0.5
+    column = window.col_off + window.width / 2
+    corners = [
+        transform @ (np.full_like(rows, column + right), rows + down) for right, down in ((0, 0), (1, 0), (0, 1))
+    ]
+    (x, y), (x_right, y_right), (x_down, y_down) = (
+        np.radians(transform_points(crs, CRS.from_epsg(4326), east.tolist(), north.tolist())[:2])
+        for east, north in corners
+    )
+    square = _FLATTENING * (2 - _FLATTENING)
+    bend = 1 - square * np.sin(y) ** 2
+    on_earth = _AXIS**2 * (1 - square) / bend**2 * np.cos(y)
+    areas = np.abs((x_right - x) * (y_down - y) - (x_down - x) * (y_right - y)) * on_earth
+    plane = abs(transform.determinant) * (crs.linear_units_factor[1] ** 2 if crs.is_projected else np.nan)
+    return np.where(np.abs(plane / areas - 1) < _PLANE, plane, areas) if crs.is_projected else areas
+
+
+class _Sums:
+    """Sums of pixels, areas and confidence by zone and class; the last class is no data."""
+
+    def __init__(self, zones: int, classes: int) -> None:
+        self._pixels = np.zeros((zones, classes + 1), np.int64)
+        self._areas, self._percents = np.zeros((2, zones, classes + 1))
+
+    def add(
+        self,
+        zone: int,
+        values: NDArray[np.uint8],
+        percent: NDArray[np.uint8] | None,
+        areas: NDArray[np.float64],
+        inside: NDArray[np.bool_] | None,
+    ) -> None:
+        """Add a piece (H, W) of class indices; ``inside`` is None where all of it is in the zone."""
+        chosen = slice(None) if inside is None else inside
+        indices, size = values[chosen].ravel(), self._pixels.shape[1]
+        self._pixels[zone] += np.bincount(indices, minlength=size)
+        rows = np.broadcast_to(areas[:, None], values.shape)[chosen].ravel()
+        self._areas[zone] += np.bincount(indices, rows, size)
+        if percent is not None:
+            self._percents[zone] += np.bincount(indices, percent[chosen].ravel(), size)
+
+    def counts(self, names: Sequence[str], coverage: NDArray[np.float64], has_confidence: bool) -> list[ZoneCounts]:
+        """Return the sums of each zone."""
+        known = (self._pixels > 0) & has_confidence
+        means = np.divide(self._percents, self._pixels, out=np.full_like(self._percents, np.nan), where=known)
+        return [
+            ZoneCounts(
+                name,
+                self._pixels[zone, :-1],
+                self._areas[zone, :-1],
+                means[zone, :-1],
+                int(self._pixels[zone, -1]),
+                float(coverage[zone]),
+            )
+            for zone, name in enumerate(names)
+        ]
+
+
+def _whole(each: MapFile) -> NDArray[np.object_]:
+    return np.array([box_of(each)], object)
+
+
+def _windows(height: int, width: int) -> Iterator[Window]:
+    for row in range(0, height, SIDE):
+        for column in range(0, width, SIDE):
+            yield Window(column, row, min(SIDE, width - column), min(SIDE, height - row))
+
+
+def _read(each: MapFile, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Return the class indices (H, W) of a window, the number of classes where there is no data, and confidence."""
+    size = len(each.legend.classes)
+    table = np.full(256, NO_DATA, np.uint8)
+    table[[*each.legend.values, NO_DATA]] = range(size + 1)
+    with readable(each.path), open_raster(each.path) as file:
+        stored = file.read(1, window=window)
+    values = table[stored]
+    if (values > size).any():
+        raise DataError(f"{each.path}: holds the value {stored[values > size][0]}, which is no class of its legend")
+    if each.confidence is None:
+        return values, None
+    with readable(each.confidence), open_raster(each.confidence) as file:
+        if (file.height, file.width) != (each.height, each.width):
+            raise DataError(f"{each.confidence}: has another size than {each.path}; make both again")
+        percent = file.read(1, window=window)
+    if (percent[values < size] > 100).any():
+        raise DataError(f"{each.confidence}: is above 100 percent, or has no data, where {each.path} has a class")
+    return values, percent
+
+
+def _inside(each: MapFile, window: Window, polygon: Any) -> NDArray[np.bool_] | None:
+    """Return which pixels (H, W) of a window have their centre in a polygon; None for all."""
+    if shapely.covers(polygon, box_of(each, window)):
+        return None
+    # GDAL gives a centre on a horizontal edge to both neighbours; a millionth of a pixel away it is of one.
+    corner = each.transform @ Affine.translation(window.col_off + 1e-6, window.row_off + 1e-6)
+    return geometry_mask([polygon], (window.height, window.width), corner, invert=True)
+
+
+def _coverage(each: MapFile, polygons: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Return the share (n,) of the area of each polygon that is inside a map."""
+    whole, common = shapely.area(polygons), shapely.area(shapely.intersection(polygons, box_of(each)))
+    return np.divide(common, whole, out=np.zeros(len(polygons)), where=whole > 0)
