@@ -28,7 +28,7 @@ COSIA_CLASSES = (
     MapClass(14, "plowed land", "#d0a349", "Terre labourée"),
     MapClass(15, "greenhouse", "#b9e2d4", "Serre"),
 )
-"""The classes of CosIA as IGN delivers them. The English names are those of FLAIR, the colours those of its web page."""
+"""The classes of CosIA as IGN delivers them; English names are those of FLAIR, colours those of its web page."""
 _BY_NAME = {slug(name): each for each in COSIA_CLASSES for name in (each.name, each.french)}
 
 
