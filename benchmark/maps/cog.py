@@ -11,12 +11,13 @@ from rasterio import MemoryFile
 from rasterio.crs import CRS
 from rasterio.shutil import copy
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
 from benchmark.data.classes import color_value
 from benchmark.data.raster import open_raster, readable
 from benchmark.maps.legend import NO_DATA, Legend
-from benchmark.maps.map_file import LEGEND, NAMESPACE
+from benchmark.maps.map_file import LEGEND, NAMESPACE, MapFile
 
 Kind = Literal["classes", "confidence", "probabilities"]
 SIDE_FILE = ".aux.xml"
@@ -27,13 +28,15 @@ _OFF_GRID = 0.1  # of a pixel; what rounding of coordinates makes is far less
 
 @dataclass(frozen=True)
 class _Block:
-    """A block of a map: its place on the grid of the first, in pixels, and its size."""
+    """Pixels of a map: their place in it, their size, and their place in the file that holds them."""
 
     path: Path
     row: int
     column: int
     height: int
     width: int
+    file_row: int = 0
+    file_column: int = 0
 
 
 def assemble(
@@ -55,7 +58,31 @@ def assemble(
     Raises:
         DataError: a block is damaged, or not on the grid of the first; the blocks leave a gap, or overlap.
     """
-    placed, transform, crs = _placed(blocks, len(legend.classes) if kind == "probabilities" else 1)
+    placed, place, crs = _placed(blocks, len(legend.classes) if kind == "probabilities" else 1)
+    _write(placed, place, crs, target, legend, facts, kind)
+
+
+def cut(made: MapFile, window: Window, target: Path) -> None:
+    """Write a part of a map of classes as one of its own, as `assemble` does.
+
+    Raises:
+        DataError: the map cannot be read.
+    """
+    block = _Block(made.path, 0, 0, window.height, window.width, window.row_off, window.col_off)
+    place = made.transform @ Affine.translation(window.col_off, window.row_off)
+    facts = {name: text for name, text in made.facts.items() if name != "no_data_share"}  # that is of the whole map
+    _write([block], place, made.crs, target, made.legend, facts, "classes")
+
+
+def _write(
+    blocks: Sequence[_Block],
+    place: Affine,
+    crs: CRS | None,
+    target: Path,
+    legend: Legend,
+    facts: Mapping[str, str],
+    kind: Kind,
+) -> None:
     half = target.with_name(f"{target.name}.part")
     options = {
         "compress": "DEFLATE",
@@ -68,7 +95,7 @@ def assemble(
     tags = {LEGEND: legend.as_text(), **facts}
     with (
         readable(target.parent),
-        MemoryFile(_virtual(placed, transform, crs, legend, tags, kind), ext=".vrt") as memory,
+        MemoryFile(_virtual(blocks, place, crs, legend, tags, kind), ext=".vrt") as memory,
         rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB, GDAL_PAM_ENABLED="NO"),
     ):
         copy(memory.name, half, driver="COG", **options)
@@ -144,7 +171,7 @@ def _source(block: _Block, band: int) -> str:
     size = f'xSize="{block.width}" ySize="{block.height}"'
     return (
         f'<SimpleSource><SourceFilename relativeToVRT="0">{escape(str(block.path.resolve()))}</SourceFilename>'
-        f'<SourceBand>{band}</SourceBand><SrcRect xOff="0" yOff="0" {size}/>'
+        f'<SourceBand>{band}</SourceBand><SrcRect xOff="{block.file_column}" yOff="{block.file_row}" {size}/>'
         f'<DstRect xOff="{block.column}" yOff="{block.row}" {size}/></SimpleSource>'
     )
 
