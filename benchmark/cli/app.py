@@ -45,6 +45,7 @@ COMMANDS = {  # each is a module of this package, with a function of its name
     "demo": "five methods on three held-out times of the synthetic world",
     "status": "how far a comparison is: done, running, waiting, failed, time left",
     "report": "write the comparison: an HTML page, Markdown, LaTeX, CSV and figures",
+    "map": "predict images of any size with a finished run, as georeferenced maps",
     "forget": "remove runs that failed or were a trial, and rows of tables",
     "merge": "take the runs of another results folder into one",
     "replay": "train one run again from its record, and compare to the bit",

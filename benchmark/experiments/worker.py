@@ -136,6 +136,7 @@ class Worker:
 
     def _train(self, claim: Claim) -> None:
         """Train a claimed job to its end; of all exceptions only those that stop the process leave it."""
+        from benchmark.experiments.image_record import write_record
         from benchmark.experiments.run_job import run_job  # imports Lightning Fabric
 
         run: RunFolder | None = None
@@ -144,6 +145,7 @@ class Worker:
                 bench, job = self._open(claim)
                 run = self._start(bench, job, claim)
                 run_job(bench, job, self._results, run, report)
+                write_record(run.path, bench, job)
                 self._end(claim, run, DONE)
         except LeaseLost:
             self._close(run, OTHER)

@@ -1,0 +1,85 @@
+"""``landshift map``: georeferenced predictions of a finished run."""
+
+import argparse
+from pathlib import Path
+
+from benchmark.cli import options as shared
+
+EPILOG = """\
+examples:
+  landshift map 3f2a ortho.tif --output maps             the run whose id begins so, on one image of any size
+  landshift map best:dann@D075_2021 tiles --output maps  the best of a method's runs on a fold, on a folder of images
+  landshift map 3f2a tiles/*.tif --mosaic town --output maps   tiles of one mosaic, in one map
+
+A map of an image NAME is DIR/NAME.classes.tif, the class of each pixel, and DIR/NAME.confidence.tif, its probability in
+percent; 255 is no data in both. An interrupted command goes on where it was, when it is given again.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.set_defaults(resumes=True)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "run", metavar="RUN", help="first characters of its id; or best:METHOD, best:METHOD@FOLD, by source validation"
+    )
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGE", help="images, or folders of some; each gets a map of its own"
+    )
+    parser.add_argument("--output", type=shared.folder, required=True, metavar="DIR", help="where to write the maps")
+    parser.add_argument("--mosaic", default="", metavar="NAME", help="all images are tiles of one map of this name")
+    parser.add_argument(
+        "--date", default="", metavar="DAY", help="when the images were taken, if their files do not say"
+    )
+    parser.add_argument("--no-crs", action="store_true", help="take images without a place on the earth, too")
+    parser.add_argument("--probabilities", action="store_true", help="also write the percentages of all classes")
+    parser.add_argument(
+        "--window", type=shared.positive, metavar="PIXELS", help="side of what is predicted at once (default: chosen)"
+    )
+    parser.add_argument(
+        "--margin",
+        type=shared.positive,
+        metavar="PIXELS",
+        help="what of it is not kept on each side (default: as far as the network is measured to look)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=shared.positive,
+        metavar="N",
+        help="processes that share the blocks (default: one a GPU, or 1)",
+    )
+    parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
+    parser.add_argument("--protocol", default="", metavar="P", help="of best:METHOD, where several have runs of it")
+    parser.add_argument("--comparison", default="", metavar="KEY", help="of best:METHOD, where a protocol has several")
+    shared.add_results(parser)
+
+
+def map(options: argparse.Namespace) -> int:
+    """Find the run, make the maps, and say where they are."""
+    from benchmark.common.console import print_line
+    from benchmark.common.errors import TrackingError
+    from benchmark.experiments.results import ResultsFolder, has_results
+    from benchmark.maps.predict import MapOptions, make_maps
+    from benchmark.maps.reading import images_of
+    from benchmark.maps.trained import find_run
+
+    if not has_results(options.results):
+        raise TrackingError(f"there are no runs in {options.results} (see --results)")
+    results = ResultsFolder(options.results)
+    record = find_run(results, options.run, options.protocol, options.comparison)
+    print_line(f"run {record.id}: {record.name}")
+    settings = MapOptions(
+        probabilities=options.probabilities,
+        window=options.window,
+        margin=options.margin,
+        workers=options.workers,
+        accelerator=options.accelerator,
+        no_crs=options.no_crs,
+        date=options.date,
+    )
+    for path in make_maps(
+        results, record, images_of(options.images, options.mosaic), options.output, settings, print_line
+    ):
+        print_line(f"written: {path}")
+    return 0

@@ -1,0 +1,210 @@
+"""Blocks of a map: what a network predicts of a part of an image, and the files that hold it until the map is whole."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+from torch import Tensor
+
+from benchmark.maps.legend import NO_DATA
+from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
+from benchmark.maps.reading import MapImage
+from benchmark.maps.trained import TrainedRun
+from benchmark.maps.windows import TILE, Box, Span, Tiling, hann
+from benchmark.training.prediction import AT_ONCE, most_at_once
+
+Layers = dict[str, NDArray[np.uint8]]
+"""Pixels (bands, H, W) of a block, by the ending of the map's file."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What is read for a block.
+
+    Attributes:
+        box: the block.
+        rows, columns: its windows along both axes.
+        images: (C, H, W) stored numbers of all windows together.
+        valid: (H, W), where there are data.
+        corner: row and column of the first of these pixels.
+    """
+
+    box: Box
+    rows: list[Span]
+    columns: list[Span]
+    images: NDArray
+    valid: NDArray[np.bool_]
+    corner: tuple[int, int]
+
+    def holds_data(self, row: Span, column: Span) -> bool:
+        """Return whether a window has data where it is kept."""
+        top, left = self.corner
+        return bool(self.valid[row.start - top : row.stop - top, column.start - left : column.stop - left].any())
+
+    @property
+    def valid_in_box(self) -> NDArray[np.bool_]:
+        """Where the block has data (H, W)."""
+        (top, bottom, left, right), (row, column) = self.box, self.corner
+        return self.valid[top - row : bottom - row, left - column : right - column]
+
+
+def read_part(image: MapImage, tiling: Tiling, multiple: int, box: Box) -> Part:
+    """Read a block with what its windows show around it."""
+    rows, columns = tiling.spans(box[0], box[1], multiple), tiling.spans(box[2], box[3], multiple)
+    down, across = _extent(rows), _extent(columns)
+    images, valid = image.read(down, across)
+    return Part(box, rows, columns, images, valid, (down.first, across.first))
+
+
+def _extent(spans: list[Span]) -> Span:
+    first, stop = min(span.first for span in spans), max(span.first + span.size for span in spans)
+    return Span(first, stop - first, first, stop)
+
+
+class Predictor:
+    """Predicts the blocks of a map, one after the other.
+
+    Attributes:
+        step: batches that a method has learned from (test-time methods only).
+
+    Args:
+        steps: batches of all blocks, if each window holds data.
+        probabilities: whether the probabilities of all classes are kept, too.
+    """
+
+    def __init__(self, run: TrainedRun, tiling: Tiling, steps: int, *, probabilities: bool) -> None:
+        self._run, self._tiling, self._steps, self._probabilities = run, tiling, steps, probabilities
+        self._device = run.stepper.fabric.device
+        self.step = 0
+
+    def predict(self, part: Part) -> Layers:
+        """Return the layers of a block; a test-time method learns from each batch of windows after it was predicted."""
+        height, width = part.box[1] - part.box[0], part.box[3] - part.box[2]
+        bands = len(self._run.values) if self._tiling.blended or self._probabilities else 1
+        total = torch.zeros(bands, height, width, device=self._device)
+        best = torch.full((2, height, width), NO_DATA, dtype=torch.uint8, device=self._device)
+        images = self._filled(part)
+        windows = [(row, column) for row in part.rows for column in part.columns if part.holds_data(row, column)]
+        for some in _some(windows, batch_size(self._run, self._tiling)):
+            logits = self._logits(torch.stack([_cut(images, part, *window) for window in some]))
+            for (row, column), each in zip(some, logits.softmax(1), strict=True):
+                inner = each[:, row.start - row.first : row.stop - row.first]
+                inner = inner[..., column.start - column.first : column.stop - column.first]
+                down = slice(row.start - part.box[0], row.stop - part.box[0])
+                across = slice(column.start - part.box[2], column.stop - part.box[2])
+                if self._tiling.blended:
+                    weights = hann(row.size, self._device)[row.start - row.first : row.stop - row.first]
+                    weights = weights[:, column.start - column.first : column.stop - column.first]
+                    total[:, down, across] += inner * weights
+                elif self._probabilities:
+                    total[:, down, across] = inner
+                else:
+                    best[:, down, across] = _best(inner)
+        if bands > 1:
+            best = _best(total)
+        layers = {CLASSES: self._run.values[np.minimum(best[:1].cpu().numpy(), len(self._run.values) - 1)]}
+        layers[CONFIDENCE] = best[1:].cpu().numpy()
+        if self._probabilities:
+            layers[PROBABILITIES] = (100 * total).round().to(torch.uint8).cpu().numpy()
+        for pixels in layers.values():
+            pixels[:, ~part.valid_in_box] = NO_DATA
+        return layers
+
+    def _filled(self, part: Part) -> Tensor:
+        """Return scaled images, the mean of the training's in pixels without data."""
+        images = self._run.scaling(torch.from_numpy(part.images).to(self._device))
+        if part.valid.all():
+            return images
+        return torch.where(torch.from_numpy(part.valid).to(self._device), images, self._run.mean)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        if not self._run.adapts:
+            with torch.inference_mode():
+                return self._run.predict(images)
+        self._run.arrive(self.step, self._steps)
+        self.step += 1
+        with _weights_as_they_are():
+            with torch.no_grad():  # no inference mode: what is predicted with may be learned from
+                logits = self._run.predict(images)
+            self._run.adapt(images)
+        return logits
+
+
+def batch_size(run: TrainedRun, tiling: Tiling) -> int:
+    """Return how many windows are predicted at once.
+
+    A method that depends on the batch is given as many as in training. On a CPU more than a few gain nothing.
+    """
+    if run.adapts or run.method.depends_on_batch:
+        return run.stepper.recipe.batch_size
+    side = tiling.window or run.images.patch_size
+    most = min(AT_ONCE, most_at_once(side))
+    return most if run.stepper.fabric.device.type != "cpu" else max(1, most // 4)
+
+
+def _some(windows: list[tuple[Span, Span]], size: int) -> Iterator[list[tuple[Span, Span]]]:
+    yield from (windows[first : first + size] for first in range(0, len(windows), size))
+
+
+def _cut(images: Tensor, part: Part, row: Span, column: Span) -> Tensor:
+    top, left = row.first - part.corner[0], column.first - part.corner[1]
+    return images[:, top : top + row.size, left : left + column.size]
+
+
+def _best(probabilities: Tensor) -> Tensor:
+    """Return the most probable class of each pixel and its probability in percent (2, H, W) uint8."""
+    confidence, classes = probabilities.max(0)
+    return torch.stack([classes.to(torch.uint8), (100 * confidence).round().to(torch.uint8)])
+
+
+@contextmanager
+def _weights_as_they_are() -> Iterator[None]:
+    """Keep autocast from storing 16-bit copies of the weights, which change meanwhile here."""
+    before = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        yield
+    finally:
+        torch.set_autocast_cache_enabled(before)
+
+
+class BlockFolder:
+    """The folder of the finished blocks of a map."""
+
+    def __init__(self, folder: Path, image: MapImage) -> None:
+        self.folder, self._image = folder, image
+
+    def path(self, box: Box, ending: str) -> Path:
+        """Return the path of a layer of a block."""
+        return self.folder / f"{box[0]:07d}-{box[2]:07d}{ending}"
+
+    def is_done(self, box: Box) -> bool:
+        """Return whether a block is finished; its classes are written last."""
+        return self.path(box, CLASSES).is_file()
+
+    def write(self, box: Box, layers: Layers) -> None:
+        """Write a block; each file appears when it is whole."""
+        top, bottom, left, right = box
+        profile = {
+            **{"driver": "GTiff", "height": bottom - top, "width": right - left, "dtype": "uint8", "nodata": NO_DATA},
+            **{"crs": self._image.crs, "transform": self._image.transform @ Affine.translation(left, top)},
+            **{"tiled": True, "blockxsize": TILE, "blockysize": TILE, "compress": "DEFLATE", "zlevel": 1},
+        }
+        for ending in (PROBABILITIES, CONFIDENCE, CLASSES):
+            if ending in layers:
+                place = self.path(box, ending)
+                half = place.with_name(f".{os.getpid()}.{place.name}")
+                with rasterio.open(half, "w", count=len(layers[ending]), **profile) as file:
+                    file.write(layers[ending])
+                half.replace(place)
+
+
+Report = Callable[[int, int], None]
+"""Takes the number of blocks that are done, and of all."""
