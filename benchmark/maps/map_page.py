@@ -182,15 +182,18 @@ def _tiles(pixels: NDArray[np.uint8], colors: NDArray[np.uint8] | None) -> dict[
 
 def _encoded(part: NDArray[np.uint8], colors: NDArray[np.uint8] | None) -> str:
     file = io.BytesIO()
-    whole = np.full((_TILE, _TILE, *part.shape[2:]), NO_DATA, np.uint8)
-    whole[: part.shape[0], : part.shape[1]] = part
-    picture = Image.fromarray(whole)
+    place = np.s_[: part.shape[0], : part.shape[1]]
     if colors is None:
-        picture.save(file, format="JPEG", quality=82)
+        whole = np.zeros((_TILE, _TILE, 4), np.uint8)  # clear beyond the edge
+        whole[place] = np.dstack([part, np.full(part.shape[:2], 255, np.uint8)])
+        Image.fromarray(whole).save(file, format="WEBP", quality=80)
     else:
+        numbers = np.full((_TILE, _TILE), NO_DATA, np.uint8)
+        numbers[place] = part
+        picture = Image.fromarray(numbers)
         picture.putpalette(colors.tobytes())
         picture.save(file, format="PNG", optimize=True, transparency=bytes([255] * NO_DATA + [0]))
-    kind = "jpeg" if colors is None else "png"
+    kind = "webp" if colors is None else "png"
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

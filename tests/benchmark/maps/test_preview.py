@@ -77,7 +77,8 @@ def test_the_page_holds_the_map_pixel_by_pixel_and_nothing_from_elsewhere(town, 
     assert classes["labels"]["db0e9a"] == "building"
     color = "".join(f"{band:02x}" for band in _picture(confidence, "2/0/0").convert("RGB").getpixel((0, 20)))
     assert confidence["labels"][color] == "90 %"
-    assert abs(_picture(below, "0/0/0").getpixel((60, 60))[0] - 77) <= 2
+    assert abs(_picture(below, "0/0/0").convert("RGBA").getpixel((60, 60))[0] - 77) <= 2
+    assert _picture(below, "0/0/0").convert("RGBA").getpixel((60, 200))[3] == 0  # beyond the edge
     assert "50.0 %" in page and "every pixel" in page
     drawn = Image.open(picture).convert("RGB")
     colors = {color for _, color in drawn.getcolors(1 << 24)}
