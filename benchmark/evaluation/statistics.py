@@ -118,7 +118,7 @@ def interval(by_fold: NDArray[np.float64], groups: Groups = ()) -> tuple[float, 
         return NAN, NAN, NAN
     variance, freedom = covariance_of_means(by_fold[finite, None], [levels[finite] for levels in groups])
     mean = float(by_fold[finite].mean())
-    half = _quantile(freedom) * math.sqrt(variance[0, 0])
+    half = t_quantile(freedom) * math.sqrt(variance[0, 0])
     return mean, mean - half, mean + half
 
 
@@ -136,7 +136,7 @@ def seed_error(values: ScoreTable) -> tuple[float, float]:
         return NAN, NAN
     variance = np.nansum((values - fold_means(values)[:, None]) ** 2) / freedom
     error = math.sqrt(variance * (1 / count[count > 0]).sum()) / int((count > 0).sum())
-    return error, _quantile(freedom) * error
+    return error, t_quantile(freedom) * error
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def gap_closed(gain: ScoreTable, oracle_gain: ScoreTable, groups: Groups = ()) -
     pair = np.stack([gains[finite], oracle[finite]], axis=1)
     covariance, freedom = covariance_of_means(pair, [levels[finite] for levels in groups])
     upper, lower = pair.mean(0)
-    (a, b), (_, c) = covariance * _quantile(freedom) ** 2
+    (a, b), (_, c) = covariance * t_quantile(freedom) ** 2
     square = lower**2 - c
     if not (square > 0 and lower > 0):
         return NO_RATIO
@@ -188,7 +188,8 @@ def average_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def _quantile(freedom: int) -> float:
+def t_quantile(freedom: int) -> float:
+    """Return the upper end of the 95 % interval of Student's t; NaN without degrees of freedom."""
     from scipy.special import stdtrit  # scipy.stats takes a second to import, this module a third
 
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) if freedom else NAN
