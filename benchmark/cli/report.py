@@ -195,6 +195,7 @@ def _write_files(
         state.alarms,
         state.tuned,
         state.pixels,
+        state.shares,
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
     page = f"# {protocol.label}\n\n{first}{describe(protocol)}\n\n{pictures}\n\n{tables}\n"
@@ -299,6 +300,9 @@ def _html(
     if state.rules:
         rules, about = tables.rule_rows(state.rules), _plain(tables.ABOUT_RULES)
         sections.append(Section("Selection rules", tables.RULE_HEADER, rules, note=about, texts=(0, 1)))
+    if state.shares:
+        about = _plain(tables.about_shares(state.shares))
+        sections.append(Section("Class shares", tables.SHARE_HEADER, tables.share_rows(state.shares), note=about))
     if state.calls:
         calls = [(made, command, ", ".join(rows)) for made, command, rows in state.calls]
         sections.append(

@@ -8,13 +8,15 @@ weights p(true | predicted) instead. It is right for a random sample of the mapp
 rates change with the shares.
 """
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.evaluation.statistics import CONFIDENCE, NAN, t_quantile
+from benchmark.evaluation.comparison import SHARES, Grid
+from benchmark.evaluation.statistics import CONFIDENCE, NAN, Spread, average_ranks, spread, t_quantile
 from methods.parts.randomness import numpy_generator
 
 DRAWS = 400
@@ -88,6 +90,117 @@ def invert(predicted: NDArray[np.float64], rates: NDArray[np.float64]) -> NDArra
     equations = np.vstack([rates.T, np.full(len(rates), _WEIGHT)])
     shares = nnls(equations, np.append(predicted, _WEIGHT))[0]
     return shares / shares.sum()
+
+
+@dataclass(frozen=True)
+class ShareErrors:
+    """Errors of the class shares that a run's predictions give, as shares of the ground.
+
+    An error is the quantity disagreement of Pontius and Millones (International Journal of Remote Sensing 2011): half
+    the sum over classes of the absolute difference between predicted and true share. It is the ground that is counted
+    in a wrong class after errors of opposite sign have cancelled; with two classes, the error of the share of either.
+
+    Attributes:
+        zones, domains: mean over the zones of the target test, and over its domains, each of which counts alike.
+        corrected_zones, corrected_domains: the same after the correction by the confusion of source validation; NaN
+            where the run has none.
+    """
+
+    zones: float
+    corrected_zones: float
+    domains: float
+    corrected_domains: float
+
+
+@dataclass(frozen=True)
+class ShareLine:
+    """A method's `ShareErrors` over folds and seeds, beside its mean IoU on the target.
+
+    Attributes:
+        method: its label; ``bound`` marks what is no result.
+        miou: mean over folds of the mean over seeds.
+    """
+
+    method: str
+    bound: bool
+    miou: float
+    zones: Spread
+    corrected_zones: Spread
+    domains: Spread
+    corrected_domains: Spread
+
+
+def quantity_disagreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> float:
+    """Return half the sum of the absolute differences of two sets of shares (C,)."""
+    return float(np.abs(predicted - true).sum() / 2)
+
+
+def share_errors(
+    test: Mapping[str, NDArray[np.int64]], source_validation: Iterable[NDArray[np.int64]]
+) -> ShareErrors | None:
+    """Return the errors of a run's class shares; None where no zone has a pixel that counts.
+
+    Args:
+        test: confusion matrix (C + 1, C) of each zone of the target test, by ``domain|zone``.
+        source_validation: those of source validation.
+    """
+    zones = {name: matrix[:-1] for name, matrix in test.items() if matrix[:-1].any()}
+    if not zones:
+        return None
+    sums: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros_like(next(iter(zones.values()))))
+    for name, matrix in zones.items():
+        sums[name.partition("|")[0]] += matrix
+    source = np.asarray(np.sum([matrix[:-1] for matrix in source_validation], axis=0, dtype=np.float64))
+    rates = _rates(source, np.eye(len(source))) if source.any() else None
+    return ShareErrors(*_mean_errors(zones.values(), rates), *_mean_errors(sums.values(), rates))
+
+
+def compare_shares(
+    errors: Mapping[tuple[str, str, int], ShareErrors], miou: Mapping[str, float], grid: Grid
+) -> list[ShareLine]:
+    """Return one line a method that has errors, in the grid's order.
+
+    Args:
+        errors: errors of each run, by method, fold and seed.
+        miou: mean IoU on the target of each method.
+    """
+    lines = []
+    for method in grid.methods:
+        of = [[errors.get((method, fold, seed)) for seed in grid.seeds] for fold in grid.folds]
+        spreads = [
+            spread(
+                np.array([[NAN if run is None else getattr(run, name) for run in row] for row in of]),
+                grid.groups,
+                SHARES,
+            )
+            for name in ("zones", "corrected_zones", "domains", "corrected_domains")
+        ]
+        if spreads[0].cells:
+            lines.append(ShareLine(method, method in grid.bounds, miou[method], *spreads))
+    return lines
+
+
+def rank_correlation(lines: Sequence[ShareLine]) -> float:
+    """Return Spearman's correlation over methods but bounds of mean IoU with the error of domains; NaN for under three.
+
+    It is -1 where the order by mean IoU is that by the error.
+    """
+    pairs = np.array([(line.miou, line.domains.mean) for line in lines if not line.bound]).reshape(-1, 2)
+    pairs = pairs[np.isfinite(pairs).all(1)]
+    if len(pairs) < 3 or not pairs.std(0).all():
+        return NAN
+    return float(np.corrcoef(average_ranks(pairs[:, 0]), average_ranks(pairs[:, 1]))[0, 1])
+
+
+def _mean_errors(matrices: Iterable[NDArray[np.int64]], rates: NDArray[np.float64] | None) -> tuple[float, float]:
+    """Return the mean quantity disagreement of matrices (C, C), as they are and corrected."""
+    plain, corrected = [], []
+    for matrix in matrices:
+        true, predicted = matrix.sum(1) / matrix.sum(), matrix.sum(0) / matrix.sum()
+        plain.append(quantity_disagreement(predicted, true))
+        if rates is not None:
+            corrected.append(quantity_disagreement(invert(predicted, rates), true))
+    return float(np.mean(plain)), float(np.mean(corrected)) if corrected else NAN
 
 
 def _rates(counts: NDArray[np.float64], otherwise: NDArray[np.float64]) -> NDArray[np.float64]:

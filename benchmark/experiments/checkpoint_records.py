@@ -15,6 +15,7 @@ from benchmark.data.classes import slug
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.evaluation.sanity_checks import majority_miou
 from benchmark.evaluation.selection import Record
+from benchmark.evaluation.shares import ShareErrors, share_errors
 from benchmark.evaluation.significance import patch_noise
 from benchmark.evaluation.validators import AGREEMENT, ensemble_agreement
 from benchmark.experiments.run_folder import Files
@@ -102,6 +103,18 @@ def patch_noises(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]
                 pairs[key[1]].append((np.stack([own[zone] for zone in theirs]), np.stack(list(theirs.values()))))
         noises[method] = patch_noise(pairs)
     return noises
+
+
+def zonal_errors(cells: Sequence[Cell], folders: Mapping[Key, Files]) -> dict[Key, ShareErrors]:
+    """Return the errors of the class shares of each run's zones at its chosen checkpoint; not of runs without any."""
+    errors: dict[Key, ShareErrors] = {}
+    for key, cell in (((cell.method, cell.fold, cell.seed), cell) for cell in cells if cell.metrics is not None):
+        step = int((cell.metrics or {}).get("selected/step", 0))
+        test, source = f"{step}/target_test", f"{step}/source_val"
+        parts = read_confusions(folders[key], test, source)
+        found = share_errors(parts.get(test, {}), parts.get(source, {}).values())
+        errors |= {key: found} if found else {}
+    return errors
 
 
 def majorities(cells: Sequence[Cell], grid: Grid, folders: Mapping[Key, Files]) -> dict[str, float]:

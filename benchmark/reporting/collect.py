@@ -12,6 +12,7 @@ from benchmark.evaluation.comparison import Cell, Grid, Line, compare, rarer_hal
 from benchmark.evaluation.sanity_checks import alarms
 from benchmark.evaluation.selection import RULES
 from benchmark.evaluation.selection_rules import RuleLine, compare_rules
+from benchmark.evaluation.shares import ShareLine, compare_shares
 from benchmark.evaluation.significance import Paired, Ranking, compare_with_control, rank
 from benchmark.experiments.cells import CellKey, best_record, cell_of, places_of, runs_of
 from benchmark.experiments.checkpoint_records import (
@@ -21,6 +22,7 @@ from benchmark.experiments.checkpoint_records import (
     patch_noises,
     with_nested,
     with_records,
+    zonal_errors,
 )
 from benchmark.experiments.pixels import pixel_scores
 from benchmark.experiments.provenance import code_version, differences, provenance_of
@@ -67,6 +69,7 @@ class ComparisonState:
         ranking: ranking of the methods on the folds; None where there are too few.
         pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
+        shares: errors of class shares of each method; none where the confusion matrices are not known.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: facts that all its runs share; and, as ``networks``, those with another network.
         folders: folder of the artifacts of each cell that has a run, by method, fold and seed.
@@ -84,6 +87,7 @@ class ComparisonState:
     ranking: Ranking | None
     pixels: Mapping[str, float]
     rules: list[RuleLine]
+    shares: list[ShareLine]
     others: Mapping[str, Aside]
     facts: dict[str, str]
     folders: Mapping[CellKey, Files]
@@ -134,6 +138,7 @@ def collect(
     rows = [row for row in grid.methods if row != grid.control]
     control = target.get(grid.control, np.nan)
     rare = {fold: rarer_half(pixels) for fold, pixels in class_pixels(cells, grid, folders).items()}
+    lines = compare(cells, grid, rare)
     paired = compare_with_control(
         {row: target[row] - control for row in rows},
         patch_noises(cells, grid, folders),
@@ -151,11 +156,12 @@ def collect(
             row: {fold: label for fold, label in of.items() if fold in grid.folds} for row, of in request.labels.items()
         },
         cells=cells,
-        lines=compare(cells, grid, rare),
+        lines=lines,
         paired=paired,
         ranking=rank({row: target[row].mean(1) for row in grid.methods if row not in grid.bounds}, grid.groups),
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
+        shares=compare_shares(zonal_errors(cells, folders), {line.method: line.target.mean for line in lines}, grid),
         others=_others({key: read_request(results, experiment, key) for key in comparisons}, comparison, records, best),
         facts=request.facts | {"code_version": _code(best) or request.facts["code_version"]} | _networks(best),
         folders=folders,

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmark.common.texts import markdown, markdown_row, shown
+from benchmark.common.texts import markdown_table as text_table
 from benchmark.evaluation.comparison import Cell, Grid, Line, table
 from benchmark.evaluation.selection_rules import RuleLine
+from benchmark.evaluation.shares import ShareLine, rank_correlation
 from benchmark.evaluation.significance import Paired
 from benchmark.evaluation.statistics import Spread, mean_of_known
 
@@ -82,6 +84,21 @@ over the checkpoints that it takes, one a run; *source-only's*: the same of sour
 better the best checkpoint of the run is, with its 95 % interval over held-out domains. *Rank correlation*: Spearman's
 between its score and the target mIoU over all checkpoints of a fold and seed, mean. *Regret among all*: where it
 chooses the method, too. The oracle rule has seen the answer."""
+
+SHARE_HEADER = (
+    "method",
+    "target mIoU",
+    "error of domains",
+    "95 % interval",
+    "corrected",
+    "error of zones",
+    "corrected",
+)
+ABOUT_SHARES = """\
+How wrong the class shares are that are counted on the predictions, in percent of the ground: half the sum over classes
+of |predicted - true share| (quantity disagreement, Pontius and Millones 2011), over each held-out *domain* of the test
+and over each of its *zones*, which count alike. *Corrected*: the shares solve q = M' p with the confusion M of source
+validation, which helps only where the target is confused as the source is. The interval is over held-out domains."""
 
 
 def rules_line(lines: Sequence[Line]) -> str:
@@ -206,6 +223,29 @@ def rule_table(rules: Sequence[RuleLine]) -> str:
     return "\n".join([head, *map(markdown_row, rule_rows(rules))])
 
 
+def share_rows(shares: Sequence[ShareLine]) -> list[tuple[str, ...]]:
+    """Return the rows below :data:`SHARE_HEADER`, least error first and bounds last."""
+    return [
+        (
+            f"{line.method}{' (bound)' if line.bound else ''}",
+            _percent(line.miou),
+            _percent(line.domains.mean),
+            _interval(line.domains.low, line.domains.high),
+            _percent(line.corrected_domains.mean),
+            _percent(line.zones.mean),
+            _percent(line.corrected_zones.mean),
+        )
+        for line in sorted(shares, key=lambda line: (line.bound, line.domains.mean))
+    ]
+
+
+def about_shares(shares: Sequence[ShareLine]) -> str:
+    """Return :data:`ABOUT_SHARES` with the rank correlation of the two columns."""
+    correlation = rank_correlation(shares)
+    words = f" Spearman's correlation of mIoU with the error of domains over methods but bounds: {correlation:+.2f}."
+    return ABOUT_SHARES + words * math.isfinite(correlation)
+
+
 def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:
     """Return row, folds and setting: what is behind each tuned row, a line a setting."""
     folds_of: dict[tuple[str, str], list[str]] = defaultdict(list)
@@ -245,6 +285,7 @@ def markdown_page(
     alarms: Sequence[str] = (),
     tuned: Mapping[str, Mapping[str, str]] | None = None,
     pixels: Mapping[str, float] | None = None,
+    shares: Sequence[ShareLine] = (),
 ) -> str:
     """Return all the tables with what they mean.
 
@@ -255,6 +296,7 @@ def markdown_page(
         alarms: what a reader must know before the tables are believed.
         tuned: label behind each tuned row on each fold.
         pixels: mean IoU of the per-pixel baseline on each fold.
+        shares: lines of `benchmark.evaluation.shares.compare_shares`.
     """
     empty = "\n".join(map(markdown, empty_cells(cells).splitlines()))
     parts = [
@@ -267,6 +309,11 @@ def markdown_page(
         *(("What was trained for each tuned row:", tuned_table(tuned)) if tuned else ()),
         *((f"Each method against {grid.control}:", paired_table(paired), ABOUT_PAIRED) if paired else ()),
         *(("Selection rules side by side:", rule_table(rules), ABOUT_RULES) if rules else ()),
+        *(
+            ("Class shares of zones:", text_table(SHARE_HEADER, share_rows(shares)), about_shares(shares))
+            if shares
+            else ()
+        ),
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
         f"*{markdown(shared)}*",
     ]

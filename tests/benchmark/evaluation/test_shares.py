@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from benchmark.evaluation.shares import LEAST_ZONES, correct, invert
+from benchmark.evaluation.comparison import Grid
+from benchmark.evaluation.shares import (
+    LEAST_ZONES,
+    ShareErrors,
+    compare_shares,
+    correct,
+    invert,
+    rank_correlation,
+    share_errors,
+)
 
 RATES = np.array([[0.85, 0.1, 0.05], [0.08, 0.8, 0.12], [0.03, 0.07, 0.9]])
 SOURCE, TARGET = np.array([0.3, 0.4, 0.3]), np.array([0.08, 0.22, 0.7])
@@ -66,3 +75,38 @@ def test_the_interval_covers(zones, size):
         sizes.append(high - low)
     assert 0.88 <= np.mean(hits) <= 0.99  # of 180 shares; 0.92 to 0.96 of 450
     assert np.mean(sizes) < 0.25
+
+
+def test_errors_cancel_over_the_zones_of_a_domain():
+    over, under = np.array([[50, 0], [20, 30], [9, 0]]), np.array([[30, 20], [0, 50], [0, 9]])
+    errors = share_errors(
+        {"a@2020|1": over, "a@2020|2": under, "b@2020|1": over, "b@2020|2": np.zeros((3, 2), int)}, []
+    )
+    assert (errors.zones, errors.domains) == pytest.approx((0.2, 0.1))
+    assert np.isnan(errors.corrected_zones) and np.isnan(errors.corrected_domains)
+    assert share_errors({"a|1": np.array([[0, 0], [0, 0], [5, 5]])}, [over]) is None
+
+
+def test_errors_are_corrected_by_source_validation():
+    zone = np.vstack([np.round(TARGET[:, None] * RATES * 1e6), np.zeros(3)]).astype(np.int64)
+    source = np.vstack([np.round(SOURCE[:, None] * RATES * 1e6), np.full(3, 1e5)]).astype(np.int64)
+    errors = share_errors({"a|1": zone}, [source, source])
+    assert errors.zones == errors.domains > 0.03
+    assert errors.corrected_zones == pytest.approx(0, abs=1e-5) and errors.corrected_domains < 1e-5
+
+
+def test_a_method_has_one_line():
+    methods = ("first", "second", "third", "oracle")
+    grid = Grid(methods, ("f", "g"), (0,), dict.fromkeys(methods, ""), frozenset({"oracle"}), "first")
+    errors = {
+        (method, fold, 0): ShareErrors(0.1, 0.2, value + shift, 0.3)
+        for method, value in (("first", 0.1), ("second", 0.2), ("oracle", 0.01))
+        for fold, shift in (("f", -0.01), ("g", 0.01))
+    }
+    lines = compare_shares(errors, {"first": 0.8, "second": 0.5, "oracle": 0.9}, grid)
+    assert [line.method for line in lines] == ["first", "second", "oracle"]
+    assert lines[1].domains.mean == pytest.approx(0.2) and lines[1].domains.low < 0.19
+    assert lines[2].bound and np.isnan(rank_correlation(lines))
+    errors["third", "f", 0] = ShareErrors(0, 0, 0.5, 0)
+    lines = compare_shares(errors, {"first": 0.8, "second": 0.5, "third": 0.1, "oracle": 0.0}, grid)
+    assert rank_correlation(lines) == pytest.approx(-1)

@@ -17,6 +17,7 @@ from benchmark.common import console as terminal
 from benchmark.common.console import print_line
 from benchmark.evaluation.comparison import Cell, Grid, compare, rarer_half
 from benchmark.evaluation.selection_rules import RuleLine
+from benchmark.evaluation.shares import ShareErrors, compare_shares
 from benchmark.evaluation.statistics import spread
 from benchmark.reporting.plots import draw
 from benchmark.reporting.tables import (
@@ -283,3 +284,21 @@ def test_a_name_adds_no_column_no_row_and_no_html(cells):
     assert len(table) == 2 + len(GRID.methods)
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(HEADER) + 1}
     assert "<img" not in "".join(table) and "](" not in "".join(table)
+
+
+def test_class_shares_have_a_table_with_the_least_error_first(cells):
+    errors = {
+        (method, fold, 0): ShareErrors(0.2, 0.15, value, 0.1)
+        for method, value in (("source-only", 0.12), ("idea[weight=2]", 0.05), ("blind", 0.2), ("oracle", 0.01))
+        for fold in GRID.folds
+    }
+    lines = compare_shares(errors, {"source-only": 0.4, "idea[weight=2]": 0.5, "blind": 0.3, "oracle": 0.6}, GRID)
+    page = markdown_page([], cells, GRID, "shared", shares=lines)
+    rows = [line for line in page.splitlines() if line.startswith(("| idea", "| source-only", "| blind", "| oracle"))]
+    assert rows[-4:] == [
+        "| idea[weight=2] | 50.0 | 5.0 | 5.0 to 5.0 | 10.0 | 20.0 | 15.0 |",
+        "| source-only | 40.0 | 12.0 | 12.0 to 12.0 | 10.0 | 20.0 | 15.0 |",
+        "| blind | 30.0 | 20.0 | 20.0 to 20.0 | 10.0 | 20.0 | 15.0 |",
+        "| oracle (bound) | 60.0 | 1.0 | 1.0 to 1.0 | 10.0 | 20.0 | 15.0 |",
+    ]
+    assert "over methods but bounds: -1.00" in page
