@@ -1,95 +1,73 @@
-"""Shares of classes in a zone, as a map shows them and corrected for its confusion; pure functions on counts.
+"""Shares of classes in zones: their errors where they are counted on a map, and their correction; pure functions.
 
-Shares counted on a map are biased by its errors. Where the rates p(predicted | true) of another sample hold in the zone
-and only the shares differ (label shift), the true shares solve q = M' p, with the predicted shares q and the
-row-normalised confusion matrix M of that sample (Forman, Data Mining and Knowledge Discovery 2008; Lipton, Wang and
-Smola, ICML 2018). The estimator of areas of remote sensing (Olofsson et al., Remote Sensing of Environment 2014)
-weights p(true | predicted) instead. It is right for a random sample of the mapped zone itself, and wrong here: these
-rates change with the shares.
+Shares that are counted on a map are biased by its errors. They are corrected by the mean error on labelled zones, the
+difference estimator of survey sampling (Särndal, Swensson and Wretman, Model Assisted Survey Sampling, 1992). Its
+interval needs zones that are a sample of such zones, and nothing else. Two other estimators need more: the inverse of
+the confusion matrix, that the rates p(predicted | true) are the same in all zones (label shift; Forman, Data Mining and
+Knowledge Discovery 2008); that of Olofsson et al. (Remote Sensing of Environment 2014), that p(true | predicted) are.
+`results/README.md` has what each does on published runs.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.evaluation.comparison import SHARES, Grid
-from benchmark.evaluation.statistics import CONFIDENCE, NAN, Spread, average_ranks, spread, t_quantile
-from methods.parts.randomness import numpy_generator
+from benchmark.evaluation.statistics import NAN, Spread, average_ranks, spread, t_quantile
 
-DRAWS = 400
-LEAST_ZONES = 5  # of the confusion; fewer show too little of how zones differ
-_WEIGHT = 1e3  # of the equation "the shares sum to 1" against the others
+LEAST_ZONES = 5  # labelled; fewer say too little of how zones differ
+Shares = NDArray[np.float64]
+"""(C,) share of each class, or (zones, C)."""
 
 
 @dataclass(frozen=True)
 class Corrected:
-    """Shares that are corrected for confusion.
+    """Quantities of a zone (K,) that are corrected for the errors of the map, with their 95 % intervals.
 
-    Attributes:
-        shares: (C,) of each class; NaN where the zone has no pixel or the matrices none.
-        draws: (draws, C) shares that the zone may have; none where the matrices are of too few zones.
+    The interval is of a zone like the labelled ones, of their size or larger; it says nothing of other domains.
     """
 
-    shares: NDArray[np.float64]
-    draws: NDArray[np.float64]
-
-    def interval(self, of: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> tuple[float, float]:
-        """Return the 95 % interval of a function of shares (..., C) -> (...); NaN where there are no draws."""
-        if not len(self.draws):
-            return NAN, NAN
-        low, high = np.quantile(of(self.draws), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-        return float(low), float(high)
+    values: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
-def correct(pixels: NDArray[np.int64], matrices: Sequence[NDArray[np.int64]], *address: str | int) -> Corrected:
-    """Return the shares of the classes of a zone, corrected for confusion, with what chance does to them.
-
-    Two things are chance: which zones the matrices are of, and that the rates of this zone are its own. So each draw
-    takes as many zones again for the matrix that corrects, and others for the rates that made the map: as many as the
-    zone is large, in pixels. The spread is widened as Student's t is for the number of zones. All this is true of zones
-    that are like those of the matrices; of others no interval speaks.
+def correct(values: NDArray[np.float64], predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Corrected:
+    """Return shares of a zone less the mean error on labelled zones, with Student's t interval of a further zone.
 
     Args:
-        pixels: (C,) predicted pixels of each class in the zone, of about the size of those of the matrices.
-        matrices: confusion matrix (C + 1, C) of each zone of a labelled sample; pixels of ignored truth do not count.
-        address: what the draws are for (`methods.parts.randomness`).
+        values: (K,) quantities between 0 and 1 as the map shows them.
+        predicted, true: (zones, K) the same of the labelled zones, predicted and true; NaN where a zone has none.
+
+    Returns:
+        NaN where no zone is labelled, and as interval where fewer than five are.
     """
-    size, total = len(pixels), float(pixels.sum())
-    counts = np.array(matrices, np.float64).reshape(-1, size + 1, size)[:, :-1]
-    if not total or not counts.sum():
-        return Corrected(np.full(size, NAN), np.empty((0, size)))
-    rates = _rates(counts.sum(0), np.eye(size))
-    shares = invert((pixels / total).astype(np.float64), rates)
-    number = len(counts)
-    if number < LEAST_ZONES:
-        return Corrected(shares, np.empty((0, size)))
-    generator = numpy_generator("shares", *address)
-    own = int(np.clip(round(total / counts.sum((1, 2)).mean()), 1, number))
-    errors = np.empty((DRAWS, size))
-    for draw in range(DRAWS):
-        of_sample, of_zone = generator.integers(number, size=number), generator.integers(number, size=own)
-        shown = shares @ _rates(counts[of_zone].sum(0), rates)
-        errors[draw] = invert(shown, _rates(counts[of_sample].sum(0), rates)) - shares
-    wider = np.sqrt(number / (number - 1)) * t_quantile(number - 1) / t_quantile(10**6)
-    draws = (shares - wider * errors).clip(min=0)
-    return Corrected(shares, draws / draws.sum(1, keepdims=True))
+    errors = predicted - true
+    known = np.isfinite(errors)
+    count = known.sum(0)
+    mean = np.divide(np.where(known, errors, 0).sum(0), count, out=np.full(len(values), NAN), where=count > 0)
+    squares = np.where(known, (errors - mean) ** 2, 0).sum(0)
+    half = np.full(len(values), NAN)
+    for index in np.flatnonzero(count >= LEAST_ZONES):
+        number = int(count[index])
+        half[index] = t_quantile(number - 1) * np.sqrt(squares[index] / (number - 1) * (1 + 1 / number))
+    middle = values - mean
+    return Corrected(*(np.clip(end, 0, 1) for end in (middle, middle - half, middle + half)))
 
 
-def invert(predicted: NDArray[np.float64], rates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the shares p (C,), none negative and with the sum 1, with the least squares of q - M' p.
+def shares_of(matrices: Iterable[NDArray[np.int64]]) -> tuple[Shares, Shares]:
+    """Return predicted and true shares (zones, C) of confusion matrices (C + 1, C); pixels of ignored truth are out.
 
-    Args:
-        predicted: (C,) predicted shares q.
-        rates: (C, C) rates M, p(predicted | true); rows are true classes.
+    Zones without a pixel that counts are left out.
     """
-    from scipy.optimize import nnls  # takes half a second to import
-
-    equations = np.vstack([rates.T, np.full(len(rates), _WEIGHT)])
-    shares = nnls(equations, np.append(predicted, _WEIGHT))[0]
-    return shares / shares.sum()
+    counts = [matrix[:-1] for matrix in matrices if matrix[:-1].any()]
+    if not counts:
+        return np.empty((0, 0)), np.empty((0, 0))
+    stack = np.array(counts, np.float64)
+    totals = stack.sum((1, 2))[:, None]
+    return stack.sum(1) / totals, stack.sum(2) / totals
 
 
 @dataclass(frozen=True)
@@ -101,15 +79,15 @@ class ShareErrors:
     in a wrong class after errors of opposite sign have cancelled; with two classes, the error of the share of either.
 
     Attributes:
-        zones, domains: mean over the zones of the target test, and over its domains, each of which counts alike.
-        corrected_zones, corrected_domains: the same after the correction by the confusion of source validation; NaN
-            where the run has none.
+        domains, zones: mean over the domains of the target test, and over its zones, each of which counts alike.
+        by_source, by_others: that of zones after the mean error on the zones of source validation, or on the other
+            zones of the test, is subtracted; NaN where there are none.
     """
 
-    zones: float
-    corrected_zones: float
     domains: float
-    corrected_domains: float
+    zones: float
+    by_source: float
+    by_others: float
 
 
 @dataclass(frozen=True)
@@ -124,15 +102,15 @@ class ShareLine:
     method: str
     bound: bool
     miou: float
-    zones: Spread
-    corrected_zones: Spread
     domains: Spread
-    corrected_domains: Spread
+    zones: Spread
+    by_source: Spread
+    by_others: Spread
 
 
-def quantity_disagreement(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> float:
-    """Return half the sum of the absolute differences of two sets of shares (C,)."""
-    return float(np.abs(predicted - true).sum() / 2)
+def quantity_disagreement(predicted: Shares, true: Shares) -> float:
+    """Return half the sum of the absolute differences of two sets of shares (C,), mean over zones."""
+    return float(np.abs(predicted - true).sum(-1).mean() / 2) if predicted.size else NAN
 
 
 def share_errors(
@@ -144,15 +122,22 @@ def share_errors(
         test: confusion matrix (C + 1, C) of each zone of the target test, by ``domain|zone``.
         source_validation: those of source validation.
     """
-    zones = {name: matrix[:-1] for name, matrix in test.items() if matrix[:-1].any()}
-    if not zones:
+    predicted, true = shares_of(test.values())
+    if not predicted.size:
         return None
-    sums: dict[str, NDArray[np.int64]] = defaultdict(lambda: np.zeros_like(next(iter(zones.values()))))
-    for name, matrix in zones.items():
-        sums[name.partition("|")[0]] += matrix
-    source = np.asarray(np.sum([matrix[:-1] for matrix in source_validation], axis=0, dtype=np.float64))
-    rates = _rates(source, np.eye(len(source))) if source.any() else None
-    return ShareErrors(*_mean_errors(zones.values(), rates), *_mean_errors(sums.values(), rates))
+    domains: dict[str, NDArray[np.int64]] = {}
+    for name, matrix in test.items():
+        domain = name.partition("|")[0]
+        domains[domain] = domains.get(domain, 0) + matrix
+    source, of_source = shares_of(source_validation)
+    errors, number = predicted - true, len(predicted)
+    of_others = (errors.sum(0) - errors) / (number - 1) if number > 1 else errors[:0]
+    return ShareErrors(
+        quantity_disagreement(*shares_of(domains.values())),
+        quantity_disagreement(predicted, true),
+        quantity_disagreement(_possible(predicted - (source - of_source).mean(0)), true) if source.size else NAN,
+        quantity_disagreement(_possible(predicted - of_others), true) if number > 1 else NAN,
+    )
 
 
 def compare_shares(
@@ -173,7 +158,7 @@ def compare_shares(
                 grid.groups,
                 SHARES,
             )
-            for name in ("zones", "corrected_zones", "domains", "corrected_domains")
+            for name in ("domains", "zones", "by_source", "by_others")
         ]
         if spreads[0].cells:
             lines.append(ShareLine(method, method in grid.bounds, miou[method], *spreads))
@@ -192,18 +177,7 @@ def rank_correlation(lines: Sequence[ShareLine]) -> float:
     return float(np.corrcoef(average_ranks(pairs[:, 0]), average_ranks(pairs[:, 1]))[0, 1])
 
 
-def _mean_errors(matrices: Iterable[NDArray[np.int64]], rates: NDArray[np.float64] | None) -> tuple[float, float]:
-    """Return the mean quantity disagreement of matrices (C, C), as they are and corrected."""
-    plain, corrected = [], []
-    for matrix in matrices:
-        true, predicted = matrix.sum(1) / matrix.sum(), matrix.sum(0) / matrix.sum()
-        plain.append(quantity_disagreement(predicted, true))
-        if rates is not None:
-            corrected.append(quantity_disagreement(invert(predicted, rates), true))
-    return float(np.mean(plain)), float(np.mean(corrected)) if corrected else NAN
-
-
-def _rates(counts: NDArray[np.float64], otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return counts (C, C) divided by the sum of their row; another row where a class has none."""
-    sums = counts.sum(1, keepdims=True)
-    return np.divide(counts, sums, out=otherwise.copy(), where=sums > 0)
+def _possible(shares: Shares) -> Shares:
+    """Return shares (zones, C) without negative ones, and with the sum 1."""
+    positive = shares.clip(min=0)
+    return positive / positive.sum(-1, keepdims=True)

@@ -90,15 +90,16 @@ SHARE_HEADER = (
     "target mIoU",
     "error of domains",
     "95 % interval",
-    "corrected",
     "error of zones",
-    "corrected",
+    "corrected by source validation",
+    "corrected by other zones",
 )
 ABOUT_SHARES = """\
 How wrong the class shares are that are counted on the predictions, in percent of the ground: half the sum over classes
-of |predicted - true share| (quantity disagreement, Pontius and Millones 2011), over each held-out *domain* of the test
-and over each of its *zones*, which count alike. *Corrected*: the shares solve q = M' p with the confusion M of source
-validation, which helps only where the target is confused as the source is. The interval is over held-out domains."""
+of the absolute difference between predicted and true share (quantity disagreement, Pontius and Millones 2011), over
+each held-out *domain* of the test and over each of its *zones*, which count alike. *Corrected*: the mean error on the
+zones of source validation, or on the other zones of the test, which takes labels of the target, is subtracted first.
+The interval is over held-out domains."""
 
 
 def rules_line(lines: Sequence[Line]) -> str:
@@ -231,9 +232,9 @@ def share_rows(shares: Sequence[ShareLine]) -> list[tuple[str, ...]]:
             _percent(line.miou),
             _percent(line.domains.mean),
             _interval(line.domains.low, line.domains.high),
-            _percent(line.corrected_domains.mean),
             _percent(line.zones.mean),
-            _percent(line.corrected_zones.mean),
+            _percent(line.by_source.mean),
+            _percent(line.by_others.mean),
         )
         for line in sorted(shares, key=lambda line: (line.bound, line.domains.mean))
     ]

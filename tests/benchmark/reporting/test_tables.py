@@ -288,7 +288,7 @@ def test_a_name_adds_no_column_no_row_and_no_html(cells):
 
 def test_class_shares_have_a_table_with_the_least_error_first(cells):
     errors = {
-        (method, fold, 0): ShareErrors(0.2, 0.15, value, 0.1)
+        (method, fold, 0): ShareErrors(value, 0.2, 0.15, 0.1)
         for method, value in (("source-only", 0.12), ("idea[weight=2]", 0.05), ("blind", 0.2), ("oracle", 0.01))
         for fold in GRID.folds
     }
@@ -296,9 +296,9 @@ def test_class_shares_have_a_table_with_the_least_error_first(cells):
     page = markdown_page([], cells, GRID, "shared", shares=lines)
     rows = [line for line in page.splitlines() if line.startswith(("| idea", "| source-only", "| blind", "| oracle"))]
     assert rows[-4:] == [
-        "| idea[weight=2] | 50.0 | 5.0 | 5.0 to 5.0 | 10.0 | 20.0 | 15.0 |",
-        "| source-only | 40.0 | 12.0 | 12.0 to 12.0 | 10.0 | 20.0 | 15.0 |",
-        "| blind | 30.0 | 20.0 | 20.0 to 20.0 | 10.0 | 20.0 | 15.0 |",
-        "| oracle (bound) | 60.0 | 1.0 | 1.0 to 1.0 | 10.0 | 20.0 | 15.0 |",
+        "| idea[weight=2] | 50.0 | 5.0 | 5.0 to 5.0 | 20.0 | 15.0 | 10.0 |",
+        "| source-only | 40.0 | 12.0 | 12.0 to 12.0 | 20.0 | 15.0 | 10.0 |",
+        "| blind | 30.0 | 20.0 | 20.0 to 20.0 | 20.0 | 15.0 | 10.0 |",
+        "| oracle (bound) | 60.0 | 1.0 | 1.0 to 1.0 | 20.0 | 15.0 | 10.0 |",
     ]
     assert "over methods but bounds: -1.00" in page
