@@ -152,9 +152,13 @@ class _Sums:
         """Add a piece (H, W) of class indices; ``inside`` is None where all of it is in the zone."""
         chosen = slice(None) if inside is None else inside
         indices, size = values[chosen].ravel(), self._pixels.shape[1]
-        self._pixels[zone] += np.bincount(indices, minlength=size)
-        rows = np.broadcast_to(areas[:, None], values.shape)[chosen].ravel()
-        self._areas[zone] += np.bincount(indices, rows, size)
+        pixels = np.bincount(indices, minlength=size)
+        self._pixels[zone] += pixels
+        if (areas == areas[0]).all():
+            self._areas[zone] += pixels * areas[0]
+        else:
+            rows = np.broadcast_to(areas[:, None], values.shape)[chosen].ravel()
+            self._areas[zone] += np.bincount(indices, rows, size)
         if percent is not None:
             self._percents[zone] += np.bincount(indices, percent[chosen].ravel(), size)
 

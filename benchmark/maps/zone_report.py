@@ -1,0 +1,286 @@
+"""The figures of zones as files: CSV, GeoPackage, and an HTML page with a map and bars that needs no other file."""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmark.maps.indicators import CAUTION, lacks
+from benchmark.maps.legend import Legend
+from benchmark.maps.map_file import MapFile
+from benchmark.maps.zone_counts import count_zones
+from benchmark.maps.zone_table import (
+    INDICATORS,
+    ZoneFigures,
+    class_rows,
+    figures_of,
+    write_csv,
+    write_geopackage,
+    zone_rows,
+)
+from benchmark.maps.zones import Zones, outline
+from benchmark.reporting.html import Figure, Section, html_page
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FILES = ("zones.csv", "zone-classes.csv", "zones.gpkg", "zones.html")
+MOST_BARS, MOST_ROWS, MOST_NAMES = 40, 500, 60  # zones that the page draws as bars, lists, and names on its map
+_LOWER, _UPPER = INDICATORS[1:]
+ABOUT = """\
+A pixel is of every zone that holds its centre. Shares are of the ground in the zone whose class is known. Coverage:
+what of the zone is on the maps, with data or without. Unknown: pixels without data, or of the class "other". Sealed:
+buildings and impervious surfaces. Lower bound of the artificialised share: and pervious surfaces and swimming pools;
+upper bound: and herbaceous vegetation, greenhouses and bare soil, of which the use decides."""
+ABOUT_CORRECTED = """\
+Corrected: less the mean error on the {number} labelled zones of the test of the run that made the maps, with the 95 %
+interval of a further zone like these, of their size or larger. It says nothing of other domains than {domain}."""
+
+
+def report_zones(
+    maps: Sequence[MapFile],
+    zones: Zones | None,
+    output: Path,
+    labelled: Sequence[NDArray[np.int64]] = (),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Count the classes of maps in zones, and write `FILES` into a folder; each appears when it is whole.
+
+    Args:
+        maps: maps of one legend, on grounds of their own.
+        zones: the zones; None for one zone that is the whole of all maps.
+        labelled: confusion matrices of the labelled zones of the run that made the maps (`figures_of`).
+        on_progress: called with the number of pieces of the maps that are read, and of all.
+
+    Raises:
+        DataError: see `count_zones` and `figures_of`.
+    """
+    figures = figures_of(count_zones(maps, zones, on_progress), maps[0].legend, labelled)
+    zones = zones or outline(maps)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = [output / name for name in FILES]
+    rows = zone_rows(figures)
+    write_csv(rows, paths[0])
+    write_csv(class_rows(figures), paths[1])
+    write_geopackage(rows, zones, paths[2])
+    half = paths[3].with_name(f"{paths[3].name}.part")
+    half.write_text(page_of(figures, zones, maps, len(labelled)), encoding="utf-8")
+    half.replace(paths[3])
+    return paths
+
+
+def page_of(figures: Sequence[ZoneFigures], zones: Zones, maps: Sequence[MapFile], labelled: int) -> str:
+    """Return the page. Tables and bars show the largest zones where there are many."""
+    legend, facts = maps[0].legend, maps[0].facts
+    order = np.argsort([-each.counts.pixels.sum() for each in figures], kind="stable")
+    largest = [figures[index] for index in sorted(order[:MOST_ROWS].tolist())]
+    has_bounds, is_corrected = _LOWER in figures[0].names, bool(labelled)
+    quantities = list(INDICATORS) if has_bounds else [each.name for each in legend.classes]
+    about = _line(ABOUT) if has_bounds else _line(ABOUT.partition(" Sealed:")[0])
+    if is_corrected:
+        about += " " + _line(ABOUT_CORRECTED).format(number=labelled, domain=facts.get("fold", "that"))
+    if len(figures) > len(largest):
+        about += f" The {len(largest)} largest of {len(figures)} zones; zones.csv has all."
+    header = ["zone", "km²", "coverage", *(["unknown"] if has_bounds else []), *map(_words, quantities)]
+    rows = [
+        [*_about_zone(each, has_bounds), *(_shown(each, name, is_corrected) for name in quantities)] for each in largest
+    ]
+    classes = [
+        [each.counts.name, *(_percent(share) for share in each.shares[: len(legend.classes)])] for each in largest
+    ]
+    bars = [figures[index] for index in order[:MOST_BARS]]
+    sections = [
+        Section(
+            "Zones",
+            header,
+            rows,
+            [_figure(lambda axes: _draw_map(axes, figures, zones, legend), "The zones.", 7)],
+            about,
+        ),
+        Section(
+            "Classes",
+            ["zone", *(each.name for each in legend.classes)],
+            classes,
+            [_figure(lambda axes: _draw_classes(axes, bars, legend), "Share of each class.", 1.6 + 0.3 * len(bars))],
+            "Percent of the ground whose class is known, as counted.",
+        ),
+    ]
+    if has_bounds:
+        drawn = _figure(
+            lambda axes: _draw_bounds(axes, bars),
+            "Sealed share, and bounds of the artificialised share.",
+            1.6 + 0.3 * len(bars),
+        )
+        sections.insert(1, Section("Bounds of the artificialised share", figures=[drawn], note=CAUTION))
+    made = ", ".join(
+        f"{name.replace('_', ' ')} {facts[name]}"
+        for name in ("run", "method", "protocol", "fold", "seed", "image_date", "software")
+        if name in facts
+    )
+    return html_page(
+        "Figures of zones",
+        f"{_counted(len(figures), 'zone')} on {_counted(len(maps), 'map')}, classes of {legend.coding}.",
+        "",
+        [],
+        "",
+        _cautions(legend, figures, has_bounds, is_corrected),
+        sections,
+        made,
+    )
+
+
+def _cautions(legend: Legend, figures: Sequence[ZoneFigures], has_bounds: bool, is_corrected: bool) -> list[str]:
+    missing = lacks(legend)
+    outside = [each.counts.name for each in figures if each.counts.coverage == 0]
+    partly = sum(0 < each.counts.coverage < 0.999 for each in figures)
+    return [
+        *(
+            [CAUTION]
+            if has_bounds
+            else ["These classes have no bounds of the artificialised share; shares of classes only."]
+        ),
+        *(
+            [f"No class of their own have {' and '.join(missing)}: they are mapped as other classes."]
+            if has_bounds and missing
+            else []
+        ),
+        *(
+            []
+            if is_corrected
+            else ["Not corrected for the errors of the map: its run was not found, or keeps no labelled zones."]
+        ),
+        *(
+            [f"Outside of the maps: {len(outside)} zones ({', '.join(outside[:5])}{', …' * (len(outside) > 5)})."]
+            if outside
+            else []
+        ),
+        *([f"Partly outside of the maps: {partly} zones; see their coverage."] if partly else []),
+    ]
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'s' * (number > 1)}"
+
+
+def _about_zone(each: ZoneFigures, has_bounds: bool) -> list[str]:
+    area = each.counts.area.sum() / 1e6
+    shown = f"{area:,.3g}" if np.isfinite(area) else "–"
+    return [each.counts.name, shown, _percent(each.counts.coverage), *([_percent(each.unknown)] if has_bounds else [])]
+
+
+def _shown(each: ZoneFigures, name: str, is_corrected: bool) -> str:
+    """Return a quantity in percent, and its corrected value with the interval."""
+    share, corrected, low, high = each.quantity(name)
+    if not is_corrected or not np.isfinite(corrected):
+        return _percent(share)
+    around = f" [{_percent(low)}, {_percent(high)}]" if np.isfinite(low) else ""
+    return f"{_percent(share)}; corrected {_percent(corrected)}{around}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if np.isfinite(share) else "–"
+
+
+def _words(name: str) -> str:
+    return {_LOWER: "artificialised, lower bound", _UPPER: "artificialised, upper bound"}.get(name, name)
+
+
+def _line(text: str) -> str:
+    return text.replace("\n", " ")
+
+
+def _figure(draw: Callable[["Axes"], Any], caption: str, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(9, height), layout="constrained")
+    FigureCanvasAgg(canvas)
+    draw(canvas.add_subplot())
+    file = io.BytesIO()
+    canvas.savefig(file, format="png", dpi=110)
+    return Figure.drawn(Image.open(file), caption)
+
+
+def _draw_map(axes: "Axes", figures: Sequence[ZoneFigures], zones: Zones, legend: Legend) -> None:
+    """Draw the zones in their coordinate system, by their sealed share; without one, by their most frequent class."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import PathPatch
+    from matplotlib.patheffects import withStroke
+
+    patches = PatchCollection(
+        [PathPatch(_path(polygon)) for polygon in zones.polygons], edgecolor="#444", linewidth=0.6
+    )
+    if INDICATORS[0] in figures[0].names:
+        patches.set(array=100 * np.array([each.quantity(INDICATORS[0])[0] for each in figures]), cmap="YlOrRd")
+        axes.figure.colorbar(patches, ax=axes, label="sealed, % (as counted)", shrink=0.8)
+    else:
+        colors = [each.color for each in legend.classes]
+        patches.set_facecolor(
+            [colors[int(each.counts.pixels.argmax())] if each.counts.pixels.any() else "#fff" for each in figures]
+        )
+    axes.add_collection(patches)
+    axes.autoscale_view()
+    south, north = axes.get_ylim()
+    is_degrees = zones.crs is not None and zones.crs.is_geographic
+    axes.set_aspect(1 / np.cos(np.radians((south + north) / 2)) if is_degrees else 1)
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.tick_params(labelsize=7)
+    if len(figures) <= MOST_NAMES:
+        style = {"fontsize": 7, "path_effects": [withStroke(linewidth=2, foreground="white")]}
+        for each, point in zip(figures, shapely.point_on_surface(zones.polygons), strict=True):
+            axes.annotate(each.counts.name[:30], (point.x, point.y), ha="center", va="center", **style)
+
+
+def _path(polygon: Any) -> Any:
+    from matplotlib.path import Path as Outline
+
+    parts = shapely.get_parts(polygon)
+    rings = [ring for part in parts for ring in (part.exterior, *part.interiors)]
+    return Outline.make_compound_path(*(Outline(shapely.get_coordinates(ring), closed=True) for ring in rings))
+
+
+def _draw_classes(axes: "Axes", figures: Sequence[ZoneFigures], legend: Legend) -> None:
+    """Draw a bar a zone, of the shares of its classes in their colours."""
+    places = np.arange(len(figures))
+    starts = np.zeros(len(figures))
+    for index, each in enumerate(legend.classes):
+        shares = 100 * np.nan_to_num([zone.shares[index] for zone in figures])
+        axes.barh(places, shares, left=starts, color=each.color, label=each.name, edgecolor="#666", linewidth=0.3)
+        starts += shares
+    _name_bars(axes, figures, "share of the known ground, %")
+    axes.legend(fontsize=7, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+def _draw_bounds(axes: "Axes", figures: Sequence[ZoneFigures]) -> None:
+    """Draw a bar a zone from the lower to the upper bound, with the sealed share, and the corrected lower bound."""
+    places = np.arange(len(figures))
+    sealed, lower, upper = (100 * np.array([zone.quantity(name)[0] for zone in figures]) for name in INDICATORS)
+    axes.barh(places, upper - lower, left=lower, color="#f2c9a0", edgecolor="#a65e1f", label="lower to upper bound")
+    axes.plot(sealed, places, "D", color="#333", markersize=4, label="sealed")
+    corrected = 100 * np.array([zone.quantity(_LOWER)[1:] for zone in figures])
+    if np.isfinite(corrected[:, 0]).any():
+        middle, low, high = corrected.T
+        ends = None if np.isnan(low).all() else np.nan_to_num([middle - low, high - middle]).clip(min=0)
+        axes.errorbar(
+            middle,
+            places + 0.25,
+            xerr=ends,
+            fmt="o",
+            color="#0072b2",
+            markersize=3,
+            capsize=2,
+            label="lower bound, corrected",
+        )
+    _name_bars(axes, figures, "share of the known ground, %")
+    axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
+
+
+def _name_bars(axes: "Axes", figures: Sequence[ZoneFigures], label: str) -> None:
+    axes.set_yticks(np.arange(len(figures)), [each.counts.name[:40] for each in figures], fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel=label)
