@@ -231,9 +231,10 @@ def _draw_map(axes: "Axes", figures: Sequence[ZoneFigures], zones: Zones, legend
     axes.ticklabel_format(useOffset=False, style="plain")
     axes.tick_params(labelsize=7)
     if len(figures) <= MOST_NAMES:
-        style = {"fontsize": 7, "path_effects": [withStroke(linewidth=2, foreground="white")]}
+        halo = [withStroke(linewidth=2, foreground="white")]
         for each, point in zip(figures, shapely.point_on_surface(zones.polygons), strict=True):
-            axes.annotate(each.counts.name[:30], (point.x, point.y), ha="center", va="center", **style)
+            place = point.x, point.y
+            axes.annotate(each.counts.name[:30], place, ha="center", va="center", fontsize=7, path_effects=halo)
 
 
 def _path(polygon: Any) -> Any:
