@@ -46,6 +46,7 @@ COMMANDS = {  # each is a module of this package, with a function of its name
     "status": "how far a comparison is: done, running, waiting, failed, time left",
     "report": "write the comparison: an HTML page, Markdown, LaTeX, CSV and figures",
     "map": "predict images of any size with a finished run, as georeferenced maps",
+    "zones": "count the classes of maps in polygons, with bounds of the artificialised share",
     "forget": "remove runs that failed or were a trial, and rows of tables",
     "merge": "take the runs of another results folder into one",
     "replay": "train one run again from its record, and compare to the bit",

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from benchmark.cli import options as shared
+from benchmark.cli import zones
 
 EPILOG = """\
 examples:
@@ -52,6 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--protocol", default="", metavar="P", help="of best:METHOD, where several have runs of it")
     parser.add_argument("--comparison", default="", metavar="KEY", help="of best:METHOD, where a protocol has several")
+    zones.add_zones(parser)
     shared.add_results(parser)
 
 
@@ -66,6 +68,7 @@ def map(options: argparse.Namespace) -> int:
 
     if not has_results(options.results):
         raise TrackingError(f"there are no runs in {options.results} (see --results)")
+    polygons = zones.read(options)
     results = ResultsFolder(options.results)
     record = find_run(results, options.run, options.protocol, options.comparison)
     print_line(f"run {record.id}: {record.name}")
@@ -78,8 +81,9 @@ def map(options: argparse.Namespace) -> int:
         no_crs=options.no_crs,
         date=options.date,
     )
-    for path in make_maps(
-        results, record, images_of(options.images, options.mosaic), options.output, settings, print_line
-    ):
+    made = make_maps(results, record, images_of(options.images, options.mosaic), options.output, settings, print_line)
+    for path in made:
         print_line(f"written: {path}")
+    if polygons is not None:
+        zones.write_figures(made, polygons, options.output, options.results)
     return 0

@@ -10,6 +10,9 @@ import shapely
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.common.errors import TrackingError
+from benchmark.experiments.checkpoint_records import matrices_at
+from benchmark.experiments.results import ResultsFolder
 from benchmark.maps.indicators import CAUTION, lacks
 from benchmark.maps.legend import Legend
 from benchmark.maps.map_file import MapFile
@@ -72,6 +75,18 @@ def report_zones(
     half.write_text(page_of(figures, zones, maps, len(labelled)), encoding="utf-8")
     half.replace(paths[3])
     return paths
+
+
+def labelled_zones(maps: Sequence[MapFile], results: ResultsFolder) -> list[NDArray[np.int64]]:
+    """Return the confusion matrices of the test of the run that made all of some maps; none where it is not known."""
+    runs = {each.facts.get("run", "") for each in maps}
+    if len(runs) > 1 or "" in runs:
+        return []
+    try:
+        record = results.find(*runs)
+    except TrackingError:
+        return []
+    return list(matrices_at(record.artifacts, int(record.metrics.get("selected/step", 0))).values())
 
 
 def page_of(figures: Sequence[ZoneFigures], zones: Zones, maps: Sequence[MapFile], labelled: int) -> str:
