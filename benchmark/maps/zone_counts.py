@@ -27,7 +27,7 @@ _PLANE = 0.02  # a projection whose areas are wrong by more, such as that of web
 
 @dataclass(frozen=True)
 class ZoneCounts:
-    """What a zone holds, over all maps.
+    """Counts of a zone over all maps.
 
     Attributes:
         name: name of the zone.

@@ -13,6 +13,7 @@ from benchmark.experiments.checkpoint_records import (
     with_nested,
     with_records,
     write_records,
+    zonal_errors,
 )
 
 GRID = Grid(("a", "b", "oracle"), ("north",), (0,), {}, frozenset({"oracle"}), "a")
@@ -124,3 +125,15 @@ def test_confusions_are_read_by_step_part_and_zone_and_what_is_none_is_refused(t
     np.savez(tmp_path / "confusions.npz", **whole | damage)
     with pytest.raises(DataError, match="where a confusion matrix of each is expected"):
         read_confusions(tmp_path)
+
+
+def test_errors_of_shares_are_those_of_the_chosen_checkpoint(tmp_path):
+    right, wrong = np.array([[5, 0], [0, 5], [1, 1]]), np.array([[5, 0], [2, 3], [1, 1]])
+    matrices = {"4/target_test": wrong[None], "8/target_test": right[None], "4/source_val": wrong[None]}
+    zones = {f"zones/{part}": np.array(["a|1"]) for part in ("target_test", "source_val")}
+    np.savez(tmp_path / "confusions.npz", **matrices, **zones)
+    cells = [Cell(name, "north", 0, "done", metrics={"selected/step": step}) for name, step in (("a", 4), ("b", 8))]
+    cells.append(Cell("oracle", "north", 0, "failed"))
+    errors = zonal_errors(cells, {(name, "north", 0): tmp_path for name in GRID.methods})
+    assert {key[0]: found.zones for key, found in errors.items()} == pytest.approx({"a": 0.2, "b": 0})
+    assert errors["a", "north", 0].by_source == pytest.approx(0) and np.isnan(errors["b", "north", 0].by_source)
