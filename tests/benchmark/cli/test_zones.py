@@ -90,3 +90,25 @@ def test_labelled_zones_are_those_of_the_run_of_all_maps(maps):
     with rasterio.open(made.path, "r+") as file:
         file.update_tags(ns=NAMESPACE, run="other")
     assert labelled_zones([made, read_map(made.path)], Results()) == []
+
+
+def test_a_map_is_made_and_then_counted(maps, tmp_path, monkeypatch):
+    calls = []
+
+    class Run:
+        id, name = "3f2a", "dann"
+
+    def make(results, record, images, output, *rest):
+        calls.append(record.id)
+        return [maps / f"town{CLASSES}"]
+
+    monkeypatch.setattr("benchmark.experiments.results.has_results", lambda folder: True)
+    monkeypatch.setattr("benchmark.maps.trained.find_run", lambda *words: Run)
+    monkeypatch.setattr("benchmark.maps.predict.make_maps", make)
+    monkeypatch.setattr("benchmark.maps.reading.images_of", lambda *words: {})
+    words = ["map", "3f2a", "town.tif", "--output", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
+    assert main([*words, "--zones", str(tmp_path / "none.gpkg")]) == 1 and not calls, (
+        "zones are read before any map is made"
+    )
+    assert main([*words, "--zones", str(tmp_path / "quarters.geojson"), "--zone-name", "quarter"]) == 0
+    assert calls == ["3f2a"] and (tmp_path / "out/zones.html").is_file()
