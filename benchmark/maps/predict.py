@@ -30,7 +30,7 @@ from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
 from benchmark.maps.reading import MapImage, image_date, open_image
 from benchmark.maps.trained import TrainedRun, find_run, load_run
-from benchmark.maps.windows import Box, Tiling, blocks_of, plan_tiling, sufficient_margin
+from benchmark.maps.windows import LARGEST_MARGIN, Box, Tiling, blocks_of, plan_tiling, sufficient_margin
 from benchmark.training.savepoints import Savepoints
 from benchmark.training.trainer import held_by, put_back
 
@@ -136,7 +136,7 @@ def make_map(
     image = open_image(image_path, run.images, no_crs=options.no_crs)
     image.check_numbers(run.scaling, *_moments(run))
     tiling = plan_tiling(
-        lambda: sufficient_margin(run.predict, run.mean, run.method.network.std[0], run.multiple),
+        lambda: _margin(run),
         (image.height, image.width),
         run.images.patch_size,
         run.multiple,
@@ -168,6 +168,13 @@ def make_map(
     half.replace(about)
     shutil.rmtree(folder)
     return target
+
+
+def _margin(run: TrainedRun) -> int | None:
+    """Return `sufficient_margin`; None also where a pixel hangs on all others of its batch."""
+    if run.method.depends_on_batch:
+        return None
+    return sufficient_margin(run.predict, run.mean, run.method.network.std[0], run.multiple, LARGEST_MARGIN)
 
 
 def _moments(run: TrainedRun) -> tuple[Any, Any]:

@@ -160,9 +160,7 @@ def _rounded(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def sufficient_margin(
-    predict: Predict, mean: Tensor, std: Tensor, multiple: int, most: int = LARGEST_MARGIN
-) -> int | None:
+def sufficient_margin(predict: Predict, mean: Tensor, std: Tensor, multiple: int, most: int) -> int | None:
     """Return how far around a pixel the network looks: how wide a margin must be, in pixels.
 
     Noise of several scales, with the moments of the images it was trained on, is predicted; and once more with other
@@ -179,32 +177,36 @@ def sufficient_margin(
         None where no distance that was tried is enough, as in a network that looks at the whole image.
     """
     most = max(most // multiple, 1) * multiple
-    side = 2 * most + multiple
-    near, far = (_noise(name, len(mean), side, mean, std) for name in ("near", "far"))
+    looked_at = _rounded(32, multiple)
+    near, far = (_noise(name, len(mean), 2 * most + looked_at, mean, std) for name in ("near", "far"))
+    middle = slice(most, most + looked_at)
+
+    def logits_of(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return predict(images)[..., middle, middle]
+
+    expected = logits_of(near)
 
     def is_enough(distance: int) -> bool:
-        inner = slice(most - distance, most + multiple + distance)
+        inner = slice(most - distance, most + looked_at + distance)
         changed = far.clone()
         changed[..., inner, inner] = near[..., inner, inner]
-        middle = slice(most, most + multiple)
-        with torch.no_grad():
-            logits = [predict(images)[..., middle, middle] for images in (near, changed)]
-        return bool((logits[0] - logits[1]).abs().max() <= TOLERANCE)
+        return bool((logits_of(changed) - expected).abs().max() <= TOLERANCE)
 
     low, high = 0, most // multiple
     if not is_enough(most):
         return None
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle * multiple) else (middle, high)
+        between = (low + high) // 2
+        low, high = (low, between) if is_enough(between * multiple) else (between, high)
     return high * multiple
 
 
 def _noise(name: str, bands: int, side: int, mean: Tensor, std: Tensor) -> Tensor:
-    """Return two images (2, bands, side, side) of noise."""
+    """Return an image (1, bands, side, side) of noise."""
     generator = torch_generator(0, "margin", name, 0)
-    total = torch.zeros(2, bands, side, side)
+    total = torch.zeros(1, bands, side, side)
     for scale in SCALES:
-        coarse = torch.randn(2, bands, -(-side // scale), -(-side // scale), generator=generator)
+        coarse = torch.randn(1, bands, -(-side // scale), -(-side // scale), generator=generator)
         total += F.interpolate(coarse, scale_factor=scale)[..., :side, :side]
     return total.to(mean.device) / len(SCALES) ** 0.5 * std + mean
