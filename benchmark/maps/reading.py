@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from rasterio.windows import Window
 from scipy.sparse import csr_array
 
 from benchmark.common.errors import DataError
-from benchmark.data.bands import Pixels
+from benchmark.data.areas import present
+from benchmark.data.bands import Pixels, both
 from benchmark.data.drivers import TIFF, gdal_driver
 from benchmark.data.georeference import Size
 from benchmark.data.mosaics import mosaic_of
@@ -98,13 +99,21 @@ class MapImage:
             pixels = read_pixels(self.path, self._names, area)
             bands, valid = pixels.bands, pixels.valid
         else:
-            if self._pixels is None:
-                self._pixels = read_pixels(self.path, self._names)
+            self._pixels = self._pixels or self._read_whole()
             bands, valid = self._pixels.bands[:, top:bottom, left:right], self._pixels.valid
             valid = None if valid is None else valid[top:bottom, left:right]
         bands = bands if len(self._used) == len(bands) else bands[self._used]
         bands, valid = without_gaps(self.path, bands, valid)
         return bands, np.ones(bands.shape[1:], np.bool_) if valid is None else valid
+
+    def _read_whole(self) -> Pixels:
+        """Read all of the file; what is in no block of it has no data."""
+        pixels, driver = read_pixels(self.path, self._names), gdal_driver(self.path)
+        if not driver:
+            return pixels
+        with readable(self.path), open_raster(self.path, driver) as file:
+            held = present(file, Window(0, 0, file.width, file.height))
+        return pixels if held is None else replace(pixels, valid=both(pixels.valid, held))
 
     def _by_areas(self) -> bool:
         with scene(self.path) as file:
@@ -126,7 +135,7 @@ class MapImage:
             return
         own_mean, own_std = scaling.moments(values.mean(1), values.std(1))
         far = np.abs(own_mean - mean) / std
-        flat = (own_std < FLAT * std).all() and (far > 1).all()
+        flat = (own_std < FLAT * std).all() and far.max() > 1
         if far.max() > FAR or flat:
             band = int(far.argmax())
             low, high = values[band].min(), values[band].max()

@@ -163,9 +163,9 @@ def _rounded(size: int, multiple: int) -> int:
 def sufficient_margin(predict: Predict, mean: Tensor, std: Tensor, multiple: int, most: int) -> int | None:
     """Return how far around a pixel the network looks: how wide a margin must be, in pixels.
 
-    Noise of several scales, with the moments of the images it was trained on, is predicted; and once more with other
-    noise beyond a distance from the pixels in the middle. A distance is enough if their logits change by no more than
-    `TOLERANCE`.
+    Noise of several scales, with the moments of the images it was trained on, is predicted; and once more with other,
+    brighter noise beyond a distance from the pixels in the middle. A distance is enough if their logits change by no
+    more than `TOLERANCE`.
 
     Args:
         predict: takes images (N, bands, H, W), gives logits.
@@ -178,7 +178,8 @@ def sufficient_margin(predict: Predict, mean: Tensor, std: Tensor, multiple: int
     """
     most = max(most // multiple, 1) * multiple
     looked_at = _rounded(32, multiple)
-    near, far = (_noise(name, len(mean), 2 * most + looked_at, mean, std) for name in ("near", "far"))
+    near = _noise("near", 2 * most + looked_at, mean, std)
+    far = _noise("far", 2 * most + looked_at, mean + std, std)  # brighter, for what averages over the image
     middle = slice(most, most + looked_at)
 
     def logits_of(images: Tensor) -> Tensor:
@@ -202,9 +203,9 @@ def sufficient_margin(predict: Predict, mean: Tensor, std: Tensor, multiple: int
     return high * multiple
 
 
-def _noise(name: str, bands: int, side: int, mean: Tensor, std: Tensor) -> Tensor:
+def _noise(name: str, side: int, mean: Tensor, std: Tensor) -> Tensor:
     """Return an image (1, bands, side, side) of noise."""
-    generator = torch_generator(0, "margin", name, 0)
+    generator, bands = torch_generator(0, "margin", name, 0), len(mean)
     total = torch.zeros(1, bands, side, side)
     for scale in SCALES:
         coarse = torch.randn(1, bands, -(-side // scale), -(-side // scale), generator=generator)

@@ -113,7 +113,7 @@ def test_numbers_on_another_scale_are_refused(write_image, run, factor):
 
 def test_an_image_needs_a_place_unless_its_map_may_have_none(write_image, run):
     path = write_image(40, 40, crs=None)
-    with pytest.raises(DataError, match="has no coordinate system; set it .*--no-crs"):
+    with pytest.raises(DataError, match=r"has no coordinate system; set it .*--no-crs"):
         open_image(path, run.images)
     image = open_image(path, run.images, no_crs=True)
     assert image.crs is None and image.resolution is None and not image.is_resampled
@@ -132,7 +132,7 @@ def test_degrees_are_metres_on_the_ground(write_image, run):
 
 @pytest.mark.parametrize("step", [0.05, 10])
 def test_pixels_of_a_far_other_size_are_refused(write_image, run, step):
-    with pytest.raises(DataError, match="has pixels of .* m, but the run was trained on"):
+    with pytest.raises(DataError, match=r"has pixels of .* m, but the run was trained on"):
         open_image(write_image(40, 40, step=step), run.images)
 
 

@@ -42,7 +42,7 @@ def test_of_several_runs_the_one_with_the_highest_source_validation_is_best(fini
     monkeypatch.setattr(finished.results, "finished", lambda experiment: {run.id: run for run in runs})
     assert find_run(finished.results, "best:source-only").id == "b"
     runs.append(other("d", 0.1, comparison="another"))
-    with pytest.raises(TrackingError, match="is in several comparisons: another of tiny, .*--comparison"):
+    with pytest.raises(TrackingError, match=r"is in several comparisons: .* another of tiny; .*--comparison"):
         find_run(finished.results, "best:source-only")
     assert find_run(finished.results, "best:source-only", "", "anoth").id == "d"
 
