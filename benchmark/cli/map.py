@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmark.cli import options as shared
 from benchmark.cli import zones
 
+CODINGS = MASKS, _ = "masks", "cosia"  # those of `benchmark.maps.coding`, which a help need not import
 EPILOG = """\
 examples:
   landshift map 3f2a ortho.tif --output maps             the run whose id begins so, on one image of any size
@@ -35,6 +36,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-crs", action="store_true", help="take images without a place on the earth, too")
     parser.add_argument("--probabilities", action="store_true", help="also write the percentages of all classes")
+    parser.add_argument(
+        "--coding", choices=CODINGS, default=MASKS, help="values as in the masks (default), or the numbers of CosIA"
+    )
     parser.add_argument(
         "--window", type=shared.positive, metavar="PIXELS", help="side of what is predicted at once (default: chosen)"
     )
@@ -73,6 +77,7 @@ def map(options: argparse.Namespace) -> int:
     record = find_run(results, options.run, options.protocol, options.comparison)
     print_line(f"run {record.id}: {record.name}")
     settings = MapOptions(
+        coding=options.coding,
         probabilities=options.probabilities,
         window=options.window,
         margin=options.margin,

@@ -25,6 +25,7 @@ from benchmark.data.raster import open_raster, prepare_thread
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
 from benchmark.maps.blocks import BlockFolder, Predictor, Report, batch_size, read_part
+from benchmark.maps.coding import MASKS
 from benchmark.maps.cog import assemble
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
@@ -54,7 +55,7 @@ class MapOptions:
         date: date of the images, where their files do not say it; "" if unknown.
     """
 
-    coding: str = "masks"
+    coding: str = MASKS
     probabilities: bool = False
     window: int | None = None
     margin: int | None = None

@@ -23,6 +23,7 @@ from benchmark.experiments.request import INNER
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import Files
 from benchmark.experiments.run_record import RunRecord
+from benchmark.maps.coding import MASKS, legend_for
 from benchmark.maps.legend import Legend
 from benchmark.training.config import TrainingConfig, recipe_of
 from benchmark.training.devices import make_fabric
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from benchmark.training.fold_data import FoldData
 
 BEST = "best:"
-CODINGS = ("masks",)
 WEIGHTS = "weights.safetensors"
 SOURCE_VAL = "selected/source_val_miou"
 
@@ -177,12 +177,12 @@ def _runs_of(results: ResultsFolder, experiment: str, method: str) -> list[RunRe
     ]
 
 
-def load_run(record: RunRecord, accelerator: str = "auto", coding: str = "masks") -> TrainedRun:
+def load_run(record: RunRecord, accelerator: str = "auto", coding: str = MASKS) -> TrainedRun:
     """Return a finished run with its method on a device, in eval mode; the data it was trained on are not needed.
 
     Args:
         accelerator: Lightning Fabric's: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        coding: coding of the values of its maps, one of `CODINGS`.
+        coding: coding of the values of its maps, see `legend_for`.
 
     Raises:
         DataError: its files are missing or damaged, or made by a version that kept no record of the images.
@@ -190,7 +190,7 @@ def load_run(record: RunRecord, accelerator: str = "auto", coding: str = "masks"
         SettingsError: there is no such accelerator or coding.
     """
     images = read_record(record.artifacts)
-    legend, values = _legend(images, coding)
+    legend, values = legend_for(images.classes, coding)
     setting = parse_label(record.facts["method"])
     recipe = _recipe(record.artifacts)
     stepper = Stepper(
@@ -215,14 +215,6 @@ def load_run(record: RunRecord, accelerator: str = "auto", coding: str = "masks"
     with path.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return TrainedRun(record, images, stepper, scaling, legend, values, weights)
-
-
-def _legend(images: ImageRecord, coding: str) -> tuple[Legend, NDArray[np.uint8]]:
-    """Return the classes of the maps, and the value in them of each output of the network."""
-    if coding not in CODINGS:
-        raise SettingsError(f"a coding is one of {', '.join(CODINGS)}, not {coding!r}")
-    legend = Legend.of(images.classes)
-    return legend, np.array(legend.values, np.uint8)
 
 
 def _recipe(files: Files) -> TrainingConfig:

@@ -177,10 +177,10 @@ def sufficient_margin(predict: Predict, mean: Tensor, std: Tensor, multiple: int
         None where no distance that was tried is enough, as in a network that looks at the whole image.
     """
     most = max(most // multiple, 1) * multiple
-    looked_at = _rounded(32, multiple)
-    near = _noise("near", 2 * most + looked_at, mean, std)
-    far = _noise("far", 2 * most + looked_at, mean + std, std)  # brighter, for what averages over the image
-    middle = slice(most, most + looked_at)
+    looked_at, edge = _rounded(32, multiple), most + _rounded(most // 4, multiple)
+    near = _noise("near", 2 * edge + looked_at, mean, std)
+    far = _noise("far", 2 * edge + looked_at, mean + std, std)  # brighter, for what averages over the image
+    middle = slice(edge, edge + looked_at)
 
     def logits_of(images: Tensor) -> Tensor:
         with torch.no_grad():
@@ -189,7 +189,7 @@ def sufficient_margin(predict: Predict, mean: Tensor, std: Tensor, multiple: int
     expected = logits_of(near)
 
     def is_enough(distance: int) -> bool:
-        inner = slice(most - distance, most + looked_at + distance)
+        inner = slice(edge - distance, edge + looked_at + distance)
         changed = far.clone()
         changed[..., inner, inner] = near[..., inner, inner]
         return bool((logits_of(changed) - expected).abs().max() <= TOLERANCE)

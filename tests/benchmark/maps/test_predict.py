@@ -23,7 +23,8 @@ TEST_TIME = "tent"
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(windows, "BLOCK", 512)
+    monkeypatch.setattr(windows, "BLOCK", 128)
+    monkeypatch.setattr(windows, "TILE", 128)
     monkeypatch.setattr(predict, "LARGEST_MARGIN", 96)  # which is measured the faster
 
 
@@ -71,7 +72,7 @@ def test_a_map_says_what_it_is_and_where(run, make, write_image):
     assert "resampled_from" not in facts and "adapted_on_the_way" not in facts
 
 
-@pytest.mark.parametrize("size", [(1, 1), (33, 1), (35, 50), (513, 520), (600, 90)])
+@pytest.mark.parametrize("size", [(1, 1), (33, 1), (35, 50), (129, 140), (300, 90)])
 def test_images_of_any_size_are_covered(make, write_image, run, size):
     folder = make(write_image(*size))
     assert pixels(folder).shape == size and set(np.unique(pixels(folder))) <= set(run.values.tolist())
@@ -80,7 +81,7 @@ def test_images_of_any_size_are_covered(make, write_image, run, size):
 
 @pytest.mark.parametrize("other", [{"window": 128}, {"window": 224, "margin": 48}, {"margin": 80}])
 def test_two_tilings_agree(make, write_image, other):
-    image = write_image(600, 530)
+    image = write_image(300, 270)
     one, two = make(image, folder="one"), make(image, folder="two", **other)
     assert (pixels(one) == pixels(two)).mean() > 0.999
     difference = np.abs(pixels(one, CONFIDENCE).astype(int) - pixels(two, CONFIDENCE))
@@ -88,7 +89,7 @@ def test_two_tilings_agree(make, write_image, other):
 
 
 def test_blended_windows_agree_with_others(make, write_image, monkeypatch):
-    image = write_image(600, 530)
+    image = write_image(300, 270)
     one = make(image, folder="one")
     monkeypatch.setattr(predict, "_margin", lambda run: None)
     two = make(image, folder="two", window=128)
@@ -115,16 +116,16 @@ def test_no_data_stays_no_data_and_does_not_change_what_is_far_from_it(make, wri
 
 
 def test_blocks_that_a_sparse_file_lacks_are_not_predicted(make, write_image, monkeypatch):
-    image = write_image(1024, 512, tiled=True, blockxsize=512, blockysize=512, sparse_ok=True)
+    image = write_image(256, 128, tiled=True, blockxsize=128, blockysize=128)
     with rasterio.open(image) as file:
         profile, values = file.profile, file.read()
     with rasterio.open(image, "w", **profile, sparse_ok=True) as file:
-        file.write(values[:, :512], window=rasterio.windows.Window(0, 0, 512, 512))
+        file.write(values[:, :128], window=rasterio.windows.Window(0, 0, 128, 128))
     seen = []
     logits = Predictor._logits
     monkeypatch.setattr(Predictor, "_logits", lambda self, images: seen.append(len(images)) or logits(self, images))
     made = pixels(make(image))
-    assert (made[:512] < 255).all() and (made[512:] == 255).all()
+    assert (made[:128] < 255).all() and (made[128:] == 255).all()
     assert sum(seen) == 1
 
 
@@ -145,8 +146,8 @@ class Killed(BaseException):
 def test_a_map_that_was_interrupted_has_the_same_bytes(make, write_image, monkeypatch, method, kills):
     monkeypatch.setattr(predict, "SAVE_EVERY", 0.0)
     monkeypatch.setattr("benchmark.training.savepoints.SHARE", 1e9)
-    image = write_image(1030, 1030)  # nine blocks
-    given = {"window": 512, "margin": 32}
+    image = write_image(260, 260)  # nine blocks
+    given = {"window": 80, "margin": 8}
     expected = content(make(image, method, "whole", **given))
     write, written = BlockFolder.write, []
     for blocks in kills:
@@ -192,7 +193,7 @@ def test_a_test_time_method_learns_from_what_it_has_predicted(finished, write_im
 
 @pytest.mark.slow
 def test_several_workers_make_the_same_map(make, write_image, monkeypatch):
-    monkeypatch.setattr(windows, "BLOCK", 2048)  # as in the workers
+    monkeypatch.undo()  # the workers have the usual blocks
     image = write_image(2100, 40)
     one, two = make(image, folder="one"), make(image, folder="two", workers=2)
     assert content(one) == content(two)
@@ -200,7 +201,7 @@ def test_several_workers_make_the_same_map(make, write_image, monkeypatch):
 
 @pytest.mark.slow
 def test_the_error_of_a_worker_is_that_of_the_command(make, write_image, monkeypatch):
-    monkeypatch.setattr(windows, "BLOCK", 2048)
+    monkeypatch.undo()
     image = write_image(2100, 40, tiled=True, blockxsize=64, blockysize=64)
     damage(image, 2064)
     with pytest.raises(DataError, match=r"town.tif: cannot be read.*rows 20.*columns 0-39"):

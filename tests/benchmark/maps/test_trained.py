@@ -81,7 +81,7 @@ def test_a_run_of_an_earlier_version_or_of_another_code_is_refused(copied):
 
 
 def test_what_cannot_be_given_is_refused(run):
-    with pytest.raises(SettingsError, match="a coding is one of masks"):
+    with pytest.raises(SettingsError, match="coding 'mine' does not exist"):
         load_run(run.record, "cpu", "mine")
     with pytest.raises(SettingsError, match="cannot predict with --accelerator"):
         load_run(run.record, "abacus")
