@@ -5,8 +5,8 @@
     results = landshift.run("world-leave-times-out", ["source-only", "dann", "oracle"], workers=2)
     results.summary()
 
-See `run`, `train`, `load_results`, `check_method`, `list_methods`, `list_protocols` and `load_protocol`; a method of
-your own subclasses `Method`. The command line of the same name does the same.
+See `run`, `train`, `map`, `load_results`, `check_method`, `list_methods`, `list_protocols` and `load_protocol`; a
+method of your own subclasses `Method`. The command line of the same name does the same.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from benchmark.api import check as check_method
     from benchmark.api import list_methods, list_protocols, load_protocol, load_results, run, train
+    from benchmark.api import map_images as map
     from benchmark.common.errors import LandshiftError
     from benchmark.reporting.results import Results
     from benchmark.training.config import TrainingConfig
@@ -37,6 +38,7 @@ _PLACES = {
         ("run", "train", "load_results", "list_methods", "list_protocols", "load_protocol"), "benchmark.api"
     ),
     "check_method": "benchmark.api:check",
+    "map": "benchmark.api:map_images",
     "Results": "benchmark.reporting.results",
     "TrainingConfig": "benchmark.training.config",
     "LandshiftError": "benchmark.common.errors",
@@ -61,6 +63,7 @@ __all__ = [
     "list_protocols",
     "load_protocol",
     "load_results",
+    "map",
     "run",
     "switch",
     "train",

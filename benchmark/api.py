@@ -141,6 +141,64 @@ def train(
         return train_model(bench, label_of(method), fold, seed)
 
 
+def map_images(
+    run: str,
+    images: Sequence[str | Path],
+    output: str | Path,
+    *,
+    results: str | Path = "results",
+    protocol: str = "",
+    comparison: str = "",
+    mosaic: str = "",
+    coding: str = "masks",
+    probabilities: bool = False,
+    window: int | None = None,
+    margin: int | None = None,
+    workers: int | None = None,
+    accelerator: str = "auto",
+    no_crs: bool = False,
+    date: str = "",
+    quiet: bool = False,
+) -> list[Path]:
+    """Predict images of any size with a finished run, as georeferenced maps; see the guide on maps.
+
+    Args:
+        run: first characters of its id; or ``best:METHOD`` or ``best:METHOD@FOLD`` for the method's run with the best
+            mean IoU on source validation.
+        images: files, folders or patterns; each image has a map of its own.
+        output: folder of the maps.
+        results: folder of the results.
+        protocol, comparison: which one ``best:`` is about, where the folder has several.
+        mosaic: name of the one map of all images, which are tiles of it; "" for a map of each.
+        coding: values of the maps: ``masks``, as in the masks that were learned from, or ``cosia``.
+        probabilities: write the percentages of all classes, too.
+        window, margin: sides of what is predicted at once, and of what of it is not kept, in pixels; None to choose.
+        workers: processes that share the blocks; None for one a GPU, or one.
+        accelerator: Lightning Fabric's: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        no_crs: take images without a place on the earth, too.
+        date: when the images were taken, if their files do not say it.
+        quiet: print nothing.
+
+    Returns:
+        the paths of the maps of classes.
+
+    Raises:
+        LandshiftError, MethodError: with one line that says what is wrong.
+    """
+    from benchmark.common.console import print_line, silence
+    from benchmark.experiments.results import ResultsFolder
+    from benchmark.maps.predict import MapOptions, make_maps
+    from benchmark.maps.reading import images_of
+    from benchmark.maps.trained import find_run
+
+    folder = ResultsFolder(Path(results))
+    options = MapOptions(coding, probabilities, window, margin, workers, accelerator, no_crs, date)
+    with silence(quiet):
+        record = find_run(folder, run, protocol, comparison)
+        paths = images_of([Path(image) for image in images], mosaic)
+        return make_maps(folder, record, paths, Path(output), options, print_line)
+
+
 def list_methods() -> pd.DataFrame:
     """Return the methods that landshift finds: name, what each sees, and its idea in one line."""
     rows = [

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ Layers = dict[str, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ReadBlock:
     """What is read for a block.
 
     Attributes:
@@ -55,12 +56,12 @@ class Part:
         return self.valid[top - row : bottom - row, left - column : right - column]
 
 
-def read_part(image: MapImage, tiling: Tiling, multiple: int, box: Box) -> Part:
+def read_part(image: MapImage, tiling: Tiling, multiple: int, box: Box) -> ReadBlock:
     """Read a block with what its windows show around it."""
     rows, columns = tiling.spans(box[0], box[1], multiple), tiling.spans(box[2], box[3], multiple)
     down, across = _extent(rows), _extent(columns)
     images, valid = image.read(down, across)
-    return Part(box, rows, columns, images, valid, (down.first, across.first))
+    return ReadBlock(box, rows, columns, images, valid, (down.first, across.first))
 
 
 def _extent(spans: list[Span]) -> Span:
@@ -82,47 +83,72 @@ class Predictor:
     def __init__(self, run: TrainedRun, tiling: Tiling, steps: int, *, probabilities: bool) -> None:
         self._run, self._tiling, self._steps, self._probabilities = run, tiling, steps, probabilities
         self._device = run.stepper.fabric.device
+        self._thread = ThreadPoolExecutor(1, "layers")
         self.step = 0
 
-    def predict(self, part: Part) -> Layers:
-        """Return the layers of a block; a test-time method learns from each batch of windows after it was predicted."""
-        height, width = part.box[1] - part.box[0], part.box[3] - part.box[2]
-        bands = len(self._run.values) if self._tiling.blended or self._probabilities else 1
-        total = torch.zeros(bands, height, width, device=self._device)
-        best = torch.full((2, height, width), NO_DATA, dtype=torch.uint8, device=self._device)
-        images = self._filled(part)
+    def read(self, image: MapImage, box: Box) -> tuple[ReadBlock, Tensor]:
+        """Read a block; return it with its images as the network is given them, see `_filled`."""
+        part = read_part(image, self._tiling, self._run.multiple, box)
+        return part, self._filled(part)
+
+    def predict(self, part: ReadBlock, images: Tensor) -> Future[Layers]:
+        """Return the layers of a block; a test-time method learns from each batch of windows after it was predicted.
+
+        Another thread makes the layers of what the network gives, so that this one does nothing but run the network.
+
+        Args:
+            part, images: a block by `read`.
+        """
+        canvas, absorbed = self._canvas(part), None
         windows = [(row, column) for row in part.rows for column in part.columns if part.holds_data(row, column)]
         for some in _some(windows, batch_size(self._run, self._tiling)):
             logits = self._logits(torch.stack([_cut(images, part, *window) for window in some]))
-            for (row, column), each in zip(some, logits.softmax(1), strict=True):
-                inner = each[:, row.start - row.first : row.stop - row.first]
-                inner = inner[..., column.start - column.first : column.stop - column.first]
-                down = slice(row.start - part.box[0], row.stop - part.box[0])
-                across = slice(column.start - part.box[2], column.stop - part.box[2])
+            if absorbed:
+                absorbed.result()
+            absorbed = self._thread.submit(self._absorb, canvas, part, some, logits)
+        return self._thread.submit(self._layers, canvas, part, absorbed)
+
+    def _canvas(self, part: ReadBlock) -> Tensor:
+        """Return where a block's predictions are put together: probabilities, or classes and confidence."""
+        height, width = part.box[1] - part.box[0], part.box[3] - part.box[2]
+        if self._tiling.blended or self._probabilities:
+            return torch.zeros(len(self._run.values), height, width, device=self._device)
+        return torch.zeros(2, height, width, dtype=torch.uint8, device=self._device)
+
+    def _absorb(self, canvas: Tensor, part: ReadBlock, windows: list[tuple[Span, Span]], logits: Tensor) -> None:
+        """Put what was predicted for some windows into their places."""
+        with torch.inference_mode():
+            for (row, column), each in zip(windows, logits, strict=True):
+                kept = tuple(slice(span.start - span.first, span.stop - span.first) for span in (row, column))
+                place = canvas[:, row.start - part.box[0] : row.stop - part.box[0]]
+                place = place[..., column.start - part.box[2] : column.stop - part.box[2]]
+                probabilities = each[:, *kept].softmax(0)
                 if self._tiling.blended:
-                    weights = hann(row.size, self._device)[row.start - row.first : row.stop - row.first]
-                    weights = weights[:, column.start - column.first : column.stop - column.first]
-                    total[:, down, across] += inner * weights
-                elif self._probabilities:
-                    total[:, down, across] = inner
+                    place += probabilities * hann(row.size, self._device)[kept]
                 else:
-                    best[:, down, across] = _best(inner)
-        if bands > 1:
-            best = _best(total)
-        layers = {CLASSES: self._run.values[np.minimum(best[:1].cpu().numpy(), len(self._run.values) - 1)]}
-        layers[CONFIDENCE] = best[1:].cpu().numpy()
+                    place.copy_(probabilities if canvas.is_floating_point() else _best(probabilities))
+
+    def _layers(self, canvas: Tensor, part: ReadBlock, absorbed: "Future[None] | None") -> Layers:
+        if absorbed:
+            absorbed.result()
+        best = (_best(canvas) if canvas.is_floating_point() else canvas).cpu().numpy()
+        layers = {CLASSES: self._run.values[best[:1]], CONFIDENCE: best[1:]}
         if self._probabilities:
-            layers[PROBABILITIES] = (100 * total).round().to(torch.uint8).cpu().numpy()
+            layers[PROBABILITIES] = (100 * canvas).round().to(torch.uint8).cpu().numpy()
         for pixels in layers.values():
             pixels[:, ~part.valid_in_box] = NO_DATA
         return layers
 
-    def _filled(self, part: Part) -> Tensor:
+    def _filled(self, part: ReadBlock) -> Tensor:
         """Return scaled images, the mean of the training's in pixels without data."""
         images = self._run.scaling(torch.from_numpy(part.images).to(self._device))
         if part.valid.all():
             return images
         return torch.where(torch.from_numpy(part.valid).to(self._device), images, self._run.mean)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
 
     def _logits(self, images: Tensor) -> Tensor:
         if not self._run.adapts:
@@ -153,7 +179,7 @@ def _some(windows: list[tuple[Span, Span]], size: int) -> Iterator[list[tuple[Sp
     yield from (windows[first : first + size] for first in range(0, len(windows), size))
 
 
-def _cut(images: Tensor, part: Part, row: Span, column: Span) -> Tensor:
+def _cut(images: Tensor, part: ReadBlock, row: Span, column: Span) -> Tensor:
     top, left = row.first - part.corner[0], column.first - part.corner[1]
     return images[:, top : top + row.size, left : left + column.size]
 

@@ -8,7 +8,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +24,9 @@ from benchmark.data.catalog_cache import stamp
 from benchmark.data.raster import open_raster, prepare_thread
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
-from benchmark.maps.blocks import BlockFolder, Predictor, Report, batch_size, read_part
+from benchmark.maps.blocks import BlockFolder, Predictor, Report, batch_size
 from benchmark.maps.coding import MASKS
-from benchmark.maps.cog import assemble
+from benchmark.maps.cog import Kind, assemble
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
 from benchmark.maps.reading import MapImage, image_date, open_image
@@ -38,7 +38,7 @@ from benchmark.training.trainer import held_by, put_back
 MAP, PART = ".map.json", ".part"
 SAVE_EVERY = 60.0  # seconds
 LOOK_EVERY = 0.5  # seconds
-KINDS = {CLASSES: "classes", CONFIDENCE: "confidence", PROBABILITIES: "probabilities"}
+KINDS: dict[str, Kind] = {CLASSES: "classes", CONFIDENCE: "confidence", PROBABILITIES: "probabilities"}
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def make_map(
         options.window,
         options.margin,
     )
-    facts = run.facts | _facts_of(run, image, tiling, options)
+    facts = run.facts | _facts_of(run, image, tiling, options) | {"image": name + image_path.suffix}
     digest = _digest(run, image, tiling, options)
     target, about = output / f"{name}{CLASSES}", output / f"{name}{MAP}"
     endings = [CLASSES, CONFIDENCE, *([PROBABILITIES] if options.probabilities else [])]
@@ -153,7 +153,7 @@ def make_map(
         say(f"{target}: is there already; nothing to do")
         return target
     for line in _notes(run, image, tiling):
-        say(f"{image_path}: {line}")
+        say(f"{name}: {line}")
     folder = _part_folder(output / f"{name}{PART}", digest)
     boxes = blocks_of(image.height, image.width, run.multiple)
     task = _Task(results.folder, run.record.id, image_path, folder, tiling, options, digest)
@@ -187,7 +187,7 @@ def _facts_of(run: TrainedRun, image: MapImage, tiling: Tiling, options: MapOpti
     """Return what a map says of its image and of how it was made."""
     resolution = run.images.resolution if image.is_resampled else image.resolution and image.resolution[1]
     date = options.date or image_date(image.path)
-    facts = {"image": image.path.name, "image_date": date, "tiling": tiling.words()}
+    facts = {"image_date": date, "tiling": tiling.words()}
     facts["resolution"] = f"{resolution:.4g} m" if resolution else ""
     facts["resampled_from"] = f"{image.resolution[1]:.4g} m" if image.is_resampled and image.resolution else ""
     if run.adapts:
@@ -333,22 +333,24 @@ def _blocks(
     memory = Savepoints(task.folder / "state", {"digest": task.digest}, SAVE_EVERY)
     first = _recalled(memory, run, predictor) if run.adapts else 0
     left = [box for box in boxes[first:] if run.adapts or not files.is_done(box)]
-    with _quiet(), ThreadPoolExecutor(1, "reader", prepare_thread) as reader, ThreadPoolExecutor(1, "writer") as writer:
-        reading = [reader.submit(read_part, image, task.tiling, run.multiple, box) for box in left[:1]]
+    with (
+        _quiet(),
+        closing(predictor),
+        ThreadPoolExecutor(1, "reader", prepare_thread) as reader,
+        ThreadPoolExecutor(1, "writer") as writer,
+    ):
+        reading = [reader.submit(predictor.read, image, box) for box in left[:1]]
         writing: Future[None] | None = None
         for number, box in enumerate(left):
             report(len(boxes) - len(left) + number, len(boxes))
             if ended():
                 break
-            part = reading.pop().result()
-            reading += [
-                reader.submit(read_part, image, task.tiling, run.multiple, after)
-                for after in left[number + 1 : number + 2]
-            ]
-            layers = predictor.predict(part)
+            part, images = reading.pop().result()
+            reading += [reader.submit(predictor.read, image, after) for after in left[number + 1 : number + 2]]
+            layers = predictor.predict(part, images)
             if writing:
                 writing.result()
-            writing = writer.submit(files.write, box, layers)
+            writing = writer.submit(lambda box, layers: files.write(box, layers.result()), box, layers)
             if run.adapts and memory.due:
                 writing.result()
                 _remember(memory, run, predictor, first + number + 1)

@@ -19,7 +19,7 @@ from benchmark.experiments.checkpoint_records import SETTINGS, matrices_at
 from benchmark.experiments.image_record import ImageRecord, read_record
 from benchmark.experiments.labels import parse_label
 from benchmark.experiments.provenance import code_version
-from benchmark.experiments.request import INNER
+from benchmark.experiments.request import INNER, keys
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import Files
 from benchmark.experiments.run_record import RunRecord
@@ -168,12 +168,12 @@ def find_run(results: ResultsFolder, name: str, protocol: str = "", comparison: 
 
 def _runs_of(results: ResultsFolder, experiment: str, method: str) -> list[RunRecord]:
     """Return the finished runs of a method, in any setting; those of a search or inside a fold are left out."""
-    runs = [] if experiment.endswith(INNER) else results.finished(experiment).values()
+    if experiment.endswith(INNER) or not keys(results, experiment):
+        return []
     return [
         run
-        for run in runs
+        for run in results.finished(experiment).values()
         if method in (run.facts.get("method"), run.facts.get("method", "").partition("[")[0])
-        and not {"study", "inside"} & run.facts.keys()
     ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,13 +200,11 @@ def test_several_workers_make_the_same_map(make, write_image, monkeypatch):
     assert content(one) == content(two)
 
 
-@pytest.mark.slow
-def test_the_error_of_a_worker_is_that_of_the_command(make, write_image, monkeypatch):
-    monkeypatch.undo()
-    image = write_image(2100, 40, tiled=True, blockxsize=64, blockysize=64)
-    damage(image, 2064)
-    with pytest.raises(DataError, match=r"town.tif: cannot be read.*rows 20.*columns 0-39"):
-        make(image, workers=2)
+def test_the_first_error_of_a_worker_is_that_of_the_command():
+    failed, endless = Future(), Future()
+    failed.set_exception(DataError("town.tif: cannot be read"))
+    with pytest.raises(DataError, match=r"town.tif: cannot be read"):
+        predict._watch([endless, failed], lambda: None)
 
 
 def damage(image: Path, row: int) -> None:

@@ -38,9 +38,14 @@ def test_of_several_runs_the_one_with_the_highest_source_validation_is_best(fini
         metrics = {**record.metrics, "selected/source_val_miou": miou}
         return replace(record, id=key, metrics=metrics, facts={**record.facts, **facts})
 
-    runs = [other("a", 0.4, seed="1"), other("b", 0.6, method="source-only[x=1]"), other("c", 0.9, study="tuning")]
+    runs = [other("a", 0.4, seed="1"), other("b", 0.6, method="source-only[x=1]")]
     monkeypatch.setattr(finished.results, "finished", lambda experiment: {run.id: run for run in runs})
     assert find_run(finished.results, "best:source-only").id == "b"
+    monkeypatch.setattr("benchmark.maps.trained.keys", lambda results, experiment: [])
+    with pytest.raises(TrackingError, match="no finished run"):  # runs of a search are of no comparison
+        find_run(finished.results, "best:source-only")
+    monkeypatch.undo()
+    monkeypatch.setattr(finished.results, "finished", lambda experiment: {run.id: run for run in runs})
     runs.append(other("d", 0.1, comparison="another"))
     with pytest.raises(TrackingError, match=r"is in several comparisons: .* another of tiny; .*--comparison"):
         find_run(finished.results, "best:source-only")
