@@ -18,6 +18,7 @@ NAMESPACE, LEGEND = "LANDSHIFT", "legend"
 FACTS = (
     *("run", "method", "protocol", "fold", "seed", "training_domains", "weights", "image", "image_date", "bands"),
     *("resolution", "resampled_from", "tiling", "adapted_on_the_way", "no_data_share", "software"),
+    *("compared", "doubts"),  # of a map of change
 )
 """Tags of a map beside its legend, all of them texts; one that is not known is left out."""
 

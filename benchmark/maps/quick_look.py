@@ -36,6 +36,7 @@ WORDS = {
     "adapted_on_the_way": "adapted on the way",
     "no_data_share": "share without data",
     "software": "software",
+    "compared": "compared",
 }
 """Facts of a map in words."""
 
@@ -63,7 +64,7 @@ def facts_of(made: MapFile) -> list[tuple[str, str]]:
     if metres is not None:
         size += f" of {metres:.3g} m"
     place = "none" if made.crs is None else made.crs.to_string() if made.crs.to_epsg() else made.crs.to_wkt()[:60]
-    known = [(WORDS.get(name, name), text) for name, text in made.facts.items() if text]
+    known = [(WORDS[name], text) for name, text in made.facts.items() if text and name in WORDS]
     return [("size", size), ("coordinate system", place), ("coding", made.legend.coding), *known]
 
 
