@@ -70,7 +70,9 @@ def read_image_on(made: MapFile, image: Path, shape: tuple[int, int]) -> NDArray
         DataError: the image is damaged, has other bands than the map was made from, or shows other ground.
     """
     names = [name.strip() for name in made.facts.get("bands", "").split(",") if name.strip()]
-    names = names or [str(number) for number in range(max(band_counts(image)))]
+    counts = band_counts(image)
+    if len(names) not in counts:  # the file has more bands than the network takes
+        names = [str(number) for number in range(max(counts))]
     window = _ground(made, image)
     with scene(image) as file:
         if file is None:

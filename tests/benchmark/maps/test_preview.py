@@ -112,6 +112,13 @@ def test_an_image_is_brought_onto_the_grid_of_its_map(write_map, tmp_path):
     assert light.shape == (4, 4, 3) and (light[..., 0] == 200).all() and (light[..., 2] == 0).all()
 
 
+def test_of_a_file_with_more_bands_than_the_run_took_the_first_three_are_shown(write_map, tmp_path):
+    made = write_map(np.ones((2, 2), np.uint8), facts={"bands": "red, green, blue"})
+    levels = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    light = read_image_on(made, _write_image(tmp_path / "i.tif", levels), (2, 2))
+    assert light[0, 0].tolist() == [0, 1, 2]
+
+
 def test_numbers_are_stretched_and_no_data_is_white(write_map, tmp_path):
     made = write_map(np.ones((10, 10), np.uint8))
     numbers = np.tile(np.linspace(1000, 3000, 100).reshape(1, 10, 10), (1, 1, 1)).astype(np.uint16)
