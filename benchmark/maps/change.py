@@ -24,9 +24,9 @@ NAME, TABLE = "change", ".csv"
 """Name of the map of change, and ending of its table."""
 SURE = 80
 """Percent of confidence, in both maps together, from which on a change is counted as sure."""
-SAME, OTHER = 0, 254
+SAME, OTHER, UNCHANGED = 0, 254, "no change"
 _MOST_PAIRS = OTHER - 1
-_UNCHANGED, _RARE = "#f2f2f2", "#222222"
+_GREY, _RARE = "#f2f2f2", "#222222"
 _ON_GRID = 0.01  # of a pixel; what rounding of coordinates makes is far less
 
 
@@ -261,7 +261,7 @@ def _doubt_of_confidence(change: Change) -> list[str]:
         return ["Confidence is not known of both maps: which changes are sure is not known either."]
     weights = change.pixels[known]
     wrong = 1 - float(change.confidence[known] @ weights) / max(weights.sum(), 1) / 100
-    if change.changed > wrong:
+    if not 0 < change.changed <= wrong:
         return []
     return [
         f"The maps differ in {change.changed:.1%} of their pixels, but by their own confidence one of the two is wrong "
@@ -276,15 +276,14 @@ def _coded(change: Change) -> tuple[NDArray[np.uint8], Legend]:
     off = change.pixels.copy()
     np.fill_diagonal(off, 0)
     order = [divmod(int(at), len(off)) for at in np.argsort(-off, axis=None, kind="stable") if off.flat[at]]
-    classes, used = [MapClass(SAME, "no change", _UNCHANGED, "sans changement")], {_UNCHANGED, _RARE}
+    classes, used = [MapClass(SAME, UNCHANGED, _GREY)], {_GREY, _RARE}
     for code, (one, other) in enumerate(order[:_MOST_PAIRS], SAME + 1):
         codes[one, other] = code
         first, second = change.legend.classes[one], change.legend.classes[other]
-        french = f"{first.french} → {second.french}" if first.french and second.french else ""
         color = _blend(first.color, second.color, used)
-        classes.append(MapClass(code, f"{first.name} → {second.name}", color, french))
+        classes.append(MapClass(code, f"{first.name} → {second.name}", color))
     if len(order) > _MOST_PAIRS:
-        classes.append(MapClass(OTHER, "other change", _RARE, "autre changement"))
+        classes.append(MapClass(OTHER, "other change", _RARE))
     return codes, Legend("change", tuple(classes))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.maps.change import SURE, Change, change_map
+from benchmark.maps.change import SURE, UNCHANGED, Change, change_map
 from benchmark.maps.counts import OnProgress
 from benchmark.maps.map_file import MapFile, name_of
 from benchmark.maps.map_page import Matrix
@@ -20,11 +20,20 @@ def write_change_preview(
     The page shows the change above the earlier map, and above the later one if that is on the same grid.
     """
     made = change_map(output)
-    below = [(f"earlier map ({name_of(a.path)})", a)]
+    names = [name_of(each.path) for each in (a, b)]
+    if names[0] == names[1]:
+        names = [f"{each.path.parent.name}/{name_of(each.path)}" for each in (a, b)]
+    below = [(f"earlier map ({names[0]})", a)]
     if (b.height, b.width, b.transform) == (a.height, a.width, a.transform):
-        below.append((f"later map ({name_of(b.path)})", b))
+        below.append((f"later map ({names[1]})", b))
     return write_preview(
-        made, on_progress=on_progress, warnings=change.doubts, tables=change_tables(change), below=below
+        made,
+        on_progress=on_progress,
+        warnings=change.doubts,
+        tables=change_tables(change),
+        below=below,
+        titles=("change", "probability that both maps are right"),
+        clear=UNCHANGED,
     )
 
 

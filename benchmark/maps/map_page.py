@@ -35,6 +35,7 @@ class Layer:
         rows: rows of its legend: colour, and cells, in which a line may end.
         header: what the cells are.
         below: whether it is drawn below the others, as an image is.
+        clear: label of a number that is drawn clear, as no data is.
     """
 
     title: str
@@ -44,6 +45,7 @@ class Layer:
     rows: Sequence[tuple[str, Sequence[str]]] = ()
     header: Sequence[str] = ()
     below: bool = False
+    clear: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,13 @@ class Matrix:
 
 
 def classes_layer(
-    title: str, legend: Legend, pixels: NDArray[np.uint8], counts: ClassCounts, *, below: bool = False
+    title: str,
+    legend: Legend,
+    pixels: NDArray[np.uint8],
+    counts: ClassCounts,
+    *,
+    below: bool = False,
+    clear: str = "",
 ) -> Layer:
     """Return the layer of a map of classes, whose legend has the share and the confidence of each that occurs."""
     order = sorted((n for n, count in enumerate(counts.pixels) if count), key=lambda number: -counts.pixels[number])
@@ -69,7 +77,7 @@ def classes_layer(
         rows.append((each.color, [*cells, *([_percent(counts.confidence[number])] if sure else [])]))
     header = ["value", "class", "share", *(["mean confidence"] if sure else [])]
     labels = {each.value: each.name for each in legend.classes}
-    return Layer(title, pixels, palette(legend), labels, rows, header, below)
+    return Layer(title, pixels, palette(legend), labels, rows, header, below, clear)
 
 
 def _percent(number: float, digits: int = 0) -> str:
@@ -149,14 +157,14 @@ def _described(layer: Layer, levels: Sequence[dict[str, str]]) -> dict[str, Any]
     if layer.palette is not None and layer.labels is not None:
         found = {bytes(layer.palette[number]).hex(): label for number, label in layer.labels.items()}
     tiles = {f"{zoom}/{place}": text for zoom, level in enumerate(levels) for place, text in level.items()}
-    return {"title": layer.title, "below": layer.below, "labels": found, "tiles": tiles}
+    return {"title": layer.title, "below": layer.below, "labels": found, "clear": layer.clear, "tiles": tiles}
 
 
 def _levels(layers: Sequence[Layer]) -> Iterator[list[dict[str, str]]]:
     """Yield the tiles of each layer, from the finest level to that of a single tile; each is half the one before."""
     pictures = [layer.pixels for layer in layers]
     while True:
-        yield [_tiles(pixels, layer.palette) for pixels, layer in zip(pictures, layers, strict=True)]
+        yield [_tiles(pixels, layer) for pixels, layer in zip(pictures, layers, strict=True)]
         if max(pictures[0].shape[:2]) <= _TILE:
             return
         pictures = [_halved(pixels) for pixels in pictures]
@@ -169,18 +177,19 @@ def _halved(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
 
 
-def _tiles(pixels: NDArray[np.uint8], colors: NDArray[np.uint8] | None) -> dict[str, str]:
+def _tiles(pixels: NDArray[np.uint8], layer: Layer) -> dict[str, str]:
     """Return the tiles of a picture as data addresses, by ``y/x``; those without data are left out."""
+    clear = {NO_DATA, *(number for number, label in (layer.labels or {}).items() if label == layer.clear)}
     tiles = {}
     for top in range(0, pixels.shape[0], _TILE):
         for left in range(0, pixels.shape[1], _TILE):
             part = pixels[top : top + _TILE, left : left + _TILE]
-            if colors is None or (part != NO_DATA).any():
-                tiles[f"{top // _TILE}/{left // _TILE}"] = _encoded(part, colors)
+            if layer.palette is None or not np.isin(part, list(clear)).all():
+                tiles[f"{top // _TILE}/{left // _TILE}"] = _encoded(part, layer.palette, clear)
     return tiles
 
 
-def _encoded(part: NDArray[np.uint8], colors: NDArray[np.uint8] | None) -> str:
+def _encoded(part: NDArray[np.uint8], colors: NDArray[np.uint8] | None, clear: set[int]) -> str:
     file = io.BytesIO()
     place = np.s_[: part.shape[0], : part.shape[1]]
     if colors is None:
@@ -192,7 +201,12 @@ def _encoded(part: NDArray[np.uint8], colors: NDArray[np.uint8] | None) -> str:
         numbers[place] = part
         picture = Image.fromarray(numbers)
         picture.putpalette(colors.tobytes())
-        picture.save(file, format="PNG", optimize=True, transparency=bytes([255] * NO_DATA + [0]))
+        picture.save(
+            file,
+            format="PNG",
+            optimize=True,
+            transparency=bytes(0 if number in clear else 255 for number in range(256)),
+        )
     kind = "webp" if colors is None else "png"
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 

@@ -21,6 +21,8 @@ def write_preview(
     warnings: Sequence[str] = (),
     tables: Sequence[Matrix] = (),
     below: Sequence[tuple[str, MapFile]] = (),
+    titles: tuple[str, str] = ("classes", "confidence"),
+    clear: str = "",
 ) -> tuple[Path, Path]:
     """Write the picture and the page of a map beside it; each appears when it is whole.
 
@@ -31,6 +33,8 @@ def write_preview(
         warnings: what must be known before the map is used; first in the picture and in the page.
         tables: tables below the map in the page.
         below: further maps on the same grid that the page shows below this one, with their titles.
+        titles: what the map of classes and that of confidence are called.
+        clear: class that the page leaves clear, so that what is below is seen.
 
     Returns:
         the paths of the picture and of the page.
@@ -40,9 +44,9 @@ def write_preview(
     """
     counts = count_classes(made, on_progress)
     small = read_small(made, image, MOST_PIXELS)
-    layers = [classes_layer("classes", made.legend, small.classes, counts)]
+    layers = [classes_layer(titles[0], made.legend, small.classes, counts, clear=clear)]
     if small.confidence is not None:
-        layers.append(confidence_layer("confidence", small.confidence))
+        layers.append(confidence_layer(titles[1], small.confidence))
     if small.image is not None:
         layers.append(Layer("image", small.image, below=True))
     for title, other in below:
@@ -66,6 +70,6 @@ def write_preview(
         if path == page_path:
             half.write_text(page, encoding="utf-8")
         else:
-            draw_quick_look(made, small, counts, warnings).save(half, format="PNG")
+            draw_quick_look(made, small, counts, warnings, titles).save(half, format="PNG")
         half.replace(path)
     return picture_path, page_path

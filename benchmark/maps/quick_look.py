@@ -81,7 +81,13 @@ def scale_bar(pixel: float, longest: float) -> tuple[float, str]:
     return length / pixel, f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
 
 
-def draw_quick_look(made: MapFile, small: SmallMap, counts: ClassCounts, warnings: Sequence[str] = ()) -> Image.Image:
+def draw_quick_look(
+    made: MapFile,
+    small: SmallMap,
+    counts: ClassCounts,
+    warnings: Sequence[str] = (),
+    titles: tuple[str, str] = ("classes", "confidence"),
+) -> Image.Image:
     """Draw the picture.
 
     Args:
@@ -89,21 +95,23 @@ def draw_quick_look(made: MapFile, small: SmallMap, counts: ClassCounts, warning
         small: its pixels, at least `PANEL` on the longer side unless the map is smaller.
         counts: its classes.
         warnings: texts above the panels, in red.
+        titles: titles of the classes and of their confidence.
     """
     panels = [("image", small.image)] if small.image is not None else []
-    panels.append((_title_of_classes(made), palette(made.legend)[small.classes]))
+    panels.append((titles[0], palette(made.legend)[small.classes]))
     if small.confidence is not None:
-        panels.append(("confidence (probability of the class shown)", confidence_palette()[small.confidence]))
+        panels.append((titles[1], confidence_palette()[small.confidence]))
     height, width = small.classes.shape
     zoom = PANEL / max(height, width)
     drawn = max(1, round(width * zoom)), max(1, round(height * zoom))
     column = max(drawn[0], PANEL // 2)
     text, head = letters(_TEXT), letters(_HEAD)
     lines = [line for warning in warnings for line in _wrap(f"! {warning}", 118 * len(panels) * column // PANEL)]
-    present = [n for n, count in enumerate(counts.pixels) if count]
-    rows = max(min(len(present) + 1, _PER_COLUMN) if len(present) < 2 * _PER_COLUMN else (len(present) + 2) // 2, 1)
+    entries = _entries(made.legend, counts)
+    rows = min(len(entries), _PER_COLUMN)
     facts = [f"{word}: {value}" for word, value in facts_of(made)]
-    fact_rows = -(-len(facts) // 2)
+    fact_columns = 2 if len(panels) > 2 else 1
+    fact_rows = -(-len(facts) // fact_columns)
     below = _LINE * (max(rows, fact_rows) + 1)
     top = 2 * _GAP + _HEAD + len(lines) * _LINE
     size = len(panels) * (column + _GAP) + _GAP, top + _LINE + drawn[1] + 3 * _LINE + below + _GAP
@@ -119,22 +127,17 @@ def draw_quick_look(made: MapFile, small: SmallMap, counts: ClassCounts, warning
         exact = Image.Resampling.BOX if title == "image" and zoom < 1 else Image.Resampling.NEAREST
         canvas.paste(Image.fromarray(pixels).resize(drawn, exact), (left, top + _LINE))
         draw.rectangle((left - 1, top + _LINE - 1, left + drawn[0], top + _LINE + drawn[1]), outline="#888888")
-        if title.startswith("confidence"):
+        if title == titles[1]:
             _draw_shades(canvas, left, top + _LINE + drawn[1] + 8, min(drawn[0], PANEL // 2))
     under = top + _LINE + drawn[1]
     _draw_scale(draw, made, small.pixel / zoom, under)
-    _draw_legend(draw, made.legend, counts, present, rows, under + 3 * _LINE)
+    _draw_legend(draw, entries, rows, under + 3 * _LINE)
     left = max(size[0] * 2 // 5, _GAP + column + _GAP)
-    width = (size[0] - left) // 2
+    width = (size[0] - left) // fact_columns
     for number, fact in enumerate(facts):
         place = left + number // fact_rows * width, under + 3 * _LINE + number % fact_rows * _LINE
         draw.text(place, _beginning(draw, fact, width - _GAP, text), fill="#333333", font=text)
     return canvas
-
-
-def _title_of_classes(made: MapFile) -> str:
-    method = made.facts.get("method", "")
-    return f"classes, by {method}" if method else "classes"
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, made: MapFile, pixel: float, top: int) -> None:
@@ -167,23 +170,30 @@ def _draw_shades(canvas: Image.Image, left: int, top: int, width: int) -> None:
         draw.text((left + share * width, top + _BAR - 6), f"{share:.0%}", fill="black", font=font, anchor=anchor)
 
 
-def _draw_legend(
-    draw: ImageDraw.ImageDraw, legend: Legend, counts: ClassCounts, present: Sequence[int], rows: int, top: int
-) -> None:
-    """Draw the classes that the map has, by their share, and how much is without data."""
-    font = letters(_TEXT)
-    order = sorted(present, key=lambda number: -counts.pixels[number])
+def _entries(legend: Legend, counts: ClassCounts) -> list[tuple[str, str, str]]:
+    """Return colour, share and name of the classes of the legend that the map has, by their share; few are left out."""
+    order = sorted((n for n, count in enumerate(counts.pixels) if count), key=lambda number: -counts.pixels[number])
+    most = 2 * _PER_COLUMN - 2
     entries = [
-        (legend.classes[number].color, f"{counts.shares[number]:6.1%}  {legend.classes[number].name}")
-        for number in order
+        (legend.classes[number].color, f"{counts.shares[number]:.1%}", legend.classes[number].name)
+        for number in order[:most]
     ]
-    everything = sum(counts.pixels) + counts.no_data
+    if rest := order[most:]:
+        share = sum(counts.shares[number] for number in rest)
+        entries.append(("#ffffff", f"{share:.1%}", f"{len(rest)} further classes"))
     if counts.no_data:
-        entries.append(("#ffffff", f"{counts.no_data / everything:6.1%}  of all pixels: no data"))
-    for number, (color, label) in enumerate(entries):
+        share = counts.no_data / (sum(counts.pixels) + counts.no_data)
+        entries.append(("#ffffff", f"{share:.1%}", "of all pixels: no data"))
+    return entries
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[str, str, str]], rows: int, top: int) -> None:
+    font = letters(_TEXT)
+    for number, (color, share, name) in enumerate(entries):
         x, y = _GAP + number // rows * (PANEL // 2), top + number % rows * _LINE
         draw.rectangle((x, y + 2, x + 14, y + 16), fill=color, outline="black")
-        draw.text((x + 22, y), fitting(draw, label, PANEL // 2 - 30, font), fill="black", font=font)
+        draw.text((x + 72, y), share, fill="black", font=font, anchor="ra")
+        draw.text((x + 82, y), _beginning(draw, name, PANEL // 2 - 90, font), fill="black", font=font)
 
 
 def _beginning(draw: ImageDraw.ImageDraw, text: str, width: int, font: Any) -> str:

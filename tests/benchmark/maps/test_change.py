@@ -1,8 +1,13 @@
+import base64
 import csv
+import io
+import json
+import re
 
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 from benchmark.common.errors import DataError
 from benchmark.maps import change as subject
@@ -52,7 +57,6 @@ def test_change_is_counted_mapped_and_rated(write_map, tmp_path):
     made = change_map(tmp_path / "out")
     names = {each.value: each.name for each in made.legend.classes}
     assert names == {0: "no change", 1: "building → impervious surface", 2: "deciduous → herbaceous vegetation"}
-    assert made.legend.classes[1].french == "bâtiment → zone imperméable"
     assert _pixels(made.path).tolist() == [[0, 1, 0, 255], [0, 2, 0, 255]]
     assert _pixels(made.confidence).tolist() == [[86, 45, 45, 255], [86, 86, 86, 255]]
     rows = {(row["from"], row["to"]): row for row in _rows(tmp_path / "out" / "change.csv")}
@@ -183,3 +187,15 @@ def test_without_confidence_and_place_there_are_pixels_alone(write_map, tmp_path
     assert "Confidence is not known" in doubts and "no place on the earth" in doubts
     page = write_change_preview(a, b, change, tmp_path / "out")[1].read_text(encoding="utf-8")
     assert "From class to class, pixels" in page
+
+
+def test_on_the_page_what_did_not_change_is_clear(write_map, tmp_path):
+    a, b = _maps(write_map)
+    page = write_change_preview(a, b, compare_maps(a, b, tmp_path / "out"), tmp_path / "out")[1]
+    (line,) = re.findall(r"^const DATA = (.*);$", page.read_text(encoding="utf-8"), re.M)
+    change, _, earlier, later = json.loads(line)["layers"]
+    assert (earlier["title"], later["title"]) == ("earlier map (a)", "later map (b)")
+    assert change["clear"] == "no change" and earlier["clear"] == ""
+    data = base64.b64decode(change["tiles"]["0/0/0"].split(",", 1)[1])
+    clear = np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))[:2, :4, 3] == 0
+    assert clear.tolist() == [[True, False, True, True], [True, False, True, True]]
