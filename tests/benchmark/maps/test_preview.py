@@ -16,7 +16,7 @@ from benchmark.maps import map_page
 from benchmark.maps.counts import count_classes
 from benchmark.maps.legend import Legend, MapClass
 from benchmark.maps.preview import write_preview
-from benchmark.maps.quick_look import scale_bar
+from benchmark.maps.quick_look import palette, scale_bar
 from benchmark.maps.small import north, read_image_on, read_small
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -100,7 +100,9 @@ def test_a_page_that_would_be_too_large_drops_its_finest_level_and_says_so(write
     page = write_preview(made)[1].read_text(encoding="utf-8")
     data = _data_of(page)
     assert (data["width"], data["zoom"], data["metres"]) == (300, 1, 2.0) and "reduced 2 times" in page
-    assert np.array_equal(read_small(made, None, 100_000).classes.shape, (300, 300))
+    assert read_small(made, None, 100_000).classes.shape == (300, 300)
+    tile = np.asarray(_picture(data["layers"][0], "1/0/0").convert("RGB"))
+    assert np.array_equal(tile, palette(made.legend)[noise[:512:2, :512:2]])
 
 
 def test_an_image_is_brought_onto_the_grid_of_its_map(write_map, tmp_path):
