@@ -1,14 +1,9 @@
 """`landshift map` beside the engine: previews, comparisons, and wrong arguments."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-import rasterio
 
 from benchmark.cli.app import main
-from benchmark.experiments import results
-from benchmark.maps import predict, trained
 
 VALUES = np.array([[1, 3], [7, 10]], np.uint8)
 
@@ -37,17 +32,13 @@ def test_wrong_arguments_are_one_line(words, reason, tmp_path, capsys, monkeypat
     assert reason in capsys.readouterr().err
 
 
-def test_a_preview_is_written_beside_its_map(write_map, tmp_path, monkeypatch, capsys):
-    made = write_map(VALUES, facts={"bands": "red, green, blue"})
-    with rasterio.open(made.path) as file:
-        profile = file.profile | {"count": 3, "nodata": None}
-    with rasterio.open(tmp_path / "town.tif", "w", **profile) as file:
-        file.write(np.full((3, 2, 2), 99, np.uint8))
-    monkeypatch.setattr(results, "has_results", lambda folder: True)
-    monkeypatch.setattr(trained, "find_run", lambda *arguments: SimpleNamespace(id="3f2a", name="dann"))
-    monkeypatch.setattr(predict, "make_maps", lambda *arguments: [made.path])
-    words = ["map", "3f2a", str(tmp_path / "town.tif"), "--output", str(tmp_path), "--results", str(tmp_path)]
-    assert main(words) == 0 and not list(tmp_path.glob("*preview*"))
+def test_a_preview_is_written_beside_a_map_also_of_one_that_is_there(finished, write_image, tmp_path, capsys):
+    image = write_image(40, 70)
+    places = ["--output", tmp_path / "maps", "--results", finished.results.folder, "--accelerator", "cpu"]
+    words = list(map(str, ["map", "best:source-only", image, *places]))
+    assert main(words) == 0 and not list((tmp_path / "maps").glob("*preview*"))
     assert main([*words, "--preview"]) == 0
-    assert "town.preview.html" in capsys.readouterr().out
-    assert '"title": "image"' in (tmp_path / "town.preview.html").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out
+    assert "nothing to do" in printed and "town.preview.html" in printed
+    page = (tmp_path / "maps" / "town.preview.html").read_text(encoding="utf-8")
+    assert '"title": "image"' in page and '"title": "confidence"' in page and "source-only" in page
