@@ -88,6 +88,8 @@ def map(options: argparse.Namespace) -> int:
     if options.compare:
         if options.run:
             raise SettingsError(f"--compare A B takes two maps and neither a run nor images, such as '{options.run}'")
+        if options.zones:
+            raise SettingsError("--compare A B counts no zones; give 'landshift zones' the maps")
         return _compare(options)
     if not options.images:
         raise SettingsError("give a run and its images, as 'landshift map RUN IMAGE --output DIR', or --compare A B")
