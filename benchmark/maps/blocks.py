@@ -27,7 +27,7 @@ Layers = dict[str, NDArray[np.uint8]]
 
 @dataclass(frozen=True, eq=False)
 class ReadBlock:
-    """What is read for a block.
+    """A block as it is read, with what its windows show around it.
 
     Attributes:
         box: the block.
@@ -51,7 +51,7 @@ class ReadBlock:
 
     @property
     def valid_in_box(self) -> NDArray[np.bool_]:
-        """Where the block has data (H, W)."""
+        """The pixels (H, W) of the block that have data."""
         (top, bottom, left, right), (row, column) = self.box, self.corner
         return self.valid[top - row : bottom - row, left - column : right - column]
 

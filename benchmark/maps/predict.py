@@ -43,7 +43,7 @@ KINDS: dict[str, Kind] = {CLASSES: "classes", CONFIDENCE: "confidence", PROBABIL
 
 @dataclass(frozen=True)
 class MapOptions:
-    """How maps are made.
+    """Options of a map.
 
     Attributes:
         coding: coding of their values.
@@ -67,7 +67,7 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker needs to predict blocks of a map."""
+    """The task of a worker: to predict blocks of a map."""
 
     results: Path
     run: str

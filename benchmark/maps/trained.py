@@ -89,7 +89,7 @@ class TrainedRun:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What a map says of the run, see `benchmark.maps.map_file.FACTS`."""
+        """The facts that a map says of the run, see `benchmark.maps.map_file.FACTS`."""
         facts = self.record.facts
         first, last = self.images.dates
         places = ", ".join(self.images.places)
@@ -121,7 +121,7 @@ class TrainedRun:
 
 
 class _NoImages:
-    """What `Stepper` takes of a fold, of a run whose data are not here."""
+    """The part of a fold that `Stepper` needs, of a run whose data are not here."""
 
     def __init__(self, images: ImageRecord) -> None:
         self.task = Task(images.classes.names, images.bands)
