@@ -96,7 +96,7 @@ def _write(
     with (
         readable(target.parent),
         MemoryFile(_virtual(blocks, place, crs, legend, tags, kind), ext=".vrt") as memory,
-        rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB, GDAL_PAM_ENABLED="NO"),
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_MIB),
     ):
         copy(memory.name, half, driver="COG", **options)
     if kind == "classes":

@@ -99,6 +99,14 @@ def test_simplified_outlines_leave_no_gap(write_map, tmp_path, small_tiles):
     assert (moved <= shapely.length(polygons)).all() and moved.max() > 0
 
 
+def test_a_long_line_has_the_corners_of_its_neighbours(write_map, tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.full((20, 49), 1, np.uint8)  # k / 49 * 49 is not always k
+    values[10:] = np.repeat(rng.choice([3, 7, 10], 49), rng.integers(1, 9, 49))[:49]
+    write_vectors(write_map(values, corner=(0, 0)), tmp_path / "m.gpkg", simplify=0.5)
+    assert shapely.coverage_is_valid(read(tmp_path / "m.gpkg", "m")[1])
+
+
 def test_small_patches_get_the_class_around_them(write_map, tmp_path, small_tiles):
     values = np.full((100, 100), 7, np.uint8)
     values[:, 60:] = 10
@@ -111,7 +119,9 @@ def test_small_patches_get_the_class_around_them(write_map, tmp_path, small_tile
     assert sorted(fields["value"].tolist()) == [3, 7, 10]
     assert sorted(fields["area_m2"].tolist()) == [4.0, 1000.0, 1495.75]
     write_vectors(made, tmp_path / "n.gpkg", min_area=3.0)
-    assert sorted(read(tmp_path / "n.gpkg", "n")[2]["value"].tolist()) == [1, 3, 7, 10]
+    _, _, fields = read(tmp_path / "n.gpkg", "n")
+    assert sorted(fields["value"].tolist()) == [1, 3, 7, 10]
+    assert fields["area_m2"][fields["value"] == 1].tolist() == [3.0]
 
 
 def test_areas_of_degrees_are_of_the_earth(write_map, tmp_path):
