@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmark.cli import options as shared
 from benchmark.cli import zones
 
-CODINGS = MASKS, _ = "masks", "cosia"  # those of `benchmark.maps.coding`, which a help need not import
+CODINGS = MASKS, COSIA = "masks", "cosia"  # those of `benchmark.maps.coding`, which a help need not import
 EPILOG = """\
 examples:
   landshift map 3f2a ortho.tif --output maps             the run whose id begins so, on one image of any size
@@ -14,6 +14,8 @@ examples:
   landshift map 3f2a tiles/*.tif --mosaic town --output maps   tiles of one mosaic, in one map
   landshift map best:dann ortho.tif --output maps --preview    and a picture and a page to look at
   landshift map --compare 2019/town.classes.tif 2021/town.classes.tif --output change    what became what
+  landshift map 3f2a ortho.tif --output maps --coding cosia --blocks D049_2022 --vectors   as IGN delivers CosIA
+  landshift map 3f2a data/flair1 --output maps --submission flair1   the files of a challenge
 
 A map of an image NAME is DIR/NAME.classes.tif, the class of each pixel, and DIR/NAME.confidence.tif, its probability in
 percent; 255 is no data in both. An interrupted command goes on where it was, when it is given again.
@@ -58,6 +60,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--coding", choices=CODINGS, default=MASKS, help="values as in the masks (default), or the numbers of CosIA"
     )
     parser.add_argument(
+        "--vectors", action="store_true", help="also write the polygons of the classes, NAME.gpkg (of --blocks: theirs)"
+    )
+    parser.add_argument(
+        "--min-area",
+        type=_measure,
+        default=0.0,
+        metavar="M2",
+        help="of --vectors: smaller patches join their neighbours, in m²",
+    )
+    parser.add_argument(
+        "--simplify",
+        type=_measure,
+        default=0.0,
+        metavar="M",
+        help="of --vectors: about how far outlines may move, in m",
+    )
+    parser.add_argument(
+        "--blocks", default="", metavar="DEP_YEAR", help="also cut the map into IGN's blocks of 10 km, as D049_2022"
+    )
+    parser.add_argument(
+        "--submission",
+        default="",
+        metavar="CHALLENGE",
+        help="no map, but the file of flair1 or flair2; the image is the folder of the data",
+    )
+    parser.add_argument("--partial", action="store_true", help="of --submission: the data lack some of the test")
+    parser.add_argument(
         "--window", type=shared.positive, metavar="PIXELS", help="side of what is predicted at once (default: chosen)"
     )
     parser.add_argument(
@@ -81,21 +110,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def map(options: argparse.Namespace) -> int:
     """Find the run, make the maps, and say where they are; or compare two maps."""
-    from benchmark.common.console import FileBar, print_line
-    from benchmark.common.errors import SettingsError, TrackingError
-    from benchmark.experiments.results import ResultsFolder, has_results
+    from benchmark.common.errors import SettingsError
+
+    if fault := _fault(options):
+        raise SettingsError(fault)
+    from benchmark.cli import map_files
 
     if options.compare:
-        if options.run:
-            raise SettingsError(f"--compare A B takes two maps and neither a run nor images, such as '{options.run}'")
-        if options.zones:
-            raise SettingsError("--compare A B counts no zones; give 'landshift zones' the maps")
-        return _compare(options)
-    if not options.images:
-        raise SettingsError("give a run and its images, as 'landshift map RUN IMAGE --output DIR', or --compare A B")
-    from benchmark.maps.map_file import name_of, read_map
+        map_files.compare(options)
+        return 0
+    from benchmark.common.console import print_line
+    from benchmark.common.errors import TrackingError
+    from benchmark.experiments.results import ResultsFolder, has_results
+    from benchmark.maps.map_file import name_of
     from benchmark.maps.predict import MapOptions, make_maps
-    from benchmark.maps.preview import write_preview
     from benchmark.maps.reading import images_of
     from benchmark.maps.trained import find_run
 
@@ -105,6 +133,9 @@ def map(options: argparse.Namespace) -> int:
     results = ResultsFolder(options.results)
     record = find_run(results, options.run, options.protocol, options.comparison)
     print_line(f"run {record.id}: {record.name}")
+    if options.submission:
+        map_files.submit(record, options)
+        return 0
     settings = MapOptions(
         coding=options.coding,
         probabilities=options.probabilities,
@@ -116,32 +147,41 @@ def map(options: argparse.Namespace) -> int:
         date=options.date,
     )
     images = images_of(options.images, options.mosaic)
+    if options.blocks and len(images) > 1:
+        raise SettingsError(f"{len(images)} maps cannot be cut into the same blocks; make one (--mosaic NAME)")
     made = make_maps(results, record, images, options.output, settings, print_line)
     for path in made:
         print_line(f"written: {path}")
-        if options.preview:
-            with FileBar(f"preview of {name_of(path)}") as bar:
-                written = write_preview(read_map(path), images[name_of(path)], bar)
-            print_line(f"written: {written[0]}, {written[1]}")
+        map_files.write_further(path, images[name_of(path)], options)
     if polygons is not None:
         zones.write_figures(made, polygons, options.output, options.results)
     return 0
 
 
-def _compare(options: argparse.Namespace) -> int:
-    """Compare two maps, and say what changed and what makes that doubtful."""
-    from benchmark.common.console import FileBar, print_line
-    from benchmark.maps.change import NAME, TABLE, change_map, compare_maps
-    from benchmark.maps.change_page import write_change_preview
-    from benchmark.maps.map_file import read_map
+def _measure(text: str) -> float:
+    """Parse a number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"a number of at least 0 is allowed, not {text!r}")
+    return number
 
-    a, b = (read_map(path) for path in options.compare)
-    with FileBar("pieces of both maps") as bar:
-        change = compare_maps(a, b, options.output, bar)
-    written = write_change_preview(a, b, change, options.output)
-    for doubt in change.doubts:
-        print_line(f"WARNING: {doubt}")
-    print_line(f"{change.changed:.2%} of the pixels with data in both maps changed their class")
-    for path in (change_map(options.output).path, options.output / f"{NAME}{TABLE}", *written):
-        print_line(f"written: {path}")
-    return 0
+
+def _fault(options: argparse.Namespace) -> str:
+    """Return which options do not fit each other, "" for none."""
+    if options.compare:
+        others = options.run or (options.zones and "--zones") or (options.submission and "--submission")
+        return f"--compare takes two maps and nothing else, not {others}" if others else ""
+    if not options.images:
+        return "give a run and its images, as 'landshift map RUN IMAGE --output DIR', or --compare A B"
+    if (options.min_area or options.simplify) and not options.vectors:
+        return "--min-area and --simplify are of polygons; add --vectors"
+    if options.blocks and options.coding != COSIA:
+        return "IGN's blocks are in the coding of CosIA; add --coding cosia"
+    if options.partial and not options.submission:
+        return "--partial is of --submission"
+    if options.submission and (len(options.images) > 1 or options.vectors or options.blocks or options.mosaic):
+        return "--submission makes no map; give the folder of the data, without --vectors, --blocks and --mosaic"
+    return ""

@@ -102,7 +102,7 @@ class Predictor:
         canvas, absorbed = self._canvas(part), None
         windows = [(row, column) for row in part.rows for column in part.columns if part.holds_data(row, column)]
         for some in _some(windows, batch_size(self._run, self._tiling)):
-            logits = self._logits(torch.stack([_cut(images, part, *window) for window in some]))
+            logits = self.logits(torch.stack([_cut(images, part, *window) for window in some]))
             if absorbed:
                 absorbed.result()
             absorbed = self._thread.submit(self._absorb, canvas, part, some, logits)
@@ -150,7 +150,8 @@ class Predictor:
         """End the thread."""
         self._thread.shutdown()
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
+        """Return logits (N, C, H, W) of scaled images; a test-time method then learns from them."""
         if not self._run.adapts:
             with torch.inference_mode():
                 return self._run.predict(images)

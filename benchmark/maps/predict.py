@@ -30,6 +30,7 @@ from benchmark.maps.cog import Kind, assemble
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
 from benchmark.maps.reading import MapImage, image_date, open_image
+from benchmark.maps.style import write_style
 from benchmark.maps.trained import TrainedRun, find_run, load_run
 from benchmark.maps.windows import LARGEST_MARGIN, Box, Tiling, blocks_of, plan_tiling, sufficient_margin
 from benchmark.training.savepoints import Savepoints
@@ -164,6 +165,7 @@ def make_map(
     for ending in reversed(endings):
         paths = [files.path(box, ending) for box in boxes]
         assemble(paths, output / f"{name}{ending}", run.legend, facts, KINDS[ending])
+    write_style(target, run.legend)
     half = about.with_name(f"{about.name}{PART}")
     half.write_text(json.dumps({"digest": digest, "image": str(image_path), "facts": facts}, indent=1), "utf-8")
     half.replace(about)

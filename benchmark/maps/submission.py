@@ -43,6 +43,13 @@ Predict = Callable[[NDArray], NDArray[np.uint8]]
 """Function that turns images (N, bands, H, W) as they are read into (N, H, W) uint8, the outputs of a network."""
 
 
+def challenge_of(name: str) -> Challenge:
+    """Return a challenge by name; a `SettingsError` names them all."""
+    if name not in CHALLENGES:
+        raise SettingsError(f"challenge '{name}' does not exist; choose one of {', '.join(CHALLENGES)}")
+    return CHALLENGES[name]
+
+
 def write_submission(
     catalog: Catalog,
     name: str,
@@ -72,7 +79,7 @@ def write_submission(
         DataError: the classes are not FLAIR's, images of the test are missing, or one has another size.
         SettingsError: there is no such challenge.
     """
-    challenge = _challenge(name)
+    challenge = challenge_of(name)
     if catalog.classes not in (FLAIR_13, FLAIR_19):
         raise DataError(
             f"the challenge has the classes of FLAIR's masks, and {catalog.name} those of {catalog.classes.name}"
@@ -113,7 +120,7 @@ def check_submission(path: Path, name: str, partial: bool = False) -> int:
         DataError: something is wrong; the message names the first file.
         SettingsError: there is no such challenge.
     """
-    challenge = _challenge(name)
+    challenge = challenge_of(name)
     numbers = {challenge.file(number): number for number in challenge.numbers}
     seen = set()
     for file, content in _files(path):
@@ -124,12 +131,6 @@ def check_submission(path: Path, name: str, partial: bool = False) -> int:
         seen.add(numbers[file])
     _check_count(str(path), seen, challenge, partial)
     return len(seen)
-
-
-def _challenge(name: str) -> Challenge:
-    if name not in CHALLENGES:
-        raise SettingsError(f"challenge '{name}' does not exist; choose one of {', '.join(CHALLENGES)}")
-    return CHALLENGES[name]
 
 
 def _check_count(where: str, seen: set[int], challenge: Challenge, partial: bool) -> None:
