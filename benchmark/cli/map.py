@@ -67,7 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_measure,
         default=0.0,
         metavar="M2",
-        help="of --vectors: smaller patches join their neighbours, in m²",
+        help="of --vectors: smaller patches, in m², join others",
     )
     parser.add_argument(
         "--simplify",

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from benchmark.common.console import FileBar, print_line
 from benchmark.experiments.run_record import RunRecord
-from benchmark.maps import submit as submissions
 from benchmark.maps.change import NAME, TABLE, change_map, compare_maps
 from benchmark.maps.change_page import write_change_preview
 from benchmark.maps.ign_blocks import write_blocks
 from benchmark.maps.map_file import name_of, read_map
 from benchmark.maps.preview import write_preview
+from benchmark.maps.submit import submit as write_submission
 from benchmark.maps.trained import load_run
 from benchmark.maps.vectors import write_vectors
 
@@ -33,7 +33,7 @@ def submit(record: RunRecord, options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     target, name = options.output / f"{options.submission}.zip", options.submission
     with FileBar(f"images of {name}") as bar:
-        number = submissions.submit(
+        number = write_submission(
             load_run(record, options.accelerator), options.images[0], name, target, options.partial, bar
         )
     print_line(f"written: {target} ({number:,} predictions)")

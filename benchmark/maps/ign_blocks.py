@@ -15,7 +15,7 @@ from benchmark.maps.coding import COSIA
 from benchmark.maps.cog import cut
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import MapFile
-from benchmark.maps.polygon_parts import Patches
+from benchmark.maps.polygon_parts import MapPatches
 from benchmark.maps.vectors import write_vectors
 
 _SIDE = 10_000  # metres
@@ -80,7 +80,7 @@ def _windows(made: MapFile) -> dict[str, Window]:
     code = made.crs.to_epsg() if made.crs else None
     if code not in _SYSTEMS or turn or skew or east <= 0 or down >= 0:
         raise DataError(
-            f"{made.path}: IGN's blocks lie in France's coordinate systems, north up (EPSG "
+            f"{made.path}: IGN's blocks are in France's coordinate systems, north up (EPSG "
             f"{', '.join(map(str, _SYSTEMS))}), this map in {code or 'none or another'}; warp the image"
         )
     columns = _spans(west + east * (np.arange(made.width) + 0.5))
@@ -108,7 +108,7 @@ def _has_data(made: MapFile, window: Window) -> bool:
         return any((file.read(1, window=part) != NO_DATA).any() for part in parts)
 
 
-def _numbered(made: MapFile, patches: Patches) -> dict[str, NDArray[Any]]:
+def _numbered(made: MapFile, patches: MapPatches) -> dict[str, NDArray[Any]]:
     """Return IGN's attributes."""
     french = {each.value: each.french for each in made.legend.classes}
     names = np.array([french[value] for value in patches.values.tolist()], object)

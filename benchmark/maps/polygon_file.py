@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from benchmark.maps.map_file import MapFile
-from benchmark.maps.polygon_parts import Patches
+from benchmark.maps.polygon_parts import MapPatches
 from benchmark.maps.style import polygon_style
 
-Columns = Callable[[MapFile, Patches], dict[str, NDArray[Any]]]
+Columns = Callable[[MapFile, MapPatches], dict[str, NDArray[Any]]]
 """Function that gives the attributes of patches by name; the first is the value of the class."""
 _AT_ONCE = 20_000  # polygons that are kept until they are written together
 _FACTS = ("run", "method", "image_date")
 
 
-def described(made: MapFile, patches: Patches) -> dict[str, NDArray[Any]]:
+def described(made: MapFile, patches: MapPatches) -> dict[str, NDArray[Any]]:
     """Return ``value``, ``name``, ``name_fr``, ``area_m2``, mean ``confidence`` in percent, and facts of the map.
 
     What the map has not (French names, confidence, a fact) is left out.
@@ -61,7 +61,7 @@ class PolygonFile:
         self.number = 0
         self._target, self._made, self._place, self._columns = target, made, place, columns
         self._half = target.with_name(f"{target.stem}.part{target.suffix}")
-        self._waiting: list[Patches] = []
+        self._waiting: list[MapPatches] = []
 
     def __enter__(self) -> "PolygonFile":
         self._half.unlink(missing_ok=True)
@@ -73,7 +73,7 @@ class PolygonFile:
             self._add_style()
             self._half.replace(self._target)
 
-    def add(self, patches: Patches) -> None:
+    def add(self, patches: MapPatches) -> None:
         """Add polygons."""
         self._waiting.append(patches)
         self.number += len(patches.polygons)
@@ -87,12 +87,12 @@ class PolygonFile:
         polygons, values, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
         self._waiting = []
         on_earth = shapely.transform(polygons, lambda points: np.stack(self._place @ tuple(points.T), axis=1))
-        fields = self._columns(self._made, Patches(polygons, values, sums))
+        fields = self._columns(self._made, MapPatches(polygons, values, sums))
         self._write(self._target.stem, fields, shapely.to_wkb(on_earth), "Polygon")
 
     def _add_style(self) -> None:
         """Add the table in which QGIS keeps styles of layers."""
-        first = next(iter(self._columns(self._made, Patches(*_no_patches()))))
+        first = next(iter(self._columns(self._made, MapPatches(*_no_patches()))))
         texts = {
             "f_table_catalog": "",
             "f_table_schema": "",

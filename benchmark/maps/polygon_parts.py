@@ -14,7 +14,7 @@ _NONE = -1
 
 
 @dataclass(frozen=True)
-class Patches:
+class MapPatches:
     """Polygons of a map, each of one class.
 
     Attributes:
@@ -38,7 +38,7 @@ class _Open:
 
 
 class Parts:
-    """Patches of tiles that come row by row, from left to right.
+    """MapPatches of tiles that come row by row, from left to right.
 
     A patch that touches no edge of its tile is whole at once. The others are kept, by numbers that count up, until no
     pixel of theirs is in the last line of a row of tiles.
@@ -51,7 +51,7 @@ class Parts:
         self._parent: dict[int, int] = {}
         self._next = 0
 
-    def add(self, tile: Window, patches: Patches, owners: NDArray[np.int32]) -> Patches:
+    def add(self, tile: Window, patches: MapPatches, owners: NDArray[np.int32]) -> MapPatches:
         """Take the patches of a tile, and return those that are whole; no data is left out.
 
         Args:
@@ -75,9 +75,9 @@ class Parts:
             self._join(self._beside, numbers[owners[:, 0]])
         self._above[columns], self._beside = numbers[owners[-1]], numbers[owners[:, -1]]
         whole = ~at_edge & data
-        return Patches(patches.polygons[whole], patches.values[whole], patches.sums[whole])
+        return MapPatches(patches.polygons[whole], patches.values[whole], patches.sums[whole])
 
-    def close_row(self, last: bool = False) -> Patches:
+    def close_row(self, last: bool = False) -> MapPatches:
         """Return the patches that end in this row of tiles; all that there are if it is the last."""
         below = set() if last else {self._find(number) for number in np.unique(self._above).tolist() if number != _NONE}
         ended = [self._open.pop(number) for number in list(self._open) if number not in below]
@@ -85,7 +85,7 @@ class Parts:
         self._parent = {number: first for number, first in list(kept) if first in self._open}
         polygons = [each.polygons[0] if len(each.polygons) == 1 else shapely.union_all(each.polygons) for each in ended]
         sums = np.array([each.sums for each in ended]).reshape(-1, 3)
-        return Patches(_objects(polygons), np.array([each.value for each in ended], np.uint8), sums)
+        return MapPatches(_objects(polygons), np.array([each.value for each in ended], np.uint8), sums)
 
     def _join(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
         """Make one patch of those of the same class that meet, given by their numbers (n,) on both sides of a line."""

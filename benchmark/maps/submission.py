@@ -22,7 +22,7 @@ _DAY = (1980, 1, 1, 0, 0, 0)  # of the files in the archive, so that the same pr
 
 @dataclass(frozen=True)
 class Challenge:
-    """What a challenge expects.
+    """The files that a challenge expects.
 
     Attributes:
         prefix: what the name of a file begins with; the six digits of the image's number follow.

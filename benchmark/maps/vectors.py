@@ -17,7 +17,7 @@ from benchmark.data.raster import open_raster, readable
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import MapFile
 from benchmark.maps.polygon_file import Columns, PolygonFile, described
-from benchmark.maps.polygon_parts import Parts, Patches
+from benchmark.maps.polygon_parts import MapPatches, Parts
 from benchmark.maps.zone_counts import row_areas
 
 SIDE, MARGIN = 2048, 512
@@ -89,7 +89,7 @@ def write_vectors(
             polygons, classes, owners = _polygons(values, simplify / math.sqrt(pixel))
             sums = _sums(owners, len(polygons), rows, None if percents is None else percents.read(1, window=seen))
             moved = shapely.transform(polygons, lambda points, by=(tile.col_off, tile.row_off): points + by)
-            written.add(parts.add(tile, Patches(moved, classes, sums), owners))
+            written.add(parts.add(tile, MapPatches(moved, classes, sums), owners))
             if tile.col_off + tile.width == window.width:
                 written.add(parts.close_row(last=tile is tiles[-1]))
             if on_progress:

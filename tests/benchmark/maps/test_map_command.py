@@ -21,8 +21,8 @@ def test_two_maps_are_compared_and_doubts_are_said_first(write_map, tmp_path, ca
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["3f2a", "--compare", "a.tif", "b.tif"], "neither a run nor images, such as '3f2a'"),
-        (["--compare", "a.tif", "b.tif", "--zones", "z.gpkg"], "counts no zones"),
+        (["3f2a", "--compare", "a.tif", "b.tif"], "two maps and nothing else, not 3f2a"),
+        (["--compare", "a.tif", "b.tif", "--zones", "z.gpkg"], "two maps and nothing else, not --zones"),
         (["3f2a"], "give a run and its images"),
         (["--compare", "a.tif", "b.tif"], "a.tif: no such file"),
     ],

@@ -123,8 +123,8 @@ def test_blocks_that_a_sparse_file_lacks_are_not_predicted(make, write_image, mo
     with rasterio.open(image, "w", **profile, sparse_ok=True) as file:
         file.write(values[:, :128], window=rasterio.windows.Window(0, 0, 128, 128))
     seen = []
-    logits = Predictor._logits
-    monkeypatch.setattr(Predictor, "_logits", lambda self, images: seen.append(len(images)) or logits(self, images))
+    logits = Predictor.logits
+    monkeypatch.setattr(Predictor, "logits", lambda self, images: seen.append(len(images)) or logits(self, images))
     made = pixels(make(image))
     assert (made[:128] < 255).all() and (made[128:] == 255).all()
     assert sum(seen) == 1
