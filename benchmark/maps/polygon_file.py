@@ -88,7 +88,7 @@ class PolygonFile:
         self._waiting = []
         on_earth = shapely.transform(polygons, lambda points: np.stack(self._place @ tuple(points.T), axis=1))
         fields = self._columns(self._made, MapPatches(polygons, values, sums))
-        self._write(self._target.stem, fields, shapely.to_wkb(on_earth), "Polygon")
+        self._write(self._target.stem, fields, shapely.to_wkb(shapely.orient_polygons(on_earth)), "Polygon")
 
     def _add_style(self) -> None:
         """Add the table in which QGIS keeps styles of layers."""

@@ -107,6 +107,15 @@ def test_a_long_line_has_the_corners_of_its_neighbours(write_map, tmp_path):
     assert shapely.coverage_is_valid(read(tmp_path / "m.gpkg", "m")[1])
 
 
+def test_an_outline_turns_left_and_a_hole_right(write_map, tmp_path):
+    values = np.full((30, 30), 1, np.uint8)
+    values[10:20, 10:20] = 7
+    write_vectors(write_map(values), tmp_path / "m.gpkg", simplify=0.5)
+    _, polygons, fields = read(tmp_path / "m.gpkg", "m")
+    around = polygons[fields["value"] == 1][0]
+    assert shapely.is_ccw(around.exterior) and not shapely.is_ccw(around.interiors[0])
+
+
 def test_small_patches_get_the_class_around_them(write_map, tmp_path, small_tiles):
     values = np.full((100, 100), 7, np.uint8)
     values[:, 60:] = 10
