@@ -35,7 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         metavar="NAME",
-        help="of what the folder holds a copy: flair1 (default), flair2, flairhub or flairhub-lpis; for the others any",
+        help="of what the folder holds a copy: flair1 (default), flair2, flairhub, flairhub-lpis, or one of these two "
+        "with -height; for the others any",
     )
     parser.add_argument("--names-only", action="store_true", help="check names and metadata, and open no image")
     parser.add_argument(
@@ -115,21 +116,21 @@ def _check(options: argparse.Namespace) -> int:
     from benchmark.common.console import FileBar, print_rows
     from benchmark.data.flair import TEST_1, TEST_2, TRAINING
     from benchmark.data.flair_check import check_flair
-    from benchmark.data.flairhub import LABELS
+    from benchmark.data.flairhub import CONTENTS
     from benchmark.data.flairhub_check import check_flairhub
 
     if options.root.suffix == ".toml" or str(options.dataset).endswith(".toml") or _is_named(options):
         return _check_own(options)
     tests = {"flair1": TEST_1, "flair2": TEST_2}
     dataset = options.dataset or "flair1"
-    if dataset not in (*tests, *LABELS):
-        known = ", ".join((*tests, *LABELS))
+    if dataset not in (*tests, *CONTENTS):
+        known = ", ".join((*tests, *CONTENTS))
         raise SettingsError(f"landshift data check knows what {known} should hold, not {dataset!r}")
     if not options.root.is_dir():
         raise SettingsError(f"there is no folder {options.root}")
     _check_writable(options.output)
     with FileBar("reading patches") as bar:
-        if dataset in LABELS:
+        if dataset in CONTENTS:
             check = check_flairhub(options.root, dataset, bar, names_only=options.names_only)
         else:
             check = check_flair(options.root, (TRAINING, tests[dataset]), bar, names_only=options.names_only)

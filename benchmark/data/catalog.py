@@ -51,6 +51,8 @@ class Catalog:
         members: catalog of the source of each image, by its path, where a data set has several: how it is read.
         files: paths of the further files of each image that has several, by the path of the first.
         polygons: meaning of masks that are polygons; None if masks are images.
+        heights: whether the last of the further files holds elevations, of which the last band is made (see
+            `benchmark.data.heights`).
 
     Raises:
         DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
@@ -69,6 +71,7 @@ class Catalog:
     polygons: PolygonKeys | None = None
     members: Mapping[str, "Catalog"] = field(default_factory=dict)
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    heights: bool = False
 
     def __post_init__(self) -> None:
         problem = self._settings_problem() or _table_problem(self.patches)

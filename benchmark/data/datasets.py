@@ -8,7 +8,7 @@ from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.description import DESCRIPTIONS
 from benchmark.data.flair import TEST_1, TEST_2, TRAINING, read_flair
-from benchmark.data.flairhub import LABELS, read_flairhub
+from benchmark.data.flairhub import CONTENTS, read_flairhub
 from benchmark.data.folder import read_folder
 
 Opener = Callable[[Path], Catalog]
@@ -29,7 +29,7 @@ DATASETS: dict[str, Opener] = {
         for number, test in (("flair1", TEST_1), ("flair2", TEST_2))
         for name, classes in ((number, "flair-13"), (f"{number}-19", "flair-19"))
     },
-    **{name: partial(read_flairhub, name=name) for name in LABELS},
+    **{name: partial(read_flairhub, name=name) for name in CONTENTS},
     **{file.stem: partial(read_folder, file) for file in sorted(DESCRIPTIONS.glob("*.toml"))},
 }
 """The opener of each dataset known by name: a function for each format, and a description for each further one."""

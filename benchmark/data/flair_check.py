@@ -17,6 +17,8 @@ from benchmark.data.archives import check_member
 from benchmark.data.bands import BandsError
 from benchmark.data.flair import BANDS, TEST_2, belongs, metadata_faults
 from benchmark.data.flair_files import domain_and_zone, find_files, read_metadata
+from benchmark.data.heights import HEIGHT
+from benchmark.data.layers import read_files
 from benchmark.data.raster import read_image, read_mask
 from protocols.columns import read_table
 from protocols.files import FOLDER
@@ -237,15 +239,15 @@ def _in_france(fields: dict[str, Any]) -> bool:
 
 
 def read_all(
-    pairs: Sequence[tuple[str, str, str]], progress: Callable[[int, int], None] | None, expected: Expected = Expected()
+    pairs: Sequence[tuple[str, ...]], progress: Callable[[int, int], None] | None, expected: Expected = Expected()
 ) -> Iterable[tuple[str, str, str]]:
-    """Yield the faults (number, kind, path) of all files (number, image, mask), read by all cores."""
+    """Yield the faults (number, kind, path) of all files (number, image, mask, elevation or ""), read by all cores."""
     done = 0
     # Threads that change the filters of warnings, each for itself, mix them up; here they are put back at the end.
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         for start in range(0, len(pairs), AT_ONCE):
-            jobs = [pool.submit(_read_pair, *pair, expected) for pair in pairs[start : start + AT_ONCE]]
+            jobs = [pool.submit(_read_pair, expected, *pair) for pair in pairs[start : start + AT_ONCE]]
             for job in jobs:  # in their order, so that two calls give the same faults in the same order
                 yield from job.result()
                 done += 1
@@ -253,14 +255,19 @@ def read_all(
                     progress(done, len(pairs))
 
 
-def _read_pair(number: str, image: str, mask: str, expected: Expected) -> list[tuple[str, str, str]]:
+def _read_pair(
+    expected: Expected, number: str, image: str, mask: str, elevation: str = ""
+) -> list[tuple[str, str, str]]:
     """Return the faults of one patch."""
     faults, values = [], expected.values
-    for path in filter(None, (image, mask)):
+    for path in filter(None, (image, mask, elevation)):
         try:
             check_member(path)
             file = Path(path)
-            pixels = read_image(file, expected.bands) if path == image else read_mask(file, band=expected.mask_band)
+            if path == elevation:
+                pixels = read_files([Path(image), file], [*expected.bands, HEIGHT], heights=True).bands
+            else:
+                pixels = read_image(file, expected.bands) if path == image else read_mask(file, band=expected.mask_band)
         except BandsError as error:
             faults.append((number, "files with another number of bands", str(error)))
             continue

@@ -20,23 +20,44 @@ from benchmark.common.texts import unfit
 from benchmark.data.archives import source_file
 from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.catalog_cache import Made, cached
+from benchmark.data.classes import ClassSet
 from benchmark.data.flair_files import FlairFiles, add_stamp, keep, walk
 from benchmark.data.flairhub_classes import COSIA, LPIS
 from benchmark.data.geopackage import read_columns
+from benchmark.data.heights import HEIGHT
 from benchmark.data.raster import image_header
 from protocols.ground import overlaps
 
 _LOG = logging.getLogger(__name__)
 
-BANDS = ("red", "green", "blue", "nir")
+IMAGES, ELEVATION = "AERIAL_RGBI", "DEM_ELEV"
+AERIAL = ("red", "green", "blue", "nir")
 """The four uint8 bands of AERIAL_RGBI."""
 
-IMAGES = "AERIAL_RGBI"
-LABELS = {"flairhub": ("AERIAL_LABEL-COSIA", COSIA), "flairhub-lpis": ("ALL_LABEL-LPIS", LPIS)}
-"""The modality and classes of the labels of each data set."""
+
+@dataclass(frozen=True)
+class Content:
+    """Part of FLAIR-HUB that a data set takes: the modality of its labels, their classes, and whether with heights."""
+
+    labels: str
+    classes: ClassSet
+    heights: bool = False
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of the aerial images and, with heights, one as FLAIR #1's fifth."""
+        return (*AERIAL, HEIGHT) if self.heights else AERIAL
+
+
+CONTENTS = {
+    f"flairhub{crops}{end}": Content(labels, classes, bool(end))
+    for crops, labels, classes in (("", "AERIAL_LABEL-COSIA", COSIA), ("-lpis", "ALL_LABEL-LPIS", LPIS))
+    for end in ("", "-height")
+}
+"""The content of each data set, by its name."""
 
 SIDES = ("west", "south", "east", "north")
-_KINDS = (IMAGES, *(kind for kind, _ in LABELS.values()))
+_KINDS = (IMAGES, ELEVATION, *sorted({content.labels for content in CONTENTS.values()}))
 _FILE = re.compile(rf"(D[0-9]+-[0-9]{{4}})_({'|'.join(_KINDS)})_([A-Za-z0-9-]+_[0-9]+-[0-9]+)\.tif")
 _SPLITS, _DATES = "_SPLIT.gpkg", "_AERIAL_MTD_DATES.gpkg"
 
@@ -84,47 +105,64 @@ def read_flairhub(root: Path, name: str = "flairhub") -> Catalog:
     """Find the patches of a copy of FLAIR-HUB, unpacked or not; some of its domains are enough.
 
     An image is any ``D012-2019_AERIAL_RGBI_AF-S1-27_5-10.tif``, also in zip archives, which are not unpacked. The other
-    modalities are not read. Place is the department (``D012``), time the year, zone the region of interest without the
-    year (``D012/AF-S1-27``); where regions of two years cover common ground, they are one zone. x and y (EPSG:2154,
-    metres) come from the images. ``GLOBAL_AERIAL_MTD_DATES.gpkg`` gives dates, and ``GLOBAL_ALL_MTD_SPLIT.gpkg`` the
-    columns of the published splits; both may be absent.
+    modalities are not read, but for the elevations. Place is the department (``D012``), time the year, zone the region
+    of interest without the year (``D012/AF-S1-27``); where regions of two years cover common ground, they are one zone.
+    x and y (EPSG:2154, metres) come from the images. ``GLOBAL_AERIAL_MTD_DATES.gpkg`` gives dates, and
+    ``GLOBAL_ALL_MTD_SPLIT.gpkg`` the columns of the published splits; both may be absent.
 
     Args:
         root: folder of the copy.
-        name: key of `LABELS`.
+        name: key of `CONTENTS`.
 
     Returns:
         One row an image, with id ``D012-2019_AF-S1-27_5-10``.
 
     Raises:
-        DataError: no images, images of several sizes, one patch twice, or an unreadable archive, image or GeoPackage.
+        DataError: no images, images of several sizes or without elevations that the data set has, one patch twice, or
+            an unreadable archive, image or GeoPackage.
 
     Source: Garioud et al., FLAIR-HUB (2025), arXiv 2506.07080, and github.com/IGNF/FLAIR-HUB.
     """
     root = Path(root).resolve()
-    labels, classes = LABELS[name]
-    patches, size = cached((str(root), labels), lambda: _make_table(root, labels))
+    content = CONTENTS[name]
+    patches, size = cached((str(root), content.labels, content.heights), lambda: _make_table(root, content))
     footprints = patches.set_index("id")[list(SIDES)]
-    known = footprints if footprints.notna().any(axis=None) else None
-    return Catalog(name, classes, BANDS, size, patches.drop(columns=list(SIDES)), footprints=known)
+    return Catalog(
+        name,
+        content.classes,
+        content.bands,
+        size,
+        patches.drop(columns=[*SIDES, ELEVATION], errors="ignore"),
+        footprints=footprints if footprints.notna().any(axis=None) else None,
+        files={image: (path,) for image, path in zip(patches["image"], patches[ELEVATION], strict=True)}
+        if content.heights
+        else {},
+        heights=content.heights,
+    )
 
 
-def _make_table(root: Path, labels: str) -> Made:
+def _make_table(root: Path, content: Content) -> Made:
     files = find_hub_files(root)
     if files.walked.unreadable:
         raise DataError(files.walked.unreadable[0])
     if again := files.walked.twice:
         raise DataError(f"{Path(again[0]).name} is there twice, the second time as {again[0]}")
-    images, masks = dict(sorted(files.paths[IMAGES].items())), files.paths[labels]
+    images, masks = dict(sorted(files.paths[IMAGES].items())), files.paths[content.labels]
     if not images:
         expected = f"D012-2019_{IMAGES}_AF-S1-27_5-10.tif, also in D012-2019_{IMAGES}.zip"
         raise DataError(f"{root}: no FLAIR-HUB images here; looked for {expected}")
-    if fault := unfit([*images.values(), *masks.values()]):
+    if fault := unfit([*images.values(), *masks.values(), *files.paths[ELEVATION].values()]):
         raise DataError(f"{root}: the path {fault}")
-    if missing := files.missing(labels):
+    if content.heights and (lacking := sorted(images.keys() - files.paths[ELEVATION].keys())):
+        domains = dict.fromkeys(map(domain_of, lacking))
+        raise DataError(
+            f"{root}: {len(lacking)} of {len(images)} images have no elevation, such as {lacking[0]}; get the "
+            f"{ELEVATION} of {_few([*domains])}, or take the data set without -height"
+        )
+    if missing := files.missing(content.labels):
         _LOG.warning(
-            "%s: domains with images alone or labels alone, of which no patch has both: %d; missing are %s%s",
-            *(root, len(missing), ", ".join(missing[:5]), " ..." if missing[5:] else ""),
+            "%s: domains with images alone or labels alone, of which no patch has both: %d; missing are %s",
+            *(root, len(missing), _few(missing)),
         )
     size, boxes = _headers(list(images.values()))
     dates, splits = _packages(files, images)
@@ -149,7 +187,13 @@ def _make_table(root: Path, labels: str) -> Made:
         },
         columns=[*COLUMNS, *SIDES],
     )
+    if content.heights:
+        table[ELEVATION] = [files.paths[ELEVATION][patch] for patch in images]
     return table.assign(zone=_one_zone_a_ground(table)).join(splits, on="id"), size, files.walked.stamps
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if names[5:] else "")
 
 
 def _headers(images: list[str]) -> tuple[int, np.ndarray]:

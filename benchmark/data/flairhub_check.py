@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair_check import Check, DomainCheck, Expected, read_all
-from benchmark.data.flairhub import BANDS, IMAGES, LABELS, domain_of, find_hub_files, read_flairhub
+from benchmark.data.flairhub import AERIAL, CONTENTS, ELEVATION, IMAGES, domain_of, find_hub_files, read_flairhub
 from protocols.columns import read_table
 from protocols.files import FOLDER
 from protocols.ground import overlaps
@@ -24,7 +24,7 @@ def check_flairhub(
 
     Args:
         root: folder of the copy, unpacked or in its zip files; some of the domains are enough.
-        name: key of `LABELS`.
+        name: key of `CONTENTS`.
         progress: function called with (files done, files in all).
         names_only: whether only names are looked at, and no image is opened; the ground is then unknown.
 
@@ -32,14 +32,15 @@ def check_flairhub(
         DataError: there is no patch at all, or a GeoPackage cannot be read.
     """
     files = find_hub_files(Path(root).resolve())
-    labels, classes = LABELS[name]
-    images, masks = files.paths[IMAGES], files.paths[labels]
+    content = CONTENTS[name]
+    images, masks = files.paths[IMAGES], files.paths[content.labels]
+    elevations = files.paths[ELEVATION] if content.heights else {}
     if not images and not files.walked.unreadable:
         read_flairhub(root, name)  # which says what it looked for
     loose = {
         "unreadable archives": files.walked.unreadable,
         "files that are there twice": files.walked.twice,
-        "missing archives": files.missing(labels),
+        "missing archives": files.missing(content.labels),
         "labels without an image": [masks[patch] for patch in sorted(masks.keys() - images.keys())],
     }
     domains = {domain: DomainCheck(domain) for domain in sorted({domain_of(patch) for patch in images})}
@@ -47,9 +48,11 @@ def check_flairhub(
         domains[domain].patches = count
     for patch in sorted(images.keys() - masks.keys()):
         domains[domain_of(patch)].fault("missing masks", images[patch])
+    for patch in sorted(images.keys() - elevations.keys()) if content.heights else ():
+        domains[domain_of(patch)].fault("missing elevations", images[patch])
     if not names_only:
-        expected = Expected(BANDS, range(len(classes.classes)), classes.mask_band)
-        pairs = [(patch, images[patch], masks.get(patch, "")) for patch in sorted(images)]
+        expected = Expected(AERIAL, range(len(content.classes.classes)), content.classes.mask_band)
+        pairs = [(patch, images[patch], masks.get(patch, ""), elevations.get(patch, "")) for patch in sorted(images)]
         for patch, kind, fault in read_all(pairs, progress, expected):
             domains[domain_of(patch)].fault(kind, fault)
     faulty = any(loose.values()) or any(kind != "missing masks" for each in domains.values() for kind in each.faults)

@@ -12,6 +12,7 @@ from benchmark.common.files import leads_out
 from benchmark.data import areas
 from benchmark.data.bands import BandsError, Pixels, both
 from benchmark.data.georeference import Georeference, MaskGrid, Size, grid_on
+from benchmark.data.heights import ELEVATIONS, height_above_ground
 from benchmark.data.numbers import mixed_kinds
 from benchmark.data.raster import band_counts, image_header, read_pixels, scene
 from benchmark.data.scenes import windows_of
@@ -66,7 +67,9 @@ def windows_of_files(
     return corners, piece if all(_is_scene(path) or _is_small(path) for path in files[1:]) else None
 
 
-def read_files(files: Sequence[Path], names: Sequence[str], area: Window | None = None) -> Pixels:
+def read_files(
+    files: Sequence[Path], names: Sequence[str], area: Window | None = None, *, heights: bool = False
+) -> Pixels:
     """Read an image of one or several files, see `benchmark.data.raster.read_pixels`.
 
     A further file on another grid is sampled at the centres of the first one's pixels. Pixels have data where they have
@@ -76,11 +79,12 @@ def read_files(files: Sequence[Path], names: Sequence[str], area: Window | None 
         files: paths of the files, each with its bands after those of the one before.
         names: names of the bands of all files.
         area: part of the first file to read; the whole if None.
+        heights: whether the last file holds elevations, of which the last band is made.
 
     Raises:
         DataError: as by `read_pixels`; the files have together another number of bands, or unlike types.
     """
-    each = _names_of_each(files, names)
+    each = _names_of_each(files, [*names[:-1], *ELEVATIONS] if heights else names)
     first = read_pixels(files[0], each[0], area)
     bands, valid = [first.bands], first.valid
     whole, place = image_header(files[0]) if len(files) > 1 else ((0, 0), None)
@@ -89,6 +93,8 @@ def read_files(files: Sequence[Path], names: Sequence[str], area: Window | None 
         if area is not None and _is_scene(path):
             window, grid = grid.cropped()
         pixels = read_pixels(path, its_names, window)
+        if heights and path == files[-1]:
+            pixels = height_above_ground(path, pixels)
         if pixels.bands.dtype != first.bands.dtype:
             raise mixed_kinds(str(path), pixels.bands.dtype, str(files[0]), first.bands.dtype)
         is_same = grid.is_same(pixels.bands.shape[1:])

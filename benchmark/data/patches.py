@@ -110,7 +110,7 @@ def read_patches(catalog: Catalog, rows: pd.DataFrame) -> Patches:
     corners = list(zip(rows["row"].tolist(), rows["column"].tolist(), strict=True))
     part = _part(image_path, catalog.scale, corners, size) if str(image_path) in catalog.pieces else _WHOLE
     files = [image_path, *map(Path, catalog.files.get(str(image_path), ()))]
-    pixels = read_files(files, catalog.file_bands or catalog.bands, part.area)
+    pixels = read_files(files, catalog.file_bands or catalog.bands, part.area, heights=catalog.heights)
     image = pixels.bands
     if catalog.file_bands:
         used = [catalog.file_bands.index(band) for band in catalog.bands]

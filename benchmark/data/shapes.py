@@ -10,8 +10,7 @@ from benchmark.data.datasets import DATASETS
 from benchmark.data.description import read_description, used_bands
 from benchmark.data.flair import BANDS
 from benchmark.data.flair_check import SIZE
-from benchmark.data.flairhub import BANDS as HUB_BANDS
-from benchmark.data.flairhub import LABELS, read_flairhub
+from benchmark.data.flairhub import CONTENTS, read_flairhub
 from benchmark.data.synthetic import World
 from benchmark.data.unions import sources_of
 
@@ -32,7 +31,8 @@ def shape_of(dataset: str) -> Shape | None:
         if "class_set" in opener.keywords:
             return Shape(len(BANDS), SIZE, len(CLASS_SETS[opener.keywords["class_set"]].names))
         if opener.func is read_flairhub:
-            return Shape(len(HUB_BANDS), SIZE, LABELS[opener.keywords["name"]][1].num_classes)
+            content = CONTENTS[opener.keywords["name"]]
+            return Shape(len(content.bands), SIZE, content.classes.num_classes)
         return _described(opener.args[0])
     if opener is not None:
         return Shape(len(BANDS), World().patch_size, len(CLASS_SETS["flair-13"].names))

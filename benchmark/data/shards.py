@@ -29,7 +29,7 @@ from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_di
 FORMAT = 4
 SHARD_PATCHES = 500  # at most; what a kill can cost, and two memory maps a shard stay open
 _COLUMNS = ["id", "image", "mask", "row", "column"]
-_ELSEWHERE = ("patches", "footprints", "pieces", "files", "members")  # of a catalog: not how files are read
+_ELSEWHERE = ("patches", "footprints", "pieces", "files", "members", "heights")  # of a catalog: not in every key
 _ARRAYS = ("images.npy", "masks.npy", "statistics.npz")
 _MOST_THREADS = 32
 T = TypeVar("T")
@@ -127,6 +127,8 @@ def plan_shards(catalog: Catalog) -> list[Plan]:
             content: tuple[object, ...] = (FORMAT, _reading(member), domain, table, changed)
             if member.files:
                 content = (*content, [member.files.get(image) for image in rows["image"].unique()])
+            if member.heights:
+                content = (*content, "heights")
             key = hashlib.sha256(repr(content).encode()).hexdigest()[:16]
             of_files = {path: stamps[path] for path in sources}
             plans.append(Plan(f"{slug(str(domain))[:60]}-{key}", str(domain), rows, of_files))

@@ -99,7 +99,8 @@ def test_faults_end_with_1_and_are_all_in_the_csv(copy, published, tmp_path, cap
     [
         (
             ["--dataset", "dubai"],
-            "data check knows what flair1, flair2, flairhub, flairhub-lpis should hold, not 'dubai'",
+            "data check knows what flair1, flair2, flairhub, flairhub-height, flairhub-lpis, flairhub-lpis-height "
+            "should hold, not 'dubai'",
         ),
         (["--output", "."], ". cannot be written: Is a directory"),
     ],

@@ -152,17 +152,21 @@ _SPLITS = {"D017-2018": "train", "D017-2021": "train", "D012-2019": "valid", "D0
 
 
 def _write_hub(folder: Path, domain: str, region: str, cell: str, west: float = 0.0, size: int = SIZE) -> None:
-    """One patch of FLAIR-HUB in three modalities, in the folders that its archives hold."""
+    """One patch of FLAIR-HUB in four modalities, in the folders that its archives hold; heights are 0 to 60 m."""
     random = np.random.default_rng(zlib.crc32((domain + region + cell).encode()))
-    bands = {"AERIAL_RGBI": (4, 256), "AERIAL_LABEL-COSIA": (1, 19), "ALL_LABEL-LPIS": (3, 23)}
+    bands = {"AERIAL_RGBI": (4, 256), "AERIAL_LABEL-COSIA": (1, 19), "ALL_LABEL-LPIS": (3, 23), "DEM_ELEV": (2, 300)}
     row, column = map(int, cell.split("-"))
     for kind, (count, top) in bands.items():
         path = folder / f"{domain}_{kind}" / region / f"{domain}_{kind}_{region}_{cell}.tif"
         path.parent.mkdir(parents=True, exist_ok=True)
         corner = from_origin(west + 102.4 * column, 6_600_000 - 102.4 * row, 102.4 / size, 102.4 / size)
-        pixels = random.integers(0, top, (count, size, size), dtype=np.uint8)
+        if kind == "DEM_ELEV":
+            ground = random.uniform(0, top, (1, size, size))
+            pixels = np.concatenate([ground + random.uniform(-1, 60, ground.shape), ground]).astype(np.float32)
+        else:
+            pixels = random.integers(0, top, (count, size, size), dtype=np.uint8)
         with rasterio.open(
-            path, "w", "GTiff", size, size, count, "EPSG:2154", corner, np.uint8, compress="deflate"
+            path, "w", "GTiff", size, size, count, "EPSG:2154", corner, pixels.dtype, compress="deflate"
         ) as file:
             file.write(pixels)
 

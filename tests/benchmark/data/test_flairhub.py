@@ -5,27 +5,31 @@ import re
 import shutil
 import sqlite3
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from rasterio.transform import from_origin
 
 from benchmark.cli.app import main
 from benchmark.common.errors import DataError
 from benchmark.data import catalog_cache, flairhub
 from benchmark.data.datasets import open_catalog
-from benchmark.data.flairhub import LABELS, read_flairhub
+from benchmark.data.flairhub import CONTENTS, read_flairhub
 from benchmark.data.geopackage import read_columns
 from benchmark.data.patches import read_patches
 from benchmark.data.shapes import shape_of
+from benchmark.data.shards import plan_shards
 from protocols.base import ProtocolError
 from protocols.cutting import cut
 from protocols.files import FOLDER, load
 from protocols.ground import check_ground
 
-COSIA, LPIS = (kind for kind, _ in LABELS.values())
+COSIA, LPIS = (CONTENTS[name].labels for name in ("flairhub", "flairhub-lpis"))
 
 
 def test_catalog_of_the_archives_as_published(hub: Path) -> None:
@@ -43,10 +47,10 @@ def test_catalog_of_the_archives_as_published(hub: Path) -> None:
     assert footprint.tolist() == pytest.approx([400_000, 6_599_897.6, 400_102.4, 6_600_000])
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", CONTENTS)
 def test_pixels_and_labels_are_those_of_the_files(name: str, hub: Path, hub_folder: Path) -> None:
     """From the archives as from the unpacked folders, which a list with both prefers."""
-    kind, classes = LABELS[name]
+    kind, classes = CONTENTS[name].labels, CONTENTS[name].classes
     archived = open_catalog(name, hub)
     shutil.copytree(hub_folder, hub / "unpacked")
     unpacked = open_catalog(name, hub)
@@ -57,7 +61,14 @@ def test_pixels_and_labels_are_those_of_the_files(name: str, hub: Path, hub_fold
         patches = read_patches(catalog, rows)
         stem = "D017-2018_{}/AF-S1-1/D017-2018_{}_AF-S1-1_0-1.tif"
         with rasterio.open(hub_folder / stem.format("AERIAL_RGBI", "AERIAL_RGBI")) as file:
-            assert np.array_equal(patches.images[0], file.read())
+            assert np.array_equal(patches.images[0, :4], file.read())
+        if "height" in catalog.bands:
+            with rasterio.open(hub_folder / stem.format("DEM_ELEV", "DEM_ELEV")) as file:
+                surface, ground = file.read()
+            counts = np.rint((surface - ground) * 5)
+            assert (counts < 0).any() and (counts > 255).any()
+            assert np.abs(patches.images[0, 4] - counts.clip(0, 255)).max() <= 1  # of a half, either way
+            assert patches.images.dtype == np.uint8
         with rasterio.open(hub_folder / stem.format(kind, kind)) as file:
             values = file.read(1)  # of LPIS the first of three bands
         expected = np.where(values >= classes.num_classes, 255, values)
@@ -65,11 +76,17 @@ def test_pixels_and_labels_are_those_of_the_files(name: str, hub: Path, hub_fold
 
 
 def test_class_numbers_are_the_hub_s_and_not_those_of_flair_1() -> None:
-    cosia, lpis = (classes for _, classes in LABELS.values())
+    cosia, lpis = (CONTENTS[name].classes for name in ("flairhub", "flairhub-lpis"))
     assert [cosia.classes[value].name for value in (1, 12, 14)] == ["greenhouse", "deciduous", "brushwood"]
     assert [c.name for c in cosia.classes if c.ignored] == ["clear cut", "ligneous", "mixed", "undefined"]
     assert (lpis.num_classes, lpis.mask_band, lpis.names[22]) == (23, 1, "background")
-    assert [shape_of(name).classes for name in LABELS] == [15, 23] and shape_of("flairhub").bands == 4
+    shapes = {name: shape_of(name) for name in CONTENTS}
+    assert {name: (shape.bands, shape.classes) for name, shape in shapes.items()} == {
+        "flairhub": (4, 15),
+        "flairhub-height": (5, 15),
+        "flairhub-lpis": (4, 23),
+        "flairhub-lpis-height": (5, 23),
+    }
 
 
 def test_a_few_domains_are_enough_and_a_missing_archive_is_named(hub: Path, caplog) -> None:
@@ -81,6 +98,55 @@ def test_a_few_domains_are_enough_and_a_missing_archive_is_named(hub: Path, capl
     assert "missing are D091-2021_AERIAL_RGBI.zip, D017-2021_AERIAL_LABEL-COSIA.zip" in caplog.messages[0]
     assert set(catalog.domain) == {"D017@2018", "D017@2021", "D012@2019"}
     assert (catalog.patches["mask"] == "").sum() == 4
+
+
+def _damage(domain: str, damage: Callable[[np.ndarray], object], hub: Path, hub_folder: Path, **keys: object) -> Path:
+    """Unpack the elevations of a domain beside their archive, and change those of its first patch."""
+    name = f"{domain}_DEM_ELEV"
+    shutil.copytree(hub_folder / name, hub / name)
+    path = min((hub / name).rglob("*.tif"))
+    with rasterio.open(path) as file:
+        elevations, profile = file.read(), file.profile
+    damage(elevations)
+    with rasterio.open(path, "w", **(profile | keys)) as file:
+        file.write(elevations)
+    return path
+
+
+def test_images_without_elevation_are_named(hub: Path) -> None:
+    (hub / "data/D012-2019_DEM_ELEV.zip").unlink()
+    assert len(read_flairhub(hub)) == 16
+    message = "4 of 16 images have no elevation, such as D012-2019_AF-S1-3_0-0; get the DEM_ELEV of D012-2019, or"
+    with pytest.raises(DataError, match=message):
+        read_flairhub(hub, "flairhub-height")
+
+
+def test_pixels_without_elevation_have_no_label(hub: Path, hub_folder: Path) -> None:
+    path = _damage("D012-2019", lambda metres: metres[0, :2].fill(np.nan), hub, hub_folder)
+    catalog = read_flairhub(hub, "flairhub-height")
+    rows = catalog.patches[catalog.patches["id"] == "D012-2019_AF-S1-3_0-0"]
+    patches = read_patches(catalog, rows)
+    assert not patches.valid[0, :2].any() and patches.valid[0, 2:].all() and (patches.masks[0, :2] == 255).all()
+    path.unlink()
+    _damage("D091-2021", lambda metres: metres[:, 3].fill(-9999), hub, hub_folder)
+    catalog = read_flairhub(hub, "flairhub-height")
+    with pytest.raises(DataError, match=r"holds -9999 in all bands of 6.2% of its pixels"):
+        read_patches(catalog, catalog.patches[catalog.patches["id"] == "D091-2021_UU-S2-8_0-0"])
+
+
+def test_elevations_of_other_ground_are_refused(hub: Path, hub_folder: Path) -> None:
+    there = from_origin(500_000, 6_600_000, 6.4, 6.4)
+    _damage("D012-2019", lambda metres: None, hub, hub_folder, transform=there)
+    catalog = read_flairhub(hub, "flairhub-height")
+    with pytest.raises(DataError, match=r"D012-2019_DEM_ELEV_AF-S1-3_0-0\.tif: "):
+        read_patches(catalog, catalog.patches[catalog.patches["id"] == "D012-2019_AF-S1-3_0-0"])
+
+
+def test_shards_with_and_without_heights_are_two(hub: Path) -> None:
+    names = [[plan.name for plan in plan_shards(read_flairhub(hub, name))] for name in ("flairhub", "flairhub-height")]
+    assert not {*names[0]} & {*names[1]}
+    as_given = replace(read_flairhub(hub, "flairhub-height"), heights=False)
+    assert not {plan.name for plan in plan_shards(as_given)} & {*names[1]}
 
 
 def test_without_geopackages_dates_and_splits_are_unknown(hub: Path) -> None:
@@ -143,7 +209,7 @@ def test_a_query_of_the_file_s_own_is_not_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", CONTENTS)
 def test_archives_become_a_table(name: str, hub: Path, tmp_path: Path, capsys) -> None:
     """Five steps by the published split; of its five columns one is in the generated file."""
     protocol = tmp_path / "mine.toml"

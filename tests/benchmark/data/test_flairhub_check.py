@@ -11,7 +11,7 @@ import rasterio
 
 from benchmark.common.errors import DataError
 from benchmark.data import flair_check
-from benchmark.data.flairhub import LABELS, read_flairhub
+from benchmark.data.flairhub import CONTENTS, read_flairhub
 from benchmark.data.flairhub_check import check_flairhub, common_ground, ground_notes
 
 
@@ -20,7 +20,7 @@ def _patches_of_16_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flair_check, "SIZE", 16)
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", CONTENTS)
 def test_a_part_of_the_archives_is_a_good_copy(name: str, hub: Path) -> None:
     check = check_flairhub(hub, name)
     assert check.verdict() == (
@@ -78,6 +78,18 @@ def test_faults_are_named(hub: Path, hub_folder: Path) -> None:
     assert len(first.faults["missing masks"]) == 2
     good, verdict = check.verdict()
     assert not good and "1 masks with values outside 0 to 18" in verdict
+
+
+def test_faults_of_elevations_are_named(hub: Path, hub_folder: Path) -> None:
+    (hub / "data/D091-2021_DEM_ELEV.zip").unlink()
+    folder = hub / "D012-2019_DEM_ELEV"
+    shutil.copytree(hub_folder / folder.name, folder)
+    path = folder / "AF-S1-3/D012-2019_DEM_ELEV_AF-S1-3_0-0.tif"
+    path.write_bytes(path.read_bytes()[:300])
+    assert check_flairhub(hub, "flairhub").verdict()[0]
+    first, *_, last = check_flairhub(hub, "flairhub-height").domains
+    assert list(first.faults) == ["unreadable files"] and str(path) in first.faults["unreadable files"][0]
+    assert {kind: len(faults) for kind, faults in last.faults.items()} == {"missing elevations": 4}
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
