@@ -80,7 +80,7 @@ def outline(plan: ExperimentPlan) -> Outline:
     shared = {"protocol": protocol.label, "recipe": recipe_content(plan.recipe)}
 
     def skip(method: type[Method], fold: str) -> str:
-        return reason_to_skip(method, sizes[fold][2] > 0, protocol.split.few > 0, masks=True)
+        return reason_to_skip(method, plan.recipe.network, sizes[fold][2] > 0, protocol.split.few > 0, masks=True)
 
     def jobs(labels: Sequence[str], names: Sequence[str], seeds: Sequence[int]) -> list[Job]:
         return list_jobs(wanted_labels(labels, plan.recipe), names, seeds, partial(job_content, shared), skip)

@@ -237,7 +237,7 @@ class Bench:
         texts, numbers = patches[["date", "clock", "camera"]], patches[["x", "y", "z"]]
         known = bool((texts != "").to_numpy().any() or numbers.notna().to_numpy().any())
         labelled = not method.needs.is_bound or bool(self.store.class_counts(self.store.rows(adapt))[:, :-1].any())
-        return reason_to_skip(method, bool(adapt), bool(few), labelled, known)
+        return reason_to_skip(method, self.plan.recipe.network, bool(adapt), bool(few), labelled, known)
 
     def shared_facts(self) -> dict[str, str | int | float]:
         """Return the facts that all runs of the comparison share."""

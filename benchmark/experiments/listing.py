@@ -10,7 +10,9 @@ from benchmark.common.errors import SettingsError
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.labels import canonical_label, control_label, parse_label
 from benchmark.experiments.trial import Trial
+from benchmark.models.settings import NetworkSettings
 from benchmark.training.config import TrainingConfig
+from benchmark.training.stages import against, changes_features, has_stages
 from methods.base import Method, Needs
 
 
@@ -70,10 +72,13 @@ def list_jobs(
     return jobs
 
 
-def reason_to_skip(method: type[Method], adapt: bool, few: bool, masks: bool, metadata: bool = True) -> str:
+def reason_to_skip(
+    method: type[Method], network: NetworkSettings, adapt: bool, few: bool, masks: bool, metadata: bool = True
+) -> str:
     """Return why a method cannot be run on a fold; "" if it can.
 
     Args:
+        network: the network to be trained; it is built once, if the method changes its features.
         adapt, few: whether the fold has unlabelled target images, and labelled ones set aside.
         masks: whether a pixel of those unlabelled images is labelled after all, for the oracle.
         metadata: whether a date, a place or a camera is known of any patch.
@@ -87,6 +92,8 @@ def reason_to_skip(method: type[Method], adapt: bool, few: bool, masks: bool, me
         return f"needs {needs.value}, and no pixel of target_adapt is labelled"
     if method.needs_metadata and not metadata:
         return "needs metadata, and of no patch a date, coordinates or a camera is known"
+    if changes_features(method) and not has_stages(network):
+        return against(network.encoder)
     return ""
 
 

@@ -19,6 +19,7 @@ from benchmark.training.losses import Log, LossBuffer, require_reach
 from benchmark.training.optimizers import make_optimizer, make_scheduler
 from benchmark.training.prediction import Predict, Scores, evaluate, evaluate_stream, named_metrics
 from benchmark.training.savepoints import write
+from benchmark.training.stages import against, changes_features
 from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
 from methods.parts.contract import name_of
 from methods.parts.randomness import address, numpy_generator
@@ -132,19 +133,15 @@ class Stepper:
         network = build_network(recipe.network, bands, classes, *data.moments(), address(seed, "weights"))
         if weights is not None:
             network.load_state_dict(weights)
-        changes_features = (method_class.perturb, method_class.fuse) != (Method.perturb, Method.fuse)
-        if changes_features and not network.stages:
-            raise TrainingError(
-                f"{method_class.__name__} changes features between the stages of the encoder, and those of "
-                f"{recipe.network.encoder} are unknown; take a ResNet, an MiT, a ConvNeXt or an EfficientNet"
-            )
+        if changes_features(method_class) and not network.stages:
+            raise TrainingError(f"{method_class.__name__} {against(recipe.network.encoder)}")
         built, size = structure_of(network), _count(network.parameters())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(address(seed, "method"))
             self.method = method_class(network, data.task_of(method_class.needs), hyperparameters, seed)
         number = _changed(self.method, built)
         self.changed_network = f"{number:,} parameters; the config's has {size:,}" if number else ""
-        if changes_features:
+        if changes_features(method_class):
             _let_change_features(self.method)
         self.fabric, self.data, self.recipe, self.seed = fabric, data, recipe, seed
         self.losses = LossBuffer(self.log, recipe.curve_every)

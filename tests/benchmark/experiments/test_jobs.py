@@ -13,6 +13,7 @@ from benchmark.data.datasets import open_catalog
 from benchmark.experiments.jobs import Bench, recipe_content
 from benchmark.models import packaged
 from benchmark.models.segmentation import NetworkSettings
+from benchmark.training import stages
 from benchmark.training.config import TrainingConfig
 from methods.base import Needs
 from protocols.base import ProtocolError
@@ -197,6 +198,21 @@ def test_metadata_is_needed_by_what_reads_nothing_else(open_towns, bench):
     (reason,) = {job.skip for job in open_towns().jobs(["metadata-fusion"], [0]) if job.label == "metadata-fusion"}
     assert reason == "needs metadata, and of no patch a date, coordinates or a camera is known"
     assert not any(job.skip for job in bench.jobs(["metadata-fusion"], [0]))
+
+
+def test_what_changes_features_is_skipped_where_the_stages_of_the_encoder_are_unknown(plan, monkeypatch):
+    built = []
+    build = stages.build_network
+    monkeypatch.setattr(stages, "build_network", lambda *parts, **keys: built.append(1) or build(*parts, **keys))
+    stages.has_stages.cache_clear()
+    network = replace(plan.recipe.network, encoder="vgg11", encoder_depth=3, decoder_channels=(8, 8, 8))
+    bench = Bench(replace(plan, recipe=replace(plan.recipe, network=network)))
+    assert not any(job.skip for job in bench.jobs(["source-only", "dann"], [0])) and not built
+    reasons = {(job.label, job.skip) for job in bench.jobs(["source-only", "mix-style", "metadata-fusion"], [0, 1])}
+    unknown = "changes features between the stages of the encoder, and those of vgg11 are unknown; take a ResNet, an "
+    unknown += "MiT, a ConvNeXt or an EfficientNet"
+    assert reasons == {("source-only", ""), ("mix-style", unknown), ("metadata-fusion", unknown)} and len(built) == 1
+    assert not any(job.skip for job in Bench(plan).jobs(["mix-style"], [0]))
 
 
 def test_the_same_image_in_two_towns_is_refused(open_towns, tmp_path):
