@@ -8,6 +8,7 @@ import pandas as pd
 
 from protocols.base import PARTS, Fold, Protocol, ProtocolError, fingerprint
 from protocols.columns import missing_patches
+from protocols.distances import nearest, placed
 
 SHOWN = 8  # names in a message, at most
 
@@ -35,7 +36,8 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
             f"{protocol.label}: no fold is left: each needs at least 2 zones with masks in "
             "some place on the source side and on the target side, 4 where both share zones, and this catalog has fewer"
         )
-    table = patches.set_index("id")[["image", "mask", "zone", "time", "date", "x", "y"]]
+    table = patches.set_index("id")
+    table = table[["image", "mask", "zone", "time", "date"]].join(placed(table))
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()]
         raise ProtocolError(f"{protocol.label}: the catalog holds {_first(sorted(set(twice)))} more than once")
@@ -57,7 +59,7 @@ def check_folds(protocol: Protocol, folds: list[Fold], patches: pd.DataFrame) ->
 
 def smallest_distance(folds: Iterable[Fold], patches: pd.DataFrame) -> float:
     """Return the smallest distance between centres of a source and a target patch of one fold; NaN if unknown."""
-    table = patches.set_index("id")[["x", "y"]]
+    table = placed(patches.set_index("id"))
     if table.isna().any(axis=None):
         return float("nan")
     return min(
@@ -69,10 +71,7 @@ _SIDES = (("source_train", "source_val"), ("target_adapt", "target_test"))
 
 
 def _distance(source: pd.DataFrame, target: pd.DataFrame) -> float:
-    from scipy.spatial import cKDTree  # takes a second to import
-
-    distances, _ = cKDTree(target[["x", "y"]].to_numpy()).query(source[["x", "y"]].to_numpy())
-    return float(np.min(distances))
+    return float(np.min(nearest(source, target)))
 
 
 def _check_apart(where: str, protocol: Protocol, fold: Fold, parts: dict[str, pd.DataFrame]) -> None:

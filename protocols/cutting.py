@@ -10,6 +10,7 @@ import pandas as pd
 from protocols.base import PARTS, Fold, NamedFold, Protocol, ProtocolError, Selector
 from protocols.checks import check_folds
 from protocols.columns import add_columns
+from protocols.distances import nearest
 
 _LOG = logging.getLogger(__name__)
 
@@ -152,10 +153,7 @@ def _rank(salt: str, name: str) -> bytes:
 
 def _zones_within(source: pd.DataFrame, target: pd.DataFrame, gap: float) -> set[str]:
     """Return the source zones with a patch whose centre is closer than the gap to a target patch's centre."""
-    from scipy.spatial import cKDTree  # takes a second to import, which a protocol without a gap can do without
-
     for part in (source, target):
         if part[["x", "y"]].isna().any(axis=None):
             raise ProtocolError("a protocol with a gap needs the coordinates of every patch, and some have none")
-    distance, _ = cKDTree(target[["x", "y"]].to_numpy()).query(source[["x", "y"]].to_numpy())
-    return set(source.loc[distance < gap, "zone"])
+    return set(source.loc[nearest(source, target) < gap, "zone"])

@@ -10,6 +10,7 @@ import pandas as pd
 from benchmark.common.errors import DataError
 from benchmark.common.texts import unfit
 from benchmark.data.classes import MOST_LETTERS, ClassSet, PolygonKeys, slug
+from protocols.distances import ON_EARTH
 
 _TEXT = ("id", "image", "mask", "place", "time", "zone", "date", "clock", "camera")
 _NEVER_EMPTY = ("id", "image", "place", "zone")
@@ -41,12 +42,14 @@ class Catalog:
             - ``z``: float64, metres above the sea, NaN where unknown.
             - ``camera``: ``""`` where unknown.
             - ``row``, ``column``: top-left pixel of the patch's window in the rescaled image.
+            - ``longitude``, ``latitude``: only where files in several coordinate systems give them; see
+              `protocols.distances`.
             - further columns: texts that a protocol may select by, as the published splits of FLAIR-HUB.
         scale: factor in (0, 1] by which images and masks are shrunk when read.
         unknown_share: largest tolerated share of mask pixels of a file that are no known class.
         file_bands: names of all bands of the image files, in their order, where a patch has only some; () if all.
-        footprints: ``west``, ``south``, ``east``, ``north`` of each id in metres, from the files; None if unknown. No
-            result depends on them: they show which patches are of one ground.
+        footprints: ``west``, ``south``, ``east``, ``north`` of each id, from the files; None if unknown. No result
+            depends on them: they show which patches are of one ground. In metres (see `in_metres`).
         pieces: windows down and across a piece of each image that is too large to be read at once, by its path.
         members: catalog of the source of each image, by its path, where a data set has several: how it is read.
         files: paths of the further files of each image that has several, by the path of the first.
@@ -77,8 +80,9 @@ class Catalog:
         problem = self._settings_problem() or _table_problem(self.patches)
         if problem:
             raise DataError(f"dataset {self.name}: {problem}")
-        own = [column for column in self.patches if column not in COLUMNS]
-        patches = self.patches.loc[:, [*COLUMNS, *own]].astype(_DTYPES | dict.fromkeys(own, "str"))
+        own = [str(column) for column in self.patches if column not in COLUMNS]
+        kinds = {column: "float64" if column in ON_EARTH else "str" for column in own}
+        patches = self.patches.loc[:, [*COLUMNS, *own]].astype(_DTYPES | kinds)
         patches = patches.sort_values("id").reset_index(drop=True)
         object.__setattr__(self, "patches", patches)
 

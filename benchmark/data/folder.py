@@ -60,6 +60,7 @@ from benchmark.data.raster import image_header
 from benchmark.data.tables import DataTable, read_table
 from benchmark.data.templates import Folders, Moment, fill, find, nfc, of_date, placeholders
 from benchmark.data.unions import Found, Source, sources_of, united
+from protocols.distances import ON_EARTH
 
 _LOG = logging.getLogger(__name__)
 MOST_WINDOWS = 1_000_000  # of one image
@@ -132,12 +133,14 @@ def _placed(
     """Return the table, with x and y of the files where the description gives none, and the footprints in metres."""
     patches = pd.DataFrame(rows, columns=list(COLUMNS))
     located = [place for place in places if place is not None]
-    boxes = in_metres(*zip(*located, strict=True)) if located and len(located) == len(places) else None
-    if boxes is None:
+    metres = in_metres(*zip(*located, strict=True)) if located and len(located) == len(places) else None
+    if metres is None:
         return patches, None
     if "x" not in settings and "y" not in settings:
-        patches = patches.assign(x=boxes[:, [0, 2]].mean(1), y=boxes[:, [1, 3]].mean(1))
-    return patches, pd.DataFrame(boxes, patches["id"], columns=["west", "south", "east", "north"])
+        patches = patches.assign(x=metres.boxes[:, [0, 2]].mean(1), y=metres.boxes[:, [1, 3]].mean(1))
+        if metres.lonlat is not None:
+            patches[[*ON_EARTH]] = metres.lonlat
+    return patches, pd.DataFrame(metres.footprints, patches["id"], columns=["west", "south", "east", "north"])
 
 
 def _check_polygons(

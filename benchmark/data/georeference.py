@@ -18,6 +18,7 @@ from benchmark.common.errors import DataError
 _LEAST_COMMON = 0.1  # of the smaller of a mask and its image
 _TOLERANCE = 0.75  # of a pixel: half of one is between files that mean corners and files that mean centres
 _LONLAT = CRS.from_epsg(4326)
+_RADIUS, _POLE = 6_371_009, np.radians(89.99)  # metres of the earth; the latitude up to which Mercator's plane is used
 Box = tuple[float, float, float, float]
 """West, south, east and north."""
 Size = tuple[int, int]
@@ -175,19 +176,35 @@ def _check_crs(mask: CRS | None, image: CRS | None, mask_path: Path, image_path:
         )
 
 
-def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np.float64] | None:
-    """Return boxes (n, 4) in metres, in one plane whatever their coordinate systems; None where one is not known.
+@dataclass(frozen=True, eq=False)
+class Metres:
+    """Boxes in metres, whatever their coordinate systems were.
+
+    Attributes:
+        boxes: (n, 4), in one plane.
+        footprints: (n, 4), by which overlaps are found.
+        lonlat: longitude and latitude (n, 2) of their middles, degrees; None where all are in one system in metres.
+    """
+
+    boxes: NDArray[np.float64]
+    footprints: NDArray[np.float64]
+    lonlat: NDArray[np.float64] | None = None
+
+
+def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> Metres | None:
+    """Return boxes (n, 4) in metres; None where a coordinate system is not known.
 
     One system in metres stays what it is. Others (degrees, feet, several UTM zones) are brought to the plane that keeps
-    distances from the middle of all boxes: over 1000 km these are right to about a percent. A box that is turned there
-    keeps its middle and its sides, so that neighbours of one system do not overlap.
+    distances from the middle of all boxes: over 1000 km these are right to about a percent. Far from there north is not
+    up, and neighbours would seem to overlap: footprints are in the plane where it is (Mercator's), whose metres are
+    right at the mean latitude. A box that is turned even there is as large as lets its neighbours touch it.
     """
     plain = np.array(boxes, np.float64).reshape(-1, 4)
     if any(system is None for system in systems):
         return None
     kinds = {system.to_wkt(): system for system in systems if system is not None}
     if len(kinds) == 1 and (only := next(iter(kinds.values()))).is_projected and only.linear_units_factor[1] == 1:
-        return plain
+        return Metres(plain, plain)
     names = np.array([system.to_wkt() for system in systems if system is not None])
     west, south, east, north = plain.T
     across, down = (west + east) / 2, (south + north) / 2
@@ -197,12 +214,23 @@ def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> NDArray[np
         of_system = names == name
         for side in range(4):
             lonlat[side, of_system] = _on_earth(middles[side, of_system], system)
+    if np.ptp(lonlat[..., 0]) > 180:  # the places are on both sides of the date line
+        lonlat[..., 0] %= 360
     middle = lonlat.reshape(-1, 2).mean(0)
     plane = CRS.from_proj4(f"+proj=aeqd +lon_0={middle[0]:.6f} +lat_0={middle[1]:.6f} +datum=WGS84 +units=m")
     x, y = transform_points(_LONLAT, plane, *lonlat.reshape(-1, 2).T.tolist())[:2]
     ends = np.stack([x, y], 1).reshape(4, -1, 2)
     half = np.hypot(*(ends[[1, 3]] - ends[[0, 2]]).transpose(2, 1, 0)) / 2  # (n, 2): of width and height
-    return np.concatenate([ends.mean(0) - half, ends.mean(0) + half], 1)
+    plain = np.concatenate([ends.mean(0) - half, ends.mean(0) + half], 1)
+    return Metres(plain, _north_up(np.radians(lonlat), np.radians(middle[1])), lonlat.mean(0))
+
+
+def _north_up(ends: NDArray[np.float64], latitude: float) -> NDArray[np.float64]:
+    """Return boxes (n, 4) in Mercator's plane, of the middles of the sides (4, n, 2; radians), metres at a latitude."""
+    east, north = ends[..., 0], np.arcsinh(np.tan(ends[..., 1].clip(-_POLE, _POLE)))
+    points = np.stack([east, north], 2) * _RADIUS * np.cos(latitude)
+    middles, half = points.mean(0), np.abs(points[[1, 3]] - points[[0, 2]]).max(0) / 2
+    return np.concatenate([middles - half, middles + half], 1)
 
 
 def _on_earth(points: NDArray[np.float64], system: CRS) -> NDArray[np.float64]:

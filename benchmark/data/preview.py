@@ -162,7 +162,8 @@ def _draw_zones(axes: "Axes", catalog: Catalog) -> None:
                     (west, south), east - west, north - south, facecolor=colors[zone], alpha=0.4, edgecolor="black"
                 )
             )
-        axes.plot(here["x"], here["y"], ".", markersize=1, color="black")
+        middles = boxes[["west", "east"]].mean(axis=1), boxes[["south", "north"]].mean(axis=1)
+        axes.plot(*middles, ".", markersize=1, color="black")
     axes.set_title(f"{place}: {len(here)} patches in {len(colors)} zones (colours may repeat)")
     _as_a_map(axes)
 

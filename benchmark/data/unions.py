@@ -16,6 +16,7 @@ from benchmark.data.catalog import Catalog
 from benchmark.data.description import check_settings, class_set, listed, used_bands
 from benchmark.data.georeference import Place, in_metres
 from benchmark.data.raster import image_header
+from protocols.distances import ON_EARTH
 
 _LOG = logging.getLogger(__name__)
 _MOST_UNLIKE = 1.2  # times the metres a pixel of another source
@@ -133,7 +134,7 @@ def united(sources: Sequence[Source], found: Sequence[Found]) -> Catalog:
     places: list[Place | None] = []
     own_places: list[bool] = []
     for source, each, catalog in zip(sources, found, catalogs, strict=True):
-        table = catalog.patches
+        table = catalog.patches.drop(columns=[*ON_EARTH], errors="ignore")  # of all in one way, below
         if twice := sorted(set(table["image"]) & set(members)):
             raise DataError(f"source '{source.name}': {twice[0]} is an image of another source too")
         members |= dict.fromkeys(table["image"], catalog)
@@ -161,12 +162,17 @@ def _placed(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return the table with x and y in one plane, but where a source gives its own, and the footprints in metres."""
     known = np.array([place is not None for place in places])
-    if not known.any():
+    located = [place for place in places if place is not None]
+    metres = in_metres(*zip(*located, strict=True)) if located else None
+    if metres is None:
         return patches, None
     boxes = np.full((len(patches), 4), np.nan)
-    boxes[known] = in_metres(*zip(*(place for place in places if place is not None), strict=True))
+    boxes[known] = metres.boxes
     for column, sides in (("x", [0, 2]), ("y", [1, 3])):
         patches[column] = patches[column].where(own | ~known, boxes[:, sides].mean(1))
+    boxes[known] = metres.footprints
+    if metres.lonlat is not None and known.all() and not own.any():
+        patches[[*ON_EARTH]] = metres.lonlat
     return patches, pd.DataFrame(boxes, patches["id"], columns=["west", "south", "east", "north"])
 
 
@@ -194,5 +200,5 @@ def _metres_a_pixel(source: Source, catalog: Catalog) -> float | None:
     """Return the side of a pixel, after `scale`, from the first image, or else from `resolution`."""
     (height, width), where = image_header(Path(catalog.patches["image"].iloc[0]))
     box = in_metres([where.box(0, 0, height, width)], [where.crs]) if where else None
-    size = source.settings.get("resolution") if box is None else float(box[0, 2] - box[0, 0]) / width
+    size = source.settings.get("resolution") if box is None else float(box.boxes[0, 2] - box.boxes[0, 0]) / width
     return None if size is None else size / float(source.settings.get("scale", 1))

@@ -16,6 +16,7 @@ from benchmark.experiments.jobs import Bench
 from benchmark.models.segmentation import NetworkSettings, build_network
 from benchmark.training.prediction import most_at_once
 from methods.parts.randomness import numpy_generator
+from protocols.distances import along_ground, positions
 
 SOURCE, TARGET = ("source_train", "source_val"), ("target_adapt", "target_test")
 COLUMNS = 64  # of the reduced features, at most; a quarter of the rows where there are fewer
@@ -84,14 +85,14 @@ def _of_tables(
     rows = [bench.store.rows(list(side.index)) for side in (source, target)]
     moments = [scaling.moments(*bench.store.band_statistics(chosen)) for chosen in rows]
     means, stds = shift.moment_gap(*moments[0], *moments[1])
-    xy = [side[["x", "y"]].to_numpy() for side in (source, target)]
+    places = [positions(side) for side in (source, target)]
     values = {
         "prior_js": shift.prior_divergence(*(bench.store.class_counts(chosen).sum(0)[:-1] for chosen in rows)),
         "mean_gap": float(np.abs(means).mean()),
         "std_gap": float(np.abs(stds).mean()),
         "day_gap": shift.day_of_year_gap(source["date"], target["date"]),
-        "km": shift.centre_distance(*xy),
-        "nearest_m": shift.nearest_distance(*xy),
+        "km": float(along_ground(1000 * shift.centre_distance(*places), places[0])) / 1000,
+        "nearest_m": float(along_ground(shift.nearest_distance(*places), places[0])),
         "new_camera": shift.camera_change(source["camera"], target["camera"]),
     }
     gaps = {band: (float(m), float(s)) for band, m, s in zip(bench.catalog.bands, means, stds, strict=True)}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import rasterio
 from rasterio.transform import Affine, from_origin
@@ -13,6 +14,8 @@ from benchmark.common.errors import DataError
 from benchmark.data.folder import read_folder
 from benchmark.data.georeference import Georeference, grid_on, in_metres
 from benchmark.data.patches import read_patches
+from protocols.distances import ON_EARTH, nearest, positions
+from protocols.ground import overlaps
 
 DESCRIPTION = """
 name = "geo"
@@ -77,15 +80,66 @@ def test_places_of_several_systems_lie_in_one_plane_of_metres(geo: Path, other: 
         size = 2 if crs != "EPSG:4326" else 2e-5
         for name, array in (("image", IMAGE), ("mask", MASK)):
             _write(geo.parent / f"{town}/{name}.tif", array, from_origin(x, y, size, size), crs)
-    patches = read_folder(geo).patches.groupby("place")[["x", "y"]].mean()
-    assert np.hypot(*(patches.loc["a"] - patches.loc["b"])) == pytest.approx(39_427, rel=2e-3)
+    patches = read_folder(geo).patches
+    middles = patches.groupby("place")[["x", "y"]].mean()
+    assert np.hypot(*(middles.loc["a"] - middles.loc["b"])) == pytest.approx(39_427, rel=2e-3)
+    towns = [patches[patches["place"] == town] for town in "ab"]
+    assert nearest(*towns) == pytest.approx(39_427, rel=2e-3) and positions(patches).shape[1] == 3
 
 
 def test_feet_become_metres() -> None:
     boxes = [(6e6, 2e6, 6e6 + 1000, 2e6 + 1000)]
     metres = in_metres(boxes, [rasterio.crs.CRS.from_epsg(2227)])
-    assert metres is not None and metres[0, 2] - metres[0, 0] == pytest.approx(304.8, rel=0.03)
+    assert metres is not None
+    for box in (metres.boxes[0], metres.footprints[0]):
+        assert box[2] - box[0] == pytest.approx(304.8, rel=0.01)
     assert in_metres(boxes, [None]) is None
+
+
+CORNERS = {32631: (300_000, 6_900_000), 32655: (700_000, 4_900_000), 32719: (300_000, 6_000_000), 32701: (1e5, 8e6)}
+CORNERS |= {3035: (2_800_000, 5_000_000)}  # Iceland, where this system's north is turned by 25 degrees
+
+
+def _grids() -> pd.DataFrame:
+    """Four neighbours of 640 m at each of five corners, in all continents and oceans, and one of them twice."""
+    boxes = [
+        (west + 640 * column, south + 640 * row, west + 640 * (column + 1), south + 640 * (row + 1))
+        for west, south in CORNERS.values()
+        for row in range(2)
+        for column in range(2)
+    ]
+    systems = [rasterio.crs.CRS.from_epsg(code) for code in CORNERS for _ in range(4)]
+    metres = in_metres([*boxes, boxes[0]], [*systems, systems[0]])
+    assert metres is not None and metres.lonlat is not None
+    table = pd.DataFrame(metres.footprints, columns=["west", "south", "east", "north"])
+    return table.assign(
+        zone=range(len(table)), **dict(zip(ON_EARTH, metres.lonlat.T, strict=True)), x=metres.boxes[:, 0], y=0.0
+    )
+
+
+def test_neighbours_in_far_systems_do_not_overlap() -> None:
+    assert overlaps(_grids()) == [(0, 20, pytest.approx(1))]
+
+
+def test_distances_are_along_the_ground_however_far_apart_places_are() -> None:
+    grids = _grids()
+    first = grids.iloc[0:20:4]
+    beside, above = grids.iloc[1:20:4], grids.iloc[2:20:4]
+    for others in (beside, above):  # a kilometre of a system is not quite one on the ground
+        assert nearest(first, others) == pytest.approx(640, rel=0.02)
+    degrees = pd.DataFrame({"longitude": [0.0, 179.9, 0], "latitude": [0.0, 0, 51.5], "x": 0, "y": 0})
+    east = pd.DataFrame({"longitude": [90.0, -179.9], "latitude": [0.0, 0], "x": 0, "y": 0})
+    quarter = np.pi / 2 * 6_371_009
+    assert nearest(degrees, east)[:2] == pytest.approx([quarter, 0.2 / 90 * quarter], rel=3e-3)
+    london, york = degrees[2:], pd.DataFrame({"longitude": [-74.0], "latitude": [40.7], "x": 0, "y": 0})
+    assert nearest(london, york) == pytest.approx(5_586_000, rel=3e-3)
+
+
+def test_places_on_both_sides_of_the_date_line_are_near() -> None:
+    boxes = [(179.9, -17, 179.901, -16.999), (-179.9, -17, -179.899, -16.999)]
+    metres = in_metres(boxes, [rasterio.crs.CRS.from_epsg(4326)] * 2)
+    assert metres is not None
+    assert np.hypot(*(metres.boxes[0, :2] - metres.boxes[1, :2])) == pytest.approx(21_300, rel=0.01)
 
 
 def test_pixels_without_an_area_are_refused(geo: Path) -> None:
@@ -185,5 +239,7 @@ def test_a_colour_mask_is_turned_whole() -> None:
 def test_neighbours_in_two_zones_touch_and_do_not_overlap():
     """A square of UTM is turned by up to some degrees in the common plane: its box there must not grow."""
     boxes = [(x, 5_800_000.0, x + 640, 5_800_640.0) for x in (200_000.0, 200_640.0, 800_000.0)]
-    west, _, east, _ = in_metres(boxes, [rasterio.crs.CRS.from_epsg(code) for code in (32632, 32632, 32633)]).T
+    metres = in_metres(boxes, [rasterio.crs.CRS.from_epsg(code) for code in (32632, 32632, 32633)])
+    assert metres is not None
+    west, _, east, _ = metres.footprints.T
     assert np.allclose(east - west, 640, rtol=0.01) and east[0] - west[1] < 0.01 * 640
