@@ -3,11 +3,13 @@
 import sys
 
 from benchmark.common.garbage import at_the_end, while_loading
+from benchmark.common.interpreter import require_usual_python
 from benchmark.common.output import make_output_safe
 
 
 def program() -> int:
     """Run the command line; return the exit status."""
+    require_usual_python()
     make_output_safe()
     while_loading()
     try:

@@ -110,6 +110,7 @@ def _prepare(options: argparse.Namespace, words: Sequence[str]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("landshift: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where HOME cannot be written
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     options.command_line = shlex.join(["landshift", *words])
 
