@@ -38,6 +38,13 @@ def find(name: str) -> type[Method]:
             return _checked(getattr(importlib.import_module(module_name), class_name), name)
         except MethodError:
             raise
+        except ModuleNotFoundError as error:
+            if not f"{module_name}.".startswith(f"{error.name}."):  # what the module itself imports
+                raise MethodError(f"cannot import the method {name!r}: {blamed(error)}") from error
+            raise MethodError(
+                f"cannot import the method {name!r}: there is no module {error.name!r} in this folder or among the "
+                "installed packages; run the command in the folder that holds it"
+            ) from error
         except Exception as error:  # whatever the code of the module raises is its own mistake
             raise MethodError(f"cannot import the method {name!r}: {blamed(error)}") from error
     methods, wrong = available(), broken()

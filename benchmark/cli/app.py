@@ -137,7 +137,23 @@ def _unraisable(what: "Any") -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose words may stand in any order between the options."""
+
+    _is_inside = False
+
+    def parse_known_args(self, args: "Any" = None, namespace: "Any" = None) -> "Any":
+        """Parse the words of a command wherever its options are; an option that it has not is named alone."""
+        if self._subparsers or self._is_inside:
+            return super().parse_known_args(args, namespace)
+        self._is_inside = True
+        try:
+            options, unknown = self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_inside = False
+        if unknown:
+            named = [word for word in unknown if word.startswith("-")] or unknown
+            self.error(f"unrecognized arguments: {' '.join(named)}")
+        return options, unknown
 
     def error(self, message: str) -> "NoReturn":
         self.exit(2, f"landshift: {message} (see {self.prog} --help)\n")

@@ -122,6 +122,10 @@ def _write(
                 f" ({options.results / protocol.label} holds another comparison; landshift report --output replaces it)"
             )
     asides = [
+        f"left aside: {count} run{'s' * (count > 1)} of {label}, made with an earlier version of its code"
+        for label, count in state.replaced.items()
+    ]
+    asides += [
         f"left aside: {aside.runs} run{'s' * (aside.runs > 1)} of another comparison ({shown(aside.differs)}); "
         f"landshift report {options.protocol} --comparison {key}"
         for key, aside in state.others.items()

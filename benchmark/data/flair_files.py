@@ -141,6 +141,8 @@ def _archived(path: str) -> bool:
 
 def walk(root: Path, files: FlairFiles) -> Iterator[str]:
     """Yield the paths of all files; the folders and archives that they are in are stamped."""
+    if not root.is_dir():
+        raise DataError(f"there is no folder {root}, which is to hold the data (--data)")
     add_stamp(str(root), files)
     resolved = root.resolve()
     seen = {str(resolved)}  # links may lead in circles

@@ -84,6 +84,8 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     settings = read_description(description)
     try:
         folder = root or description.parent / str(settings.get("root", "."))
+        if not folder.is_dir():
+            raise DataError(f"there is no folder {folder}, which is to hold the data ({'--data' if root else 'root'})")
         if "source" in settings:
             sources = sources_of(settings)
             return united(sources, [_find_source(source, folder) for source in sources])

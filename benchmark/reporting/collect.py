@@ -70,6 +70,7 @@ class ComparisonState:
         pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         shares: errors of class shares of each method; none where the confusion matrices are not known.
+        replaced: finished runs by label that a later run with other code of the method takes the place of.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: facts that all its runs share; and, as ``networks``, those with another network.
         folders: folder of the artifacts of each cell that has a run, by method, fold and seed.
@@ -88,6 +89,7 @@ class ComparisonState:
     pixels: Mapping[str, float]
     rules: list[RuleLine]
     shares: list[ShareLine]
+    replaced: Mapping[str, int]
     others: Mapping[str, Aside]
     facts: dict[str, str]
     folders: Mapping[CellKey, Files]
@@ -121,7 +123,8 @@ def collect(
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(comparisons) or 'none'}")
     own = key_of_runs(comparison)
     request = read_request(results, experiment, comparison)
-    best = runs_of(request, best_record([record for record in records if record.facts.get("comparison") == own]))
+    of_comparison = [record for record in records if record.facts.get("comparison") == own]
+    best = runs_of(request, best_record(of_comparison))
     grid = replace(request.grid, held_out=_held_out(best))
     folders = {place: record.artifacts for place, record in best.items()}
     cells = with_records([cell_of(request, place, best.get(place)) for place in places_of(grid)], grid, folders)
@@ -162,6 +165,7 @@ def collect(
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
         shares=compare_shares(zonal_errors(cells, folders), {line.method: line.target.mean for line in lines}, grid),
+        replaced=_replaced(of_comparison, best),
         others=_others({key: read_request(results, experiment, key) for key in comparisons}, comparison, records, best),
         facts=request.facts | {"code_version": _code(best) or request.facts["code_version"]} | _networks(best),
         folders=folders,
@@ -210,6 +214,17 @@ def _held_out(best: Mapping[CellKey, RunRecord]) -> dict[str, dict[str, str]]:
         }
         for place, record in best.items()
     }
+
+
+def _replaced(records: Sequence[RunRecord], best: Mapping[CellKey, RunRecord]) -> dict[str, int]:
+    """Return the number of finished runs of each label whose place has a run with other code of the method."""
+    shown = {_place(record): record.facts["method_digest"] for record in best.values()}
+    finished = [run for run in records if run.status == "FINISHED" and _place(run) in shown]
+    return dict(Counter(run.facts["method"] for run in finished if run.facts["method_digest"] != shown[_place(run)]))
+
+
+def _place(record: RunRecord) -> tuple[str, ...]:
+    return tuple(record.facts[name] for name in ("method", "fold", "seed"))
 
 
 def _others(

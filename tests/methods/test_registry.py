@@ -41,12 +41,21 @@ def test_a_class_elsewhere_is_found_by_its_address(tmp_path, monkeypatch):
     sys.modules.pop("my_idea")
 
 
+def test_a_module_that_the_file_of_a_method_lacks_is_a_mistake_of_that_file(tmp_path, monkeypatch):
+    (tmp_path / "lacking.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MethodError, match=r"No module named 'no_such_module' \(lacking.py:1\)"):
+        registry.find("lacking:Idea")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("source-olny", r"did you mean source-only\? There are"),
         ("tent,source-only", "each method has a --method of its own"),
-        ("no_such_module:Idea", "cannot import"),
+        ("no_such_module:Idea", "there is no module 'no_such_module' in this folder or among the installed"),
+        ("json.no_such:Idea", "there is no module 'json.no_such' in this folder"),
+        ("json:Idea", "AttributeError: module 'json' has no attribute 'Idea'"),
         ("methods.base:Progress", "not a subclass"),
     ],
 )

@@ -257,7 +257,10 @@ def _fails(self, *args):
     ("arguments", "message"),
     [
         (["run", "no-such-protocol"], "there is no protocol 'no-such-protocol'; there are"),
-        (["run", "dubai-leave-one-place-out", "--data", "/nowhere"], "/nowhere"),
+        (["run", "dubai-leave-one-place-out", "--data", "/nowhere"], "dubai.toml: there is no folder /nowhere, which"),
+        (["run", "flair1-official", "--data", "/nowhere"], "landshift: there is no folder /nowhere, which is to hold"),
+        (["run", "flairhub-toy", "--data", "/nowhere"], "landshift: there is no folder /nowhere, which is to hold"),
+        (["check", "agreement:Agreement"], "there is no module 'agreement' in this folder or among the installed"),
         (["protocols", "show", "x"], "there is no protocol 'x'"),
         (["protocols", "show"], "needs a name"),
         (["methods", "x"], "there is no method 'x'"),
@@ -276,6 +279,28 @@ def test_arguments_that_cannot_be_read_exit_with_2(arguments, capsys):
         main(arguments)
     error = capsys.readouterr().err
     assert caught.value.code == 2 and error.count("\n") == 1 and error.endswith("--help)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "--output", "x", "mine.toml"], "--output"),
+        (["run", "mine.toml", "--steps", "3", "more"], "more"),
+        (["run", "--seeds", "0", "--out", "x", "mine.toml"], "--out"),
+    ],
+)
+def test_what_is_not_known_is_named_alone(arguments, named, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err == f"landshift: unrecognized arguments: {named} (see landshift run --help)\n"
+
+
+@pytest.mark.parametrize("verb_first", [False, True])
+def test_options_may_be_before_between_and_behind_the_words(verb_first):
+    options, words = ["--output", "o"], ["describe"]
+    arguments = ["data", *(words + options if verb_first else options + words), "folder", "--names-only"]
+    parsed = make_parser(arguments).parse_args(arguments)
+    assert (parsed.verb, str(parsed.root), str(parsed.output), parsed.names_only) == ("describe", "folder", "o", True)
 
 
 def test_methods_are_listed_with_their_hyperparameters(capsys):

@@ -112,7 +112,10 @@ def test_a_run_of_other_code_leaves_its_table(results, all_published, add_run):
     runs = results.runs(EXPERIMENT)
     (old,) = [run for run in runs if (run.facts["comparison"], run.facts["fold"]) == ("try", "2019")]
     add_run(results, EXPERIMENT, "aa", {**old.facts, "method_digest": "new"}, metrics=old.metrics)
-    publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, "try", mixed=True), "table")
+    state = collect(results, EXPERIMENT, "try", mixed=True)
+    assert state.replaced == {"source-only": 1}
+    assert collect(results, EXPERIMENT, "old").replaced == {}
+    publish(results, EXPERIMENT, PROTOCOL, state, "table")
     assert _views(results)["try", "table"] == ["try source-only 2020"]
 
 
