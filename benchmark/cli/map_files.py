@@ -1,4 +1,4 @@
-"""What ``landshift map`` writes beside a map: pictures, polygons, blocks, submissions, and the change between two."""
+"""Files that ``landshift map`` writes beside a map: pictures, polygons, blocks, submissions, and the change between two."""
 
 import argparse
 from pathlib import Path

@@ -139,18 +139,17 @@ def metres_per_pixel(place: Georeference | None, size: Size) -> tuple[float, flo
     boxes = in_metres([place.box(0, 0, *size)], [place.crs])
     if boxes is None:
         return None
-    west, south, east, north = boxes[0].tolist()
+    west, south, east, north = boxes.boxes[0].tolist()
     return (north - south) / size[0], (east - west) / size[1]
 
 
 def _resolution(catalog: Catalog, ids: list[str]) -> float | None:
     """Return the median side of a pixel of some patches in metres; None where it is not known."""
-    if catalog.footprints is not None:
+    images = catalog.patches.set_index("id").loc[ids, "image"].unique()
+    sides = np.array([side / catalog.scale for image in images[:KNOWN_FROM] for side in _sides(image)])
+    if not len(sides) and catalog.footprints is not None:
         boxes = catalog.footprints.reindex(ids).to_numpy(np.float64)
-        sides: NDArray[np.float64] = (boxes[:, 2:] - boxes[:, :2]).ravel() / catalog.patch_size
-    else:
-        images = catalog.patches.set_index("id").loc[ids, "image"].unique()
-        sides = np.array([side / catalog.scale for image in images[:KNOWN_FROM] for side in _sides(image)])
+        sides = (boxes[:, 2:] - boxes[:, :2]).ravel() / catalog.patch_size
     sides = sides[np.isfinite(sides)]
     return float(np.median(sides)) if len(sides) else None
 
