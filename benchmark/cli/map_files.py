@@ -1,4 +1,4 @@
-"""Files that ``landshift map`` writes beside a map: pictures, polygons, blocks, submissions, and the change between two."""
+"""Files that ``landshift map`` writes beside a map: pictures, polygons, blocks, submissions and changes."""
 
 import argparse
 from pathlib import Path

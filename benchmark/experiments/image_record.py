@@ -146,7 +146,7 @@ def metres_per_pixel(place: Georeference | None, size: Size) -> tuple[float, flo
 def _resolution(catalog: Catalog, ids: list[str]) -> float | None:
     """Return the median side of a pixel of some patches in metres; None where it is not known."""
     images = catalog.patches.set_index("id").loc[ids, "image"].unique()
-    sides = np.array([side / catalog.scale for image in images[:KNOWN_FROM] for side in _sides(image)])
+    sides = np.array([side / catalog.member(image).scale for image in images[:KNOWN_FROM] for side in _sides(image)])
     if not len(sides) and catalog.footprints is not None:
         boxes = catalog.footprints.reindex(ids).to_numpy(np.float64)
         sides = (boxes[:, 2:] - boxes[:, :2]).ravel() / catalog.patch_size
