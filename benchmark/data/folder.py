@@ -85,7 +85,9 @@ def read_folder(description: Path, root: Path | None = None) -> Catalog:
     try:
         folder = root or description.parent / str(settings.get("root", "."))
         if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}, which is to hold the data ({'--data' if root else 'root'})")
+            raise DataError(
+                f"there is no folder {folder.resolve()}, which is to hold the data ({'--data' if root else 'root'})"
+            )
         if "source" in settings:
             sources = sources_of(settings)
             return united(sources, [_find_source(source, folder) for source in sources])

@@ -260,7 +260,10 @@ def _fails(self, *args):
         (["run", "dubai-leave-one-place-out", "--data", "/nowhere"], "dubai.toml: there is no folder /nowhere, which"),
         (["run", "flair1-official", "--data", "/nowhere"], "landshift: there is no folder /nowhere, which is to hold"),
         (["run", "flairhub-toy", "--data", "/nowhere"], "landshift: there is no folder /nowhere, which is to hold"),
-        (["check", "agreement:Agreement"], "there is no module 'agreement' in this folder or among the installed"),
+        (
+            ["check", "no_such_file:Agreement"],
+            "there is no module 'no_such_file' in this folder or among the installed",
+        ),
         (["protocols", "show", "x"], "there is no protocol 'x'"),
         (["protocols", "show"], "needs a name"),
         (["methods", "x"], "there is no method 'x'"),

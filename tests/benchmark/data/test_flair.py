@@ -167,7 +167,8 @@ def test_a_folder_without_flair_is_named(tmp_path: Path, missing: bool, read: Ca
     root = tmp_path / "nothing"
     if not missing:
         root.mkdir()
-    with pytest.raises(DataError, match=r"nothing: no FLAIR images here; looked for .*IMG_000826.tif"):
+    message = "there is no folder .*nothing, which" if missing else r"nothing: no FLAIR images here; .*IMG_000826.tif"
+    with pytest.raises(DataError, match=message):
         read(root)
 
 
