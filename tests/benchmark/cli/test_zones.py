@@ -105,7 +105,7 @@ def test_a_map_is_made_and_then_counted(maps, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmark.experiments.results.has_results", lambda folder: True)
     monkeypatch.setattr("benchmark.maps.trained.find_run", lambda *words: Run)
     monkeypatch.setattr("benchmark.maps.predict.make_maps", make)
-    monkeypatch.setattr("benchmark.maps.reading.images_of", lambda *words: {})
+    monkeypatch.setattr("benchmark.maps.reading.images_of", lambda *words: {"town": tmp_path / "town.tif"})
     words = ["map", "3f2a", "town.tif", "--output", str(tmp_path / "out"), "--results", str(tmp_path / "results")]
     assert main([*words, "--zones", str(tmp_path / "none.gpkg")]) == 1 and not calls, (
         "zones are read before any map is made"

@@ -37,7 +37,8 @@ def test_the_size_of_a_pixel_is_that_of_the_patches_after_shrinking(catalog, dat
     ids = catalog.patches["id"]
     sides = np.tile([[0.0, 0.0, 6.4, 6.4]], (len(ids), 1))
     footprints = pd.DataFrame(sides, index=pd.Index(ids), columns=["west", "south", "east", "north"])
-    assert resolution(replace(catalog, footprints=footprints)) == pytest.approx(0.2)
-    assert resolution(replace(catalog, footprints=footprints * np.nan)) is None
-    gone = catalog.patches.assign(image=[f"/nowhere/{name}.png" for name in ids])
-    assert resolution(replace(catalog, patches=gone)) is None
+    assert resolution(replace(catalog, footprints=footprints)) == pytest.approx(pixel)
+    gone = replace(catalog, patches=catalog.patches.assign(image=[f"/nowhere/{name}.png" for name in ids]))
+    assert resolution(gone) is None
+    assert resolution(replace(gone, footprints=footprints)) == pytest.approx(0.2)
+    assert resolution(replace(gone, footprints=footprints * np.nan)) is None
