@@ -20,6 +20,7 @@ from benchmark.data.flair_files import domain_and_zone, find_files, read_metadat
 from benchmark.data.heights import HEIGHT
 from benchmark.data.layers import read_files
 from benchmark.data.raster import read_image, read_mask
+from benchmark.data.series.check import check_series
 from protocols.columns import read_table
 from protocols.files import FOLDER
 
@@ -178,6 +179,13 @@ def check_flair(
         pairs = [(number, images[number], masks.get(number, "")) for number in sorted(homes)]
         for number, kind, path in read_all(pairs, progress):
             homes[number].fault(kind, path)
+    notes: list[str] = []
+    if TEST_2 in numbers:
+        zones = {f"IMG_{number}": "/".join(domain_and_zone(images[number])) for number in homes}
+        found, notes = check_series(root, zones, progress, names_only=names_only)
+        for domain, kind, name in found:
+            faults = domains[domain].faults if domain else loose
+            faults.setdefault(kind, []).append(name)
     return Check(
         [domains[name] for name in sorted(domains)],
         _groups(table, numbers, images),
@@ -185,6 +193,7 @@ def check_flair(
         undated,
         misdated,
         len(files.images) - len(images),
+        tuple(notes),
     )
 
 

@@ -1,0 +1,132 @@
+"""Check of the series of a copy of FLAIR #2: what is missing, damaged or elsewhere, and what the clouds leave."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.common.errors import DataError
+from benchmark.data.series.dates import FLAIR2, choose_dates
+from benchmark.data.series.files import PARTS, find_series, read_centroids, read_series
+from benchmark.data.series.series import CLOUD, SNOW, Series, crop
+
+Fault = tuple[str, str, str]
+"""Domain, or "" where the fault is of none; kind of fault; path, or what else names it."""
+
+
+@dataclass(frozen=True)
+class _Zone:
+    """Counts of one series: dates, first and last day, pixels, those with clouds and snow; dates kept, by patch."""
+
+    dates: int
+    first: int
+    last: int
+    pixels: int
+    clouds: int
+    snow: int
+    kept: list[int]
+    fallbacks: int
+
+
+def check_series(
+    root: Path,
+    zones: Mapping[str, str],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    names_only: bool = False,
+) -> tuple[list[Fault], list[str]]:
+    """Read the series of all zones that have images, and look for the centre of each image in them.
+
+    Args:
+        root: folder of the copy, unpacked or in its zip files.
+        zones: zone, such as ``D004_2021/Z10_AU``, of each image by its id, ``IMG_000826``.
+        progress: function called with (series done, series in all).
+        names_only: whether only names and centroids are looked at, and no series is opened.
+
+    Returns:
+        faults, and lines about what is no fault. A copy without any series has no fault: nothing needs them yet.
+    """
+    files = find_series(root)
+    faults: list[Fault] = [("", "series files in another zone's folder", text) for text in files.misplaced]
+    faults += [("", "files that are there twice", path) for path in files.walked.twice]
+    if not files.zones:
+        return faults, ["no Sentinel-2 series here; no training uses them yet"]
+    patches: dict[str, list[str]] = {zone: [] for zone in sorted({*zones.values()})}
+    for patch, zone in sorted(zones.items()):
+        patches[zone].append(patch)
+    centroids: dict[str, tuple[int, int]] = {}
+    try:
+        centroids = read_centroids(files.centroids)
+        lacking = sorted(zones.keys() - centroids.keys())
+        faults += [(_domain(zones[patch]), "patches without a centroid", patch) for patch in lacking]
+    except DataError as error:
+        faults.append(("", "files of centroids that cannot be used", str(error)))
+    whole = []
+    for zone in patches:
+        missing = [part for part in PARTS if part not in files.zones.get(zone, {})]
+        if len(missing) == len(PARTS):
+            faults.append((_domain(zone), "zones without a series", zone))
+        else:
+            name = f"SEN2_sp_{zone.replace('/', '-')}_"
+            faults += [(_domain(zone), "missing files of series", name + part) for part in missing]
+        if not missing:
+            whole.append(zone)
+    counts: list[_Zone] = []
+    for number, zone in enumerate([] if names_only else whole, 1):
+        paths = files.zones[zone]
+        try:
+            series = read_series(*(paths[part] for part in PARTS))
+        except DataError as error:
+            faults.append((_domain(zone), "series that cannot be used", str(error)))
+        else:
+            centres = {patch: centroids[patch] for patch in patches[zone] if patch in centroids}
+            rows, columns = series.values.shape[-2:]
+            for patch in [patch for patch, (row, column) in centres.items() if row >= rows or column >= columns]:
+                row, column = centres.pop(patch)
+                text = f"{patch}: row {row}, column {column} of {rows} x {columns} pixels in {paths[PARTS[0]]}"
+                faults.append((_domain(zone), "centroids outside of their series", text))
+            counts.append(_count(series, centres))
+        if progress:
+            progress(number, len(whole))
+    return faults, [f"Sentinel-2 series of {len(whole)} of {len(patches)} zones", *_notes(counts)]
+
+
+def _domain(zone: str) -> str:
+    return zone.partition("/")[0]
+
+
+def _count(series: Series, centres: Mapping[str, tuple[int, int]]) -> _Zone:
+    chosen = [choose_dates(crop(series, centre).covers) for centre in centres.values()]
+    covered = (series.covers >= FLAIR2.probability).sum((0, 2, 3))
+    return _Zone(
+        dates=len(series.days),
+        first=int(series.days.min()),
+        last=int(series.days.max()),
+        pixels=series.covers[:, CLOUD].size,
+        clouds=int(covered[CLOUD]),
+        snow=int(covered[SNOW]),
+        kept=[len(kept) for kept, _ in chosen],
+        fallbacks=sum(fell_back for _, fell_back in chosen),
+    )
+
+
+def _notes(zones: list[_Zone]) -> list[str]:
+    if not zones:
+        return []
+    first, last = (
+        np.datetime64(day, "D") for day in (min(zone.first for zone in zones), max(zone.last for zone in zones))
+    )
+    dates = [zone.dates for zone in zones]
+    pixels = sum(zone.pixels for zone in zones)
+    clouds, snow = (100 * count / pixels for count in (sum(z.clouds for z in zones), sum(z.snow for z in zones)))
+    lines = [
+        f"{min(dates)} to {max(dates)} dates a zone, from {first} to {last}; {clouds:.0f} % of the pixels are clouds and "
+        f"{snow:.0f} % snow (probability {FLAIR2.probability} % and above)"
+    ]
+    if kept := [count for zone in zones for count in zone.kept]:
+        lines.append(
+            f"FLAIR #2's filter keeps {min(kept)} to {max(kept)} dates a patch, {np.mean(kept):.1f} on average; it keeps "
+            f"none of {sum(zone.fallbacks for zone in zones)} patches, which then have their clearest date"
+        )
+    return lines
