@@ -108,7 +108,7 @@ def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
         if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
             raise DataError(f"{path}: expected is one object with an object for each id, like {{'IMG_000001': {{…}}}}")
         if text.count('"IMG_') > len(content):
-            _check_once(path, text)
+            check_once(path, text)
         for patch in content.keys() & entries.keys():
             before, now = entries[patch], content[patch]
             if differing := sorted(key for key in before.keys() & now.keys() if before[key] != now[key]):
@@ -121,7 +121,7 @@ def read_metadata(paths: Iterable[str]) -> dict[str, dict[str, Any]]:
     return entries
 
 
-def _check_once(path: str, text: str) -> None:
+def check_once(path: str, text: str) -> None:
     """Raise `DataError` where an id is the key of two entries, of which a reader of JSON takes the last in silence."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

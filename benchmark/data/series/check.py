@@ -114,19 +114,19 @@ def _count(series: Series, centres: Mapping[str, tuple[int, int]]) -> _Zone:
 def _notes(zones: list[_Zone]) -> list[str]:
     if not zones:
         return []
-    first, last = (
-        np.datetime64(day, "D") for day in (min(zone.first for zone in zones), max(zone.last for zone in zones))
+    first, last = np.array([min(zone.first for zone in zones), max(zone.last for zone in zones)]).astype(
+        "datetime64[D]"
     )
     dates = [zone.dates for zone in zones]
     pixels = sum(zone.pixels for zone in zones)
-    clouds, snow = (100 * count / pixels for count in (sum(z.clouds for z in zones), sum(z.snow for z in zones)))
+    clouds, snow = (100 * sum(getattr(zone, cover) for zone in zones) / pixels for cover in ("clouds", "snow"))
     lines = [
-        f"{min(dates)} to {max(dates)} dates a zone, from {first} to {last}; {clouds:.0f} % of the pixels are clouds and "
+        f"{min(dates)} to {max(dates)} dates a zone, from {first} to {last}; {clouds:.0f} % of the pixels are clouds, "
         f"{snow:.0f} % snow (probability {FLAIR2.probability} % and above)"
     ]
     if kept := [count for zone in zones for count in zone.kept]:
         lines.append(
-            f"FLAIR #2's filter keeps {min(kept)} to {max(kept)} dates a patch, {np.mean(kept):.1f} on average; it keeps "
-            f"none of {sum(zone.fallbacks for zone in zones)} patches, which then have their clearest date"
+            f"FLAIR #2's filter keeps {min(kept)} to {max(kept)} dates a patch, {np.mean(kept):.1f} on average; of "
+            f"{sum(zone.fallbacks for zone in zones)} patches it keeps none: the clearest date is taken"
         )
     return lines

@@ -61,7 +61,13 @@ def _kept(shares: NDArray[np.float64], rule: DateFilter) -> NDArray[np.int64]:
 
 
 def select(series: Series, rule: DateFilter | None = FLAIR2, *, monthly: bool = False) -> tuple[Series, bool]:
-    """Return the dates that a rule keeps of a crop (None: all) or the means of their months, and `choose_dates`'s flag."""
+    """Return the dates of a crop that a rule keeps, or the means of their months, and whether the rule kept none.
+
+    Args:
+        series: crop of a patch.
+        rule: see `choose_dates`; None keeps all dates.
+        monthly: whether the means of `average_months` are returned.
+    """
     kept, fell_back = choose_dates(series.covers, rule) if rule else (np.arange(len(series.days)), False)
     chosen = series.take(kept)
     return average_months(chosen) if monthly else chosen, fell_back

@@ -1,7 +1,6 @@
-"""Files of series as they are published: FLAIR #2's arrays, product names and centroids, and FLAIR-HUB's rasters."""
+"""Files of series as FLAIR #2 has them: arrays, names of products, and centroids of the patches."""
 
 import datetime
-import json
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,11 +15,10 @@ from numpy.typing import NDArray
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import TEXT_BYTES, leads_out, parse_json
+from benchmark.common.texts import shown
 from benchmark.data.archives import read_bytes, source_file
-from benchmark.data.flair_files import FlairFiles, domain_and_zone, keep, walk
-from benchmark.data.geopackage import read_columns
-from benchmark.data.raster import read_pixels
-from benchmark.data.series.series import BANDS, NO_DATA, Series
+from benchmark.data.flair_files import FlairFiles, check_once, domain_and_zone, keep, walk
+from benchmark.data.series.series import BANDS, Series
 from benchmark.data.tables import decoded
 
 KINDS = ("uint16", "int16", "int32", "float32", "float64")
@@ -32,7 +30,6 @@ _PRODUCT = re.compile(r"S2[A-D]_MSIL[12][AC]_([0-9]{4})([0-9]{2})([0-9]{2})T[0-9
 _EXAMPLE = "S2B_MSIL2A_20210114T105309_N0214_R051_T31TFJ_20210114T131427"
 _FIRST, _LAST = datetime.date(2015, 6, 23), datetime.date(2099, 12, 31)  # Sentinel-2A flew in June 2015
 _EPOCH = datetime.date(1970, 1, 1)
-_DATES = "_SENTINEL2_MTD_DATES.gpkg"
 
 
 @dataclass(frozen=True)
@@ -107,9 +104,7 @@ def read_series(data: str, masks: str, products: str) -> Series:
     _check_shape(masks, covers, 2)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise DataError(f"{data}: holds numbers that are not finite, perhaps damaged")
-    if covers.shape[2:] != values.shape[2:]:
-        raise DataError(f"{masks}: {_pixels(covers)} pixels, where {data} has {_pixels(values)}")
-    return _joined((data, values), (masks, covers), (products, days))
+    return joined((data, values), (masks, covers), (products, days))
 
 
 def read_days(products: str) -> NDArray[np.int32]:
@@ -123,9 +118,9 @@ def read_days(products: str) -> NDArray[np.int32]:
     for number, line in enumerate(lines, 1):
         match = _PRODUCT.fullmatch(line.rstrip("\r "))
         if not match:
-            shown = repr(line[:100])
-            raise DataError(f"{products}: line {number} is {shown}; expected is a product's name such as {_EXAMPLE}")
-        days.append(_day(f"{products}: line {number}", "".join(match.groups()[:3])))
+            text = repr(line[:100])
+            raise DataError(f"{products}: line {number} is {text}; expected is a product's name such as {_EXAMPLE}")
+        days.append(day_of(f"{products}: line {number}", "".join(match.groups()[:3])))
     return np.array(days, np.int32)
 
 
@@ -145,58 +140,12 @@ def read_centroids(paths: Iterable[str]) -> dict[str, tuple[int, int]]:
         if not isinstance(entries, dict):
             raise DataError(f'{path}: expected is one object like {{"IMG_000001.tif": [100, 60]}}')
         if text.count('"IMG_') > len(entries):
-            _check_once(path, text)
+            check_once(path, text)
         for name, place in entries.items():
             patch, centre = name.removesuffix(".tif"), _centre(path, name, place)
             if centroids.setdefault(patch, centre) != centre:
                 raise DataError(f"{path}: {patch} is at {list(centre)}, and at {list(centroids[patch])} elsewhere")
     return centroids
-
-
-def read_rasters(values: str, covers: str, days: NDArray[np.int32]) -> Series:
-    """Read a series of FLAIR-HUB, which is that of one patch.
-
-    Args:
-        values: path of a ``SENTINEL2_TS`` raster: T times ten bands, date by date; 10 x 10 pixels of 10.24 m.
-        covers: path of the ``SENTINEL2_MSK-SC`` raster beside it: T times snow and cloud, 0 to 100.
-        days: (T,) int32, the patch's dates, see `read_hub_days`.
-
-    Returns:
-        the series. A pixel that a file marks as without data in one band has none at any date.
-
-    Raises:
-        DataError: a file is missing or damaged, or has another number of dates.
-    """
-    layers = []
-    for path, each in ((values, len(BANDS)), (covers, 2)):
-        pixels = read_pixels(Path(path), [str(number) for number in range(len(days) * each)])
-        layers.append((pixels.bands.reshape(len(days), each, *pixels.bands.shape[1:]), pixels.valid))
-    (stored, valid), (probabilities, known) = layers
-    if probabilities.shape[2:] != stored.shape[2:]:
-        raise DataError(f"{covers}: {_pixels(probabilities)} pixels, where {values} has {_pixels(stored)}")
-    series = _joined((values, stored), (covers, probabilities), ("", days))
-    for mask in (valid, known):
-        if mask is not None:
-            series.covers[..., ~mask], series.values[..., ~mask] = NO_DATA, 0
-    return series
-
-
-def read_hub_days(package: str) -> dict[str, NDArray[np.int32]]:
-    """Return the dates of FLAIR-HUB's series by patch or region, from ``GLOBAL_SENTINEL2_MTD_DATES.gpkg``.
-
-    Raises:
-        DataError: it is no such GeoPackage, or an entry is not ``{"1": "20210114", ...}``, counted without a gap.
-    """
-    table = read_columns(package, "patch_id", "acquisition_dates")
-    days: dict[str, NDArray[np.int32]] = {}
-    for patch, text in table["acquisition_dates"].items():
-        origin = f"{package}: dates of {patch}"
-        entry = parse_json(text, origin)
-        if not isinstance(entry, dict) or set(entry) != {str(number + 1) for number in range(len(entry))} or not entry:
-            raise DataError(f'{origin}: expected is an object like {{"1": "20210114", "2": "20210119"}}')
-        ordered = (entry[str(number + 1)] for number in range(len(entry)))
-        days[str(patch)] = np.array([_day(origin, date) for date in ordered], np.int32)
-    return days
 
 
 def _content(path: str, most: int | None = None) -> bytes:
@@ -212,7 +161,7 @@ def _read_array(path: str) -> NDArray:
     try:
         array = read_array(content, allow_pickle=False)
     except Exception as error:  # numpy has a dozen kinds for damaged headers, and one for too little memory
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = shown((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
         raise DataError(f"{path}: no readable .npy file, perhaps damaged ({reason})") from error
     if content.read(1):
         raise DataError(f"{path}: is longer than its header says, perhaps damaged")
@@ -224,12 +173,18 @@ def _check_shape(path: str, array: NDArray, layers: int) -> None:
         raise DataError(f"{path}: has the shape {array.shape}; expected is (dates, {layers}, rows, columns)")
 
 
-def _joined(values: tuple[str, NDArray], covers: tuple[str, NDArray], days: tuple[str, NDArray[np.int32]]) -> Series:
-    """Return the series of arrays, each with its path, whose numbers of dates must be equal."""
+def joined(values: tuple[str, NDArray], covers: tuple[str, NDArray], days: tuple[str, NDArray[np.int32]]) -> Series:
+    """Return the series of values, covers and dates, each with its path.
+
+    Raises:
+        DataError: their numbers of dates or pixels differ, or the covers are not whole numbers from 0 to 100.
+    """
     (data, stored), (masks, probabilities), (products, dates) = values, covers, days
     if not len(stored) == len(probabilities) == len(dates):
         counts = f"{len(stored)} dates, {masks} {len(probabilities)} and {products} {len(dates)}"
         raise DataError(f"{data}: has {counts}; all three must be of one series")
+    if probabilities.shape[2:] != stored.shape[2:]:
+        raise DataError(f"{masks}: {_pixels(probabilities)} pixels, where {data} has {_pixels(stored)}")
     if probabilities.dtype.kind not in "iuf":
         raise DataError(f"{masks}: numbers are {probabilities.dtype.name}; expected are probabilities from 0 to 100")
     right = (probabilities >= 0) & (probabilities <= 100)  # False for NaN
@@ -245,7 +200,8 @@ def _pixels(array: NDArray) -> str:
     return f"{array.shape[-1]} x {array.shape[-2]}"
 
 
-def _day(origin: str, text: object) -> int:
+def day_of(origin: str, text: object) -> int:
+    """Return a date, ``20210114``, as days since 1970-01-01; the message of `DataError` begins with the origin."""
     try:
         date = datetime.datetime.strptime(str(text), "%Y%m%d").date()
         if re.fullmatch("[0-9]{8}", str(text)) and _FIRST <= date <= _LAST:
@@ -262,15 +218,3 @@ def _centre(path: str, name: str, place: Any) -> tuple[int, int]:
     ):
         return int(numbers[0]), int(numbers[1])
     raise DataError(f"{path}: the centroid of {name[:50]!r} is {str(place)[:50]}; expected are its row and column")
-
-
-def _check_once(path: str, text: str) -> None:
-    """Raise `DataError` where an id is there twice, of which a reader of JSON takes the last in silence."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(content := dict(pairs)) < len(pairs):
-            names = [name for name, _ in pairs]
-            raise DataError(f"{path}: has two entries {max(names, key=names.count)!r}; remove the wrong one")
-        return content
-
-    json.loads(text, object_pairs_hook=once)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -17,10 +16,10 @@ from filelock import FileLock
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_text
 from benchmark.data.classes import slug
-from benchmark.data.series.files import KINDS, PARTS, SeriesFiles, read_rasters, read_series
+from benchmark.data.series.files import KINDS, PARTS, SeriesFiles, read_series
 from benchmark.data.series.series import Series
 from benchmark.data.shards import FORMAT
-from benchmark.data.sources import Stamp, are_same, stamps_of, with_digests
+from benchmark.data.sources import Stamp, are_same, files_of, stamps_of, with_digests
 
 _LOG = logging.getLogger(__name__)
 _ALIGNED = 8  # bytes
@@ -96,23 +95,27 @@ def zone_sources(files: SeriesFiles, zones: Iterable[str]) -> list[SeriesSource]
     return sources
 
 
-def hub_source(patch: str, values: str, covers: str, package: str, days: Mapping[str, Any]) -> SeriesSource:
-    """Return the source of a patch of FLAIR-HUB.
+def centres_of(
+    store: SeriesStore, zones: Mapping[str, str], centroids: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Return row and column of each patch's centre in the series of its zone.
 
     Args:
-        patch: id, such as ``D012-2019_AF-S1-27_5-10``.
-        values, covers: paths of its ``SENTINEL2_TS`` and ``SENTINEL2_MSK-SC`` rasters.
-        package: path of the GeoPackage of dates.
-        days: result of `benchmark.data.series.files.read_hub_days` for it.
+        zones: zone of each patch by its id, see `benchmark.data.series.files.zone_of`.
+        centroids: result of `benchmark.data.series.files.read_centroids`.
 
     Raises:
-        DataError: the patch has no dates.
+        DataError: a patch has no centroid, or one outside of its series.
     """
-    dates = days.get(patch, days.get(patch.rpartition("_")[0]))
-    if dates is None:
-        raise DataError(f"{package}: has no dates of {patch}")
-    read = partial(read_rasters, values, covers, dates)
-    return SeriesSource(patch, patch.partition("_")[0], (values, covers, package), read)
+    if lacking := sorted(zones.keys() - centroids.keys()):
+        raise DataError(f"{len(lacking)} patches have no centroid in their series, such as {lacking[0]}")
+    centres = {patch: centroids[patch] for patch in zones}
+    for patch, (row, column) in centres.items():
+        rows, columns = store.read(zones[patch]).values.shape[-2:]
+        if row >= rows or column >= columns:
+            place = f"row {row}, column {column}, and the series of {zones[patch]} has {rows} x {columns} pixels"
+            raise DataError(f"the centroid of {patch} is outside: {place}")
+    return centres
 
 
 def open_series_store(
@@ -125,7 +128,7 @@ def open_series_store(
 
     Args:
         name: name of the data set; the shards are in a folder named after it.
-        sources: sources of the series, see `zone_sources` and `hub_source`.
+        sources: sources of the series, see `zone_sources` and `benchmark.data.series.hub`.
         folder: folder of the stores.
         progress: function called with (series done, series in all) while series are read.
 
@@ -138,7 +141,7 @@ def open_series_store(
     stamps = stamps_of({file for source in sources for file in source.files})
     places, done = [], 0
     for domain, members in sorted(by_domain.items()):
-        of_files = {file: stamps[file] for file in stamps_of(file for source in members for file in source.files)}
+        of_files = {file: stamps[file] for source in members for path in source.files for file in files_of(path)}
         content = (FORMAT, [(source.key, source.files) for source in members])
         changed = sorted((file, stamp[:2]) for file, stamp in of_files.items())
         key = hashlib.sha256(repr((content, changed)).encode()).hexdigest()[:16]

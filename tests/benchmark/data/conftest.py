@@ -215,3 +215,36 @@ def _write_package(path: Path, column: str, rows: list[tuple[str, str]]) -> None
         database.execute(f"CREATE TABLE patches (fid INTEGER PRIMARY KEY, geom BLOB, patch_id TEXT, {column} TEXT)")
         database.executemany(f"INSERT INTO patches (geom, patch_id, {column}) VALUES (x'4750', ?, ?)", rows)
         database.commit()
+
+
+def _write_series(folder: Path, zone: str, dates: list[str], side: int = 48) -> dict[str, Path]:
+    """The three files of a zone's series as published: clouds cover all of every third date, snow no pixel."""
+    random = np.random.default_rng(zlib.crc32(zone.encode()))
+    place = folder / zone / "sen"
+    place.mkdir(parents=True, exist_ok=True)
+    paths = {
+        part: place / f"SEN2_sp_{zone.replace('/', '-')}_{part}" for part in ("data.npy", "masks.npy", "products.txt")
+    }
+    covers = random.integers(0, 30, (len(dates), 2, side, side + 4), dtype=np.uint8)
+    covers[::3, 1] = 90
+    np.save(paths["data.npy"], random.integers(1, 9000, (len(dates), 10, side, side + 4), dtype=np.uint16))
+    np.save(paths["masks.npy"], covers)
+    names = [f"S2B_MSIL2A_{date}T105309_N0214_R051_T31TFJ_{date}T131427\n" for date in dates]
+    paths["products.txt"].write_text("".join(names))
+    return paths
+
+
+@pytest.fixture
+def write_series() -> Callable[..., dict[str, Path]]:
+    return _write_series
+
+
+@pytest.fixture
+def flair2(flair: Path) -> Path:
+    """The `flair` fixture with series of its three zones, and the centres of the three patches in them."""
+    for split, zone in (("train", "D004_2021/Z10_AU"), ("train", "D004_2019/Z10_AU"), ("test", "D012_2019/Z2_UU")):
+        dates = [f"{zone[5:9]}{month:02d}{day:02d}" for month in range(1, 7) for day in (4, 21)]
+        _write_series(flair / f"flair_sen_{split}", zone, dates)
+    centres = {"IMG_000001.tif": [24, 26], "IMG_000002.tif": [3, 50], "IMG_061713.tif": [20, 20]}
+    (flair / "flair-2_centroids_sp_to_patch.json").write_text(json.dumps(centres))
+    return flair
