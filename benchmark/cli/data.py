@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 VERBS = {
     "describe": "look at a folder of images and masks and write a description of it, to be corrected, and protocols",
     "preview": "draw patches that show the classes of each domain, and a map of places, times and zones",
-    "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata; or read every "
-    "image and mask of your own data",
+    "check": "compare a copy of FLAIR with what was published: counts, masks, sizes, values, metadata, series; or read "
+    "every image and mask of your own data",
     "stats": "mean, deviation and quantiles of the bands and shares of the classes, domain by domain",
     "prune": "remove decoded patches that nothing can use any more: of an older format, or of files gone or changed",
 }

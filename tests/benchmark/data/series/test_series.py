@@ -10,9 +10,9 @@ from benchmark.data.series.series import NO_DATA, Series, crop, turn, view_toget
 
 
 def _series(rows: int = 50, columns: int = 60) -> Series:
-    """One date, one band; each value says its row and column."""
+    """One date, one band; each value says its row and column, and each cover its column."""
     values = np.add.outer(100 * np.arange(rows), np.arange(columns)).astype(np.uint16)[None, None]
-    return Series(values, np.array([18_500], np.int32), np.zeros((1, 2, rows, columns), np.uint8))
+    return Series(values, np.array([18_500], np.int32), (values % 100).astype(np.uint8).repeat(2, 1))
 
 
 def test_a_crop_is_that_of_the_published_code_inside() -> None:
@@ -69,6 +69,7 @@ def test_image_and_series_show_the_same_ground_after_crop_and_turn(symmetry: int
     image = np.stack([40 + (rows + 0.5 - 256) * 0.02, 45 + (columns + 0.5 - 256) * 0.02])
     seen, part = view_together(image, series, (40, 45), corner, 256, symmetry, size=40)
     assert seen.shape == (2, 256, 256) and part.values.shape == part.covers[:, :1].shape == (1, 1, 40, 40)
+    assert (part.covers == part.values % 100)[:, :, part.valid[0]].all()
     for place in ((10, 20), (128, 128), (250, 3), (200, 220)):
         in_series = [20 + (pixel + 0.5 - 128) * 0.02 for pixel in place]
         value = part.values[0, 0, int(in_series[0]), int(in_series[1])]
