@@ -55,10 +55,12 @@ def check_series(
     patches: dict[str, list[str]] = {zone: [] for zone in sorted({*zones.values()})}
     for patch, zone in sorted(zones.items()):
         patches[zone].append(patch)
+    if not files.centroids:
+        faults.append(("", "missing files of centroids", "flair-2_centroids_sp_to_patch.json"))
     centroids: dict[str, tuple[int, int]] = {}
     try:
         centroids = read_centroids(files.centroids)
-        lacking = sorted(zones.keys() - centroids.keys())
+        lacking = sorted(zones.keys() - centroids.keys()) if files.centroids else []
         faults += [(_domain(zones[patch]), "patches without a centroid", patch) for patch in lacking]
     except DataError as error:
         faults.append(("", "files of centroids that cannot be used", str(error)))
@@ -121,12 +123,16 @@ def _notes(zones: list[_Zone]) -> list[str]:
     pixels = sum(zone.pixels for zone in zones)
     clouds, snow = (100 * sum(getattr(zone, cover) for zone in zones) / pixels for cover in ("clouds", "snow"))
     lines = [
-        f"{min(dates)} to {max(dates)} dates a zone, from {first} to {last}; {clouds:.0f} % of the pixels are clouds, "
+        f"{_span(dates)} dates a zone, from {first} to {last}; {clouds:.0f} % of the pixels are clouds, "
         f"{snow:.0f} % snow (probability {FLAIR2.probability} % and above)"
     ]
     if kept := [count for zone in zones for count in zone.kept]:
         lines.append(
-            f"FLAIR #2's filter keeps {min(kept)} to {max(kept)} dates a patch, {np.mean(kept):.1f} on average; of "
+            f"FLAIR #2's filter keeps {_span(kept)} dates a patch, {np.mean(kept):.1f} on average; of "
             f"{sum(zone.fallbacks for zone in zones)} patches it keeps none: the clearest date is taken"
         )
     return lines
+
+
+def _span(counts: list[int]) -> str:
+    return f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else str(counts[0])

@@ -21,9 +21,9 @@ def test_a_whole_copy_has_no_fault_and_is_counted(flair2: Path) -> None:
     assert faults == [] and done == [(1, 3), (2, 3), (3, 3)]
     assert notes == [
         "Sentinel-2 series of 3 of 3 zones",
-        "12 to 12 dates a zone, from 2019-01-04 to 2021-06-21; 33 % of the pixels are clouds, 0 % snow (probability "
+        "12 dates a zone, from 2019-01-04 to 2021-06-21; 33 % of the pixels are clouds, 0 % snow (probability "
         "60 % and above)",
-        "FLAIR #2's filter keeps 8 to 8 dates a patch, 8.0 on average; of 0 patches it keeps none: the clearest date "
+        "FLAIR #2's filter keeps 8 dates a patch, 8.0 on average; of 0 patches it keeps none: the clearest date "
         "is taken",
     ]
 
@@ -64,6 +64,7 @@ def _remove(pattern: str) -> Edit:
             _centroids(IMG_000001=[48, 3]),
             *("D004_2021", "centroids outside of their series", "IMG_000001: row 48, column 3 of 48 x 52 pixels"),
         ),
+        (_remove("*centroids*"), "", "missing files of centroids", "flair-2_centroids_sp_to_patch.json"),
         (_centroids(IMG_000001=[0, -1]), "", "files of centroids that cannot be used", "centroid of 'IMG_000001.tif'"),
         (
             lambda root: (root / "flair-2_centroids_sp_to_patch.json").write_text(
