@@ -8,6 +8,7 @@ date for padded where all its pixels are zero; here a mask says so.
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -45,13 +46,14 @@ class ValidGroupNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def forward(self, maps: Tensor, valid: Tensor) -> Tensor:
-        """Return normalised maps (N, T, C, h, w) float32 of finite ones; valid: (N, T) bool."""
+        """Return normalised maps (N, T, C, h, w) of finite ones, summed in float32; valid: (N, T) bool."""
         grouped = maps.float().unflatten(2, (self.groups, -1))
         weights = valid[:, :, None, None, None, None].float()
         count = (weights.sum(1, keepdim=True) * grouped.shape[3]).clamp(min=1)
         mean = (grouped * weights).sum((1, 3), keepdim=True) / count
         variance = ((grouped - mean).square() * weights).sum((1, 3), keepdim=True) / count
-        return ((grouped - mean) * (variance + 1e-5).rsqrt()).flatten(2, 3) * self.weight + self.bias
+        normalized = ((grouped - mean) * (variance + 1e-5).rsqrt()).flatten(2, 3)
+        return normalized.to(maps.dtype) * self.weight + self.bias
 
 
 class LTAE(nn.Module):
@@ -161,8 +163,7 @@ class UTAE(nn.Module):
             _convolve(bands, encoder_widths[0], nn.GroupNorm(4, encoder_widths[0])),
             _convolve(encoder_widths[0], encoder_widths[0], nn.GroupNorm(4, encoder_widths[0])),
         )
-        pairs = zip(encoder_widths[:-1], encoder_widths[1:], strict=True)
-        self.down = nn.ModuleList(_Down(fine, coarse) for fine, coarse in pairs)
+        self.down = nn.ModuleList(_Down(fine, coarse) for fine, coarse in pairwise(encoder_widths))
         self.attend = LTAE(encoder_widths[-1], heads, 2 * encoder_widths[-1])
         coarser = [*decoder_widths[1:], encoder_widths[-1]]
         widths = list(zip(coarser, encoder_widths[:-1], decoder_widths, strict=True))
