@@ -124,7 +124,7 @@ def average_dates(maps: Tensor, attention: Tensor) -> Tensor:
 
 
 class SeriesMaps(NamedTuple):
-    """What `UTAE` finds in a series.
+    """Maps of a series from a `UTAE`.
 
     Attributes:
         maps: maps (N, C, h, w) of each scale, finest first; that one has the size of the series' images.

@@ -117,6 +117,14 @@ def test_dates_that_are_not_valid_change_nothing_to_the_bit(mode):
     assert all(torch.equal(one, other) for others in found[1:] for one, other in zip(found[0], others, strict=True))
 
 
+def test_attention_does_not_read_maps_that_are_not_valid():
+    attend, maps, found = LTAE(8, heads=2, width=8).eval(), torch.randn(2, 4, 8, 2, 2), []
+    for value in (0.0, math.nan):
+        maps[~VALID] = value
+        found.append(attend(maps, DAYS, VALID))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
 def test_more_padded_dates_change_nothing():
     network, series = _utae(), _series()
     longer = [F.pad(series, (0,) * 7 + (3,)), F.pad(DAYS, (0, 3)), F.pad(VALID, (0, 3))]
