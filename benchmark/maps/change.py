@@ -1,9 +1,9 @@
 """Change between two maps of one ground: which class became which, where, and how sure both maps are of it."""
 
-import csv
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,10 @@ from rasterio.windows import Window
 from benchmark.common.errors import DataError
 from benchmark.maps.cog import Kind, assemble
 from benchmark.maps.comparable import doubts_of
-from benchmark.maps.counts import OnProgress, pieces, read_piece
+from benchmark.maps.files import Row, write_csv
 from benchmark.maps.legend import NO_DATA, Legend, MapClass
 from benchmark.maps.map_file import CLASSES, CONFIDENCE, MapFile, name_of, read_map
+from benchmark.maps.pieces import OnProgress, pieces, read_classes, tracked
 from benchmark.maps.zone_counts import row_areas
 
 NAME, TABLE = "change", ".csv"
@@ -71,32 +72,19 @@ class _Pair:
     columns: int
 
     def read(self, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return the classes of both maps by their number, and the percent that both are right; `NO_DATA` if unknown.
+        """Return the classes of both maps by their number in the first legend, and the percent that both are right.
 
-        Raises:
-            DataError: a map holds a value that is no class.
+        The number of classes means that there is no data, in the percents it is `NO_DATA`.
         """
-        first = _numbers(self.a, self.a.legend, read_piece(self.a, window))
-        second = _numbers(self.b, self.a.legend, self._second(window))
-        known = (first != NO_DATA) & (second != NO_DATA)
-        first[~known], second[~known] = NO_DATA, NO_DATA
-        if not (self.a.confidence and self.b.confidence):
+        first, one = read_classes(self.a, window)
+        moved = Window(window.col_off + self.columns, window.row_off + self.rows, window.width, window.height)
+        second, other = read_classes(self.b, moved)
+        names, size = [each.name for each in self.a.legend.classes], len(self.a.legend.classes)
+        second = np.array([*(names.index(each.name) for each in self.b.legend.classes), size], np.uint8)[second]
+        if one is None or other is None:
             return first, second, np.full(first.shape, NO_DATA, np.uint8)
-        one, other = read_piece(self.a, window, confidence=True), self._second(window, confidence=True)
         both = (one.astype(np.uint16) * other + 50) // 100
-        return first, second, np.where(known & (one <= 100) & (other <= 100), both, NO_DATA).astype(np.uint8)
-
-    def _second(self, window: Window, *, confidence: bool = False) -> NDArray[np.uint8]:
-        """Return a part of the second map on the grid of the first; `NO_DATA` where it does not reach."""
-        part = np.full((window.height, window.width), NO_DATA, np.uint8)
-        top, left = window.row_off + self.rows, window.col_off + self.columns
-        bottom, right = min(top + window.height, self.b.height), min(left + window.width, self.b.width)
-        above, before = max(-top, 0), max(-left, 0)
-        if bottom > top + above and right > left + before:
-            inner = Window(left + before, top + above, right - left - before, bottom - top - above)
-            place = np.s_[above : above + inner.height, before : before + inner.width]
-            part[place] = read_piece(self.b, inner, confidence=confidence)
-        return part
+        return first, second, np.where((first < size) & (second < size), both, NO_DATA).astype(np.uint8)
 
 
 def compare_maps(a: MapFile, b: MapFile, output: Path, on_progress: OnProgress | None = None) -> Change:
@@ -114,44 +102,29 @@ def compare_maps(a: MapFile, b: MapFile, output: Path, on_progress: OnProgress |
         DataError: the maps have other classes, coordinate systems or resolutions, or no common ground.
     """
     pair, moved = _paired(a, b)
-    windows = list(pieces(a.height, a.width))
-
-    def report(done: int) -> None:
-        if on_progress:
-            on_progress(done, 2 * len(windows))
-
-    sums = _PairSums(len(a.legend.classes))
-    for number, window in enumerate(windows, 1):
-        first, second, both = pair.read(window)
-        sums.add(first, second, both, row_areas(a.transform, a.crs, window))
-        report(number)
-    doubts = [*doubts_of(a, b), *moved]
-    change = sums.change(a.legend, doubts)
+    windows = pieces(a.window)
+    steps = tracked([*windows, *windows], on_progress)
+    change = _counted(pair, islice(steps, len(windows)))
     if not change.pixels.sum():
         raise DataError(f"{a.path} and {b.path}: no pixel has data in both; give maps of one ground")
-    change = sums.change(a.legend, [*doubts, *_doubt_of_confidence(change)])
+    change = replace(change, doubts=(*doubts_of(a, b), *moved, *_doubt_of_confidence(change)))
     codes, legend = _coded(change)
+    endings: dict[str, Kind] = {CLASSES: "classes"}
+    if a.confidence and b.confidence:
+        endings[CONFIDENCE] = "confidence"
     output.mkdir(parents=True, exist_ok=True)
     folder = output / f"{NAME}.part"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    endings: list[tuple[str, Kind]] = [(CLASSES, "classes")]
-    if a.confidence and b.confidence:
-        endings.append((CONFIDENCE, "confidence"))
-    for number, window in enumerate(windows):
+    for number, window in enumerate(steps):
         first, second, both = pair.read(window)
-        known = first != NO_DATA
-        drawn = np.full(first.shape, NO_DATA, np.uint8)
-        drawn[known] = codes[first[known], second[known]]
-        for ending, _ in endings:
-            _write_piece(folder / f"{number}{ending}", a, window, drawn if ending == CLASSES else both)
-        report(len(windows) + number + 1)
+        for ending, pixels in zip(endings, (codes[first, second], both), strict=False):
+            _write_piece(folder / f"{number}{ending}", a, window, pixels)
     (output / f"{NAME}{CONFIDENCE}").unlink(missing_ok=True)
-    facts = _facts(a, b, change)
-    for ending, kind in reversed(endings):
+    for ending, kind in reversed(endings.items()):
         paths = [folder / f"{number}{ending}" for number in range(len(windows))]
-        assemble(paths, output / f"{NAME}{ending}", legend, facts, kind)
-    _write_table(output / f"{NAME}{TABLE}", change)
+        assemble(paths, output / f"{NAME}{ending}", legend, _facts(a, b, change), kind)
+    write_csv(_rows(change), output / f"{NAME}{TABLE}")
     shutil.rmtree(folder)
     return change
 
@@ -194,64 +167,25 @@ def _paired(a: MapFile, b: MapFile) -> tuple[_Pair, list[str]]:
     return pair, moved
 
 
-def _numbers(made: MapFile, legend: Legend, values: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the number in a legend of each value of a map, by the names of the classes."""
-    order = {each.name: number for number, each in enumerate(legend.classes)}
-    table = np.full(256, NO_DATA - 1, np.uint8)
-    for each in made.legend.classes:
-        table[each.value] = order[each.name]
-    table[NO_DATA] = NO_DATA
-    numbers = table[values]
-    if (numbers == NO_DATA - 1).any():
-        wrong = sorted(set(values[numbers == NO_DATA - 1].tolist()))
-        raise DataError(f"{made.path}: holds the value {wrong[0]}, which its legend has not; it is damaged")
-    return numbers
-
-
-class _PairSums:
-    """Sums over the pieces of two maps, by pair of classes."""
-
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
-        self._pixels, self._sure_pixels = np.zeros((2, classes**2), np.int64)
-        self._area, self._sure_area, self._percent, self._rated = np.zeros((4, classes**2))
-
-    def add(
-        self,
-        first: NDArray[np.uint8],
-        second: NDArray[np.uint8],
-        both: NDArray[np.uint8],
-        areas: NDArray[np.float64],
-    ) -> None:
-        """Add a piece (h, w), whose pixels have these areas by row."""
-        known = first != NO_DATA
-        pairs = first[known].astype(np.int64) * self._classes + second[known]
-        percent, area = both[known], np.broadcast_to(areas[:, None], first.shape)[known]
-        rated, sure = percent != NO_DATA, (percent != NO_DATA) & (percent >= SURE)
-        self._pixels += self._count(pairs)
-        self._area += self._count(pairs, area)
-        self._rated += self._count(pairs[rated])
-        self._percent += self._count(pairs[rated], percent[rated])
-        self._sure_pixels += self._count(pairs[sure])
-        self._sure_area += self._count(pairs[sure], area[sure])
-
-    def _count(self, pairs: NDArray[np.int64], weights: NDArray | None = None) -> NDArray:
-        return np.bincount(pairs, weights, self._classes**2)
-
-    def change(self, legend: Legend, doubts: Sequence[str]) -> Change:
-        """Return the sums of all pieces."""
-        with np.errstate(invalid="ignore"):
-            confidence = self._percent / self._rated
-        square = self._classes, self._classes
-        return Change(
-            legend,
-            self._pixels.reshape(square),
-            self._area.reshape(square),
-            confidence.reshape(square),
-            self._sure_pixels.reshape(square),
-            self._sure_area.reshape(square),
-            tuple(doubts),
-        )
+def _counted(pair: _Pair, windows: Iterable[Window]) -> Change:
+    """Count the pairs of classes of two maps."""
+    size = len(pair.a.legend.classes)
+    sums = np.zeros((5, size**2))
+    for window in windows:
+        first, second, both = pair.read(window)
+        known = (first < size) & (second < size)
+        pairs, percent = first[known].astype(np.int64) * size + second[known], both[known]
+        area = np.broadcast_to(row_areas(pair.a.transform, pair.a.crs, window)[:, None], first.shape)[known]
+        sure = (percent >= SURE) & (percent != NO_DATA)
+        for total, chosen, weights in zip(
+            sums, (..., ..., ..., sure, sure), (None, area, percent, None, area[sure]), strict=True
+        ):
+            total += np.bincount(pairs[chosen], weights, size**2)
+    pixels, area, percents, sure_pixels, sure_area = sums.reshape(5, size, size)
+    rated = (pixels > 0) & bool(pair.a.confidence and pair.b.confidence)
+    confidence = np.divide(percents, pixels, out=np.full(pixels.shape, np.nan), where=rated)
+    counts = pixels.astype(np.int64), area, confidence, sure_pixels.astype(np.int64), sure_area
+    return Change(pair.a.legend, *counts, doubts=())
 
 
 def _doubt_of_confidence(change: Change) -> list[str]:
@@ -270,9 +204,13 @@ def _doubt_of_confidence(change: Change) -> list[str]:
 
 
 def _coded(change: Change) -> tuple[NDArray[np.uint8], Legend]:
-    """Return the value (C, C) of each pair in the map of change, and its legend: the most frequent pair is 1."""
-    codes = np.full(change.pixels.shape, OTHER, np.uint8)
+    """Return the value of each pair in the map of change, (C + 1, C + 1) with no data as the last, and its legend.
+
+    The most frequent pair is 1.
+    """
+    codes = np.full(np.add(change.pixels.shape, 1), OTHER, np.uint8)
     np.fill_diagonal(codes, SAME)
+    codes[-1], codes[:, -1] = NO_DATA, NO_DATA
     off = change.pixels.copy()
     np.fill_diagonal(off, 0)
     order = [divmod(int(at), len(off)) for at in np.argsort(-off, axis=None, kind="stable") if off.flat[at]]
@@ -280,18 +218,17 @@ def _coded(change: Change) -> tuple[NDArray[np.uint8], Legend]:
     for code, (one, other) in enumerate(order[:_MOST_PAIRS], SAME + 1):
         codes[one, other] = code
         first, second = change.legend.classes[one], change.legend.classes[other]
-        color = _blend(first.color, second.color, used)
+        color = _blend(first, second, used)
         classes.append(MapClass(code, f"{first.name} → {second.name}", color))
     if len(order) > _MOST_PAIRS:
         classes.append(MapClass(OTHER, "other change", _RARE))
     return codes, Legend("change", tuple(classes))
 
 
-def _blend(one: str, other: str, used: set[str]) -> str:
+def _blend(one: MapClass, other: MapClass, used: set[str]) -> str:
     """Return a colour near that of the later class, tinted by that of the earlier, and unlike all before."""
-    weights = np.array([0.25, 0.75])
-    bands = weights @ [[int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in (one, other)]
-    packed = int(bands[0]) << 16 | int(bands[1]) << 8 | int(bands[2])
+    red, green, blue = ((first + 3 * second) // 4 for first, second in zip(one.rgb, other.rgb, strict=True))
+    packed = red << 16 | green << 8 | blue
     while f"#{packed:06x}" in used:
         packed = (packed + 1) % (1 << 24)
     used.add(f"#{packed:06x}")
@@ -318,19 +255,18 @@ def _write_piece(path: Path, made: MapFile, window: Window, pixels: NDArray[np.u
         file.write(pixels, 1)
 
 
-def _write_table(path: Path, change: Change) -> None:
-    """Write a row for each pair of classes that occurs, those without change included."""
-    half = path.with_name(f"{path.name}.part")
-    with half.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        sure = [f"pixels_sure_{SURE}", f"area_m2_sure_{SURE}"]
-        rows.writerow(["from", "to", "pixels", "area_m2", "mean_confidence_percent", *sure])
-        for one, other in zip(*np.nonzero(change.pixels), strict=True):
-            area, percent, sure_area = (
-                "" if np.isnan(table[one, other]) else f"{table[one, other]:.{digits}f}"
-                for table, digits in ((change.area, 2), (change.confidence, 1), (change.sure_area, 2))
-            )
-            names = change.legend.classes[one].name, change.legend.classes[other].name
-            counts = int(change.pixels[one, other]), area, percent, int(change.sure_pixels[one, other]), sure_area
-            rows.writerow([*names, *counts])
-    half.replace(path)
+def _rows(change: Change) -> list[Row]:
+    """Return a row for each pair of classes that occurs, those without change included."""
+    names = [each.name for each in change.legend.classes]
+    return [
+        {
+            "from": names[one],
+            "to": names[other],
+            "pixels": int(change.pixels[one, other]),
+            "area_m2": float(change.area[one, other]),
+            "mean_confidence_percent": float(change.confidence[one, other]),
+            f"pixels_sure_{SURE}": int(change.sure_pixels[one, other]),
+            f"area_m2_sure_{SURE}": float(change.sure_area[one, other]),
+        }
+        for one, other in zip(*np.nonzero(change.pixels), strict=True)
+    ]

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.maps.change import SURE, UNCHANGED, Change, change_map
-from benchmark.maps.counts import OnProgress
 from benchmark.maps.map_file import MapFile, name_of
 from benchmark.maps.map_page import Matrix
+from benchmark.maps.pieces import OnProgress
 from benchmark.maps.preview import write_preview
 
 

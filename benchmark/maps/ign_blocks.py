@@ -1,7 +1,6 @@
 """Blocks of 10 km by 10 km, as IGN cuts and names its product CosIA."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,16 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from benchmark.common.errors import DataError, SettingsError
-from benchmark.data.raster import open_raster, readable
 from benchmark.maps.coding import COSIA
 from benchmark.maps.cog import cut
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import MapFile
+from benchmark.maps.pieces import OnProgress, pieces, read_band, tracked
 from benchmark.maps.polygon_parts import MapPatches
 from benchmark.maps.vectors import write_vectors
 
 _SIDE = 10_000  # metres
 _SYSTEMS = (2154, 5490, 2972, 2975, 4471, 4467)  # of France and of its lands overseas
-_ROWS = 512  # that are looked at together
 
 
 def write_blocks(
@@ -30,7 +28,7 @@ def write_blocks(
     vectors: bool = False,
     min_area: float = 0.0,
     simplify: float = 0.0,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Path]:
     """Cut a map at the lines of whole 10 km of its coordinate system, and write each part under IGN's name.
 
@@ -61,16 +59,15 @@ def write_blocks(
     windows = _windows(made)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for number, (name, window) in enumerate(windows.items(), 1):
+    for name, window in tracked(list(windows.items()), on_progress):
+        if not any((read_band(made.path, piece) != NO_DATA).any() for piece in pieces(window)):
+            continue
         path = folder / f"{prefix}_{name}{'_vecto.gpkg' if vectors else '.tif'}"
-        if _has_data(made, window):
-            if vectors:
-                write_vectors(made, path, min_area, simplify, window, _numbered)
-            else:
-                cut(made, window, path)
-            written.append(path)
-        if on_progress:
-            on_progress(number, len(windows))
+        if vectors:
+            write_vectors(made, path, min_area, simplify, window, _numbered)
+        else:
+            cut(made, window, path)
+        written.append(path)
     return written
 
 
@@ -99,13 +96,6 @@ def _spans(centres: NDArray[np.float64]) -> dict[int, tuple[int, int]]:
     return {
         int(block): (int(start), int(start + count)) for block, start, count in zip(found, first, number, strict=True)
     }
-
-
-def _has_data(made: MapFile, window: Window) -> bool:
-    with readable(made.path), open_raster(made.path) as file:
-        lines = range(window.row_off, window.row_off + window.height, _ROWS)
-        parts = (Window(window.col_off, line, window.width, _ROWS).intersection(window) for line in lines)
-        return any((file.read(1, window=part) != NO_DATA).any() for part in parts)
 
 
 def _numbered(made: MapFile, patches: MapPatches) -> dict[str, NDArray[Any]]:

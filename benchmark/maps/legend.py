@@ -27,6 +27,12 @@ class MapClass:
     color: str
     french: str = ""
 
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Red, green and blue, 0 to 255."""
+        packed = color_value(self.color)
+        return packed >> 16, packed >> 8 & 255, packed & 255
+
 
 @dataclass(frozen=True)
 class Legend:

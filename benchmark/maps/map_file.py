@@ -7,6 +7,7 @@ from pathlib import Path
 import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import Affine
+from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
 from benchmark.data.raster import open_raster, readable
@@ -45,6 +46,11 @@ class MapFile:
     crs: CRS | None
     confidence: Path | None
 
+    @property
+    def window(self) -> Window:
+        """The whole of it."""
+        return Window(0, 0, self.width, self.height)
+
 
 def name_of(path: Path) -> str:
     """Return the name of a map: that of its file without `CLASSES`."""
@@ -55,20 +61,19 @@ def read_map(path: Path) -> MapFile:
     """Read what a map of classes says of itself; no pixels are read.
 
     Raises:
-        DataError: the file is missing, damaged or no map of landshift.
+        DataError: the file is missing, damaged or no map of landshift, or its confidence has another size.
     """
     with readable(path), open_raster(path) as file:
         tags = file.tags(ns=NAMESPACE)
         if LEGEND not in tags or file.count != 1 or file.dtypes[0] != rasterio.uint8:
             raise DataError(f"{path}: is no map of classes that landshift has made; give a file *{CLASSES}")
-        beside = path.with_name(name_of(path) + CONFIDENCE)
-        return MapFile(
-            path,
-            Legend.from_text(tags[LEGEND]),
-            {name: tags[name] for name in FACTS if name in tags},
-            file.height,
-            file.width,
-            file.transform,
-            file.crs,
-            beside if beside.is_file() else None,
-        )
+        facts = {name: tags[name] for name in FACTS if name in tags}
+        place = file.height, file.width, file.transform, file.crs
+        legend = Legend.from_text(tags[LEGEND])
+    beside = path.with_name(name_of(path) + CONFIDENCE)
+    if not beside.is_file():
+        return MapFile(path, legend, facts, *place, None)
+    with readable(beside), open_raster(beside) as file:
+        if (file.height, file.width) != place[:2]:
+            raise DataError(f"{beside}: has another size than {path}; make both again")
+    return MapFile(path, legend, facts, *place, beside)

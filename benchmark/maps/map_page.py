@@ -13,9 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.maps.counts import ClassCounts
 from benchmark.maps.legend import NO_DATA, Legend
 from benchmark.maps.quick_look import confidence_palette, palette
+from benchmark.maps.zone_counts import ZoneCounts
 
 MOST_PIXELS = 16_000_000  # of a layer in the page
 MOST_BYTES = 12_000_000  # of all tiles in the page, as text
@@ -62,16 +62,15 @@ def classes_layer(
     title: str,
     legend: Legend,
     pixels: NDArray[np.uint8],
-    counts: ClassCounts,
+    counts: ZoneCounts,
     *,
     below: bool = False,
     clear: str = "",
 ) -> Layer:
     """Return the layer of a map of classes, whose legend has the share and the confidence of each that occurs."""
-    order = sorted((n for n, count in enumerate(counts.pixels) if count), key=lambda number: -counts.pixels[number])
-    sure = any(not math.isnan(mean) for mean in counts.confidence)
+    sure = bool(np.isfinite(counts.confidence).any())
     rows = []
-    for number in order:
+    for number in counts.by_frequency:
         each = legend.classes[number]
         cells = [str(each.value), f"{each.name}\n{each.french}".strip(), _percent(100 * counts.shares[number], 1)]
         rows.append((each.color, [*cells, *([_percent(counts.confidence[number])] if sure else [])]))

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from rasterio.transform import Affine
 
+from benchmark.maps.files import write_layer
 from benchmark.maps.map_file import MapFile
-from benchmark.maps.polygon_parts import MapPatches
+from benchmark.maps.polygon_parts import NOTHING, MapPatches
 from benchmark.maps.style import polygon_style
 
 Columns = Callable[[MapFile, MapPatches], dict[str, NDArray[Any]]]
@@ -43,35 +42,18 @@ def described(made: MapFile, patches: MapPatches) -> dict[str, NDArray[Any]]:
 
 
 class PolygonFile:
-    """A GeoPackage that is written in pieces; as a context, it is moved to its place where no error came.
+    """A GeoPackage of polygons that come in pieces.
 
     Attributes:
         number: polygons until now.
     """
 
-    def __init__(self, target: Path, made: MapFile, place: Affine, columns: Columns) -> None:
-        """Begin a file.
-
-        Args:
-            target: path of the GeoPackage.
-            made: the map.
-            place: transform from the pixels of the patches to coordinates.
-            columns: function that gives the attributes.
-        """
+    def __init__(self, path: Path, layer: str, made: MapFile, columns: Columns) -> None:
+        """Begin a file at a path, with a layer for the polygons of a map."""
         self.number = 0
-        self._target, self._made, self._place, self._columns = target, made, place, columns
-        self._half = target.with_name(f"{target.stem}.part{target.suffix}")
+        self._path, self._layer, self._made, self._columns = path, layer, made, columns
         self._waiting: list[MapPatches] = []
-
-    def __enter__(self) -> "PolygonFile":
-        self._half.unlink(missing_ok=True)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if error is None:
-            self._flush()
-            self._add_style()
-            self._half.replace(self._target)
+        self._add([NOTHING])
 
     def add(self, patches: MapPatches) -> None:
         """Add polygons."""
@@ -80,50 +62,33 @@ class PolygonFile:
         if sum(len(each.polygons) for each in self._waiting) >= _AT_ONCE:
             self._flush()
 
-    def _flush(self) -> None:
-        if not self._waiting:
-            return
-        parts = [(each.polygons, each.values, each.sums) for each in self._waiting]
-        polygons, values, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
-        self._waiting = []
-        on_earth = shapely.transform(polygons, lambda points: np.stack(self._place @ tuple(points.T), axis=1))
-        fields = self._columns(self._made, MapPatches(polygons, values, sums))
-        self._write(self._target.stem, fields, shapely.to_wkb(shapely.orient_polygons(on_earth)), "Polygon")
-
-    def _add_style(self) -> None:
-        """Add the table in which QGIS keeps styles of layers."""
-        first = next(iter(self._columns(self._made, MapPatches(*_no_patches()))))
+    def finish(self) -> None:
+        """Write what is left, and the table in which QGIS keeps styles of layers."""
+        self._flush()
         texts = {
             "f_table_catalog": "",
             "f_table_schema": "",
-            "f_table_name": self._target.stem,
+            "f_table_name": self._layer,
             "f_geometry_column": "geom",
             "styleName": "classes",
-            "styleQML": polygon_style(self._made.legend, first),
+            "styleQML": polygon_style(self._made.legend, next(iter(self._columns(self._made, NOTHING)))),
             "styleSLD": "",
         }
         fields: dict[str, NDArray[Any]] = {name: np.array([text], object) for name, text in texts.items()}
-        self._write("layer_styles", fields | {"useAsDefault": np.array([True])}, None, None)
+        write_layer(self._path, "layer_styles", fields | {"useAsDefault": np.array([True])})
 
-    def _write(
-        self, layer: str, fields: dict[str, NDArray[Any]], shapes: NDArray[Any] | None, kind: str | None
-    ) -> None:
-        import pyogrio
+    def _flush(self) -> None:
+        if self._waiting:
+            self._add(self._waiting)
+        self._waiting = []
 
+    def _add(self, some: list[MapPatches]) -> None:
+        parts = [(each.polygons, each.values, each.sums) for each in some]
+        polygons, values, sums = (np.concatenate(part) for part in zip(*parts, strict=True))
+        place = self._made.transform
+        on_earth = shapely.transform(polygons, lambda points: np.stack(place @ tuple(points.T), axis=1))
+        fields = self._columns(self._made, MapPatches(polygons, values, sums))
         crs = self._made.crs
-        assert crs is not None  # else there are no polygons
-        pyogrio.raw.write(
-            self._half,
-            geometry=shapes,
-            field_data=list(fields.values()),
-            fields=list(fields),
-            layer=layer,
-            driver="GPKG",
-            geometry_type=kind,
-            crs=(f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.to_wkt()) if kind else None,
-            append=kind is not None and self._half.exists(),
-        )
-
-
-def _no_patches() -> tuple[NDArray[np.object_], NDArray[np.uint8], NDArray[np.float64]]:
-    return np.empty(0, object), np.empty(0, np.uint8), np.empty((0, 3))
+        system = crs and (f"EPSG:{crs.to_epsg()}" if crs.to_epsg() else crs.to_wkt())
+        shapes = shapely.to_wkb(shapely.orient_polygons(on_earth))
+        write_layer(self._path, self._layer, fields, shapes, "Polygon", system, append=self._path.exists())

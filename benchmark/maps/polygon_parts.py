@@ -1,6 +1,5 @@
 """Parts of polygons that were made tile by tile, put together across the edges of the tiles."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +27,9 @@ class MapPatches:
     sums: NDArray[np.float64]
 
 
+NOTHING = MapPatches(np.empty(0, object), np.empty(0, np.uint8), np.empty((0, 3)))
+
+
 @dataclass
 class _Open:
     """A patch that a later tile may add to."""
@@ -38,14 +40,15 @@ class _Open:
 
 
 class Parts:
-    """MapPatches of tiles that come row by row, from left to right.
+    """Patches of the tiles of a window of a map, which come row by row, from left to right.
 
     A patch that touches no edge of its tile is whole at once. The others are kept, by numbers that count up, until no
     pixel of theirs is in the last line of a row of tiles.
     """
 
-    def __init__(self, width: int) -> None:
-        self._above = np.full(width, _NONE)  # numbers of the patches in the line above the tiles to come
+    def __init__(self, window: Window) -> None:
+        self._left = window.col_off
+        self._above = np.full(window.width, _NONE)  # numbers of the patches in the line above the tiles to come
         self._beside = np.empty(0, int)  # those in the column left of the tile to come
         self._open: dict[int, _Open] = {}
         self._parent: dict[int, int] = {}
@@ -69,9 +72,10 @@ class Parts:
             number = int(numbers[place])
             self._parent[number] = number
             self._open[number] = _Open([patches.polygons[place]], int(patches.values[place]), patches.sums[place])
-        columns = slice(tile.col_off, tile.col_off + tile.width)
+        first = tile.col_off - self._left
+        columns = slice(first, first + tile.width)
         self._join(self._above[columns], numbers[owners[0]])
-        if tile.col_off:
+        if first:
             self._join(self._beside, numbers[owners[:, 0]])
         self._above[columns], self._beside = numbers[owners[-1]], numbers[owners[:, -1]]
         whole = ~at_edge & data
@@ -85,7 +89,8 @@ class Parts:
         self._parent = {number: first for number, first in list(kept) if first in self._open}
         polygons = [each.polygons[0] if len(each.polygons) == 1 else shapely.union_all(each.polygons) for each in ended]
         sums = np.array([each.sums for each in ended]).reshape(-1, 3)
-        return MapPatches(_objects(polygons), np.array([each.value for each in ended], np.uint8), sums)
+        objects = np.array([*polygons, None], object)[:-1]  # an array of objects also where there is none
+        return MapPatches(objects, np.array([each.value for each in ended], np.uint8), sums)
 
     def _join(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> None:
         """Make one patch of those of the same class that meet, given by their numbers (n,) on both sides of a line."""
@@ -103,7 +108,3 @@ class Parts:
             self._parent[number] = self._parent[parent]
             number = parent
         return number
-
-
-def _objects(polygons: Sequence[shapely.Polygon]) -> NDArray[np.object_]:
-    return np.array([*polygons, None], object)[:-1]  # an array of objects also where there is none

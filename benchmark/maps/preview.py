@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark.maps.counts import OnProgress, count_classes
+from benchmark.maps.files import whole_file
 from benchmark.maps.map_file import MapFile, name_of
 from benchmark.maps.map_page import MOST_PIXELS, Layer, Matrix, classes_layer, confidence_layer, html_page
+from benchmark.maps.pieces import OnProgress
 from benchmark.maps.quick_look import draw_quick_look, facts_of
 from benchmark.maps.small import ground_pixel, north, read_small
+from benchmark.maps.zone_counts import count_zones
 
 PICTURE, PAGE = ".preview.png", ".preview.html"
 """Endings of the two files, beside those of the map."""
@@ -42,7 +44,7 @@ def write_preview(
     Raises:
         DataError: a file is damaged, or the image is not that of the map.
     """
-    counts = count_classes(made, on_progress)
+    (counts,) = count_zones([made], on_progress=on_progress)
     small = read_small(made, image, MOST_PIXELS)
     layers = [classes_layer(titles[0], made.legend, small.classes, counts, clear=clear)]
     if small.confidence is not None:
@@ -51,7 +53,7 @@ def write_preview(
         layers.append(Layer("image", small.image, below=True))
     for title, other in below:
         pixels = read_small(other, None, MOST_PIXELS).classes
-        layers.append(classes_layer(title, other.legend, pixels, count_classes(other), below=True))
+        layers.append(classes_layer(title, other.legend, pixels, count_zones([other])[0], below=True))
     metres = ground_pixel(made)
     page = html_page(
         name_of(made.path),
@@ -65,11 +67,8 @@ def write_preview(
         no_data=counts.no_data / (made.height * made.width),
     )
     picture_path, page_path = (made.path.with_name(name_of(made.path) + ending) for ending in (PICTURE, PAGE))
-    for path in (picture_path, page_path):
-        half = path.with_name(f"{path.name}.part")
-        if path == page_path:
-            half.write_text(page, encoding="utf-8")
-        else:
-            draw_quick_look(made, small, counts, warnings, titles).save(half, format="PNG")
-        half.replace(path)
+    with whole_file(picture_path) as half:
+        draw_quick_look(made, small, counts, warnings, titles).save(half)
+    with whole_file(page_path) as half:
+        half.write_text(page, encoding="utf-8")
     return picture_path, page_path

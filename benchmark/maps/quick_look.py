@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from benchmark.data.patch_images import fitting, letters
-from benchmark.maps.counts import ClassCounts
 from benchmark.maps.legend import Legend
 from benchmark.maps.map_file import MapFile, name_of
 from benchmark.maps.small import SmallMap, ground_pixel, north
+from benchmark.maps.zone_counts import ZoneCounts
 
 PANEL = 640  # pixels of the longer side of a panel
 _GAP, _LINE, _TEXT, _HEAD = 16, 22, 14, 20
@@ -45,7 +45,7 @@ def palette(legend: Legend) -> NDArray[np.uint8]:
     """Return the colour (256, 3) of each value of a map; no data, and what is no class, is white."""
     colors = np.full((256, 3), 255, np.uint8)
     for each in legend.classes:
-        colors[each.value] = [int(each.color[at : at + 2], 16) for at in (1, 3, 5)]
+        colors[each.value] = each.rgb
     return colors
 
 
@@ -84,7 +84,7 @@ def scale_bar(pixel: float, longest: float) -> tuple[float, str]:
 def draw_quick_look(
     made: MapFile,
     small: SmallMap,
-    counts: ClassCounts,
+    counts: ZoneCounts,
     warnings: Sequence[str] = (),
     titles: tuple[str, str] = ("classes", "confidence"),
 ) -> Image.Image:
@@ -170,9 +170,9 @@ def _draw_shades(canvas: Image.Image, left: int, top: int, width: int) -> None:
         draw.text((left + share * width, top + _BAR - 6), f"{share:.0%}", fill="black", font=font, anchor=anchor)
 
 
-def _entries(legend: Legend, counts: ClassCounts) -> list[tuple[str, str, str]]:
+def _entries(legend: Legend, counts: ZoneCounts) -> list[tuple[str, str, str]]:
     """Return colour, share and name of the classes of the legend that the map has, by their share; few are left out."""
-    order = sorted((n for n, count in enumerate(counts.pixels) if count), key=lambda number: -counts.pixels[number])
+    order = counts.by_frequency
     most = 2 * _PER_COLUMN - 2
     entries = [
         (legend.classes[number].color, f"{counts.shares[number]:.1%}", legend.classes[number].name)

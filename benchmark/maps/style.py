@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
-from benchmark.data.classes import color_value
+from benchmark.maps.files import whole_file
 from benchmark.maps.legend import Legend, MapClass
 
 _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
@@ -16,9 +16,9 @@ def write_style(raster: Path, legend: Legend) -> Path:
     QGIS takes it by itself where it has the name of the raster with another ending: ``town.classes.qml``.
     """
     path = raster.with_suffix(".qml")
-    half = path.with_name(f"{path.name}.part")
-    half.write_text(raster_style(legend), encoding="utf-8")
-    return half.replace(path)
+    with whole_file(path) as half:
+        half.write_text(raster_style(legend), encoding="utf-8")
+    return path
 
 
 def raster_style(legend: Legend) -> str:
@@ -64,12 +64,7 @@ def _label(each: MapClass) -> str:
 
 def _options(each: MapClass) -> Iterator[str]:
     """Yield the properties of a fill; releases of QGIS before 3.26 read the second form alone."""
-    packed = color_value(each.color)
-    properties = {
-        "color": f"{packed >> 16},{packed >> 8 & 255},{packed & 255},255",
-        "outline_style": "no",
-        "style": "solid",
-    }
+    properties = {"color": ",".join(map(str, (*each.rgb, 255))), "outline_style": "no", "style": "solid"}
     yield '<Option type="Map">'
     yield from (f'<Option type="QString" name="{key}" value="{value}"/>' for key, value in properties.items())
     yield "</Option>"

@@ -15,6 +15,8 @@ from benchmark.data.catalog import Catalog
 from benchmark.data.classes import FLAIR_13, FLAIR_19
 from benchmark.data.flair import TEST_1, TEST_2
 from benchmark.data.patches import read_patches
+from benchmark.maps.files import whole_file
+from benchmark.maps.pieces import OnProgress
 
 _SIZE, _OTHER = 512, 12
 _DAY = (1980, 1, 1, 0, 0, 0)  # of the files in the archive, so that the same predictions are the same bytes
@@ -57,7 +59,7 @@ def write_submission(
     target: Path,
     batch: int = 8,
     partial: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> int:
     """Write a challenge's file: a zip of TIFFs of 512 by 512 pixels, uint8, without a place on the earth.
 
@@ -91,17 +93,16 @@ def write_submission(
     rows = catalog.patches[catalog.patches["id"].isin({f"IMG_{number:06}" for number in challenge.numbers})]
     _check_count(catalog.name, {int(each[4:]) for each in rows["id"]}, challenge, partial)
     values = np.array([min(each.values[0] - 1, _OTHER) for each in catalog.classes.evaluated], np.uint8)
-    half = target.with_name(f"{target.name}.part")
-    with zipfile.ZipFile(half, "w") as archive:
-        for start in range(0, len(rows), batch):
-            part = rows.iloc[start : start + batch]
-            images = np.concatenate([read_patches(catalog, part.iloc[[place]]).images for place in range(len(part))])
-            for image, classes in zip(part["id"], values[predict(images)], strict=True):
-                archive.writestr(zipfile.ZipInfo(challenge.file(int(image[4:])), _DAY), _tiff(classes))
-            if on_progress:
-                on_progress(min(start + batch, len(rows)), len(rows))
-    check_submission(half, name, partial)
-    half.replace(target)
+    with whole_file(target) as half:
+        with zipfile.ZipFile(half, "w") as archive:
+            for start in range(0, len(rows), batch):
+                part = rows.iloc[start : start + batch]
+                images = np.concatenate([read_patches(catalog, part.iloc[[row]]).images for row in range(len(part))])
+                for image, classes in zip(part["id"], values[predict(images)], strict=True):
+                    archive.writestr(zipfile.ZipInfo(challenge.file(int(image[4:])), _DAY), _tiff(classes))
+                if on_progress:
+                    on_progress(min(start + batch, len(rows)), len(rows))
+        check_submission(half, name, partial)
     return len(rows)
 
 

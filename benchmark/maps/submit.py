@@ -1,6 +1,5 @@
 """A finished run's predictions of a challenge's test."""
 
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.flair import BANDS, read_flair
 from benchmark.maps.blocks import Predictor, batch_size
+from benchmark.maps.pieces import OnProgress
 from benchmark.maps.submission import challenge_of, write_submission
 from benchmark.maps.trained import TrainedRun
 from benchmark.maps.windows import Tiling
@@ -22,7 +22,7 @@ def submit(
     name: str,
     target: Path,
     partial: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> int:
     """Write a run's predictions of the test of FLAIR #1 or #2 as its challenge took them.
 

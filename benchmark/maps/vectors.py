@@ -1,21 +1,19 @@
 """Polygons of a map of classes, as a GeoPackage."""
 
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-import rasterio
 import shapely
 from numpy.typing import NDArray
 from rasterio.features import rasterize, shapes, sieve
 from rasterio.windows import Window
 
 from benchmark.common.errors import DataError, SettingsError
-from benchmark.data.raster import open_raster, readable
+from benchmark.maps.files import whole_file
 from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import MapFile
+from benchmark.maps.pieces import OnProgress, pieces, read_band, tracked
 from benchmark.maps.polygon_file import Columns, PolygonFile, described
 from benchmark.maps.polygon_parts import MapPatches, Parts
 from benchmark.maps.zone_counts import row_areas
@@ -31,7 +29,7 @@ def write_vectors(
     simplify: float = 0.0,
     window: Window | None = None,
     columns: Columns = described,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> int:
     """Write the polygons of a map: one for each patch of one class whose pixels share edges. No data is no polygon.
 
@@ -67,47 +65,36 @@ def write_vectors(
             raise SettingsError(f"the {name} of polygons must be a number of at least 0, not {given}")
     if made.crs is None:
         raise DataError(f"{made.path}: names no coordinate system, so its polygons have no place and no area in m²")
-    window = window or Window(0, 0, made.width, made.height)
+    window = window or made.window
     areas = row_areas(made.transform, made.crs, window)
-    tiles = [
-        Window(column, row, min(SIDE, window.width - column), min(SIDE, window.height - row))
-        for row in range(0, window.height, SIDE)
-        for column in range(0, window.width, SIDE)
-    ]
-    place = made.transform @ made.transform.translation(window.col_off, window.row_off)
-    with ExitStack() as stack:
-        stack.enter_context(readable(made.path))
-        file = stack.enter_context(open_raster(made.path))
-        percents = stack.enter_context(open_raster(made.confidence)) if made.confidence else None
-        written = stack.enter_context(PolygonFile(target, made, place, columns))
-        parts = Parts(window.width)
-        for number, tile in enumerate(tiles, 1):
-            rows = areas[tile.row_off : tile.row_off + tile.height]
+    tiles = pieces(window, SIDE)
+    parts = Parts(window)
+    with whole_file(target) as half:
+        written = PolygonFile(half, target.stem, made, columns)
+        for tile in tracked(tiles, on_progress):
+            top = tile.row_off - window.row_off
+            rows = areas[top : top + tile.height]
             pixel = float(rows.mean())
-            seen = Window(window.col_off + tile.col_off, window.row_off + tile.row_off, tile.width, tile.height)
-            values = _sieved(file, seen, math.ceil(min_area / pixel))
-            polygons, classes, owners = _polygons(values, simplify / math.sqrt(pixel))
-            sums = _sums(owners, len(polygons), rows, None if percents is None else percents.read(1, window=seen))
+            smallest = math.ceil(min_area / pixel - 1e-6)  # less what rounding adds to a whole number of pixels
+            polygons, classes, owners = _polygons(_sieved(made, tile, smallest), simplify / math.sqrt(pixel))
+            percents = read_band(made.confidence, tile) if made.confidence else np.full(owners.shape, NO_DATA, np.uint8)
+            sums = _sums(owners, len(polygons), rows, percents)
             moved = shapely.transform(polygons, lambda points, by=(tile.col_off, tile.row_off): points + by)
             written.add(parts.add(tile, MapPatches(moved, classes, sums), owners))
-            if tile.col_off + tile.width == window.width:
+            if tile.col_off + tile.width == window.col_off + window.width:
                 written.add(parts.close_row(last=tile is tiles[-1]))
-            if on_progress:
-                on_progress(number, len(tiles))
-        return written.number
+        written.finish()
+    return written.number
 
 
-def _sieved(file: rasterio.DatasetReader, window: Window, smallest: int) -> NDArray[np.uint8]:
-    """Return the values (h, w) of a window in which patches of fewer pixels have the class of a neighbour."""
+def _sieved(made: MapFile, tile: Window, smallest: int) -> NDArray[np.uint8]:
+    """Return the values (h, w) of a tile in which patches of fewer pixels have the class of a neighbour."""
     if smallest < 2:
-        return file.read(1, window=window)
-    top, left = min(window.row_off, MARGIN), min(window.col_off, MARGIN)
-    right = min(file.width, window.col_off + window.width + MARGIN)
-    bottom = min(file.height, window.row_off + window.height + MARGIN)
-    around = Window.from_slices((window.row_off - top, bottom), (window.col_off - left, right))
-    values = file.read(1, window=around)
+        return read_band(made.path, tile)
+    around = Window(tile.col_off - MARGIN, tile.row_off - MARGIN, tile.width + 2 * MARGIN, tile.height + 2 * MARGIN)
+    values = read_band(made.path, around)
     values = sieve(values, smallest, mask=values != NO_DATA, connectivity=4)
-    return values[top : top + window.height, left : left + window.width]
+    return values[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def _polygons(
@@ -125,13 +112,9 @@ def _polygons(
 
 
 def _sums(
-    owners: NDArray[np.int32], polygons: int, rows: NDArray[np.float64], percents: NDArray[np.uint8] | None
+    owners: NDArray[np.int32], polygons: int, rows: NDArray[np.float64], percents: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Return area in m², sum of the percents of confidence, and number of pixels that have one, (n, 3) by polygon."""
-    of_pixels = np.broadcast_to(rows[:, None], owners.shape)
-    columns = [np.bincount(owners.ravel(), of_pixels.ravel(), polygons)]
-    if percents is None:
-        return np.stack([*columns, np.zeros(polygons), np.zeros(polygons)], axis=1)
-    sure = percents != NO_DATA
-    columns += [np.bincount(owners[sure], weights, polygons) for weights in (percents[sure], None)]
-    return np.stack(columns, axis=1)
+    areas, sure = np.broadcast_to(rows[:, None], owners.shape), percents != NO_DATA
+    pairs = ((owners.ravel(), areas.ravel()), (owners[sure], percents[sure]), (owners[sure], None))
+    return np.stack([np.bincount(chosen, weights, polygons) for chosen, weights in pairs], axis=1)

@@ -1,7 +1,7 @@
 """Figures of zones: the pixels, areas and confidence of each class of maps in each zone."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,15 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
-from benchmark.data.raster import open_raster, readable
-from benchmark.maps.legend import NO_DATA
 from benchmark.maps.map_file import MapFile
+from benchmark.maps.pieces import OnProgress, pieces, read_classes, tracked
 from benchmark.maps.zones import Zones, box_of, in_system, outline
 
-SIDE = 1024  # of the pieces in which a map is read, in pixels
 _AXIS, _FLATTENING = 6_378_137.0, 1 / 298.257222101  # of the ellipsoid GRS80, in metres
 _PLANE = 0.02  # a projection whose areas are wrong by more, such as that of web maps, measures none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ZoneCounts:
     """Counts of a zone over all maps.
 
@@ -45,9 +43,19 @@ class ZoneCounts:
     no_data: int
     coverage: float
 
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Share (C,) of each class among the pixels with data, 0 to 1."""
+        return self.pixels / max(self.pixels.sum(), 1)
+
+    @property
+    def by_frequency(self) -> list[int]:
+        """Numbers of the classes that occur, the most frequent first."""
+        return [number for number in np.argsort(-self.pixels, kind="stable").tolist() if self.pixels[number]]
+
 
 def count_zones(
-    maps: Sequence[MapFile], zones: Zones | None = None, on_progress: Callable[[int, int], None] | None = None
+    maps: Sequence[MapFile], zones: Zones | None = None, on_progress: OnProgress | None = None
 ) -> list[ZoneCounts]:
     """Count the pixels of each class in each zone; a pixel is of every zone that holds its centre.
 
@@ -71,22 +79,34 @@ def count_zones(
     if not coverage.any():
         raise DataError(f"{maps[0].path}: all {len(zones.names)} zones are outside of it; compare their coordinates")
     trees = [shapely.STRtree(polygons) for polygons in placed]
-    pieces = [
-        (number, window, found)
-        for number, (each, tree) in enumerate(zip(maps, trees, strict=True))
-        for window in _windows(each.height, each.width)
-        if len(found := tree.query(box_of(each, window), predicate="intersects"))
+    parts = [
+        (each, polygons, window, zone_numbers)
+        for each, polygons, tree in zip(maps, placed, trees, strict=True)
+        for window in pieces(each.window)
+        if len(zone_numbers := tree.query(box_of(each, window), predicate="intersects"))
     ]
-    sums = _Sums(len(zones.names), len(maps[0].legend.classes))
-    for done, (number, window, found) in enumerate(pieces, 1):
-        each = maps[number]
-        values, percent = _read(each, window)
-        areas = row_areas(each.transform, each.crs, window)
-        for zone in found:
-            sums.add(zone, values, percent, areas, _inside(each, window, placed[number][zone]))
-        if on_progress:
-            on_progress(done, len(pieces))
-    return sums.counts(zones.names, coverage, all(each.confidence for each in maps))
+    classes = len(maps[0].legend.classes)
+    sums = np.zeros((3, len(zones.names), classes + 1))  # pixels, areas, percents of confidence; last is no data
+    for each, polygons, window, zone_numbers in tracked(parts, on_progress):
+        numbers, percent = read_classes(each, window)
+        areas = np.broadcast_to(row_areas(each.transform, each.crs, window)[:, None], numbers.shape)
+        for zone in zone_numbers:
+            inside = _inside(each, window, polygons[zone])
+            chosen = numbers[inside]
+            sums[0, zone] += np.bincount(chosen, minlength=classes + 1)
+            sums[1, zone] += np.bincount(chosen, areas[inside], classes + 1)
+            if percent is not None:
+                sums[2, zone] += np.bincount(chosen, percent[inside], classes + 1)
+    pixels, area, percents = sums
+    known = (pixels > 0) & all(each.confidence for each in maps)
+    means = np.divide(percents, pixels, out=np.full_like(percents, np.nan), where=known)
+    counted = pixels.astype(np.int64)
+    return [
+        ZoneCounts(
+            name, counted[zone, :-1], area[zone, :-1], means[zone, :-1], int(counted[zone, -1]), float(coverage[zone])
+        )
+        for zone, name in enumerate(zones.names)
+    ]
 
 
 def check_maps(maps: Sequence[MapFile]) -> None:
@@ -134,89 +154,18 @@ def row_areas(transform: Affine, crs: CRS | None, window: Window) -> NDArray[np.
     return np.where(np.abs(plane / areas - 1) < _PLANE, plane, areas) if crs.is_projected else areas
 
 
-class _Sums:
-    """Sums of pixels, areas and confidence by zone and class; the last class is no data."""
-
-    def __init__(self, zones: int, classes: int) -> None:
-        self._pixels = np.zeros((zones, classes + 1), np.int64)
-        self._areas, self._percents = np.zeros((2, zones, classes + 1))
-
-    def add(
-        self,
-        zone: int,
-        values: NDArray[np.uint8],
-        percent: NDArray[np.uint8] | None,
-        areas: NDArray[np.float64],
-        inside: NDArray[np.bool_] | None,
-    ) -> None:
-        """Add a piece (H, W) of class indices; ``inside`` is None where all of it is in the zone."""
-        chosen = slice(None) if inside is None else inside
-        indices, size = values[chosen].ravel(), self._pixels.shape[1]
-        pixels = np.bincount(indices, minlength=size)
-        self._pixels[zone] += pixels
-        if (areas == areas[0]).all():
-            self._areas[zone] += pixels * areas[0]
-        else:
-            rows = np.broadcast_to(areas[:, None], values.shape)[chosen].ravel()
-            self._areas[zone] += np.bincount(indices, rows, size)
-        if percent is not None:
-            self._percents[zone] += np.bincount(indices, percent[chosen].ravel(), size)
-
-    def counts(self, names: Sequence[str], coverage: NDArray[np.float64], has_confidence: bool) -> list[ZoneCounts]:
-        """Return the sums of each zone."""
-        known = (self._pixels > 0) & has_confidence
-        means = np.divide(self._percents, self._pixels, out=np.full_like(self._percents, np.nan), where=known)
-        return [
-            ZoneCounts(
-                name,
-                self._pixels[zone, :-1],
-                self._areas[zone, :-1],
-                means[zone, :-1],
-                int(self._pixels[zone, -1]),
-                float(coverage[zone]),
-            )
-            for zone, name in enumerate(names)
-        ]
-
-
 def _whole(each: MapFile) -> NDArray[np.object_]:
     return np.array([box_of(each)], object)
 
 
-def _windows(height: int, width: int) -> Iterator[Window]:
-    for row in range(0, height, SIDE):
-        for column in range(0, width, SIDE):
-            yield Window(column, row, min(SIDE, width - column), min(SIDE, height - row))
-
-
-def _read(each: MapFile, window: Window) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Return the class indices (H, W) of a window, the number of classes where there is no data, and confidence."""
-    size = len(each.legend.classes)
-    table = np.full(256, NO_DATA, np.uint8)
-    table[[*each.legend.values, NO_DATA]] = range(size + 1)
-    with readable(each.path), open_raster(each.path) as file:
-        stored = file.read(1, window=window)
-    values = table[stored]
-    if (values > size).any():
-        raise DataError(f"{each.path}: holds the value {stored[values > size][0]}, which is no class of its legend")
-    if each.confidence is None:
-        return values, None
-    with readable(each.confidence), open_raster(each.confidence) as file:
-        if (file.height, file.width) != (each.height, each.width):
-            raise DataError(f"{each.confidence}: has another size than {each.path}; make both again")
-        percent = file.read(1, window=window)
-    if (percent[values < size] > 100).any():
-        raise DataError(f"{each.confidence}: is above 100 percent, or has no data, where {each.path} has a class")
-    return values, percent
-
-
-def _inside(each: MapFile, window: Window, polygon: Any) -> NDArray[np.bool_] | None:
-    """Return which pixels (H, W) of a window have their centre in a polygon; None for all."""
+def _inside(each: MapFile, window: Window, polygon: Any) -> NDArray[np.bool_]:
+    """Return which pixels (H, W) of a window have their centre in a polygon."""
+    shape = window.height, window.width
     if shapely.covers(polygon, box_of(each, window)):
-        return None
+        return np.ones(shape, np.bool_)
     # GDAL gives a centre on a horizontal edge to both neighbours; a millionth of a pixel away it is of one.
     corner = each.transform @ Affine.translation(window.col_off + 1e-6, window.row_off + 1e-6)
-    return geometry_mask([polygon], (window.height, window.width), corner, invert=True)
+    return geometry_mask([polygon], shape, corner, invert=True)
 
 
 def _coverage(each: MapFile, polygons: NDArray[np.object_]) -> NDArray[np.float64]:

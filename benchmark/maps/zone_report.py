@@ -13,16 +13,17 @@ from PIL import Image
 from benchmark.common.errors import TrackingError
 from benchmark.experiments.checkpoint_records import matrices_at
 from benchmark.experiments.results import ResultsFolder
+from benchmark.maps.files import whole_file, write_csv
 from benchmark.maps.indicators import CAUTION, lacks
 from benchmark.maps.legend import Legend
 from benchmark.maps.map_file import MapFile
+from benchmark.maps.pieces import OnProgress
 from benchmark.maps.zone_counts import count_zones
 from benchmark.maps.zone_table import (
     INDICATORS,
     ZoneFigures,
     class_rows,
     figures_of,
-    write_csv,
     write_geopackage,
     zone_rows,
 )
@@ -50,7 +51,7 @@ def report_zones(
     zones: Zones | None,
     output: Path,
     labelled: Sequence[NDArray[np.int64]] = (),
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Path]:
     """Count the classes of maps in zones, and write `FILES` into a folder; each appears when it is whole.
 
@@ -71,9 +72,8 @@ def report_zones(
     write_csv(rows, paths[0])
     write_csv(class_rows(figures), paths[1])
     write_geopackage(rows, zones, paths[2])
-    half = paths[3].with_name(f"{paths[3].name}.part")
-    half.write_text(page_of(figures, zones, maps, len(labelled)), encoding="utf-8")
-    half.replace(paths[3])
+    with whole_file(paths[3]) as half:
+        half.write_text(page_of(figures, zones, maps, len(labelled)), encoding="utf-8")
     return paths
 
 

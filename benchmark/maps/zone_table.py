@@ -1,8 +1,7 @@
 """Figures of zones as tables: shares, indicators and their correction; as CSV and as a GeoPackage."""
 
-import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +12,13 @@ from numpy.typing import NDArray
 from benchmark.common.errors import DataError
 from benchmark.data.classes import slug
 from benchmark.evaluation.shares import Corrected, correct, shares_of
+from benchmark.maps.files import Row, whole_file, write_layer
 from benchmark.maps.indicators import indicators, kinds_of, unknown_share
 from benchmark.maps.legend import Legend
 from benchmark.maps.zone_counts import ZoneCounts
 from benchmark.maps.zones import Zones
 
 INDICATORS = ("sealed", "artificialised_lower", "artificialised_upper")
-Row = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -120,43 +119,18 @@ def class_rows(figures: Sequence[ZoneFigures]) -> list[Row]:
     return rows
 
 
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write rows of the same columns; numbers have six digits, what is not known is empty. The file appears whole."""
-    half = path.with_name(f"{path.name}.part")
-    with half.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(rows[0])
-        writer.writerows([_cell(value) for value in row.values()] for row in rows)
-    half.replace(path)
-
-
 def write_geopackage(rows: Sequence[Row], zones: Zones, path: Path) -> None:
-    """Write the zones with the rows as their attributes, in the zones' coordinate system. The file appears whole.
+    """Write the zones with the rows as their attributes, in the zones' coordinate system.
 
     Raises:
         DataError: it cannot be written.
     """
-    import pyogrio
-
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     columns["zone"] = columns["zone"].astype(object)
-    half = path.with_name(f"{path.stem}.part{path.suffix}")
-    half.unlink(missing_ok=True)
-    polygons = np.array([shapely.multipolygons(shapely.get_parts(each)) for each in zones.polygons], object)
-    try:
-        pyogrio.raw.write(
-            half,
-            shapely.to_wkb(polygons),
-            list(columns.values()),
-            list(columns),
-            layer="zones",
-            driver="GPKG",
-            geometry_type="MultiPolygon",
-            crs=zones.crs and zones.crs.to_wkt(),
-        )
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
-        raise DataError(f"{path}: cannot be written: {error}") from error
-    half.replace(path)
+    polygons = [shapely.multipolygons(shapely.get_parts(each)) for each in zones.polygons]
+    crs = zones.crs and zones.crs.to_wkt()
+    with whole_file(path) as half:
+        write_layer(half, "zones", columns, shapely.to_wkb(np.array(polygons, object)), "MultiPolygon", crs)
 
 
 def _with_indicators(legend: Legend, shares: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,9 +139,3 @@ def _with_indicators(legend: Legend, shares: NDArray[np.float64]) -> NDArray[np.
         return shares
     found = indicators(legend, shares)
     return np.concatenate([shares, np.stack([found.sealed, found.lower, found.upper], -1)], -1)
-
-
-def _cell(value: str | int | float) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}" if math.isfinite(value) else ""
-    return str(value)

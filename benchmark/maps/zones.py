@@ -94,7 +94,7 @@ def outline(maps: Sequence[MapFile]) -> Zones:
 
 def box_of(each: MapFile, window: Window | None = None) -> shapely.Polygon:
     """Return the ground of a map, or of a window of it, in its coordinate system."""
-    window = window or Window(0, 0, each.width, each.height)
+    window = window or each.window
     right, bottom = window.col_off + window.width, window.row_off + window.height
     corners = [(window.col_off, window.row_off), (right, window.row_off), (right, bottom), (window.col_off, bottom)]
     return shapely.Polygon([each.transform @ corner for corner in corners])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmark.common.errors import DataError
 from benchmark.maps import change as subject
-from benchmark.maps import counts
+from benchmark.maps import pieces as parts
 from benchmark.maps.change import change_map, compare_maps
 from benchmark.maps.change_page import write_change_preview
 from benchmark.maps.legend import Legend, MapClass
@@ -62,7 +62,7 @@ def test_change_is_counted_mapped_and_rated(write_map, tmp_path):
     rows = {(row["from"], row["to"]): row for row in _rows(tmp_path / "out" / "change.csv")}
     assert len(rows) == 6
     row = rows["deciduous", "herbaceous vegetation"]
-    assert (row["pixels"], row["area_m2"], row["mean_confidence_percent"]) == ("1", "1.00", "86.0")
+    assert (row["pixels"], row["area_m2"], row["mean_confidence_percent"]) == ("1", "1", "86")
     assert row["pixels_sure_80"] == "1" and rows["building", "impervious surface"]["pixels_sure_80"] == "0"
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if not path.name.endswith(".aux.xml")) == [
         "change.classes.tif",
@@ -77,7 +77,7 @@ def test_pieces_give_what_the_whole_gives(write_map, tmp_path, monkeypatch):
     before, after = rng.choice([1, 3, 7, 10, 255], (2, 40, 50)).astype(np.uint8)
     a, b = _maps(write_map, before, after)
     whole = compare_maps(a, b, tmp_path / "whole")
-    monkeypatch.setattr(counts, "SIDE", 16)
+    monkeypatch.setattr(parts, "SIDE", 16)
     pieces = compare_maps(a, b, tmp_path / "pieces")
     assert np.array_equal(whole.pixels, pieces.pixels) and np.allclose(whole.confidence, pieces.confidence)
     assert whole.pixels.sum() == ((before != 255) & (after != 255)).sum()

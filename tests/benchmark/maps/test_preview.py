@@ -13,11 +13,11 @@ from rasterio.transform import Affine, from_origin
 
 from benchmark.common.errors import DataError
 from benchmark.maps import map_page
-from benchmark.maps.counts import count_classes
 from benchmark.maps.legend import Legend, MapClass
 from benchmark.maps.preview import write_preview
 from benchmark.maps.quick_look import palette, scale_bar
 from benchmark.maps.small import north, read_image_on, read_small
+from benchmark.maps.zone_counts import count_zones
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 
@@ -50,10 +50,15 @@ def town(write_map):
 
 
 def test_classes_are_counted_with_their_confidence(town):
-    counts = count_classes(town)
-    assert counts.pixels == (290 * 260, 0, 0, 290 * 260) and counts.no_data == 5200
+    (counts,) = count_zones([town])
+    assert counts.pixels.tolist() == [290 * 260, 0, 0, 290 * 260] and counts.no_data == 5200
     assert counts.confidence[0] == 90 and counts.confidence[3] == 40 and np.isnan(counts.confidence[1])
-    assert counts.shares == (0.5, 0, 0, 0.5)
+    assert counts.shares.tolist() == [0.5, 0, 0, 0.5]
+
+
+def test_a_value_that_is_no_class_is_refused(write_map):
+    with pytest.raises(DataError, match="holds the value 9"):
+        write_preview(write_map(np.full((4, 4), 9, np.uint8)))
 
 
 def test_the_page_holds_the_map_pixel_by_pixel_and_nothing_from_elsewhere(town, tmp_path):
@@ -61,7 +66,7 @@ def test_the_page_holds_the_map_pixel_by_pixel_and_nothing_from_elsewhere(town, 
     seen = []
     picture, path = write_preview(town, image, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1] and {picture.name, path.name} == {"town.preview.png", "town.preview.html"}
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
     page = path.read_text(encoding="utf-8")
     assert EVIL not in page and "default-src 'none'" in page
     ours = page.replace((Path(map_page.__file__).parent / "static" / "leaflet.js").read_text(encoding="utf-8"), "")

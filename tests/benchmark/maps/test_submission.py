@@ -52,7 +52,7 @@ def test_a_submission_is_what_the_challenge_reads(catalog, tmp_path):
     assert list(found) == ["PRED_IMG_061713.tif", "PRED_IMG_061714.tif", "PRED_IMG_061715.tif"]
     assert [each.shape for each in found.values()] == [(512, 512)] * 3 and seen == [(2, 3), (3, 3)]
     assert [np.unique(each).tolist() for each in found.values()] == [[0], [12], [11]]
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob("*.part*"))
     with zipfile.ZipFile(target) as archive, archive.open("PRED_IMG_061713.tif") as file, Image.open(file) as picture:
         assert picture.info["compression"] == "tiff_lzw"
     first = target.read_bytes()

@@ -133,6 +133,14 @@ def test_small_patches_get_the_class_around_them(write_map, tmp_path, small_tile
     assert fields["area_m2"][fields["value"] == 1].tolist() == [3.0]
 
 
+def test_a_patch_of_just_the_smallest_area_stays(write_map, tmp_path):
+    values = np.full((9, 9), 7, np.uint8)
+    values[4, 3:5] = 1
+    made = write_map(values, resolution=0.7)  # 0.7 * 0.7 is a little less than 0.49
+    write_vectors(made, tmp_path / "m.gpkg", min_area=0.98)
+    assert sorted(read(tmp_path / "m.gpkg", "m")[2]["value"].tolist()) == [1, 7]
+
+
 def test_areas_of_degrees_are_of_the_earth(write_map, tmp_path):
     made = write_map(np.full((10, 10), 1, np.uint8), resolution=1e-5, corner=(2.0, 45.0), crs="EPSG:4326")
     write_vectors(made, tmp_path / "m.gpkg")

@@ -54,6 +54,12 @@ def test_the_files_hold_the_figures(write_map, zones, tmp_path):
     assert float(sealed["corrected_share"]) == pytest.approx(0.375)  # what is lost by buildings is found beside them
 
 
+def test_large_areas_are_whole_numbers(write_map, tmp_path):
+    made = write_map(VALUES, resolution=1234.0)
+    (whole,) = rows(report_zones([made], None, tmp_path / "out")[0])
+    assert whole["area_m2"] == str(300 * 1234**2)
+
+
 def test_the_geopackage_has_the_zones_with_their_figures(write_map, zones, tmp_path):
     import pyogrio
 

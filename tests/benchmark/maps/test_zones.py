@@ -4,9 +4,10 @@ import shapely
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
+from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
-from benchmark.maps import zone_counts
+from benchmark.maps import pieces as subject
 from benchmark.maps.zone_counts import count_zones, row_areas
 from benchmark.maps.zones import WHOLE, Zones, outline, read_zones
 
@@ -27,7 +28,7 @@ def zones_of(*polygons, crs="EPSG:2154") -> Zones:
 
 @pytest.fixture(params=[1024, 16])
 def pieces(request, monkeypatch):
-    monkeypatch.setattr(zone_counts, "SIDE", request.param)
+    monkeypatch.setattr(subject, "SIDE", request.param)
 
 
 def by_class(values) -> list[int]:
@@ -129,7 +130,7 @@ def _band(south: float, north: float) -> float:
 
 
 def test_areas_in_a_plane_are_those_of_its_pixels():
-    window = zone_counts.Window(0, 0, 3, 2)
+    window = Window(0, 0, 3, 2)
     crs = CRS.from_epsg(2154)
     assert row_areas(from_origin(WEST, NORTH, 0.2, 0.5), crs, window).tolist() == pytest.approx([0.1, 0.1])
     feet = row_areas(from_origin(6_000_000, 2_000_000, 10, 10), CRS.from_epsg(2227), window)
