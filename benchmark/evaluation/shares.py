@@ -18,6 +18,7 @@ from benchmark.evaluation.comparison import SHARES, Grid
 from benchmark.evaluation.statistics import NAN, Spread, average_ranks, spread, t_quantile
 
 LEAST_ZONES = 5  # labelled; fewer say too little of how zones differ
+_ALMOST = 0.9  # of the median of their pixels; zones of one size differ by what of them has data
 Shares = NDArray[np.float64]
 """(C,) share of each class, or (zones, C)."""
 
@@ -26,7 +27,8 @@ Shares = NDArray[np.float64]
 class Corrected:
     """Quantities of a zone (K,) that are corrected for the errors of the map, with their 95 % intervals.
 
-    The interval is of a zone like the labelled ones, of their size or larger; it says nothing of other domains.
+    The interval is of a zone like the labelled ones, at least as large as half of them: errors of smaller ones vary
+    more. It says nothing of other domains.
     """
 
     values: NDArray[np.float64]
@@ -34,15 +36,26 @@ class Corrected:
     high: NDArray[np.float64]
 
 
-def correct(values: NDArray[np.float64], predicted: NDArray[np.float64], true: NDArray[np.float64]) -> Corrected:
+def correct(
+    values: NDArray[np.float64],
+    pixels: float,
+    predicted: NDArray[np.float64],
+    true: NDArray[np.float64],
+    labelled_pixels: NDArray[np.float64],
+) -> Corrected:
     """Return shares of a zone less the mean error on labelled zones, with Student's t interval of a further zone.
+
+    Each labelled zone counts alike, whatever its size: the zone is the unit that is drawn.
 
     Args:
         values: (K,) quantities between 0 and 1 as the map shows them.
+        pixels: pixels of the zone.
         predicted, true: (zones, K) the same of the labelled zones, predicted and true; NaN where a zone has none.
+        labelled_pixels: (zones,) pixels of these.
 
     Returns:
-        NaN where no zone is labelled, and as interval where fewer than five are.
+        NaN where no zone is labelled; as interval also where fewer than five are, and of a zone smaller than half of
+        them.
     """
     errors = predicted - true
     known = np.isfinite(errors)
@@ -50,24 +63,25 @@ def correct(values: NDArray[np.float64], predicted: NDArray[np.float64], true: N
     mean = np.divide(np.where(known, errors, 0).sum(0), count, out=np.full(len(values), NAN), where=count > 0)
     squares = np.where(known, (errors - mean) ** 2, 0).sum(0)
     half = np.full(len(values), NAN)
-    for index in np.flatnonzero(count >= LEAST_ZONES):
-        number = int(count[index])
-        half[index] = t_quantile(number - 1) * np.sqrt(squares[index] / (number - 1) * (1 + 1 / number))
+    if len(errors) and pixels >= _ALMOST * np.median(labelled_pixels):
+        for index in np.flatnonzero(count >= LEAST_ZONES):
+            number = int(count[index])
+            half[index] = t_quantile(number - 1) * np.sqrt(squares[index] / (number - 1) * (1 + 1 / number))
     middle = values - mean
     return Corrected(*(np.clip(end, 0, 1) for end in (middle, middle - half, middle + half)))
 
 
-def shares_of(matrices: Iterable[NDArray[np.int64]]) -> tuple[Shares, Shares]:
-    """Return predicted and true shares (zones, C) of confusion matrices (C + 1, C); pixels of ignored truth are out.
+def shares_of(matrices: Iterable[NDArray[np.int64]]) -> tuple[Shares, Shares, NDArray[np.float64]]:
+    """Return predicted and true shares (zones, C) and pixels (zones,) of confusion matrices (C + 1, C).
 
-    Zones without a pixel that counts are left out.
+    Pixels of ignored truth are out, and so are zones without a pixel that counts.
     """
-    counts = [matrix[:-1] for matrix in matrices if matrix[:-1].any()]
-    if not counts:
-        return np.empty((0, 0)), np.empty((0, 0))
-    stack = np.array(counts, np.float64)
-    totals = stack.sum((1, 2))[:, None]
-    return stack.sum(1) / totals, stack.sum(2) / totals
+    counts = [matrix[:-1] for matrix in matrices]
+    classes = len(counts[0]) if counts else 0
+    stack = np.array(counts, np.float64).reshape(len(counts), classes, classes)
+    stack = stack[stack.any((1, 2))]
+    pixels = stack.sum((1, 2))
+    return stack.sum(1) / pixels[:, None], stack.sum(2) / pixels[:, None], pixels
 
 
 @dataclass(frozen=True)
@@ -122,18 +136,18 @@ def share_errors(
         test: confusion matrix (C + 1, C) of each zone of the target test, by ``domain|zone``.
         source_validation: those of source validation.
     """
-    predicted, true = shares_of(test.values())
+    predicted, true, _ = shares_of(test.values())
     if not predicted.size:
         return None
     domains: dict[str, NDArray[np.int64]] = {}
     for name, matrix in test.items():
         domain = name.partition("|")[0]
         domains[domain] = domains.get(domain, 0) + matrix
-    source, of_source = shares_of(source_validation)
+    source, of_source, _ = shares_of(source_validation)
     errors, number = predicted - true, len(predicted)
     of_others = (errors.sum(0) - errors) / (number - 1) if number > 1 else errors[:0]
     return ShareErrors(
-        quantity_disagreement(*shares_of(domains.values())),
+        quantity_disagreement(*shares_of(domains.values())[:2]),
         quantity_disagreement(predicted, true),
         quantity_disagreement(_possible(predicted - (source - of_source).mean(0)), true) if source.size else NAN,
         quantity_disagreement(_possible(predicted - of_others), true) if number > 1 else NAN,

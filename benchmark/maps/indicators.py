@@ -49,7 +49,8 @@ class Indicators:
         sealed: buildings and impervious surfaces.
         lower: what is artificial by its cover: sealed, pervious, swimming pools.
         upper: and what may be, by its use: herbaceous vegetation, greenhouses, bare soil. Where swimming pools or
-            greenhouses have no class of their own, "other", in which they are, counts here and among the known.
+            greenhouses have no class of their own, "other", in which they are, counts here, and in the known ground
+            of which all three are shares, so that none of them is above the next.
     """
 
     sealed: NDArray[np.float64]
@@ -75,21 +76,15 @@ def indicators(legend: Legend, areas: NDArray[np.number]) -> Indicators:
     Args:
         legend: a legend of which `kinds_of` knows all classes.
     """
-    kinds = np.array(kinds_of(legend))
-    sealed, artificial, depends, known, other = (
-        np.asarray(areas, np.float64)[..., np.isin(kinds, of)].sum(-1)
-        for of in (
-            [SEALED],
-            [SEALED, ARTIFICIAL],
-            [DEPENDS],
-            [SEALED, ARTIFICIAL, DEPENDS, NOT_ARTIFICIAL],
-            [UNKNOWN],
-        )
+    kinds, ground = np.array(kinds_of(legend)), np.asarray(areas, np.float64)
+    sealed, artificial, depends, never, unknown = (
+        ground[..., kinds == kind].sum(-1) for kind in (SEALED, ARTIFICIAL, DEPENDS, NOT_ARTIFICIAL, UNKNOWN)
     )
-    mixed = other if lacks(legend) else np.zeros_like(other)
-    return Indicators(
-        _ratio(sealed, known), _ratio(artificial, known + mixed), _ratio(artificial + depends + mixed, known + mixed)
-    )
+    lower = sealed + artificial
+    upper = lower + depends + (unknown if lacks(legend) else 0)
+    known = upper + never
+    nothing = np.full(known.shape, np.nan)
+    return Indicators(*(np.divide(part, known, out=nothing.copy(), where=known > 0) for part in (sealed, lower, upper)))
 
 
 def unknown_share(legend: Legend, pixels: NDArray[np.int64], no_data: int) -> float:
@@ -97,7 +92,3 @@ def unknown_share(legend: Legend, pixels: NDArray[np.int64], no_data: int) -> fl
     other = sum(count for count, kind in zip(pixels.tolist(), kinds_of(legend), strict=True) if kind == UNKNOWN)
     total = int(pixels.sum()) + no_data
     return (other + no_data) / total if total else float("nan")
-
-
-def _ratio(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)

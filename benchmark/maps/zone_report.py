@@ -43,7 +43,8 @@ buildings and impervious surfaces. Lower bound of the artificialised share: and 
 upper bound: and herbaceous vegetation, greenhouses and bare soil, of which the use decides."""
 ABOUT_CORRECTED = """\
 Corrected: less the mean error on the {number} labelled zones of the test of the run that made the maps, with the 95 %
-interval of a further zone like these, of their size or larger. It says nothing of other domains than {domain}."""
+interval of a further zone like these, not given for a zone smaller than half of them. It says nothing of other domains
+than {domain}."""
 
 
 def report_zones(

@@ -62,18 +62,16 @@ def figures_of(
     size = len(legend.classes)
     if any(matrix.shape != (size + 1, size) for matrix in labelled):
         raise DataError(f"the run's confusion matrices are not of the {size} classes of the map; the run was changed")
-    names = tuple(each.name for each in legend.classes) + (INDICATORS if kinds_of(legend) else ())
-    predicted, true = (_with_indicators(legend, shares) for shares in shares_of(labelled)) if labelled else (None, None)
+    has_kinds = bool(kinds_of(legend))
+    names = tuple(each.name for each in legend.classes) + (INDICATORS if has_kinds else ())
+    predicted, true, pixels = shares_of(labelled or [np.zeros((size + 1, size), np.int64)])
+    errors_of = _with_indicators(legend, predicted), _with_indicators(legend, true), pixels
     figures = []
     for each in counts:
         ground = each.area if np.isfinite(each.area).all() else each.pixels.astype(np.float64)
-        total = ground.sum()
-        shares = _with_indicators(legend, ground / total if total else np.full(size, np.nan))
-        nothing = np.full(len(names), np.nan)
-        corrected = Corrected(nothing, nothing, nothing)
-        if predicted is not None and true is not None and len(predicted):
-            corrected = correct(shares, predicted, true)
-        unknown = unknown_share(legend, each.pixels, each.no_data) if kinds_of(legend) else math.nan
+        shares = _with_indicators(legend, ground / (ground.sum() or np.nan))
+        corrected = correct(shares, each.pixels.sum(), *errors_of)
+        unknown = unknown_share(legend, each.pixels, each.no_data) if has_kinds else math.nan
         figures.append(ZoneFigures(each, names, shares, corrected, unknown))
     return figures
 

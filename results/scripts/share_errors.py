@@ -89,11 +89,11 @@ def compare(table: Table, results: Path) -> list[ShareLine]:
 def estimates(zone: NDArray[np.int64], others: Sequence[NDArray[np.int64]]) -> dict[str, NDArray[np.float64]]:
     """Return the shares (C,) of a zone by each estimator, from its predictions and the labels of other zones."""
     counts = np.sum(others, axis=0)[:-1].astype(float)
-    (predicted,), _ = shares_of([zone])
+    (predicted,), _, (pixels,) = shares_of([zone])
     rates, reverse = _rates(counts), _rates(counts.T)
     equations = np.vstack([rates.T, np.full(len(rates), 1e3)])  # the last: the shares have the sum 1
     inverse = nnls(equations, np.append(predicted, 1e3))[0]
-    difference = correct(predicted, *shares_of(others)).values
+    difference = correct(predicted, pixels, *shares_of(others)).values
     return {
         "as counted": predicted,
         "less the mean error": difference / difference.sum(),
@@ -116,10 +116,10 @@ def estimators(table: Table, results: Path) -> list[list[str]]:
         test = [matrix for matrix in matrices(results, table, cell)[0].values() if matrix[:-1].any()]
         for number, zone in enumerate(test if len(test) > 1 else []):
             others = [*test[:number], *test[number + 1 :]]
-            (predicted,), (true,) = shares_of([zone])
+            (predicted,), (true,), (pixels,) = shares_of([zone])
             for name, shares in estimates(zone, others).items():
                 errors[name].append(quantity_disagreement(shares, true))
-            found = correct(predicted, *shares_of(others))
+            found = correct(predicted, pixels, *shares_of(others))
             known = np.isfinite(found.low) & ((predicted > 0) | (true > 0))
             covered.append(((found.low <= true + 1e-9) & (true <= found.high + 1e-9))[known])
     share = np.concatenate(covered) if covered else np.empty(0)

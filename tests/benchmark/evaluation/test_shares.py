@@ -25,7 +25,7 @@ def matrix(rng, shares, pixels: int = 5000, spread: float = 40):
 def test_the_mean_error_on_labelled_zones_is_subtracted():
     true = np.tile([0.2, 0.8], (6, 1))
     noise = np.array([[0.01], [-0.01]] * 3)
-    corrected = correct(np.array([0.5, 0.02]), true + np.array([0.1, 0.05]) + noise, true)
+    corrected = correct(np.array([0.5, 0.02]), 9, true + np.array([0.1, 0.05]) + noise, true, np.full(6, 9))
     assert corrected.values.tolist() == pytest.approx([0.4, 0.0])
     half = 2.5706 * np.sqrt(6 * 0.01**2 / 5 * (1 + 1 / 6))  # Student's t with 5 degrees of freedom
     assert (corrected.low[0], corrected.high[0]) == pytest.approx((0.4 - half, 0.4 + half), rel=1e-4)
@@ -33,10 +33,13 @@ def test_the_mean_error_on_labelled_zones_is_subtracted():
 
 
 def test_nothing_is_said_where_nothing_is_known():
-    few = correct(np.array([0.5]), np.full((LEAST_ZONES - 1, 1), 0.6), np.full((LEAST_ZONES - 1, 1), 0.5))
+    number = LEAST_ZONES - 1
+    few = correct(np.array([0.5]), 9, np.full((number, 1), 0.6), np.full((number, 1), 0.5), np.full(number, 9))
     assert few.values[0] == pytest.approx(0.4) and np.isnan([few.low[0], few.high[0]]).all()
-    none = correct(np.array([0.5, 0.5]), np.array([[np.nan, 0.6]]), np.array([[np.nan, 0.5]]))
+    none = correct(np.array([0.5, 0.5]), 9, np.array([[np.nan, 0.6]]), np.array([[np.nan, 0.5]]), np.array([9]))
     assert np.isnan(none.values[0]) and none.values[1] == pytest.approx(0.4)
+    empty = correct(np.array([0.5, 0.5, 0.5]), 9, *shares_of([np.vstack([np.zeros((3, 3), int), np.ones(3, int)])]))
+    assert np.isnan(empty.values).all() and np.isnan(empty.low).all()
 
 
 @pytest.mark.parametrize(("zones", "size"), [(5, 1), (12, 1), (40, 1), (12, 4)])
@@ -46,10 +49,28 @@ def test_the_interval_covers(zones, size):
     for _ in range(400):
         sample = [matrix(rng, rng.dirichlet([3, 4, 3])) for _ in range(zones)]
         zone = sum(matrix(rng, rng.dirichlet([3, 4, 3])) for _ in range(size))
-        (values,), (truth,) = shares_of([zone])
-        corrected = correct(values, *shares_of(sample))
+        (values,), (truth,), (pixels,) = shares_of([zone])
+        corrected = correct(values, pixels, *shares_of(sample))
         hits.append((corrected.low <= truth) & (truth <= corrected.high))
     assert 0.93 <= np.mean(hits) <= (0.975 if size == 1 else 1)
+
+
+@pytest.mark.parametrize("zones", [5, 12, 40])
+def test_the_interval_covers_or_is_silent_where_zones_are_of_unequal_size(zones):
+    """Large zones are of many parts whose errors are their own: small ones err more than the labelled zones did."""
+
+    def draw():
+        parts = int(rng.lognormal(1, 1)) + 1
+        return sum(matrix(rng, rng.dirichlet([3, 4, 3]), 500) for _ in range(parts))
+
+    rng, hits = np.random.default_rng(1), []
+    for _ in range(400):
+        zone, sample = draw(), [draw() for _ in range(zones)]
+        (values,), (truth,), (pixels,) = shares_of([zone])
+        corrected = correct(values, pixels, *shares_of(sample))
+        if np.isfinite(corrected.low).all():
+            hits.append((corrected.low <= truth) & (truth <= corrected.high))
+    assert np.mean(hits) >= 0.93 and 130 < len(hits) < 330  # about half of the zones
 
 
 def test_errors_cancel_over_the_zones_of_a_domain():

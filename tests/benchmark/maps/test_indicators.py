@@ -30,7 +30,7 @@ def test_what_is_hidden_in_other_counts_in_the_upper_bound():
     legend = Legend("13", (*Legend.of(FLAIR_13).classes, MapClass(13, "other", "#000000")))
     assert lacks(legend) == ["swimming pool", "greenhouse"]
     found = indicators(legend, shares(legend, building=1, water=1, other=2))
-    assert (float(found.sealed), float(found.lower), float(found.upper)) == (0.5, 0.25, 0.75)
+    assert (float(found.sealed), float(found.lower), float(found.upper)) == (0.25, 0.25, 0.75)
     assert lacks(Legend.of(FLAIR_19)) == []
 
 

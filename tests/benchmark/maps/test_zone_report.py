@@ -18,7 +18,7 @@ VALUES = (
 PERCENT = np.where(VALUES == 255, 255, 80).astype(np.uint8)
 # Each zone's own: of the buildings a tenth is seen as sealed ground, of the rest all is right.
 LABELLED = [
-    np.vstack([np.array([[90 - n, 10 + n, 0, 0], [0, 100, 0, 0], [0, 0, 200, 0], [0, 0, 0, 100]]), np.full(4, 7)])
+    np.vstack([np.array([[18 - n, 2 + n, 0, 0], [0, 20, 0, 0], [0, 0, 40, 0], [0, 0, 0, 20]]), np.full(4, 7)])
     for n in range(6)
 ]
 
@@ -47,9 +47,11 @@ def test_the_files_hold_the_figures(write_map, zones, tmp_path):
     assert (away["coverage"], away["pixels"], away["building_share"], away["unknown_share"]) == ("0", "0", "", "")
     building = next(row for row in rows(paths[1]) if row["class"] == "building")
     assert (building["pixels"], building["area_m2"], building["confidence_percent"]) == ("50", "50", "80")
-    missed = np.mean([10 + n for n in range(6)]) / 500
+    missed = np.mean([2 + n for n in range(6)]) / 100
     assert float(building["corrected_share"]) == pytest.approx(0.25 + missed)
-    assert 0.25 < float(building["corrected_low"]) < 0.25 + missed < float(building["corrected_high"])
+    assert 0.2 < float(building["corrected_low"]) < 0.25 + missed < float(building["corrected_high"])
+    small = next(row for row in rows(paths[1]) if row["class"] == "building" and row["zone"] == "away")
+    assert (small["corrected_share"], small["corrected_low"]) == ("", "")
     sealed = next(row for row in rows(paths[1]) if row["class"] == "sealed")
     assert float(sealed["corrected_share"]) == pytest.approx(0.375)  # what is lost by buildings is found beside them
 
