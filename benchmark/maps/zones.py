@@ -126,7 +126,7 @@ def _placed(polygon: Any, crs: CRS, wanted: CRS) -> Any:
         placed = shapely.transform(polygon, lambda points: moved(points, crs, wanted))
     except CPLE_BaseError:
         return shapely.Polygon()
-    return placed if np.isfinite(shapely.bounds(placed)).all() else shapely.Polygon()
+    return _valid(placed) if np.isfinite(shapely.bounds(placed)).all() else shapely.Polygon()
 
 
 def _valid(polygon: Any) -> Any:

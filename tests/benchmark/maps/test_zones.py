@@ -185,3 +185,15 @@ def test_maps_that_do_not_fit_are_refused(write_map, tmp_path):
     assert np.isnan(count_zones([nowhere])[0].area).all()
     with pytest.raises(DataError, match="names no coordinate system"):
         count_zones([nowhere], zones_of(box(0, 0, 1, 1)))
+
+
+def test_a_zone_that_crosses_itself_in_the_system_of_the_map_is_mended(write_map):
+    made = write_map(np.ones((400, 900), np.uint8), resolution=100.0, corner=(655_000.0, 6_880_000.0))
+    # A corner 0.1 mm above the southern edge, which bends by 2 mm where it is cut into straight pieces.
+    inlet = 2.45 + 1.1 * 128.5 / 256, 48.75 + 1e-9
+    zone = shapely.Polygon([(2.45, 48.75), (3.55, 48.75), (3.55, 48.9), inlet, (2.45, 48.9)])
+    assert zone.is_valid
+    zones = zones_of(zone, crs="EPSG:4326")
+    assert shapely.is_valid(zones.on(made)).all()
+    (counted,) = count_zones([made], zones)
+    assert counted.coverage == pytest.approx(1, abs=1e-6)
