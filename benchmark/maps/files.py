@@ -24,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """Write rows of the same columns; numbers have ten digits, what is not known is empty."""
+    """Write rows of the same columns; numbers have twelve digits, what is not known is empty."""
     with whole_file(path) as half, half.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rows[0])
@@ -70,5 +70,5 @@ def write_layer(
 
 def _cell(value: str | int | float) -> str:
     if isinstance(value, float):
-        return f"{value:.10g}" if math.isfinite(value) else ""
+        return f"{value:.12g}" if math.isfinite(value) else ""
     return str(value)

@@ -1,7 +1,7 @@
 """The figures of zones as files: CSV, GeoPackage, and an HTML page with a map and bars that needs no other file."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FILES = ("zones.csv", "zone-classes.csv", "zones.gpkg", "zones.html")
 MOST_BARS, MOST_ROWS, MOST_NAMES = 40, 500, 60  # zones that the page draws as bars, lists, and names on its map
 _LOWER, _UPPER = INDICATORS[1:]
+_FACTS = ("run", "method", "protocol", "fold", "seed", "image_date", "software")
 ABOUT = """\
 A pixel is of every zone that holds its centre. Shares are of the ground in the zone whose class is known. Coverage:
 what of the zone is on the maps, with data or without. Unknown: pixels without data, or of the class "other". Sealed:
@@ -95,107 +96,73 @@ def page_of(figures: Sequence[ZoneFigures], zones: Zones, maps: Sequence[MapFile
     legend, facts = maps[0].legend, maps[0].facts
     order = np.argsort([-each.counts.pixels.sum() for each in figures], kind="stable")
     largest = [figures[index] for index in sorted(order[:MOST_ROWS].tolist())]
-    has_bounds, is_corrected = _LOWER in figures[0].names, bool(labelled)
-    quantities = list(INDICATORS) if has_bounds else [each.name for each in legend.classes]
-    about = _line(ABOUT) if has_bounds else _line(ABOUT.partition(" Sealed:")[0])
-    if is_corrected:
-        about += " " + _line(ABOUT_CORRECTED).format(number=labelled, domain=facts.get("fold", "that"))
+    bars = [figures[index] for index in order[:MOST_BARS]]
+    has_bounds, names = _LOWER in figures[0].names, [each.name for each in legend.classes]
+    quantities = list(INDICATORS) if has_bounds else names
+    about = ABOUT if has_bounds else ABOUT.partition(" Sealed:")[0]
+    if labelled:
+        about += " " + ABOUT_CORRECTED.format(number=labelled, domain=facts.get("fold", "that"))
     if len(figures) > len(largest):
         about += f" The {len(largest)} largest of {len(figures)} zones; zones.csv has all."
-    header = ["zone", "km²", "coverage", *(["unknown"] if has_bounds else []), *map(_words, quantities)]
     rows = [
-        [*_about_zone(each, has_bounds), *(_shown(each, name, is_corrected) for name in quantities)] for each in largest
+        [
+            *(each.counts.name, _number(each.counts.area.sum() / 1e6), _percent(each.counts.coverage)),
+            *([_percent(each.unknown)] if has_bounds else []),
+            *(_shown(each, name) for name in quantities),
+        ]
+        for each in largest
     ]
-    classes = [
-        [each.counts.name, *(_percent(share) for share in each.shares[: len(legend.classes)])] for each in largest
-    ]
-    bars = [figures[index] for index in order[:MOST_BARS]]
+    classes = [[each.counts.name, *map(_percent, each.shares[: len(names)])] for each in largest]
+    map_of = _figure(lambda axes: _draw_map(axes, figures, zones, legend), "The zones.", 7)
+    height = 1.6 + 0.3 * len(bars)
+    bars_of = _figure(lambda axes: _draw_classes(axes, bars, legend), "Share of each class.", height)
+    header = ["zone", "km²", "coverage", *(["unknown"] if has_bounds else []), *map(_words, quantities)]
     sections = [
-        Section(
-            "Zones",
-            header,
-            rows,
-            [_figure(lambda axes: _draw_map(axes, figures, zones, legend), "The zones.", 7)],
-            about,
-        ),
-        Section(
-            "Classes",
-            ["zone", *(each.name for each in legend.classes)],
-            classes,
-            [_figure(lambda axes: _draw_classes(axes, bars, legend), "Share of each class.", 1.6 + 0.3 * len(bars))],
-            "Percent of the ground whose class is known, as counted.",
-        ),
+        Section("Zones", header, rows, [map_of], about.replace("\n", " ")),
+        Section("Classes", ["zone", *names], classes, [bars_of], "Percent of the ground with data, as counted."),
     ]
     if has_bounds:
-        drawn = _figure(
-            lambda axes: _draw_bounds(axes, bars),
-            "Sealed share, and bounds of the artificialised share.",
-            1.6 + 0.3 * len(bars),
-        )
-        sections.insert(1, Section("Bounds of the artificialised share", figures=[drawn], note=CAUTION))
-    made = ", ".join(
-        f"{name.replace('_', ' ')} {facts[name]}"
-        for name in ("run", "method", "protocol", "fold", "seed", "image_date", "software")
-        if name in facts
-    )
-    return html_page(
-        "Figures of zones",
-        f"{_counted(len(figures), 'zone')} on {_counted(len(maps), 'map')}, classes of {legend.coding}.",
-        "",
-        [],
-        "",
-        _cautions(legend, figures, has_bounds, is_corrected),
-        sections,
-        made,
-    )
+        caption = "Sealed share, and bounds of the artificialised share."
+        bounds_of = _figure(lambda axes: _draw_bounds(axes, bars), caption, height)
+        sections.insert(1, Section("Bounds of the artificialised share", figures=[bounds_of], note=CAUTION))
+    made = ", ".join(f"{name.replace('_', ' ')} {facts[name]}" for name in _FACTS if name in facts)
+    title = f"{_counted(len(figures), 'zone')} on {_counted(len(maps), 'map')}, classes of {legend.coding}."
+    cautions = list(_cautions(legend, figures, has_bounds, bool(labelled)))
+    return html_page("Figures of zones", title, "", [], "", cautions, sections, made)
 
 
-def _cautions(legend: Legend, figures: Sequence[ZoneFigures], has_bounds: bool, is_corrected: bool) -> list[str]:
-    missing = lacks(legend)
+def _cautions(legend: Legend, figures: Sequence[ZoneFigures], has_bounds: bool, is_corrected: bool) -> Iterator[str]:
     outside = [each.counts.name for each in figures if each.counts.coverage == 0]
     partly = sum(0 < each.counts.coverage < 0.999 for each in figures)
-    return [
-        *(
-            [CAUTION]
-            if has_bounds
-            else ["These classes have no bounds of the artificialised share; shares of classes only."]
-        ),
-        *(
-            [f"No class of their own have {' and '.join(missing)}: they are mapped as other classes."]
-            if has_bounds and missing
-            else []
-        ),
-        *(
-            []
-            if is_corrected
-            else ["Not corrected for the errors of the map: its run was not found, or keeps no labelled zones."]
-        ),
-        *(
-            [f"Outside of the maps: {len(outside)} zones ({', '.join(outside[:5])}{', …' * (len(outside) > 5)})."]
-            if outside
-            else []
-        ),
-        *([f"Partly outside of the maps: {partly} zones; see their coverage."] if partly else []),
-    ]
+    if not has_bounds:
+        yield "These classes have no bounds of the artificialised share; shares of classes only."
+    else:
+        yield CAUTION
+        if missing := lacks(legend):
+            yield f"No class of their own have {' and '.join(missing)}: they are mapped as other classes."
+    if not is_corrected:
+        yield "Not corrected for the errors of the map: its run was not found, or keeps no labelled zones."
+    if outside:
+        yield f"Outside of the maps: {len(outside)} zones ({', '.join(outside[:5])}{', …' * (len(outside) > 5)})."
+    if partly:
+        yield f"Partly outside of the maps: {partly} zones; see their coverage."
 
 
 def _counted(number: int, name: str) -> str:
     return f"{number} {name}{'s' * (number > 1)}"
 
 
-def _about_zone(each: ZoneFigures, has_bounds: bool) -> list[str]:
-    area = each.counts.area.sum() / 1e6
-    shown = f"{area:,.3g}" if np.isfinite(area) else "–"
-    return [each.counts.name, shown, _percent(each.counts.coverage), *([_percent(each.unknown)] if has_bounds else [])]
-
-
-def _shown(each: ZoneFigures, name: str, is_corrected: bool) -> str:
-    """Return a quantity in percent, and its corrected value with the interval."""
+def _shown(each: ZoneFigures, name: str) -> str:
+    """Return a quantity in percent, and its corrected value with the interval where these are known."""
     share, corrected, low, high = each.quantity(name)
-    if not is_corrected or not np.isfinite(corrected):
+    if not np.isfinite(corrected):
         return _percent(share)
     around = f" [{_percent(low)}, {_percent(high)}]" if np.isfinite(low) else ""
     return f"{_percent(share)}; corrected {_percent(corrected)}{around}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if np.isfinite(value) else "–"
 
 
 def _percent(share: float) -> str:
@@ -206,19 +173,15 @@ def _words(name: str) -> str:
     return {_LOWER: "artificialised, lower bound", _UPPER: "artificialised, upper bound"}.get(name, name)
 
 
-def _line(text: str) -> str:
-    return text.replace("\n", " ")
-
-
 def _figure(draw: Callable[["Axes"], Any], caption: str, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib import rc_context
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(9, height), layout="constrained")
-    FigureCanvasAgg(canvas)
-    draw(canvas.add_subplot())
     file = io.BytesIO()
-    canvas.savefig(file, format="png", dpi=110)
+    with rc_context({"text.parse_math": False}):  # a name may have a $
+        canvas = Canvas(figsize=(9, height), layout="constrained")
+        draw(canvas.add_subplot())
+        canvas.savefig(file, format="png", dpi=110)
     return Figure.drawn(Image.open(file), caption)
 
 
@@ -281,18 +244,9 @@ def _draw_bounds(axes: "Axes", figures: Sequence[ZoneFigures]) -> None:
     axes.plot(sealed, places, "D", color="#333", markersize=4, label="sealed")
     corrected = 100 * np.array([zone.quantity(_LOWER)[1:] for zone in figures])
     if np.isfinite(corrected[:, 0]).any():
-        middle, low, high = corrected.T
+        (middle, low, high), label = corrected.T, "lower bound, corrected"
         ends = None if np.isnan(low).all() else np.nan_to_num([middle - low, high - middle]).clip(min=0)
-        axes.errorbar(
-            middle,
-            places + 0.25,
-            xerr=ends,
-            fmt="o",
-            color="#0072b2",
-            markersize=3,
-            capsize=2,
-            label="lower bound, corrected",
-        )
+        axes.errorbar(middle, places + 0.25, xerr=ends, fmt="o", color="#0072b2", markersize=3, capsize=2, label=label)
     _name_bars(axes, figures, "share of the known ground, %")
     axes.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
 

@@ -10,6 +10,7 @@ from benchmark.common.errors import DataError
 from benchmark.maps.legend import Legend, MapClass
 from benchmark.maps.zone_report import FILES, report_zones
 from benchmark.maps.zones import Zones
+from tests.benchmark.maps.conftest import SMALL
 
 WEST, NORTH = 700_000.0, 6_600_000.0
 VALUES = (
@@ -57,9 +58,10 @@ def test_the_files_hold_the_figures(write_map, zones, tmp_path):
 
 
 def test_large_areas_are_whole_numbers(write_map, tmp_path):
-    made = write_map(VALUES, resolution=1234.0)
-    (whole,) = rows(report_zones([made], None, tmp_path / "out")[0])
-    assert whole["area_m2"] == str(300 * 1234**2)
+    made = write_map(VALUES, resolution=12340.0, corner=(100_000, 7_200_000))
+    paths = report_zones([made], None, tmp_path / "out")
+    assert rows(paths[0])[0]["area_m2"] == str(300 * 12340**2)
+    assert "<td>45,683</td>" in paths[3].read_text(encoding="utf-8")
 
 
 def test_the_geopackage_has_the_zones_with_their_figures(write_map, zones, tmp_path):
@@ -90,6 +92,12 @@ def test_the_page_says_what_must_be_known(write_map, zones, tmp_path):
     assert page.count("data:image/png;base64,") == 3 and "<b>north" not in page and "What it confounds" not in page
     page = report_zones([made], None, tmp_path / "out", LABELLED)[3].read_text(encoding="utf-8")
     assert "the 6 labelled zones" in page and "other domains than D075_2021" in page and "whole map" in page
+
+
+def test_a_name_is_no_formula(write_map, zones, tmp_path):
+    odd = Zones((r"$\nothing$", "a$b", "$"), zones.polygons, zones.crs)
+    legend = Legend("odd", (*SMALL.classes[:3], MapClass(10, r"$\grass$", "#55ff00")))
+    assert report_zones([write_map(VALUES, legend=legend)], odd, tmp_path / "out")[3].is_file()
 
 
 def test_other_classes_have_shares_alone(write_map, zones, tmp_path):
