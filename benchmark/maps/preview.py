@@ -68,7 +68,7 @@ def write_preview(
     )
     picture_path, page_path = (made.path.with_name(name_of(made.path) + ending) for ending in (PICTURE, PAGE))
     with whole_file(picture_path) as half:
-        draw_quick_look(made, small, counts, warnings, titles).save(half)
+        draw_quick_look(made, small, counts, warnings, titles).savefig(half)
     with whole_file(page_path) as half:
         half.write_text(page, encoding="utf-8")
     return picture_path, page_path

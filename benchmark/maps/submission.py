@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def check_submission(path: Path, name: str, partial: bool = False) -> int:
     """Check a challenge's file: count, names, type, size and values of the predictions.
 
     Args:
-        path: the zip, or a folder that holds what is in it.
+        path: the zip.
         name: key of `CHALLENGES`.
         partial: allow some of the predictions to be missing.
 
@@ -123,15 +123,18 @@ def check_submission(path: Path, name: str, partial: bool = False) -> int:
     """
     challenge = challenge_of(name)
     numbers = {challenge.file(number): number for number in challenge.numbers}
-    seen = set()
-    for file, content in _files(path):
-        if file not in numbers:
-            raise DataError(f"{path}: {file} is none of the challenge's files, such as {next(iter(numbers))}")
-        if fault := _fault(content):
-            raise DataError(f"{path}: {file}: {fault}")
-        seen.add(numbers[file])
-    _check_count(str(path), seen, challenge, partial)
-    return len(seen)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = archive.namelist()
+            for file in files:
+                if file not in numbers:
+                    raise DataError(f"{path}: {file} is none of the challenge's files, such as {next(iter(numbers))}")
+                if fault := _fault(archive.read(file)):
+                    raise DataError(f"{path}: {file}: {fault}")
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    _check_count(str(path), {numbers[file] for file in files}, challenge, partial)
+    return len(files)
 
 
 def _check_count(where: str, seen: set[int], challenge: Challenge, partial: bool) -> None:
@@ -147,17 +150,6 @@ def _tiff(classes: NDArray[np.uint8]) -> bytes:
     content = io.BytesIO()
     Image.fromarray(classes).save(content, "TIFF", compression="tiff_lzw")
     return content.getvalue()
-
-
-def _files(path: Path) -> Iterator[tuple[str, bytes]]:
-    try:
-        if path.is_dir():
-            yield from ((file.name, file.read_bytes()) for file in sorted(path.iterdir()))
-        else:
-            with zipfile.ZipFile(path) as archive:
-                yield from ((file, archive.read(file)) for file in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
 
 
 def _fault(content: bytes) -> str:
