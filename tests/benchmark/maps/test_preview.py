@@ -16,7 +16,7 @@ from benchmark.maps import map_page
 from benchmark.maps.legend import Legend, MapClass
 from benchmark.maps.preview import write_preview
 from benchmark.maps.quick_look import palette, scale_bar
-from benchmark.maps.small import north, read_image_on, read_small
+from benchmark.maps.small import ground_pixel, north, read_image_on, read_small
 from benchmark.maps.zone_counts import count_zones
 
 EVIL = "</script><img src=x onerror=alert(1)>"
@@ -163,6 +163,19 @@ def test_without_a_georeference_sizes_must_fit_and_nothing_is_in_metres(write_ma
     Image.new("RGB", (8, 9)).save(tmp_path / "i.png")
     with pytest.raises(DataError, match="8 x 9"):
         write_preview(made, tmp_path / "i.png")
+
+
+@pytest.mark.parametrize(
+    ("crs", "corner", "resolution", "metres"),
+    [
+        ("EPSG:3857", (260_000.0, 6_250_000.0), 10.0, 10 * np.cos(np.radians(48.86))),
+        ("EPSG:4326", (2.0, 48.86), 1e-4, 11.132 * np.cos(np.radians(48.86))),
+        ("EPSG:2227", (6_000_000.0, 2_000_000.0), 10.0, 3.048),
+    ],
+)
+def test_a_pixel_is_measured_on_the_ground(write_map, crs, corner, resolution, metres):
+    made = write_map(np.ones((8, 8), np.uint8), crs=crs, corner=corner, resolution=resolution)
+    assert ground_pixel(made) == pytest.approx(metres, rel=0.005)
 
 
 def test_bars_and_north():
