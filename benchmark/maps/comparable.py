@@ -1,19 +1,12 @@
 """Doubts of a comparison of two maps: what differs between them beside the ground."""
 
 import re
+from calendar import month_name
 from collections.abc import Iterator, Mapping
 
 from benchmark.maps.map_file import MapFile
 
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
-_NETWORK = {
-    "method": "methods",
-    "run": "runs",
-    "weights": "weights",
-}
+_NETWORK = {"method": "methods", "run": "runs", "weights": "weights"}
 _DATA = {
     "training_domains": "training data",
     "resolution": "resolutions",
@@ -22,12 +15,8 @@ _DATA = {
 }
 
 
-def doubts_of(a: MapFile, b: MapFile) -> list[str]:
-    """Return what makes two maps differ although the ground may not have changed; empty if nothing is known to."""
-    return list(_doubts(a, b))
-
-
-def _doubts(a: MapFile, b: MapFile) -> Iterator[str]:
+def doubts_of(a: MapFile, b: MapFile) -> Iterator[str]:
+    """Yield what makes two maps differ although the ground may not have changed."""
     if unlike := _unlike(_NETWORK, a.facts, b.facts):
         yield (
             f"The maps were made by different {unlike}: differences between two networks look like change. Map both "
@@ -35,7 +24,8 @@ def _doubts(a: MapFile, b: MapFile) -> Iterator[str]:
         )
     if unlike := _unlike(_DATA, a.facts, b.facts):
         yield f"The maps have different {unlike}: what differs may be how they were made, not the ground."
-    unknown = [name.replace("_", " ") for name in ("run", "weights", "training_domains") if not _known(name, a, b)]
+    facts = ("run", "weights", "training_domains")
+    unknown = [name.replace("_", " ") for name in facts if not (a.facts.get(name) and b.facts.get(name))]
     if unknown:
         yield f"It is not known of both maps: {', '.join(unknown)}. Whether one network made them cannot be checked."
     if a.facts.get("adapted_on_the_way") or b.facts.get("adapted_on_the_way"):
@@ -61,7 +51,7 @@ def _season(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
             "change. Give it when the map is made (--date)."
         )
     elif months[0] != months[1]:
-        first, second = (_MONTHS[month - 1] for month in months if month)
+        first, second = (month_name[month] for month in months if month)
         yield (
             f"The images are of different seasons ({first}, {second}): crops, leaves, shadows and water differ and "
             "look like change."
@@ -71,10 +61,6 @@ def _season(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[str]:
 def _month(date: str) -> int | None:
     found = re.match(r"\d{4}-(\d{2})", date)
     return int(found[1]) if found and 1 <= int(found[1]) <= 12 else None
-
-
-def _known(name: str, a: MapFile, b: MapFile) -> bool:
-    return bool(a.facts.get(name) and b.facts.get(name))
 
 
 def _unlike(names: Mapping[str, str], a: Mapping[str, str], b: Mapping[str, str]) -> str:

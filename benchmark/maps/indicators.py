@@ -14,28 +14,14 @@ from benchmark.maps.legend import Legend
 
 CAUTION = "Not the legal figure: use is not observed, and no threshold of area is applied."
 SEALED, ARTIFICIAL, DEPENDS, NOT_ARTIFICIAL, UNKNOWN = "sealed", "yes", "depends", "no", "unknown"
-KINDS = {
-    "building": SEALED,
-    "impervious surface": SEALED,
-    "pervious surface": ARTIFICIAL,
-    "swimming pool": ARTIFICIAL,
-    "greenhouse": DEPENDS,
-    "herbaceous vegetation": DEPENDS,
-    "bare soil": DEPENDS,
-    "agricultural land": NOT_ARTIFICIAL,
-    "plowed land": NOT_ARTIFICIAL,
-    "vineyard": NOT_ARTIFICIAL,
-    "coniferous": NOT_ARTIFICIAL,
-    "deciduous": NOT_ARTIFICIAL,
-    "mixed": NOT_ARTIFICIAL,
-    "brushwood": NOT_ARTIFICIAL,
-    "ligneous": NOT_ARTIFICIAL,
-    "clear cut": NOT_ARTIFICIAL,
-    "water": NOT_ARTIFICIAL,
-    "snow": NOT_ARTIFICIAL,
-    "other": UNKNOWN,
-    "undefined": UNKNOWN,
-}
+_NATURAL = ("coniferous", "deciduous", "mixed", "brushwood", "ligneous", "clear cut", "water", "snow")
+KINDS = (
+    dict.fromkeys(("building", "impervious surface"), SEALED)
+    | dict.fromkeys(("pervious surface", "swimming pool"), ARTIFICIAL)
+    | dict.fromkeys(("greenhouse", "herbaceous vegetation", "bare soil"), DEPENDS)
+    | dict.fromkeys(("agricultural land", "plowed land", "vineyard", *_NATURAL), NOT_ARTIFICIAL)
+    | dict.fromkeys(("other", "undefined"), UNKNOWN)
+)
 """Kind of each land cover of FLAIR, FLAIR-HUB and CosIA, by its English name."""
 _KINDS = {slug(name): kind for name, kind in KINDS.items()}
 _OFTEN_IN_OTHER = {"swimming_pool", "greenhouse"}

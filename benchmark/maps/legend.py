@@ -1,9 +1,7 @@
 """Legends: which value of a map is which class, under which name and colour."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from benchmark.common.errors import DataError
 from benchmark.data.classes import ClassSet, color_value
@@ -75,20 +73,18 @@ class Legend:
             DataError: the text is something else.
         """
         try:
-            return cls._of(json.loads(text))
+            content = json.loads(text)
+            classes = tuple(
+                MapClass(int(each["value"]), str(each["name"]), str(each["color"]), str(each.get("french", "")))
+                for each in content["classes"]
+            )
+            if not classes or len({each.value for each in classes}) < len(classes):
+                raise ValueError("its classes have no, or equal, values")
+            coding = str(content["coding"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"a legend cannot be read: {error}") from error
-
-    @classmethod
-    def _of(cls, content: Mapping[str, Any]) -> "Legend":
-        classes = tuple(
-            MapClass(int(each["value"]), str(each["name"]), str(each["color"]), str(each.get("french", "")))
-            for each in content["classes"]
-        )
         for each in classes:
             color_value(each.color)
             if not 0 <= each.value < NO_DATA:
                 raise DataError(f"class {each.name!r} has the value {each.value}, outside 0..{NO_DATA - 1}")
-        if not classes or len({each.value for each in classes}) < len(classes):
-            raise ValueError("its classes have no, or equal, values")
-        return cls(str(content["coding"]), classes)
+        return cls(coding, classes)

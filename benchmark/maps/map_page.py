@@ -190,22 +190,15 @@ def _tiles(pixels: NDArray[np.uint8], layer: Layer) -> dict[str, str]:
 
 def _encoded(part: NDArray[np.uint8], colors: NDArray[np.uint8] | None, clear: set[int]) -> str:
     file = io.BytesIO()
-    place = np.s_[: part.shape[0], : part.shape[1]]
+    margin = (0, _TILE - part.shape[0]), (0, _TILE - part.shape[1])  # clear beyond the edge
     if colors is None:
-        whole = np.zeros((_TILE, _TILE, 4), np.uint8)  # clear beyond the edge
-        whole[place] = np.dstack([part, np.full(part.shape[:2], 255, np.uint8)])
-        Image.fromarray(whole).save(file, format="WEBP", quality=80)
+        opaque = np.dstack([part, np.full(part.shape[:2], 255, np.uint8)])
+        Image.fromarray(np.pad(opaque, (*margin, (0, 0)))).save(file, format="WEBP", quality=80)
     else:
-        numbers = np.full((_TILE, _TILE), NO_DATA, np.uint8)
-        numbers[place] = part
-        picture = Image.fromarray(numbers)
+        picture = Image.fromarray(np.pad(part, margin, constant_values=NO_DATA))
         picture.putpalette(colors.tobytes())
-        picture.save(
-            file,
-            format="PNG",
-            optimize=True,
-            transparency=bytes(0 if number in clear else 255 for number in range(256)),
-        )
+        opacity = bytes(0 if number in clear else 255 for number in range(256))
+        picture.save(file, format="PNG", optimize=True, transparency=opacity)
     kind = "webp" if colors is None else "png"
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 

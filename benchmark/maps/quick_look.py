@@ -103,7 +103,8 @@ def draw_quick_look(
     heights = [0.5 + len(lines) * _LINE, tall + 1.1, max(-(-len(entries) // 2), len(facts)) * _LINE + 0.3]
     with rc_context({"text.parse_math": False, "font.size": 9}):  # a name may have a $
         canvas = Figure(((PANEL + 0.2) * wide, sum(heights)), dpi=_DPI, layout="constrained")
-        top, middle, below = canvas.subfigures(3, 1, height_ratios=heights)
+        parts: Any = canvas.subfigures(3, 1, height_ratios=heights)
+        top, middle, below = parts
         top.text(0.01, 0.95, name_of(made.path), va="top", size=14)
         top.text(0.01, 1 - 0.38 / heights[0], "\n".join(lines), va="top", color="#b3261e")
         all_axes = middle.subplots(1, len(panels), squeeze=False)[0]
@@ -132,7 +133,7 @@ def _resized(pixels: NDArray[np.uint8], is_image: bool) -> Image.Image:
 
 def _draw_scale(axes: Any, made: MapFile, pixel: int, width: int) -> None:
     """Draw a bar of a round length, and where north is."""
-    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+    from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
 
     metres = ground_pixel(made)
     length, label = scale_bar((metres or 1) * pixel, width / 3)
