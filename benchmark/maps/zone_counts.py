@@ -70,7 +70,7 @@ def count_zones(
         DataError: the maps have unlike legends or common ground, hold what is no class, their confidence does not
             fit, or all zones are outside of them.
     """
-    check_maps(maps)
+    _check_maps(maps)
     if zones is None:
         zones, placed = outline(maps), [_whole(each) for each in maps]
     else:
@@ -109,7 +109,7 @@ def count_zones(
     ]
 
 
-def check_maps(maps: Sequence[MapFile]) -> None:
+def _check_maps(maps: Sequence[MapFile]) -> None:
     """Refuse maps of unlike legends, and maps that show common ground, whose pixels would count twice.
 
     Raises:

@@ -14,7 +14,7 @@ from benchmark.common.errors import TrackingError
 from benchmark.experiments.checkpoint_records import matrices_at
 from benchmark.experiments.results import ResultsFolder
 from benchmark.maps.files import whole_file, write_csv
-from benchmark.maps.indicators import CAUTION, lacks
+from benchmark.maps.indicators import CAUTION, UNKNOWN, kinds_of, lacks
 from benchmark.maps.legend import Legend
 from benchmark.maps.map_file import MapFile
 from benchmark.maps.pieces import OnProgress
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FILES = ("zones.csv", "zone-classes.csv", "zones.gpkg", "zones.html")
 MOST_BARS, MOST_ROWS, MOST_NAMES = 40, 500, 60  # zones that the page draws as bars, lists, and names on its map
 _LOWER, _UPPER = INDICATORS[1:]
+_MISTAKEN = "mapped as another class, so neither bound is certain"
 _FACTS = ("run", "method", "protocol", "fold", "seed", "image_date", "software")
 ABOUT = """\
 A pixel is of every zone that holds its centre. Shares are of the ground in the zone whose class is known. Coverage:
@@ -139,7 +140,8 @@ def _cautions(legend: Legend, figures: Sequence[ZoneFigures], has_bounds: bool, 
     else:
         yield CAUTION
         if missing := lacks(legend):
-            yield f"No class of their own have {' and '.join(missing)}: they are mapped as other classes."
+            hidden = "within 'other', which the upper bound counts" if UNKNOWN in kinds_of(legend) else _MISTAKEN
+            yield f"No class of their own have {' and '.join(missing)}: they are {hidden}."
     if not is_corrected:
         yield "Not corrected for the errors of the map: its run was not found, or keeps no labelled zones."
     if outside:

@@ -83,7 +83,7 @@ def test_the_page_says_what_must_be_known(write_map, zones, tmp_path):
     page = report_zones([made], zones, tmp_path / "out")[3].read_text(encoding="utf-8")
     for text in (
         "Not the legal figure: use is not observed",
-        "No class of their own have swimming pool and greenhouse",
+        "No class of their own have swimming pool and greenhouse: they are mapped as another class, so neither",
         "Not corrected for the errors of the map",
         "Outside of the maps: 1 zones (away)",
         "&lt;b&gt;north&lt;/b&gt;",
@@ -92,6 +92,12 @@ def test_the_page_says_what_must_be_known(write_map, zones, tmp_path):
     assert page.count("data:image/png;base64,") == 3 and "<b>north" not in page and "What it confounds" not in page
     page = report_zones([made], None, tmp_path / "out", LABELLED)[3].read_text(encoding="utf-8")
     assert "the 6 labelled zones" in page and "other domains than D075_2021" in page and "whole map" in page
+
+
+def test_what_other_hides_is_said(write_map, zones, tmp_path):
+    legend = Legend("odd", (*SMALL.classes[:3], MapClass(10, "other", "#55ff00")))
+    page = report_zones([write_map(VALUES, legend=legend)], zones, tmp_path / "out")[3].read_text(encoding="utf-8")
+    assert "they are within &#39;other&#39;, which the upper bound counts" in page
 
 
 def test_a_name_is_no_formula(write_map, zones, tmp_path):
