@@ -7,15 +7,18 @@ from benchmark.cli import options as shared
 from benchmark.cli import zones
 
 CODINGS = MASKS, COSIA = "masks", "cosia"  # those of `benchmark.maps.coding`, which a help need not import
+USAGE = """\
+landshift map RUN IMAGE ... --output DIR [further options]
+       landshift map --compare A B --output DIR"""
 EPILOG = """\
 examples:
-  landshift map 3f2a ortho.tif --output maps             the run whose id begins so, on one image of any size
-  landshift map best:dann@D075_2021 tiles --output maps  the best of a method's runs on a fold, on a folder of images
-  landshift map 3f2a tiles/*.tif --mosaic town --output maps   tiles of one mosaic, in one map
-  landshift map best:dann ortho.tif --output maps --preview    and a picture and a page to look at
+  landshift map best:dann ortho.tif --output maps --preview          a map, and a page to look at
+  landshift map 3f2a ortho.tif --output maps                         of the run whose id begins so
+  landshift map best:dann@D075_2021 tiles --output maps              of the best run on a fold; a folder of images
+  landshift map 3f2a tiles/*.tif --mosaic town --output maps         tiles of one mosaic, in one map
+  landshift map 3f2a ortho.tif --output maps --zones communes.gpkg   and figures of each commune
   landshift map --compare 2019/town.classes.tif 2021/town.classes.tif --output change    what became what
-  landshift map 3f2a ortho.tif --output maps --coding cosia --blocks D049_2022 --vectors   as IGN delivers CosIA
-  landshift map 3f2a data/flair1 --output maps --submission flair1   the files of a challenge
+  landshift map 3f2a data/flair1 --output maps --submission flair1   the file of a challenge
 
 A map of an image NAME is DIR/NAME.classes.tif, the class of each pixel, and DIR/NAME.confidence.tif, its probability in
 percent; 255 is no data in both. An interrupted command goes on where it was, when it is given again.
@@ -26,86 +29,100 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.set_defaults(resumes=True)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EPILOG
+    parser.usage, parser.epilog = USAGE, EPILOG
     parser.add_argument(
         "run",
         nargs="?",
         metavar="RUN",
-        help="first characters of its id; or best:METHOD, best:METHOD@FOLD, by source validation",
+        help="first characters of its id; or best:METHOD, best:METHOD@FOLD: the best on source validation",
     )
     parser.add_argument(
         "images", nargs="*", type=Path, metavar="IMAGE", help="images, or folders of some; each gets a map of its own"
     )
     parser.add_argument("--output", type=shared.folder, required=True, metavar="DIR", help="where to write the maps")
-    parser.add_argument("--mosaic", default="", metavar="NAME", help="all images are tiles of one map of this name")
-    parser.add_argument(
+    _add_run(parser)
+    _add_image(parser)
+    _add_files(parser)
+    zones.add_zones(parser.add_argument_group("figures of zones"))
+    _add_other(parser)
+    _add_how(parser)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which run")
+    shared.add_results(group)
+    group.add_argument("--protocol", default="", metavar="P", help="of best:METHOD, where several have runs of it")
+    group.add_argument("--comparison", default="", metavar="KEY", help="of best:METHOD, where a protocol has several")
+
+
+def _add_image(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which images")
+    group.add_argument("--mosaic", default="", metavar="NAME", help="all images are tiles of one map of this name")
+    group.add_argument("--date", default="", metavar="DAY", help="when they were taken, if their files do not say")
+    group.add_argument("--no-crs", action="store_true", help="take images without a place on the earth, too")
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which files")
+    group.add_argument(
         "--preview",
         action="store_true",
-        help="also write DIR/NAME.preview.png, a quick look, and DIR/NAME.preview.html, the map above its image, to "
-        "zoom, which needs no network",
+        help="also NAME.preview.png, a picture, and NAME.preview.html, a page to zoom, which needs no network",
     )
-    parser.add_argument(
+    group.add_argument("--probabilities", action="store_true", help="also the percentages of all classes")
+    group.add_argument(
+        "--coding", choices=CODINGS, default=MASKS, help="values as in the masks (default), or the numbers of CosIA"
+    )
+    group.add_argument("--vectors", action="store_true", help="also the polygons of the classes, NAME.gpkg")
+    for name, unit, text in (
+        ("--min-area", "M2", "smaller patches, in m², join others"),
+        ("--simplify", "M", "about how far outlines may move, in m"),
+    ):
+        group.add_argument(name, type=_measure, default=0.0, metavar=unit, help=f"of --vectors: {text}")
+    group.add_argument(
+        "--blocks",
+        default="",
+        metavar="DEP_YEAR",
+        help="of --coding cosia: also cut into IGN's blocks of 10 km, as D049_2022",
+    )
+
+
+def _add_other(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("instead of maps")
+    group.add_argument(
         "--compare",
         nargs=2,
         type=Path,
         metavar=("A", "B"),
-        help="compare two maps of classes of one ground, A the earlier, instead of making maps",
+        help="the change between two maps of classes of one ground, A the earlier",
     )
-    parser.add_argument(
-        "--date", default="", metavar="DAY", help="when the images were taken, if their files do not say"
-    )
-    parser.add_argument("--no-crs", action="store_true", help="take images without a place on the earth, too")
-    parser.add_argument("--probabilities", action="store_true", help="also write the percentages of all classes")
-    parser.add_argument(
-        "--coding", choices=CODINGS, default=MASKS, help="values as in the masks (default), or the numbers of CosIA"
-    )
-    parser.add_argument(
-        "--vectors", action="store_true", help="also write the polygons of the classes, NAME.gpkg (of --blocks: theirs)"
-    )
-    parser.add_argument(
-        "--min-area",
-        type=_measure,
-        default=0.0,
-        metavar="M2",
-        help="of --vectors: smaller patches, in m², join others",
-    )
-    parser.add_argument(
-        "--simplify",
-        type=_measure,
-        default=0.0,
-        metavar="M",
-        help="of --vectors: about how far outlines may move, in m",
-    )
-    parser.add_argument(
-        "--blocks", default="", metavar="DEP_YEAR", help="also cut the map into IGN's blocks of 10 km, as D049_2022"
-    )
-    parser.add_argument(
+    group.add_argument(
         "--submission",
         default="",
         metavar="CHALLENGE",
-        help="no map, but the file of flair1 or flair2; the image is the folder of the data",
+        help="the file of flair1 or flair2; IMAGE is the folder of the data",
     )
-    parser.add_argument("--partial", action="store_true", help="of --submission: the data lack some of the test")
-    parser.add_argument(
-        "--window", type=shared.positive, metavar="PIXELS", help="side of what is predicted at once (default: chosen)"
-    )
-    parser.add_argument(
-        "--margin",
-        type=shared.positive,
-        metavar="PIXELS",
-        help="what of it is not kept on each side (default: as far as the network is measured to look)",
-    )
-    parser.add_argument(
+    group.add_argument("--partial", action="store_true", help="of --submission: the data lack some of the test")
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it is computed")
+    group.add_argument(
         "--workers",
         type=shared.positive,
         metavar="N",
         help="processes that share the blocks (default: one a GPU, or 1)",
     )
-    parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps or auto (default)")
-    parser.add_argument("--protocol", default="", metavar="P", help="of best:METHOD, where several have runs of it")
-    parser.add_argument("--comparison", default="", metavar="KEY", help="of best:METHOD, where a protocol has several")
-    zones.add_zones(parser)
-    shared.add_results(parser)
+    group.add_argument("--accelerator", default="auto", metavar="KIND", help="cpu, cuda, mps or auto (default)")
+    group.add_argument(
+        "--window", type=shared.positive, metavar="PIXELS", help="side of what is predicted at once (default: chosen)"
+    )
+    group.add_argument(
+        "--margin",
+        type=shared.positive,
+        metavar="PIXELS",
+        help="what of it is not kept on each side (default: as far as the network is measured to look)",
+    )
 
 
 def map(options: argparse.Namespace) -> int:

@@ -106,7 +106,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
     add_stores(parser)
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
+def add_results(parser: argparse._ActionsContainer) -> None:
     """Add the option of the results folder."""
     parser.add_argument("--results", type=folder, default=Path("results"), metavar="DIR", help="default: results")
 

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     shared.add_results(parser)
 
 
-def add_zones(parser: argparse.ArgumentParser) -> None:
+def add_zones(parser: argparse._ActionsContainer) -> None:
     """Add the options of the polygons."""
     parser.add_argument(
         "--zones",
