@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 PANEL, _DPI, _LINE = 6.4, 100, 0.2  # longer side of a panel, and height of a line, in inches
 _MOST = 14  # classes
-WORDS = {name: name.replace("_", " ") for name in FACTS if name != "doubts"} | {
+WORDS = {name: name.replace("_", " ") for name in FACTS if name not in ("doubts", "no_data_share")} | {
     "fold": "held-out fold",
     "training_domains": "trained on",
     "image_date": "date of the image",
-    "no_data_share": "share without data",
 }
 """Facts of a map in words."""
 

@@ -92,6 +92,8 @@ class TrainedRun:
         """The facts that a map says of the run, see `benchmark.maps.map_file.FACTS`."""
         facts = self.record.facts
         first, last = self.images.dates
+        times = sorted({domain.rpartition("@")[2] for domain in self.images.domains} - {""})
+        when = f"{first} to {last}" if first else ", ".join(times)  # days are not always known
         places = ", ".join(self.images.places)
         return {
             "run": self.record.id,
@@ -99,7 +101,7 @@ class TrainedRun:
             "protocol": f"{facts.get('protocol', '')} v{facts.get('protocol_version', '')}",
             "fold": facts["fold"],
             "seed": facts["seed"],
-            "training_domains": f"{places} ({first} to {last})" if first else places,
+            "training_domains": f"{places} ({when})" if when else places,
             "weights": f"{self.weights}, step {int(self.record.metrics.get('selected/step', 0))}",
             "bands": ", ".join(self.images.bands),
             "software": f"landshift {code_version()}",

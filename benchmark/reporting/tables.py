@@ -95,11 +95,16 @@ SHARE_HEADER = (
     "corrected by other zones",
 )
 ABOUT_SHARES = """\
-How wrong the class shares are that are counted on the predictions, in percent of the ground: half the sum over classes
-of the absolute difference between predicted and true share (quantity disagreement, Pontius and Millones 2011), over
-each held-out *domain* of the test and over each of its *zones*, which count alike. *Corrected*: the mean error on the
-zones of source validation, or on the other zones of the test, which takes labels of the target, is subtracted first.
-The interval is over held-out domains."""
+How wrong the class shares are that are counted on the predictions, as a map's user counts them. The *error* is half
+the sum over classes of the absolute difference between predicted and true share, in percent of the labelled ground
+(quantity disagreement, Pontius and Millones 2011): 5 is 5 % of the ground in a wrong class, after errors that cancel
+each other. It is a mean over the held-out *domains* of the test, with an interval over them, and over their *zones*,
+which count alike. *Corrected* is the error of zones after the mean error of labelled zones is subtracted: those of
+source validation, or the other zones of the test, which takes labels of the target."""
+ABOUT_CORRELATION = """\
+The *rank correlation* (Spearman) is that of mIoU with the error of domains, over the methods of the table without
+bounds; at -1 the better map has the better shares. It describes the table and is no test: all methods are scored on
+the same few domains."""
 
 
 def rules_line(lines: Sequence[Line]) -> str:
@@ -240,11 +245,16 @@ def share_rows(shares: Sequence[ShareLine]) -> list[tuple[str, ...]]:
     ]
 
 
-def about_shares(shares: Sequence[ShareLine]) -> str:
-    """Return :data:`ABOUT_SHARES` with the rank correlation of the two columns."""
+def correlation_line(shares: Sequence[ShareLine]) -> str:
+    """Return the rank correlation of mIoU with the error of domains; "" where it is not defined."""
     correlation = rank_correlation(shares)
-    words = f" Spearman's correlation of mIoU with the error of domains over methods but bounds: {correlation:+.2f}."
-    return ABOUT_SHARES + words * math.isfinite(correlation)
+    return f"Rank correlation: {correlation:+.2f}." if math.isfinite(correlation) else ""
+
+
+def about_shares(shares: Sequence[ShareLine]) -> str:
+    """Return what the table of class shares means, with its rank correlation."""
+    line = correlation_line(shares)
+    return f"{ABOUT_SHARES} {ABOUT_CORRELATION} {line}" if line else ABOUT_SHARES
 
 
 def tuned_rows(tuned: Mapping[str, Mapping[str, str]]) -> list[tuple[str, str, str]]:

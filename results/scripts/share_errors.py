@@ -22,6 +22,7 @@ from scipy.optimize import nnls
 
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
+from matplotlib.patheffects import Normal, Stroke
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_arrays
@@ -41,14 +42,18 @@ from benchmark.evaluation.statistics import fold_means, mean_of_known
 from benchmark.experiments.checkpoint_records import CONFUSIONS, read_confusions
 from benchmark.experiments.run_folder import folder_of
 from benchmark.reporting.table_file import Table, TableCell, read_table
-from benchmark.reporting.tables import SHARE_HEADER, about_shares, share_rows
+from benchmark.reporting.tables import ABOUT_CORRELATION, ABOUT_SHARES, SHARE_HEADER, correlation_line, share_rows
 
 BOUND, CONTROL = "oracle", "source-only"
 NAMED = 1  # methods with the least and with the largest error that the figure names beside the control and the bound
+# Where a label is, in points from its dot, so that none is on another; "" is that of the least error.
+SIDES = {CONTROL: ((5, 5), "left"), BOUND: ((0, -13), "center"), "": ((-5, -10), "right")}
 ESTIMATORS = ("shares of a zone", "error, % of the ground", "coverage of the 95 % interval")
 ABOUT_ESTIMATORS = """\
-Mean over all methods but the bound, folds, seeds and zones; each zone is corrected by the labels of the other zones of
-the same test. Coverage is of the shares of classes that occur in the zone, where there are five other zones or more:"""
+The second table of each comparison has four ways to estimate the shares of a zone from its predictions and the
+labels of the other zones of the same test, and the mean error of each over all methods but the bound, folds, seeds
+and zones. *Coverage* is how many true shares are within the 95 % interval, of the classes that occur in a zone,
+where there are five other zones or more."""
 Matrices = dict[str, NDArray[np.int64]]
 
 
@@ -148,10 +153,10 @@ def class_shares(table: Table, results: Path, name: str) -> Iterable[tuple[str, 
 
 def markdown_page(by_table: Mapping[str, Sequence[ShareLine]], estimated: Mapping[str, Sequence[list[str]]]) -> str:
     """Return the tables of each comparison with what they mean."""
-    parts = ["# Errors of class shares"]
+    parts = ["# Errors of class shares", f"{ABOUT_SHARES} {ABOUT_CORRELATION}", ABOUT_ESTIMATORS]
     for name, lines in by_table.items():
-        parts += [f"## {name}", markdown_table(SHARE_HEADER, share_rows(lines)), about_shares(lines)]
-        parts += [ABOUT_ESTIMATORS, markdown_table(ESTIMATORS, estimated[name])]
+        parts += [f"## {name}", markdown_table(SHARE_HEADER, share_rows(lines))]
+        parts += [*filter(None, [correlation_line(lines)]), markdown_table(ESTIMATORS, estimated[name])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -163,20 +168,21 @@ def draw(by_table: Mapping[str, Sequence[ShareLine]], path: Path) -> None:
     for axis, (name, lines) in zip(axes.flat, by_table.items(), strict=False):
         ordered = sorted((line for line in lines if not line.bound), key=lambda line: line.domains.mean)
         named = {CONTROL, BOUND, *(line.method for line in (*ordered[:NAMED], *ordered[-NAMED:]))}
-        middle = np.mean([line.miou for line in lines])
         for line in lines:
             place = 100 * line.miou, 100 * line.domains.mean
             color = "#888888" if line.bound else "#d55e00" if line.method == CONTROL else "#0072b2"
-            axis.plot(*place, "D" if line.bound else "o", color=color, markersize=5)
+            axis.plot(*place, "D" if line.bound else "o", color=color, markersize=5, zorder=4)
             if line.method in named:
-                right = line.miou > middle
-                offset, side = (-6 if right else 6, 3), "right" if right else "left"
+                offset, side = SIDES.get(line.method, SIDES[""] if line in ordered[:NAMED] else SIDES[CONTROL])
                 text = line.method.partition("[")[0]
-                axis.annotate(text, place, offset, textcoords="offset points", ha=side, fontsize=7)
-        axis.set(xlabel="target mIoU (%)", title=f"{name}\nrank correlation {rank_correlation(lines):+.2f}")
+                label = axis.annotate(text, place, offset, textcoords="offset points", ha=side, fontsize=7)
+                label.set_path_effects([Stroke(linewidth=2, foreground="white"), Normal()])
+        axis.set(
+            xlabel="target mIoU (%)", title=f"{name}\nrank correlation of the methods {rank_correlation(lines):+.2f}"
+        )
         axis.title.set_fontsize(9)
         axis.set_ylim(0, 112 * max(line.domains.mean for line in lines))
-        axis.margins(x=0.15)
+        axis.margins(x=0.2)
         axis.grid(alpha=0.3)
     for axis in axes[:, 0]:
         axis.set_ylabel("error of the domains' class shares (%)")

@@ -61,7 +61,7 @@ def test_a_published_table_is_read_from_runs_of_both_layouts(study, published, t
     monkeypatch.setattr(sys, "argv", words)
     study.main()
     page = (tmp_path / "out/share-errors.md").read_text("utf-8")
-    assert "| source-only | 80.0 | 9.0 | – | 9.0 | 0.0 | 0.0 |" in page and "bounds: -1.00" in page
+    assert "| source-only | 80.0 | 9.0 | – | 9.0 | 0.0 | 0.0 |" in page and "Rank correlation: -1.00" in page
     shares = (tmp_path / "out/shares-tree.csv").read_text("utf-8").splitlines()
     assert shares[2] == "table,source-only,a@1,0.50000,0.41000" and len(shares) == 5
     assert (tmp_path / "out/share-errors.png").stat().st_size > 1000

@@ -64,6 +64,12 @@ def test_a_loaded_run_has_the_weights_and_the_classes_of_the_run(finished, run):
     assert set(run.facts) >= {"run", "method", "protocol", "training_domains", "weights", "software"}
 
 
+def test_a_run_names_the_times_it_was_trained_on_where_days_are_not_known(run):
+    images = replace(run.images, dates=("", ""), places=("a", "b"), domains=("a@2016", "b@2016", "b@2020"))
+    assert replace(run, images=images).facts["training_domains"] == "a, b (2016, 2020)"
+    assert replace(run, images=replace(images, domains=("a@", "b@"))).facts["training_domains"] == "a, b"
+
+
 @pytest.fixture
 def copied(run, tmp_path):
     """The record of the run, with a copy of its files."""
