@@ -187,9 +187,10 @@ def map_images(
     """
     from benchmark.common.console import print_line, silence
     from benchmark.experiments.results import ResultsFolder
-    from benchmark.maps.predict import MapOptions, make_maps
+    from benchmark.maps.predict import make_maps
     from benchmark.maps.reading import images_of
     from benchmark.maps.trained import find_run
+    from benchmark.maps.workers import MapOptions
 
     folder = ResultsFolder(Path(results))
     options = MapOptions(coding, probabilities, window, margin, workers, accelerator, no_crs, date)

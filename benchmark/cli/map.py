@@ -140,9 +140,10 @@ def map(options: argparse.Namespace) -> int:
     from benchmark.common.errors import TrackingError
     from benchmark.experiments.results import ResultsFolder, has_results
     from benchmark.maps.map_file import name_of
-    from benchmark.maps.predict import MapOptions, make_maps
+    from benchmark.maps.predict import make_maps
     from benchmark.maps.reading import images_of
     from benchmark.maps.trained import find_run
+    from benchmark.maps.workers import MapOptions
 
     if not has_results(options.results):
         raise TrackingError(f"there are no runs in {options.results} (see --results)")

@@ -207,13 +207,16 @@ def read_image(path: Path, bands: int | Sequence[str]) -> NDArray:
     return read_pixels(path, names).bands
 
 
-def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) -> Pixels:
+def read_pixels(
+    path: Path, names: Sequence[str], area: Window | None = None, opened: rasterio.DatasetReader | None = None
+) -> Pixels:
     """Read a JPEG, PNG, JPEG 2000 or GeoTIFF image, turned as its orientation tag says.
 
     Args:
         path: path of the file; ``.tif`` and ``.tiff`` are GeoTIFFs, everything else is one of `PICTURES`.
         names: names of the bands that it must have. A file that names its own bands is brought into this order.
         area: part of a `scene` to read; the whole if None. What is in no block of its file has no data.
+        opened: the file, if it is open already.
 
     Returns:
         The stored numbers, and where there are any; see `benchmark.data.bands` for what tags change. Its place is that
@@ -226,7 +229,7 @@ def read_pixels(path: Path, names: Sequence[str], area: Window | None = None) ->
     with readable(path):
         driver = gdal_driver(path)
         if driver:
-            with open_raster(path, driver) as file:
+            with nullcontext(opened) if opened else open_raster(path, driver) as file:
                 part = _part(path, file, area)
                 check_kind(path, file.dtypes[0])
                 orientation = _orientation(path, file)

@@ -49,6 +49,12 @@ class ReadBlock:
         top, left = self.corner
         return bool(self.valid[row.start - top : row.stop - top, column.start - left : column.stop - left].any())
 
+    def cut(self, row: Span, column: Span) -> tuple[NDArray, NDArray[np.bool_]]:
+        """Return the stored numbers (C, H, W) of a window, and where it has data (H, W)."""
+        top, left = row.first - self.corner[0], column.first - self.corner[1]
+        window = slice(top, top + row.size), slice(left, left + column.size)
+        return self.images[:, *window], self.valid[window]
+
     @property
     def valid_in_box(self) -> NDArray[np.bool_]:
         """The pixels (H, W) of the block that have data."""
@@ -86,23 +92,18 @@ class Predictor:
         self._thread = ThreadPoolExecutor(1, "layers")
         self.step = 0
 
-    def read(self, image: MapImage, box: Box) -> tuple[ReadBlock, Tensor]:
-        """Read a block; return it with its images as the network is given them, see `_filled`."""
-        part = read_part(image, self._tiling, self._run.multiple, box)
-        return part, self._filled(part)
-
-    def predict(self, part: ReadBlock, images: Tensor) -> Future[Layers]:
+    def predict(self, part: ReadBlock) -> Future[Layers]:
         """Return the layers of a block; a test-time method learns from each batch of windows after it was predicted.
 
-        Another thread makes the layers of what the network gives, so that this one does nothing but run the network.
+        Another thread makes the layers of what the network gives, so that this one does little but run the network.
 
         Args:
-            part, images: a block by `read`.
+            part: a block by `read_part`.
         """
         canvas, absorbed = self._canvas(part), None
         windows = [(row, column) for row in part.rows for column in part.columns if part.holds_data(row, column)]
         for some in _some(windows, batch_size(self._run, self._tiling)):
-            logits = self.logits(torch.stack([_cut(images, part, *window) for window in some]))
+            logits = self.logits(self._filled(part, some))
             if absorbed:
                 absorbed.result()
             absorbed = self._thread.submit(self._absorb, canvas, part, some, logits)
@@ -122,7 +123,7 @@ class Predictor:
                 kept = tuple(slice(span.start - span.first, span.stop - span.first) for span in (row, column))
                 place = canvas[:, row.start - part.box[0] : row.stop - part.box[0]]
                 place = place[..., column.start - part.box[2] : column.stop - part.box[2]]
-                probabilities = each[:, *kept].softmax(0)
+                probabilities = each[:, *kept].contiguous().softmax(0)
                 if self._tiling.blended:
                     place += probabilities * hann(row.size, self._device)[kept]
                 else:
@@ -139,12 +140,14 @@ class Predictor:
             pixels[:, ~part.valid_in_box] = NO_DATA
         return layers
 
-    def _filled(self, part: ReadBlock) -> Tensor:
-        """Return scaled images, the mean of the training's in pixels without data."""
-        images = self._run.scaling(torch.from_numpy(part.images).to(self._device))
-        if part.valid.all():
+    def _filled(self, part: ReadBlock, windows: list[tuple[Span, Span]]) -> Tensor:
+        """Return scaled images (N, C, H, W) of windows, the mean of the training's in pixels without data."""
+        cut = [part.cut(*window) for window in windows]
+        images = self._run.scaling(torch.from_numpy(np.stack([images for images, _ in cut])).to(self._device))
+        valid = np.stack([valid for _, valid in cut])[:, None]
+        if valid.all():
             return images
-        return torch.where(torch.from_numpy(part.valid).to(self._device), images, self._run.mean)
+        return torch.where(torch.from_numpy(valid).to(self._device), images, self._run.mean)
 
     def close(self) -> None:
         """End the thread."""
@@ -180,15 +183,22 @@ def _some(windows: list[tuple[Span, Span]], size: int) -> Iterator[list[tuple[Sp
     yield from (windows[first : first + size] for first in range(0, len(windows), size))
 
 
-def _cut(images: Tensor, part: ReadBlock, row: Span, column: Span) -> Tensor:
-    top, left = row.first - part.corner[0], column.first - part.corner[1]
-    return images[:, top : top + row.size, left : left + column.size]
-
-
 def _best(probabilities: Tensor) -> Tensor:
-    """Return the most probable class of each pixel and its probability in percent (2, H, W) uint8."""
-    confidence, classes = probabilities.max(0)
-    return torch.stack([classes.to(torch.uint8), (100 * confidence).round().to(torch.uint8)])
+    """Return the most probable class of each pixel, of equal ones the first, and its probability in percent.
+
+    Comparisons with the largest take a third of the time of a maximum with its index on a CPU.
+
+    Args:
+        probabilities: (C, H, W), of at most 255 classes.
+
+    Returns:
+        (2, H, W) uint8.
+    """
+    confidence, count = probabilities.amax(0), len(probabilities)
+    left = torch.ones_like(confidence, dtype=torch.uint8)  # classes from the most probable one to the last
+    for number, each in enumerate(probabilities):
+        torch.maximum(left, (each == confidence).view(torch.uint8).mul_(count - number), out=left)
+    return torch.stack([count - left, (100 * confidence).round_().to(torch.uint8)])
 
 
 @contextmanager

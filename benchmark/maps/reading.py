@@ -1,11 +1,14 @@
 """Images to be mapped: checked against what a run was trained on, and read by parts at the run's resolution."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.transform import Affine
@@ -30,6 +33,7 @@ SAME = 0.02  # two resolutions that differ by less are one
 MOST_TIMES = 8  # that an image is shrunk or enlarged
 LOOKS, LOOK_SIDE = 5, 128  # of an image, down and across, to compare its numbers with the run's; pixels
 FAR = 6.0  # standard deviations between the means
+CACHE_MIB = 256
 FLAT = 0.01  # of the run's standard deviation: so little varies only what is on another scale
 
 
@@ -56,6 +60,26 @@ class MapImage:
     _used: list[int]
     _whole: Size
     _pixels: Pixels | None = field(default=None, repr=False)
+    _file: rasterio.DatasetReader | None = field(default=None, repr=False)
+
+    @contextmanager
+    def kept_open(self, reader: Executor) -> Iterator[None]:
+        """Keep the file open in the one thread that reads it meanwhile: what parts share of its blocks is decoded once.
+
+        GDAL remembers blocks, else in a share of the machine's memory.
+        """
+
+        def keep() -> None:
+            stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MIB))
+            self._file = stack.enter_context(scene(self.path))
+
+        stack = ExitStack()
+        reader.submit(keep).result()
+        try:
+            yield
+        finally:
+            self._file = None
+            reader.submit(stack.close).result()
 
     @property
     def is_resampled(self) -> bool:
@@ -95,8 +119,8 @@ class MapImage:
     def _stored(self, top: int, bottom: int, left: int, right: int) -> tuple[NDArray, NDArray[np.bool_]]:
         """Return the used bands of a part of the file, and where it has data."""
         area = Window(left, top, right - left, bottom - top)
-        if self._pixels is None and self._by_areas():
-            pixels = read_pixels(self.path, self._names, area)
+        if self._file is not None or (self._pixels is None and self._by_areas()):
+            pixels = read_pixels(self.path, self._names, area, self._file)
             bands, valid = pixels.bands, pixels.valid
         else:
             self._pixels = self._pixels or self._read_whole()

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from filelock import FileLock
 
 from benchmark.common.errors import DataError, SettingsError
-from benchmark.maps import predict, windows
+from benchmark.maps import predict, windows, workers
 from benchmark.maps.blocks import BlockFolder, Predictor
 from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES, read_map
-from benchmark.maps.predict import MapOptions, make_map, make_maps
+from benchmark.maps.predict import make_map, make_maps
 from benchmark.maps.trained import load_run
+from benchmark.maps.workers import MapOptions
 
 CPU = MapOptions(accelerator="cpu")
 TEST_TIME = "tent"
@@ -145,7 +147,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("method", "kills"), [("source-only", [1, 2]), (TEST_TIME, [2, 3, 2])])
 def test_a_map_that_was_interrupted_has_the_same_bytes(make, write_image, monkeypatch, method, kills):
-    monkeypatch.setattr(predict, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(workers, "SAVE_EVERY", 0.0)
     monkeypatch.setattr("benchmark.training.savepoints.SHARE", 1e9)
     image = write_image(260, 260)  # nine blocks
     given = {"window": 80, "margin": 8}
@@ -171,6 +173,17 @@ def test_a_map_that_was_interrupted_has_the_same_bytes(make, write_image, monkey
     else:
         assert len(written) < 9 + sum(kills)  # it went on from savepoints
         assert read_map(folder / "town.classes.tif").facts["adapted_on_the_way"]
+
+
+def test_two_commands_do_not_make_one_map(make, write_image, tmp_path):
+    image = write_image(40, 40)
+    (tmp_path / "maps").mkdir()
+    with (
+        FileLock(tmp_path / "maps" / "town.part.lock"),
+        pytest.raises(SettingsError, match="another command makes this map"),
+    ):
+        make(image)
+    assert not [path.name for path in make(image).iterdir() if path.suffix == ".lock"]
 
 
 def test_each_image_of_a_test_time_method_begins_with_the_run(finished, write_image, tmp_path):
@@ -204,7 +217,7 @@ def test_the_first_error_of_a_worker_is_that_of_the_command():
     failed, endless = Future(), Future()
     failed.set_exception(DataError("town.tif: cannot be read"))
     with pytest.raises(DataError, match=r"town.tif: cannot be read"):
-        predict._watch([endless, failed], lambda: None)
+        workers._watch([endless, failed], lambda: None)
 
 
 def damage(image: Path, row: int) -> None:
