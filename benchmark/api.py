@@ -143,7 +143,7 @@ def train(
 
 def map_images(
     run: str,
-    images: Sequence[str | Path],
+    images: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     results: str | Path = "results",
@@ -165,7 +165,7 @@ def map_images(
     Args:
         run: first characters of its id; or ``best:METHOD`` or ``best:METHOD@FOLD`` for the method's run with the best
             mean IoU on source validation.
-        images: files, folders or patterns; each image has a map of its own.
+        images: a file, folder or pattern, or several; each image has a map of its own.
         output: folder of the maps.
         results: folder of the results.
         protocol, comparison: which one ``best:`` is about, where the folder has several.
@@ -196,7 +196,8 @@ def map_images(
     options = MapOptions(coding, probabilities, window, margin, workers, accelerator, no_crs, date)
     with silence(quiet):
         record = find_run(folder, run, protocol, comparison)
-        paths = images_of([Path(image) for image in images], mosaic)
+        places = [images] if isinstance(images, str | Path) else images
+        paths = images_of([Path(place) for place in places], mosaic)
         return make_maps(folder, record, paths, Path(output), options, print_line)
 
 

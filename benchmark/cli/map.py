@@ -1,6 +1,7 @@
 """``landshift map``: georeferenced predictions of a finished run."""
 
 import argparse
+from datetime import date
 from pathlib import Path
 
 from benchmark.cli import options as shared
@@ -58,7 +59,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_image(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which images")
     group.add_argument("--mosaic", default="", metavar="NAME", help="all images are tiles of one map of this name")
-    group.add_argument("--date", default="", metavar="DAY", help="when they were taken, if their files do not say")
+    group.add_argument(
+        "--date", type=_day, default="", metavar="DAY", help="when they were taken (default: by their tags)"
+    )
     group.add_argument("--no-crs", action="store_true", help="take images without a place on the earth, too")
 
 
@@ -139,6 +142,7 @@ def map(options: argparse.Namespace) -> int:
     from benchmark.common.console import print_line
     from benchmark.common.errors import TrackingError
     from benchmark.experiments.results import ResultsFolder, has_results
+    from benchmark.maps.ign_blocks import check_prefix
     from benchmark.maps.map_file import name_of
     from benchmark.maps.predict import make_maps
     from benchmark.maps.reading import images_of
@@ -165,15 +169,24 @@ def map(options: argparse.Namespace) -> int:
         date=options.date,
     )
     images = images_of(options.images, options.mosaic)
+    if options.blocks:
+        check_prefix(options.blocks)
     if options.blocks and len(images) > 1:
         raise SettingsError(f"{len(images)} maps cannot be cut into the same blocks; make one (--mosaic NAME)")
     made = make_maps(results, record, images, options.output, settings, print_line)
     for path in made:
-        print_line(f"written: {path}")
         map_files.write_further(path, images[name_of(path)], options)
     if polygons is not None:
         zones.write_figures(made, polygons, options.output, options.results)
     return 0
+
+
+def _day(text: str) -> str:
+    """Parse a day, as ``2021-07-09``; "" is an unknown one."""
+    try:
+        return text and date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a day such as 2021-07-09 is allowed, not {text!r}") from None
 
 
 def _measure(text: str) -> float:

@@ -21,6 +21,12 @@ _SIDE = 10_000  # metres
 _SYSTEMS = (2154, 5490, 2972, 2975, 4471, 4467)  # of France and of its lands overseas
 
 
+def check_prefix(prefix: str) -> None:
+    """Check department and year, such as ``"D049_2022"``, with a `SettingsError` if they are something else."""
+    if not re.fullmatch(r"D[0-9][0-9AB][0-9AB]_[0-9]{4}", prefix):
+        raise SettingsError(f"blocks are named by department and year, such as D049_2022, not '{prefix}'")
+
+
 def write_blocks(
     made: MapFile,
     folder: Path,
@@ -52,8 +58,7 @@ def write_blocks(
         DataError: the map has another coding, another coordinate system than France's, or a turned grid.
         SettingsError: the prefix is something else.
     """
-    if not re.fullmatch(r"D[0-9][0-9AB][0-9AB]_[0-9]{4}", prefix):
-        raise SettingsError(f"blocks are named by department and year, such as D049_2022, not '{prefix}'")
+    check_prefix(prefix)
     if made.legend.coding != COSIA:
         raise DataError(f"{made.path}: has the coding {made.legend.coding}; IGN's blocks are in that of {COSIA}")
     windows = _windows(made)

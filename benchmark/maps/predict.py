@@ -57,8 +57,10 @@ def make_maps(
     Raises:
         DataError and others: an image or the run cannot be used.
     """
-    output.mkdir(parents=True, exist_ok=True)
     run, made = load_run(record, options.accelerator, options.coding), []
+    for path in images.values():  # the last of many must not stop the command after hours
+        open_image(path, run.images, no_crs=options.no_crs)
+    output.mkdir(parents=True, exist_ok=True)
     for number, (name, path) in enumerate(images.items()):
         if run.adapts and number:
             run = load_run(record, options.accelerator, options.coding)
@@ -113,21 +115,15 @@ def make_map(
     """
     image = open_image(image_path, run.images, no_crs=options.no_crs)
     image.check_numbers(run.scaling, *_moments(run))
-    tiling = plan_tiling(
-        lambda: _margin(run),
-        (image.height, image.width),
-        run.images.patch_size,
-        run.multiple,
-        options.window,
-        options.margin,
-    )
+    size, sides = (image.height, image.width), (options.window, options.margin)
+    tiling = plan_tiling(lambda: _margin(run), size, run.images.patch_size, run.multiple, *sides)
     facts = run.facts | _facts_of(run, image, tiling, options) | {"image": name + image_path.suffix}
     digest = _digest(run, image, tiling, options)
     target, about = output / f"{name}{CLASSES}", output / f"{name}{MAP}"
     endings = [CLASSES, CONFIDENCE, *([PROBABILITIES] if options.probabilities else [])]
     is_made = about.is_file() and read_json(about).get("digest") == digest
     if is_made and all((output / f"{name}{ending}").is_file() for ending in endings):
-        say(f"{target}: is there already; nothing to do")
+        say(f"{target}: is there already")
         return target
     for line in _notes(run, image, tiling):
         say(f"{name}: {line}")
@@ -146,6 +142,7 @@ def make_map(
     half.write_text(json.dumps({"digest": digest, "image": str(image_path), "facts": facts}, indent=1), "utf-8")
     half.replace(about)
     shutil.rmtree(folder)
+    say(f"written: {target}")
     return target
 
 

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 from scipy.sparse import csr_array
 
-from benchmark.common.errors import DataError
+from benchmark.common.errors import DataError, SettingsError
 from benchmark.data.areas import present
 from benchmark.data.bands import Pixels, both
 from benchmark.data.drivers import TIFF, gdal_driver
@@ -222,9 +222,10 @@ def _bands(path: Path, images: ImageRecord) -> tuple[Sequence[str], list[int]]:
         return images.bands, list(range(len(images.bands)))
     if images.file_bands and len(images.file_bands) in counts:
         return images.file_bands, [images.file_bands.index(band) for band in images.bands]
+    has = f"{max(counts)} band{'s' * (max(counts) > 1)}"
     raise DataError(
-        f"{path}: has {max(counts)} bands, but the run was trained on {len(images.bands)}: {', '.join(images.bands)}; "
-        "give an image of these, in this order"
+        f"{path}: has {has}, but the run was trained on {len(images.bands)}: {', '.join(images.bands)}; give an image "
+        "of these, in this order"
     )
 
 
@@ -248,7 +249,10 @@ def images_of(places: Sequence[Path], mosaic: str = "") -> dict[str, Path]:
 
     Raises:
         DataError: there is none, two have one name, or they are no tiles of one mosaic.
+        SettingsError: the name of the mosaic is no name of a file.
     """
+    if mosaic != Path(mosaic).name:
+        raise SettingsError(f"--mosaic is the name of a map, without a folder, not {mosaic!r}; --output is its folder")
     paths: list[Path] = []
     for place in places:
         if place.is_dir():

@@ -134,6 +134,7 @@ def page_of(figures: Sequence[ZoneFigures], zones: Zones, maps: Sequence[MapFile
 
 def _cautions(legend: Legend, figures: Sequence[ZoneFigures], has_bounds: bool, is_corrected: bool) -> Iterator[str]:
     outside = [each.counts.name for each in figures if each.counts.coverage == 0]
+    named = f"{', '.join(outside[:5])}{', …' * (len(outside) > 5)}"
     partly = sum(0 < each.counts.coverage < 0.999 for each in figures)
     if not has_bounds:
         yield "These classes have no bounds of the artificialised share; shares of classes only."
@@ -145,9 +146,9 @@ def _cautions(legend: Legend, figures: Sequence[ZoneFigures], has_bounds: bool, 
     if not is_corrected:
         yield "Not corrected for the errors of the map: its run was not found, or keeps no labelled zones."
     if outside:
-        yield f"Outside of the maps: {len(outside)} zones ({', '.join(outside[:5])}{', …' * (len(outside) > 5)})."
+        yield f"Outside of the maps: {_counted(len(outside), 'zone')} ({named})."
     if partly:
-        yield f"Partly outside of the maps: {partly} zones; see their coverage."
+        yield f"Partly outside of the maps: {_counted(partly, 'zone')}; see the coverage."
 
 
 def _counted(number: int, name: str) -> str:

@@ -26,7 +26,8 @@ def test_images_are_mapped_and_a_second_command_has_nothing_to_do(command, write
     assert f"written: {tmp_path / 'maps' / 'two.classes.tif'}" in printed
     with rasterio.open(tmp_path / "maps" / "one.classes.tif") as made:
         assert made.tags(ns="LANDSHIFT")["image_date"] == "2021-07-14" and made.overviews(1) == []
-    assert "nothing to do" in command("best:source-only", tmp_path / "*.tif", "--date", "2021-07-14")[1]
+    again = command("best:source-only", tmp_path / "*.tif", "--date", "2021-07-14")[1]
+    assert "is there already" in again and "written" not in again
 
 
 def test_what_is_wrong_is_said_in_one_line(command, write_image, tmp_path):
@@ -35,16 +36,26 @@ def test_what_is_wrong_is_said_in_one_line(command, write_image, tmp_path):
         (("best:dann", image), "there is no finished run of 'dann'"),
         (("best:source-only", image), "has no coordinate system"),
         (("best:source-only", tmp_path / "none.tif"), "none.tif: no such file"),
+        (("best:source-only", write_image(32, 32, "two"), image), "has no coordinate system"),
+        (("best:source-only", image, "--mosaic", "a/b"), "without a folder, not 'a/b'"),
+        (("best:source-only", image, "--coding", "cosia", "--blocks", "49"), "such as D049_2022, not '49'"),
         (("best:tent", write_image(32, 32, "two"), "--workers", 2, "--window", 16), "one worker alone can do that"),
     ):
         status, _, errors = command(*words)
+        assert not (tmp_path / "maps").exists() or words[0] == "best:tent"
         assert status == 1 and errors.count("\n") == 1 and message in errors
+
+
+def test_a_date_that_does_not_exist_is_refused(command, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        command("best:source-only", tmp_path / "one.tif", "--date", "2021-13-02")
+    assert "a day such as 2021-07-09 is allowed, not '2021-13-02'" in capsys.readouterr().err
 
 
 def test_maps_are_made_in_python(finished, write_image, tmp_path):
     image = write_image(32, 32, "one", crs=None)
     (made,) = landshift.map(
-        "best:source-only", [image], tmp_path, results=finished.results.folder, accelerator="cpu", no_crs=True
+        "best:source-only", str(image), tmp_path, results=finished.results.folder, accelerator="cpu", no_crs=True
     )
     with rasterio.open(made) as file:
         assert made == tmp_path / "one.classes.tif" and file.crs is None

@@ -40,6 +40,6 @@ def test_a_preview_is_written_beside_a_map_also_of_one_that_is_there(finished, w
     assert main(words) == 0 and not list((tmp_path / "maps").glob("*preview*"))
     assert main([*words, "--preview"]) == 0
     printed = capsys.readouterr().out
-    assert "nothing to do" in printed and "town.preview.html" in printed
+    assert "is there already" in printed and "written: " in printed and "town.preview.html" in printed
     page = (tmp_path / "maps" / "town.preview.html").read_text(encoding="utf-8")
     assert '"title": "image"' in page and '"title": "confidence"' in page and "source-only" in page

@@ -254,7 +254,7 @@ def test_a_finished_map_is_left_and_one_of_other_options_is_made_anew(
 
     first, _ = make(CPU)
     again, words = make(CPU)
-    assert first == again and "nothing to do" in words
+    assert first == again and "is there already" in words
     other, _ = make(replace(CPU, probabilities=True))
     assert other != first and (folder / "town.probabilities.tif").is_file()
     about = json.loads((folder / "town.map.json").read_text())

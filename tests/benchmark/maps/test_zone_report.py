@@ -85,7 +85,7 @@ def test_the_page_says_what_must_be_known(write_map, zones, tmp_path):
         "Not the legal figure: use is not observed",
         "No class of their own have swimming pool and greenhouse: they are mapped as another class, so neither",
         "Not corrected for the errors of the map",
-        "Outside of the maps: 1 zones (away)",
+        "Outside of the maps: 1 zone (away)",
         "&lt;b&gt;north&lt;/b&gt;",
     ):
         assert text in page
