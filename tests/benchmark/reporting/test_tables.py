@@ -301,4 +301,4 @@ def test_class_shares_have_a_table_with_the_least_error_first(cells):
         "| blind | 30.0 | 20.0 | 20.0 to 20.0 | 20.0 | 15.0 | 10.0 |",
         "| oracle (bound) | 60.0 | 1.0 | 1.0 to 1.0 | 20.0 | 15.0 | 10.0 |",
     ]
-    assert "over methods but bounds: -1.00" in page
+    assert "Rank correlation: -1.00" in page
