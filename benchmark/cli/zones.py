@@ -82,7 +82,7 @@ def write_figures(paths: Sequence[Path], polygons: "Zones | None", output: Path,
     labelled = labelled_zones(maps, ResultsFolder(results)) if has_results(results) else []
     if not labelled:
         print_line(
-            f"not corrected for the errors of the maps: {results} has no labelled zones of the run of all of them"
+            f"not corrected for the errors of the maps: {results} lacks labelled zones of one run that made them all"
         )
     with FileBar("pieces of the maps") as bar:
         written = report_zones(maps, polygons, output, labelled, bar)

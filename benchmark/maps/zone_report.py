@@ -117,7 +117,8 @@ def page_of(figures: Sequence[ZoneFigures], zones: Zones, maps: Sequence[MapFile
     map_of = _figure(lambda axes: _draw_map(axes, figures, zones, legend), "The zones.", 7)
     height = 1.6 + 0.3 * len(bars)
     bars_of = _figure(lambda axes: _draw_classes(axes, bars, legend), "Share of each class.", height)
-    header = ["zone", "km²", "coverage", *(["unknown"] if has_bounds else []), *map(_words, quantities)]
+    percents = ["coverage", *(["unknown"] if has_bounds else []), *map(_words, quantities)]
+    header = ["zone", "km²", *(f"{name}, %" for name in percents)]
     sections = [
         Section("Zones", header, rows, [map_of], about.replace("\n", " ")),
         Section("Classes", ["zone", *names], classes, [bars_of], "Percent of the ground with data, as counted."),
