@@ -59,9 +59,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 def _add_image(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which images")
     group.add_argument("--mosaic", default="", metavar="NAME", help="all images are tiles of one map of this name")
-    group.add_argument(
-        "--date", type=_day, default="", metavar="DAY", help="when they were taken (default: by their tags)"
-    )
+    group.add_argument("--date", type=_day, default="", metavar="DAY", help="when they were taken (default: by tags)")
     group.add_argument("--no-crs", action="store_true", help="take images without a place on the earth, too")
 
 

@@ -118,7 +118,7 @@ def draw_quick_look(
             )
         handles = [Patch(facecolor=color, edgecolor="black", label=label) for color, label in entries]
         below.legend(handles=handles, ncols=2, loc="upper left", frameon=False)
-        below.text(0.45, 0.97, "\n".join(facts), va="top", linespacing=1.5)
+        below.text(1 / wide + 0.003, 0.97, "\n".join(facts), va="top", linespacing=1.5)
     return canvas
 
 

@@ -92,7 +92,7 @@ class TrainedRun:
         """The facts that a map says of the run, see `benchmark.maps.map_file.FACTS`."""
         facts = self.record.facts
         first, last = self.images.dates
-        times = sorted({domain.rpartition("@")[2] for domain in self.images.domains} - {""})
+        times = sorted({domain.partition("@")[2] for domain in self.images.domains} - {""})
         when = f"{first} to {last}" if first else ", ".join(times)  # days are not always known
         places = ", ".join(self.images.places)
         return {

@@ -96,3 +96,5 @@ def test_what_cannot_be_given_is_refused(run):
         load_run(run.record, "cpu", "mine")
     with pytest.raises(SettingsError, match="cannot predict with --accelerator"):
         load_run(run.record, "abacus")
+    images = replace(run.images, dates=("", ""), places=("a", "b"), domains=("a", "b"))
+    assert replace(run, images=images).facts["training_domains"] == "a, b"
