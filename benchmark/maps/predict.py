@@ -178,6 +178,8 @@ def _notes(run: TrainedRun, image: MapImage, tiling: Tiling) -> Iterator[str]:
     elif run.images.resolution is None or image.resolution is None:
         whose = "of the run's images" if run.images.resolution is None else "of the image"
         yield f"the resolution {whose} is not known; that the two are alike cannot be checked"
+    if image.other_names:
+        yield f"WARNING: the file has bands that the run does not know by name: {', '.join(image.other_names)}"
     if run.adapts:
         yield f"{run.record.facts['method']} learns from the image on the way: a pixel depends on those before it"
     if run.method.needs_metadata:

@@ -47,6 +47,7 @@ class MapImage:
         transform, crs: place of the map; the identity and None where the image has none.
         resolution: sides of a pixel of the image on the ground, down and across, in metres; None where not known.
         steps: pixels of the image in one of the map, down and across.
+        other_names: names that the file gives bands where the run's are others: neither known as the same, nor refused.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class MapImage:
     crs: CRS | None
     resolution: tuple[float, float] | None
     steps: tuple[float, float]
+    other_names: Sequence[str]
     _names: Sequence[str]
     _used: list[int]
     _whole: Size
@@ -199,6 +201,8 @@ def open_image(path: Path, images: ImageRecord, *, no_crs: bool = False) -> MapI
         )
     names, used = _bands(path, images)
     resolution, steps = metres_per_pixel(place, size), (1.0, 1.0)
+    if resolution is not None and not all(0 < side < math.inf for side in resolution):
+        raise DataError(f"{path}: by its georeference a pixel is {resolution[1]:g} m wide; correct or remove it")
     if resolution is not None and images.resolution is not None:
         steps = (images.resolution / resolution[0], images.resolution / resolution[1])
         if max(*steps, 1 / steps[0], 1 / steps[1]) > MOST_TIMES:
@@ -212,7 +216,21 @@ def open_image(path: Path, images: ImageRecord, *, no_crs: bool = False) -> MapI
     height, width = (max(1, math.ceil(pixels / step - 0.01)) for pixels, step in zip(size, steps, strict=True))
     transform = Affine.identity() if place is None else place.transform @ Affine.scale(steps[1], steps[0])
     crs = None if place is None else place.crs
-    return MapImage(path, height, width, transform, crs, resolution, steps, names, used, size)
+    others = _other_names(path, names)
+    return MapImage(path, height, width, transform, crs, resolution, steps, others, names, used, size)
+
+
+def _other_names(path: Path, names: Sequence[str]) -> list[str]:
+    """Return what a file calls bands that have another name in a run, if it calls others as the run does."""
+    with readable(path):
+        if not (driver := gdal_driver(path)):
+            return []
+        with open_raster(path, driver) as file:
+            called = [text or "" for text in file.descriptions]
+    known = {name.lower() for name in names}
+    if not known & {text.lower() for text in called}:
+        return []
+    return [text for text in called if text and text.lower() not in known]
 
 
 def _bands(path: Path, images: ImageRecord) -> tuple[Sequence[str], list[int]]:

@@ -1,5 +1,6 @@
 """Images are read right by parts, mirrored, resampled; and refused where a run does not fit them."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import rasterio
 from rasterio.crs import CRS
 
 from benchmark.common.errors import DataError
+from benchmark.data import areas, raster
 from benchmark.maps.reading import images_of, open_image
 from benchmark.maps.windows import Span
 
@@ -134,6 +136,36 @@ def test_degrees_are_metres_on_the_ground(write_image, run):
 def test_pixels_of_a_far_other_size_are_refused(write_image, run, step):
     with pytest.raises(DataError, match=r"has pixels of .* m, but the run was trained on"):
         open_image(write_image(40, 40, step=step), run.images)
+
+
+def test_bands_with_names_that_a_run_does_not_know_are_named(write_image, run):
+    path = write_image(40, 40)
+    assert open_image(path, run.images).other_names == []
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("swir", *run.images.bands[1:])
+    assert open_image(path, run.images).other_names == ["swir"]
+
+
+def test_pixels_without_a_width_are_refused(write_image, run):
+    place = rasterio.transform.from_origin(700_000, 6_600_000, 1e-11, 1e-11)
+    with pytest.raises(DataError, match="by its georeference a pixel is 0 m wide"):
+        open_image(write_image(40, 40, transform=place), run.images)
+
+
+def test_a_file_that_is_kept_open_is_opened_once(write_image, run, monkeypatch):
+    monkeypatch.setattr(areas, "LARGE", 0)
+    path = write_image(300, 300, tiled=True, blockxsize=128, blockysize=128)
+    image, opened, part = open_image(path, run.images), [], span(100, 250)
+    expected = image.read(part, part)
+    open_raster = raster.open_raster
+    monkeypatch.setattr(raster, "open_raster", lambda *given: opened.append(given) or open_raster(*given))
+    with ThreadPoolExecutor(1) as reader:
+        with image.kept_open(reader):
+            found = [reader.submit(image.read, part, part).result() for _ in range(3)]
+        assert len(opened) == 1
+    image.read(part, part)
+    assert len(opened) > 1
+    assert all((each == one).all() for pair in found for each, one in zip(pair, expected, strict=True))
 
 
 def test_folders_patterns_and_mosaics_are_images(write_image, tmp_path, run):
