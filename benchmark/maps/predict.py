@@ -28,7 +28,7 @@ from benchmark.maps.reading import MapImage, image_date, open_image
 from benchmark.maps.style import write_style
 from benchmark.maps.trained import TrainedRun, load_run
 from benchmark.maps.windows import LARGEST_MARGIN, Tiling, blocks_of, plan_tiling, sufficient_margin
-from benchmark.maps.workers import MapOptions, Task, predict_blocks
+from benchmark.maps.workers import MapOptions, MapTask, predict_blocks
 
 MAP, PART = ".map.json", ".part"
 KINDS: dict[str, Kind] = {CLASSES: "classes", CONFIDENCE: "confidence", PROBABILITIES: "probabilities"}
@@ -129,7 +129,7 @@ def make_map(
         say(f"{name}: {line}")
     folder = _part_folder(output / f"{name}{PART}", digest)
     boxes = blocks_of(image.height, image.width, run.multiple)
-    task = Task(results.folder, run.record.id, image_path, folder, tiling, options, digest)
+    task = MapTask(results.folder, run.record.id, image_path, folder, tiling, options, digest)
     predict_blocks(task, run, image, boxes, report)
     files = BlockFolder(folder, image)
     facts["no_data_share"] = _no_data_share(image_path, [files.path(box, CLASSES) for box in boxes])

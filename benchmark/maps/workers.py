@@ -53,7 +53,7 @@ class MapOptions:
 
 
 @dataclass(frozen=True)
-class Task:
+class MapTask:
     """The task of a worker: to predict blocks of a map.
 
     Attributes:
@@ -74,7 +74,7 @@ class Task:
     digest: str
 
 
-def predict_blocks(task: Task, run: TrainedRun, image: MapImage, boxes: Sequence[Box], report: Report) -> None:
+def predict_blocks(task: MapTask, run: TrainedRun, image: MapImage, boxes: Sequence[Box], report: Report) -> None:
     """Predict the blocks that are not there yet."""
     workers = _workers(run, task.options)
     if workers == 1 or len(boxes) == 1:
@@ -130,7 +130,7 @@ def _prepare(stop: Any, counter: Any) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
 
 
-def _work(task: Task, boxes: Sequence[Box]) -> None:
+def _work(task: MapTask, boxes: Sequence[Box]) -> None:
     """Predict some blocks in a worker, until it is to stop or the process that started it has ended."""
     record = find_run(ResultsFolder(task.results), task.run)
     run = load_run(record, task.options.accelerator, task.options.coding)
@@ -147,7 +147,7 @@ def _work(task: Task, boxes: Sequence[Box]) -> None:
 
 
 def _blocks(
-    task: Task, run: TrainedRun, image: MapImage, boxes: Sequence[Box], report: Report, ended: Callable[[], bool]
+    task: MapTask, run: TrainedRun, image: MapImage, boxes: Sequence[Box], report: Report, ended: Callable[[], bool]
 ) -> None:
     """Predict blocks one after the other, while the next is read and the last is written."""
     files = BlockFolder(task.folder, image)
