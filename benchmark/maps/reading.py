@@ -202,7 +202,9 @@ def open_image(path: Path, images: ImageRecord, *, no_crs: bool = False) -> MapI
     names, used = _bands(path, images)
     resolution, steps = metres_per_pixel(place, size), (1.0, 1.0)
     if resolution is not None and not all(1e-6 < side < math.inf for side in resolution):
-        raise DataError(f"{path}: by its georeference a pixel is {resolution[1]:g} m wide; correct or remove it")
+        raise DataError(
+            f"{path}: by its georeference a pixel is {resolution[1]:g} m wide and {resolution[0]:g} m high; correct it"
+        )
     if resolution is not None and images.resolution is not None:
         steps = (images.resolution / resolution[0], images.resolution / resolution[1])
         if max(*steps, 1 / steps[0], 1 / steps[1]) > MOST_TIMES:

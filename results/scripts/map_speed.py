@@ -87,7 +87,7 @@ def _row(results: ResultsFolder, run: TrainedRun, image: MapImage, turns: int) -
         shutil.rmtree(image.path.with_name("blocks"), ignore_errors=True)
         folder = image.path.with_name("blocks")
         folder.mkdir()
-        task = workers.Task(results.folder, run.record.id, image.path, folder, tiling, MapOptions(), "")
+        task = workers.MapTask(results.folder, run.record.id, image.path, folder, tiling, MapOptions(), "")
         workers._blocks(task, run, image, boxes, lambda done, total: None, lambda: False)
 
     network = run.stepper.recipe.network

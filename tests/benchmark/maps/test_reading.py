@@ -148,7 +148,7 @@ def test_bands_with_names_that_a_run_does_not_know_are_named(write_image, run):
 
 def test_pixels_without_a_width_are_refused(write_image, run):
     place = rasterio.transform.from_origin(700_000, 6_600_000, 1e-11, 1e-11)
-    with pytest.raises(DataError, match=r"by its georeference a pixel is .* m wide; correct"):
+    with pytest.raises(DataError, match=r"by its georeference a pixel is .* m wide and"):
         open_image(write_image(40, 40, transform=place), run.images)
 
 
