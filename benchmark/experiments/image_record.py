@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rasterio._err import CPLE_BaseError  # as a transformation raises it
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import transform as transform_points
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_json
 from benchmark.data.catalog import Catalog
 from benchmark.data.classes import ClassSet, LandClass
-from benchmark.data.georeference import Georeference, Size, in_metres
+from benchmark.data.georeference import Georeference, Size
 from benchmark.data.raster import image_header
 from benchmark.experiments.jobs import Bench, Job
 from benchmark.experiments.labels import parse_label
@@ -21,6 +25,8 @@ from benchmark.training.fold_data import FoldData
 from methods.base import Needs
 
 IMAGES = "images.json"
+AXIS, FLATTENING = 6_378_137.0, 1 / 298.257222101  # of the ellipsoid GRS80, in metres
+PLANE = 0.02  # a projection that is wrong by more, such as that of web maps, measures nothing
 KNOWN_FROM = 25  # images whose headers are read for the resolution, where the catalog does not know it
 
 
@@ -131,15 +137,23 @@ def metres_per_pixel(place: Georeference | None, size: Size) -> tuple[float, flo
     """
     if place is None or place.crs is None:
         return None
-    across, skew, _, turn, down, _ = tuple(place.transform)[:6]
-    if skew or turn:
-        unit = place.crs.linear_units_factor[1] if place.crs.is_projected else 0.0
-        return (float(np.hypot(skew, down)) * unit, float(np.hypot(across, turn)) * unit) if unit else None
-    boxes = in_metres([place.box(0, 0, *size)], [place.crs])
-    if boxes is None:
-        return None
-    west, south, east, north = boxes.boxes[0].tolist()
-    return (north - south) / size[0], (east - west) / size[1]
+    row, column = size[0] / 2, size[1] / 2
+    ends = [place.transform @ (column + right, row + down) for down, right in ((0, 0), (1, 0), (0, 1))]
+    try:
+        east, north = np.radians(transform_points(place.crs, CRS.from_epsg(4326), *zip(*ends, strict=True))[:2])
+    except (RasterioError, CPLE_BaseError):
+        east = north = np.full(3, np.nan)
+    if not (np.isfinite(east) & (np.abs(north) < np.pi / 2)).all():
+        raise DataError("by their georeference images are nowhere on the earth; correct a wrong georeference")
+    square = FLATTENING * (2 - FLATTENING)
+    bend = np.sqrt(1 - square * np.sin(north[0]) ** 2)
+    across, up = np.cos(north[0]) * AXIS / bend * (east - east[0]), AXIS * (1 - square) / bend**3 * (north - north[0])
+    on_earth = np.hypot(across, up)[1:]
+    if place.crs.is_projected:
+        plane = np.hypot(*np.subtract(ends, ends[0]).T)[1:] * place.crs.linear_units_factor[1]
+        on_earth = np.where(np.abs(plane - on_earth) < PLANE * on_earth, plane, on_earth)  # as national maps mean it
+    height, width = on_earth.tolist()
+    return height, width
 
 
 def _resolution(catalog: Catalog, ids: list[str]) -> float | None:

@@ -14,7 +14,8 @@ from benchmark.data.raster import open_raster, readable
 from benchmark.maps.legend import Legend
 
 CLASSES, CONFIDENCE, PROBABILITIES = ".classes.tif", ".confidence.tif", ".probabilities.tif"
-"""Endings of the files of a map. Confidence and probabilities are in percent, uint8, 0 to 100."""
+PICTURE, PAGE = ".preview.png", ".preview.html"
+"""Endings of the files of a map and of its previews. Confidence and probabilities are in percent, uint8, 0 to 100."""
 NAMESPACE, LEGEND = "LANDSHIFT", "legend"
 FACTS = (
     *("run", "method", "protocol", "fold", "seed", "training_domains", "weights", "image", "image_date", "bands"),
@@ -63,6 +64,8 @@ def read_map(path: Path) -> MapFile:
     Raises:
         DataError: the file is missing, damaged or no map of landshift, or its confidence has another size.
     """
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder; give the file *{CLASSES} in it")
     with readable(path), open_raster(path) as file:
         tags = file.tags(ns=NAMESPACE)
         if LEGEND not in tags or file.count != 1 or file.dtypes[0] != rasterio.uint8:

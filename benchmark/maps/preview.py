@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmark.maps.files import whole_file
-from benchmark.maps.map_file import MapFile, name_of
+from benchmark.maps.map_file import PAGE, PICTURE, MapFile, name_of
 from benchmark.maps.map_page import MOST_PIXELS, Layer, Matrix, classes_layer, confidence_layer, html_page
 from benchmark.maps.pieces import OnProgress
 from benchmark.maps.quick_look import draw_quick_look, facts_of
 from benchmark.maps.small import ground_pixel, north, read_small
 from benchmark.maps.zone_counts import count_zones
 
-PICTURE, PAGE = ".preview.png", ".preview.html"
 """Endings of the two files, beside those of the map."""
 
 

@@ -25,7 +25,7 @@ from benchmark.data.numbers import without_gaps
 from benchmark.data.raster import band_counts, image_header, open_raster, read_pixels, readable, scene
 from benchmark.data.scaling import Scaling
 from benchmark.experiments.image_record import ImageRecord, metres_per_pixel
-from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
+from benchmark.maps.map_file import CLASSES, CONFIDENCE, PICTURE, PROBABILITIES
 from benchmark.maps.windows import Span, reflected
 
 ENDINGS = (*TIFF, ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp")
@@ -296,7 +296,7 @@ def images_of(places: Sequence[Path], mosaic: str = "") -> dict[str, Path]:
 
 
 def _is_map(path: Path) -> bool:
-    return path.name.endswith((CLASSES, CONFIDENCE, PROBABILITIES)) or ".part" in "".join(path.suffixes)
+    return path.name.endswith((CLASSES, CONFIDENCE, PICTURE, PROBABILITIES)) or ".part" in "".join(path.suffixes)
 
 
 def _weights(first: int, stop: int, step: float, length: int) -> tuple[int, csr_array]:

@@ -151,7 +151,9 @@ def find_run(results: ResultsFolder, name: str, protocol: str = "", comparison: 
     """
     if not name.startswith(BEST):
         return results.find(name)
-    method, _, fold = name.removeprefix(BEST).partition("@")
+    method, at, fold = name.removeprefix(BEST).partition("@")
+    if not method or (at and not fold):
+        raise TrackingError(f"{name!r} names no run; give best:METHOD or best:METHOD@FOLD")
     runs = [run for experiment in results.experiments() for run in _runs_of(results, experiment, method)]
     runs = [run for run in runs if run.facts.get("protocol") == protocol or not protocol]
     runs = [run for run in runs if run.facts.get("comparison", "").startswith(comparison)]

@@ -15,12 +15,10 @@ from rasterio.warp import transform as transform_points
 from rasterio.windows import Window
 
 from benchmark.common.errors import DataError
+from benchmark.experiments.image_record import AXIS, FLATTENING, PLANE
 from benchmark.maps.map_file import MapFile
 from benchmark.maps.pieces import OnProgress, pieces, read_classes, tracked
 from benchmark.maps.zones import Zones, box_of, in_system, outline
-
-_AXIS, _FLATTENING = 6_378_137.0, 1 / 298.257222101  # of the ellipsoid GRS80, in metres
-_PLANE = 0.02  # a projection whose areas are wrong by more, such as that of web maps, measures none
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,12 +144,12 @@ def row_areas(transform: Affine, crs: CRS | None, window: Window) -> NDArray[np.
         np.radians(transform_points(crs, CRS.from_epsg(4326), east.tolist(), north.tolist())[:2])
         for east, north in corners
     )
-    square = _FLATTENING * (2 - _FLATTENING)
+    square = FLATTENING * (2 - FLATTENING)
     bend = 1 - square * np.sin(y) ** 2
-    on_earth = _AXIS**2 * (1 - square) / bend**2 * np.cos(y)
+    on_earth = AXIS**2 * (1 - square) / bend**2 * np.cos(y)
     areas = np.abs((x_right - x) * (y_down - y) - (x_down - x) * (y_right - y)) * on_earth
     plane = abs(transform.determinant) * (crs.linear_units_factor[1] ** 2 if crs.is_projected else np.nan)
-    return np.where(np.abs(plane / areas - 1) < _PLANE, plane, areas) if crs.is_projected else areas
+    return np.where(np.abs(plane / areas - 1) < PLANE, plane, areas) if crs.is_projected else areas
 
 
 def _whole(each: MapFile) -> NDArray[np.object_]:

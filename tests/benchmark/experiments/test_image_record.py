@@ -6,8 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from rasterio.crs import CRS
+from rasterio.transform import Affine, from_origin
+from rasterio.warp import transform as transform_points
 
-from benchmark.experiments.image_record import IMAGES, ImageRecord, read_record, write_record
+from benchmark.common.errors import DataError
+from benchmark.data.georeference import Georeference
+from benchmark.experiments.image_record import IMAGES, ImageRecord, metres_per_pixel, read_record, write_record
 from methods.base import Needs
 
 
@@ -42,3 +47,32 @@ def test_the_size_of_a_pixel_is_that_of_the_patches_after_shrinking(catalog, dat
     assert resolution(gone) is None
     assert resolution(replace(gone, footprints=footprints)) == pytest.approx(0.2)
     assert resolution(replace(gone, footprints=footprints * np.nan)) is None
+
+
+@pytest.mark.parametrize(
+    ("system", "across", "sides"),
+    [
+        ("EPSG:2154", 0.2, (0.2, 0.2)),
+        ("EPSG:2229", 1.0, (1200 / 3937, 1200 / 3937)),  # feet
+        ("EPSG:3857", 0.3, (0.3 * 0.65672, 0.3 * 0.65863)),  # at 48.9 degrees north, and not 0.3 m
+        ("EPSG:4326", 1e-6, (0.111209, 0.073289)),
+    ],
+)
+def test_a_pixel_is_measured_on_the_ground(system, across, sides):
+    crs = CRS.from_string(system)
+    (x,), (y,) = transform_points(
+        CRS.from_epsg(4326), crs, *([-118.2], [34.0]) if "2229" in system else ([2.3], [48.9])
+    )
+    size = (11, 21)
+    upright = from_origin(x, y, across, across)
+    assert metres_per_pixel(Georeference(upright, crs), size) == pytest.approx(sides, rel=1e-3)
+    if system == "EPSG:2154":
+        turned = upright @ Affine.rotation(30)
+        assert metres_per_pixel(Georeference(turned, crs), size) == pytest.approx(sides)
+
+
+def test_a_place_that_is_none_has_no_pixels_in_metres():
+    assert metres_per_pixel(None, (1, 1)) is None
+    assert metres_per_pixel(Georeference(from_origin(0, 0, 1, 1), None), (1, 1)) is None
+    with pytest.raises(DataError, match="nowhere on the earth"):
+        metres_per_pixel(Georeference(from_origin(0, 95, 1, 1), CRS.from_epsg(4326)), (1, 1))

@@ -23,6 +23,8 @@ def test_another_raster_is_no_map(tmp_path):
         file.write(np.zeros((1, 2, 2), np.uint8))
     with pytest.raises(DataError, match="no map of classes"):
         read_map(path)
+    with pytest.raises(DataError, match=r"is a folder; give the file \*.classes.tif in it"):
+        read_map(tmp_path)
     with pytest.raises(DataError, match="no such file"):
         read_map(tmp_path / "none.tif")
 

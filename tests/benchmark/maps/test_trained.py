@@ -24,6 +24,7 @@ def test_the_best_run_of_a_method_is_found(finished):
     assert best.id == find_run(finished.results, "best:tent@2020", "tiny").id == finished.runs["tent"].id
     for name, words in (
         (("best:dann",), "no finished run of 'dann'"),
+        (("best:tent@",), "'best:tent@' names no run"),
         (("best:tent@2021",), "on the fold '2021', but on 2020"),
         (("best:tent", "other"), "no finished run of 'tent'"),
     ):
