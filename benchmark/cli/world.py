@@ -5,6 +5,12 @@ from pathlib import Path
 
 from benchmark.common.errors import SettingsError
 
+SIZES = {
+    "places": ("number of places", 4),
+    "times": ("number of times, one a year", 3),
+    "zones": ("zones in each place", 24),
+    "zone_side": ("patches along the side of a zone; a large zone is a scene to map", 2),
+}  # with the defaults of `benchmark.data.synthetic.World`, which a help need not import
 SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
 
 
@@ -12,6 +18,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("folder", type=Path, help="where to write it")
     parser.add_argument("--seed", type=int, default=0)
+    for size, (text, default) in SIZES.items():
+        parser.add_argument(
+            f"--{size.replace('_', '-')}", type=int, default=default, metavar="N", help=f"{text} (default: {default})"
+        )
     for shift in SHIFTS:
         parser.add_argument(
             f"--{shift.replace('_', '-')}",
@@ -29,9 +39,9 @@ def world(options: argparse.Namespace) -> int:
     from benchmark.data.patch_images import domain_sheet
     from benchmark.data.synthetic import World
 
-    strengths = {shift: getattr(options, shift) for shift in SHIFTS}
+    settings = {name: getattr(options, name) for name in ("seed", *SIZES, *SHIFTS)}
     try:
-        generate_with_bar(World(seed=options.seed, **strengths), options.folder)
+        generate_with_bar(World(**settings), options.folder)
     except (ValueError, FileExistsError) as error:
         raise SettingsError(str(error)) from error
     domain_sheet(read_flair(options.folder, name="world")).save(options.folder / "world.png")

@@ -332,7 +332,18 @@ def test_a_world_is_generated_and_a_wrong_one_refused(tmp_path, capsys, monkeypa
 def _tiny_world(**settings):
     from benchmark.data.synthetic.world import World
 
-    return World(places=1, times=1, zones=1, zone_side=1, patch_size=16, **settings)
+    return World(**settings | {"places": 1, "times": 1, "zones": 1, "zone_side": 1}, patch_size=16)
+
+
+def test_a_world_may_be_one_scene(tmp_path):
+    from benchmark.cli.world import SIZES
+    from benchmark.data.synthetic.world import World
+
+    assert {name: default for name, (_, default) in SIZES.items()} == {name: getattr(World(), name) for name in SIZES}
+    assert (
+        main(["world", str(tmp_path / "w"), "--places", "1", "--times", "1", "--zones", "1", "--zone-side", "3"]) == 0
+    )
+    assert len(list((tmp_path / "w").rglob("IMG_*.tif"))) == 9
 
 
 def test_a_truth_value_is_true_or_false(capsys):
