@@ -202,10 +202,11 @@ def in_metres(boxes: Sequence[Box], systems: Sequence[CRS | None]) -> Metres | N
     plain = np.array(boxes, np.float64).reshape(-1, 4)
     if any(system is None for system in systems):
         return None
-    kinds = {system.to_wkt(): system for system in systems if system is not None}
+    texts = {number: system.to_wkt() for number, system in {id(each): each for each in systems}.items() if system}
+    kinds = {texts[id(system)]: system for system in systems if system is not None}  # to_wkt() takes long
     if len(kinds) == 1 and (only := next(iter(kinds.values()))).is_projected and only.linear_units_factor[1] == 1:
         return Metres(plain, plain)
-    names = np.array([system.to_wkt() for system in systems if system is not None])
+    names = np.array([texts[id(system)] for system in systems])
     west, south, east, north = plain.T
     across, down = (west + east) / 2, (south + north) / 2
     middles = np.array([[west, down], [east, down], [across, south], [across, north]]).transpose(0, 2, 1)  # (4, n, 2)
