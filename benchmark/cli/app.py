@@ -137,12 +137,12 @@ def _unraisable(what: "Any") -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose words may stand in any order between the options."""
+    """A parser with errors of one line, which takes options before, between and after the other words."""
 
     _is_inside = False
 
     def parse_known_args(self, args: "Any" = None, namespace: "Any" = None) -> "Any":
-        """Parse the words of a command wherever its options are; an option that it has not is named alone."""
+        """Parse the words of a command wherever its options are; an unknown option is named alone."""
         if self._subparsers or self._is_inside:
             return super().parse_known_args(args, namespace)
         self._is_inside = True

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from benchmark.maps.map_file import CLASSES, CONFIDENCE, PROBABILITIES
 from benchmark.maps.reading import MapImage
 from benchmark.maps.trained import TrainedRun
 from benchmark.maps.windows import TILE, Box, Span, Tiling, hann
-from benchmark.training.prediction import AT_ONCE, most_at_once
+from benchmark.training.prediction import AT_ONCE, most_at_once, weights_as_they_are
 
 Layers = dict[str, NDArray[np.uint8]]
 """Pixels (bands, H, W) of a block, by the ending of the map's file."""
@@ -160,7 +159,7 @@ class Predictor:
                 return self._run.predict(images)
         self._run.arrive(self.step, self._steps)
         self.step += 1
-        with _weights_as_they_are():
+        with weights_as_they_are():
             with torch.no_grad():  # no inference mode: what is predicted with may be learned from
                 logits = self._run.predict(images)
             self._run.adapt(images)
@@ -199,17 +198,6 @@ def _best(probabilities: Tensor) -> Tensor:
     for number, each in enumerate(probabilities):
         torch.maximum(left, (each == confidence).view(torch.uint8).mul_(count - number), out=left)
     return torch.stack([count - left, (100 * confidence).round_().to(torch.uint8)])
-
-
-@contextmanager
-def _weights_as_they_are() -> Iterator[None]:
-    """Keep autocast from storing 16-bit copies of the weights, which change meanwhile here."""
-    before = torch.is_autocast_cache_enabled()
-    torch.set_autocast_cache_enabled(False)
-    try:
-        yield
-    finally:
-        torch.set_autocast_cache_enabled(before)
 
 
 class BlockFolder:

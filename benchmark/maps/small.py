@@ -17,10 +17,11 @@ from rasterio.windows import Window
 from benchmark.common.errors import DataError
 from benchmark.data.areas import Area
 from benchmark.data.bands import Pixels, from_gdal
+from benchmark.data.georeference import Georeference
 from benchmark.data.patch_images import STRETCH
 from benchmark.data.raster import band_counts, image_header, open_raster, read_pixels, readable, scene
+from benchmark.experiments.image_record import metres_per_pixel
 from benchmark.maps.map_file import MapFile
-from benchmark.maps.zone_counts import row_areas
 
 _CACHE_MIB = 256  # of GDAL; its default is a share of the machine's memory
 _EDGE = 0.01  # of a map; it may be so much outside of its image, which resampling makes
@@ -150,11 +151,8 @@ def ground_pixel(made: MapFile) -> float | None:
     """Return the width of a map's pixels in metres, in its middle; None where that is not known."""
     if made.crs is None or made.transform.is_identity:
         return None
-    row, column = made.height // 2, made.width // 2
-    area = row_areas(made.transform, made.crs, Window(column, row, 1, 1))[0]
-    latitude = 0 if made.crs.is_projected else (made.transform @ (column, row))[1]
-    narrow = math.cos(math.radians(latitude))  # a degree across is shorter than one down
-    return math.hypot(made.transform[0], made.transform[3]) * math.sqrt(area / abs(made.transform.determinant) * narrow)
+    sides = metres_per_pixel(Georeference(made.transform, made.crs), (made.height, made.width))
+    return sides and sides[1]
 
 
 def north(transform: Affine) -> float:

@@ -103,7 +103,7 @@ def evaluate_stream(
         arrive(Progress(number, len(starts)))
         chosen = order[start : start + batch_size]
         batch, truth = reader.read(chosen)
-        with _weights_as_they_are(), fabric.autocast():
+        with weights_as_they_are(), fabric.autocast():
             for counts in (before, after):
                 with torch.no_grad():  # no inference mode: what is predicted with may be learned from
                     counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
@@ -113,7 +113,7 @@ def evaluate_stream(
 
 
 @contextmanager
-def _weights_as_they_are() -> Iterator[None]:
+def weights_as_they_are() -> Iterator[None]:
     """Keep autocast from storing 16-bit copies of the weights, which change meanwhile here."""
     before = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)

@@ -202,13 +202,14 @@ def _pixels(array: NDArray) -> str:
 
 def day_of(origin: str, text: object) -> int:
     """Return a date, ``20210114``, as days since 1970-01-01; the message of `DataError` begins with the origin."""
+    wrong = DataError(f"{origin}: has the date {str(text)[:20]!r}; expected is YYYYMMDD, from {_FIRST} on")
     try:
         date = datetime.datetime.strptime(str(text), "%Y%m%d").date()
-        if re.fullmatch("[0-9]{8}", str(text)) and _FIRST <= date <= _LAST:
-            return (date - _EPOCH).days
-    except ValueError:
-        pass
-    raise DataError(f"{origin}: has the date {str(text)[:20]!r}; expected is YYYYMMDD, from {_FIRST} on")
+    except ValueError as error:
+        raise wrong from error
+    if not re.fullmatch("[0-9]{8}", str(text)) or not _FIRST <= date <= _LAST:
+        raise wrong
+    return (date - _EPOCH).days
 
 
 def _centre(path: str, name: str, place: Any) -> tuple[int, int]:
