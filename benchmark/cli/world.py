@@ -12,6 +12,10 @@ SIZES = {
     "zone_side": ("patches along the side of a zone; a large zone is a scene to map", 2),
 }  # with the defaults of `benchmark.data.synthetic.World`, which a help need not import
 SHIFTS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
+OF_SERIES = {
+    "season_shift": "with --series: the second year 30 days late, the third early",
+    "cloudiness": "with --series: clouds, snow and gaps",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{size.replace('_', '-')}", type=int, default=default, metavar="N", help=f"{text} (default: {default})"
         )
-    for shift in SHIFTS:
+    parser.add_argument("--series", action="store_true", help="add a year of Sentinel-2 images, as in FLAIR #2")
+    for shift in (*SHIFTS, *OF_SERIES):
+        text = f"{OF_SERIES[shift]}; " if shift in OF_SERIES else ""
         parser.add_argument(
             f"--{shift.replace('_', '-')}",
             type=float,
             default=1.0,
             metavar="STRENGTH",
-            help="0 for none, 1 the default, 5 at most",
+            help=f"{text}0 for none, 1 the default, 5 at most",
         )
 
 
@@ -39,7 +45,7 @@ def world(options: argparse.Namespace) -> int:
     from benchmark.data.patch_images import domain_sheet
     from benchmark.data.synthetic import World
 
-    settings = {name: getattr(options, name) for name in ("seed", *SIZES, *SHIFTS)}
+    settings = {name: getattr(options, name) for name in ("seed", "series", *SIZES, *SHIFTS, *OF_SERIES)}
     try:
         generate_with_bar(World(**settings), options.folder)
     except (ValueError, FileExistsError) as error:

@@ -21,7 +21,9 @@ PROTOCOL = Protocol("check", 1, "world", "", "", "", hold_out=("time",), split=S
 CLASSES = 12
 
 
-def open_world(folder: Path, hidden: Collection[str], shown: Collection[str], patch_size: int) -> FoldData:
+def open_world(
+    folder: Path, hidden: Collection[str], shown: Collection[str], patch_size: int, series: bool = False
+) -> FoldData:
     """Make the world in a folder, and open its first fold.
 
     Args:
@@ -29,8 +31,9 @@ def open_world(folder: Path, hidden: Collection[str], shown: Collection[str], pa
         hidden: parts whose masks are noise.
         shown: parts of these whose masks are not.
         patch_size: side of a patch, in pixels.
+        series: whether its zones have series of satellite images.
     """
-    generate(replace(WORLD, patch_size=patch_size), folder / "world")
+    generate(replace(WORLD, patch_size=patch_size, series=series), folder / "world")
     catalog = read_flair(folder / "world", name="check")
     fold = cut(PROTOCOL, catalog.patches)[0]
     members = {**fold.parts, FEW: fold.few}

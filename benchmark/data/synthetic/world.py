@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 
 from benchmark.common.files import read_json
-from benchmark.data.synthetic.appearance import Flight, flight, materials, render
+from benchmark.data.synthetic.appearance import Flight, Materials, flight, materials, render
 from benchmark.data.synthetic.draws import generator
 from benchmark.data.synthetic.ground import compose
 from benchmark.data.synthetic.landscape import landscape
+from benchmark.data.synthetic.satellite import SHIFT, Cells, forecast, observe, survey
 
 FORMAT = 1
 IMAGES, MASKS, METADATA = "flair_aerial_train", "flair_labels_train", "flair-1_metadata_aerial.json"
+SERIES, CENTROIDS = "flair_sen_train", "flair-2_centroids_sp_to_patch.json"
 STRENGTHS = ("class_mix", "materials", "settlement", "phenology", "sun", "atmosphere")
+OF_SERIES = ("season_shift", "cloudiness")
 # Seasons in the order of the times, (month, solar hour); the year goes on by one each time.
 SEASONS = ((5, 9.5), (7, 13.0), (10, 11.0), (4, 14.5), (9, 10.0), (6, 15.0))
 FIRST_YEAR, FIRST_DEPARTMENT = 2019, 901
@@ -34,7 +37,7 @@ class World:
     """Settings of a synthetic world; equal settings give byte-identical files.
 
     Strengths say how far apart domains are: 0 gives every domain the common base, 1 its own look, and more
-    goes beyond that. With all six at 0 the domains are draws of one distribution.
+    goes beyond that. With all at 0 the domains are draws of one distribution.
 
     Attributes:
         places: number of places, 1..99.
@@ -46,6 +49,9 @@ class World:
         seed: seed of all draws, 0 or more.
         class_mix, materials, settlement: strengths of the shift between places.
         phenology, sun, atmosphere: strengths of the shift between times; the last is haze and processing.
+        series: whether each zone has a year of Sentinel-2 images at each time, in the layout of FLAIR #2.
+        season_shift: strength of the shift of the series' seasons, see `satellite.SHIFT`; the image keeps its own.
+        cloudiness: clouds, snow and gaps of the series, and how they differ between places and times.
     """
 
     places: int = 4
@@ -61,6 +67,9 @@ class World:
     phenology: float = 1.0
     sun: float = 1.0
     atmosphere: float = 1.0
+    series: bool = False
+    season_shift: float = 1.0
+    cloudiness: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse settings that no world can have."""
@@ -74,8 +83,12 @@ class World:
         ):
             self._require(name, int, low, high)
         self._require("pixel_size", (int, float), 0.1, 2.0)
-        for name in STRENGTHS:
+        for name in (*STRENGTHS, *OF_SERIES):
             self._require(name, (int, float), 0, 5)
+        if not isinstance(self.series, bool):
+            raise ValueError(f"series must be True or False, got {self.series!r}")
+        if not self.series and any(getattr(self, name) != 1 for name in OF_SERIES):
+            raise ValueError(f"{' and '.join(OF_SERIES)} are strengths of series, and this world has none")
         if self.patch_size % 8:
             raise ValueError(f"patch_size must be a multiple of 8, got {self.patch_size}")
         for field in fields(self):  # 1 and 1.0 are the same setting, and are written the same
@@ -98,6 +111,12 @@ class World:
         """Side of a zone in pixels."""
         return self.zone_side * self.patch_size
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings as they are written; without series those of worlds from before there were series."""
+        left_out = () if self.series else ("series", *OF_SERIES)
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
 
 def generate(world: World, root: Path, progress: Callable[[int, int], None] | None = None) -> None:
     """Write a world in the layout of FLAIR #1.
@@ -116,20 +135,24 @@ def generate(world: World, root: Path, progress: Callable[[int, int], None] | No
     """
     root = Path(root)
     complete, unfinished = root / "world.json", root / "world.json.unfinished"
-    settings = {"format": FORMAT, "world": asdict(world)}
+    settings = {"format": FORMAT, "world": world.settings}
     if complete.exists():
         there = read_json(complete)
         if there != settings:
             raise FileExistsError(f"{root} holds another world.\n there: {there}\n asked: {settings}")
         return
     if unfinished.exists():
-        for folder in (IMAGES, MASKS):
+        for folder in (IMAGES, MASKS, SERIES):
             shutil.rmtree(root / folder, ignore_errors=True)
-    elif any((root / name).exists() for name in (IMAGES, MASKS, METADATA)):
+        (root / CENTROIDS).unlink(missing_ok=True)
+    elif any((root / name).exists() for name in (IMAGES, MASKS, METADATA, SERIES, CENTROIDS)):
         raise FileExistsError(f"{root} holds data that is no synthetic world; give an empty folder for {settings}")
     root.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(_json(settings))
-    (root / METADATA).write_text(_json(_write_patches(world, root, progress)))
+    entries, centres = _write_patches(world, root, progress)
+    (root / METADATA).write_text(_json(entries))
+    if world.series:
+        (root / CENTROIDS).write_text(json.dumps(centres) + "\n")
     unfinished.replace(complete)
 
 
@@ -137,9 +160,16 @@ def _json(content: dict[str, Any]) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _write_patches(world: World, root: Path, progress: Callable[[int, int], None] | None) -> dict[str, dict[str, Any]]:
-    """Write all images and masks; return the metadata, one entry a patch in the order of their ids."""
+def _write_patches(
+    world: World, root: Path, progress: Callable[[int, int], None] | None
+) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[int, int]]]:
+    """Write all images, masks and series.
+
+    Returns:
+        metadata, one entry a patch in the order of their ids, and the patches' centres in their series.
+    """
     entries: dict[str, dict[str, Any]] = {}
+    centres: dict[str, tuple[int, int]] = {}
     done = 0
     for place in range(world.places):
         scenery = landscape(world.seed, place, world.class_mix, world.settlement)
@@ -148,9 +178,12 @@ def _write_patches(world: World, root: Path, progress: Callable[[int, int], None
             ground = compose(world.seed, place, zone, scenery, world.side, world.pixel_size)
             crop = slice(ground.margin, -ground.margin)
             mask = ground.cover[None, crop, crop]
+            cells = survey(ground, world.patch_size) if world.series else None
             for time in range(world.times):
                 rng = generator(world.seed, "image", place, zone, time)
                 image = render(ground, look, _flight(world, time), rng)
+                if cells:
+                    centres |= _write_series(world, root, place, time, zone, look, cells)
                 for number, window, transform in _patches(world, place, time, zone):
                     entry = _entry(world, place, time, zone, transform)
                     entries[f"IMG_{number:06d}"] = entry
@@ -160,7 +193,30 @@ def _write_patches(world: World, root: Path, progress: Callable[[int, int], None
                 done += 1
                 if progress is not None:
                     progress(done, world.places * world.zones * world.times)
-    return dict(sorted(entries.items()))
+    return dict(sorted(entries.items())), dict(sorted(centres.items()))
+
+
+def _write_series(
+    world: World, root: Path, place: int, time: int, zone: int, look: Materials, cells: Cells
+) -> dict[str, tuple[int, int]]:
+    """Write the series of a zone; return the centres of its patches, by the names of their images."""
+    patches = list(_patches(world, place, time, zone))
+    east = patches[0][2].c
+    weather = forecast(
+        world.seed, place, time, FIRST_YEAR + time, (east - WEST) / (10 * PLACE_STEP), _altitude(world, place),
+        world.cloudiness,
+    )  # fmt: skip
+    late = world.season_shift * SHIFT * (0, 1, -1)[time % 3]
+    values, covers = observe(cells, look, weather, late, generator(world.seed, "series", place, zone, time))
+    entry = _entry(world, place, time, zone, patches[0][2])
+    folder = root / SERIES / entry["domain"] / entry["zone"] / "sen"
+    folder.mkdir(parents=True)
+    name = f"SEN2_sp_{entry['domain']}-{entry['zone']}"
+    np.save(folder / f"{name}_data.npy", values)
+    np.save(folder / f"{name}_masks.npy", covers)
+    (folder / f"{name}_products.txt").write_text("\n".join(weather.products) + "\n")
+    places = np.ndindex(world.zone_side, world.zone_side)
+    return {f"IMG_{number:06d}.tif": cells.centres[at] for (number, *_), at in zip(patches, places, strict=True)}
 
 
 def _flight(world: World, time: int) -> Flight:
@@ -195,18 +251,23 @@ def _patches(world: World, place: int, time: int, zone: int) -> Iterator[tuple[i
 def _entry(world: World, place: int, time: int, zone: int, transform: Affine) -> dict[str, Any]:
     """Return the metadata of one patch, with FLAIR's keys."""
     x, y = transform @ (world.patch_size / 2, world.patch_size / 2)
-    altitude = generator(world.seed, "altitude", place).uniform(20, 600)
     hour = SEASONS[time % len(SEASONS)][1]
     return {
         "domain": f"D{FIRST_DEPARTMENT + place}_{FIRST_YEAR + time}",
         "zone": f"Z{zone + 1}_UA",
         "patch_centroid_x": round(x, 3),
         "patch_centroid_y": round(y, 3),
-        "patch_centroid_z": round(altitude + generator(world.seed, "relief", place, zone).normal(0, 15), 2),
+        "patch_centroid_z": round(
+            _altitude(world, place) + generator(world.seed, "relief", place, zone).normal(0, 15), 2
+        ),
         "date": _flown(place, time).isoformat(),
         "time": f"{int(hour)}h{round(hour % 1 * 60):02d}",
         "camera": f"SYNTHETIC#{time + 1:03d}",
     }
+
+
+def _altitude(world: World, place: int) -> float:
+    return float(generator(world.seed, "altitude", place).uniform(20, 600))
 
 
 def _write(path: Path, bands: NDArray[np.uint8], transform: Affine) -> None:
