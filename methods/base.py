@@ -49,6 +49,8 @@ from methods.parts.hyperparameters import make_hyperparameters as make_hyperpara
 from methods.parts.hyperparameters import switch as switch
 from methods.parts.hyperparameters import tunable as tunable
 from methods.parts.randomness import torch_generator
+from methods.parts.series import SeriesBatch as SeriesBatch
+from methods.parts.series import SeriesUse as SeriesUse
 
 
 class Needs(StrEnum):
@@ -173,6 +175,8 @@ class Method(nn.Module):
     control_for: ClassVar[str] = ""  # of a control that belongs into every published table: what it shows, in words
     depends_on_batch: ClassVar[bool] = False  # whether what is predicted for a patch hangs on the rest of its batch
     needs_metadata: ClassVar[bool] = False  # whether it has nothing to go by where no date, place and camera is known
+    needs_series: ClassVar[bool] = False  # whether it has nothing to go by where the network sees no series
+    series_use: ClassVar[SeriesUse] = SeriesUse.NO_CHANGE  # what it does to the series beside the images it changes
     constant_rate: ClassVar[bool] = False  # whether the recipe's schedule is not for it
     validations: ClassVar[int] = 20  # calls of validate(), evenly spaced over a training
 
@@ -307,6 +311,9 @@ class Method(nn.Module):
     def segmentation_loss(self, batch: SourceBatch, logits: Tensor | None = None) -> Tensor:
         """Return the cross-entropy averaged over the valid pixels of the batch, 0 if there are none.
 
+        Where the config has an auxiliary loss of the series (``series_loss``), it is added, if the network's last pass
+        was on this batch.
+
         Args:
             batch: images and labels.
             logits: the network's output on them, where it is already there.
@@ -314,7 +321,10 @@ class Method(nn.Module):
         if logits is None:
             logits = self.network(batch)
         total = F.cross_entropy(logits, batch.labels, ignore_index=IGNORE, reduction="sum")
-        return total / (batch.labels != IGNORE).sum().clamp(min=1)
+        loss = total / (batch.labels != IGNORE).sum().clamp(min=1)
+        auxiliary_loss = getattr(self.network, "auxiliary_loss", None)  # a network of the method's own has none
+        auxiliary = auxiliary_loss(batch) if auxiliary_loss else None
+        return loss if auxiliary is None else loss + auxiliary
 
     @final
     def learn(self, loss: Tensor) -> Tensor:

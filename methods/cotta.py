@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Method, Needs, TargetBatch, tunable
+from methods.base import Method, Needs, SeriesUse, TargetBatch, tunable
 from methods.parts.batch_norm import batch_statistics
 from methods.parts.teacher import follow, make_teacher
 
@@ -28,6 +28,7 @@ class CoTTA(Method):
 
     needs = Needs.TEST_STREAM
     depends_on_batch = True
+    series_use = SeriesUse.TURNED
 
     @dataclass(frozen=True)
     class Hyperparameters:
@@ -70,7 +71,9 @@ class CoTTA(Method):
         for view in range(views):
             lit = images.clone()
             lit[:, bands] = (images[:, bands] * factors[view]).clamp(0, 255)
-            total = total + turn_back(self.teacher(replace(batch, images=turn(lit, view))).float(), view)
+            series = batch.series and replace(batch.series, values=turn(batch.series.values, view))
+            turned = replace(batch, images=turn(lit, view), series=series)
+            total = total + turn_back(self.teacher(turned).float(), view)
         return total / views
 
     @torch.no_grad()
@@ -87,7 +90,7 @@ def consistency(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
 
 def turn(images: Tensor, number: int) -> Tensor:
-    """Return one of the eight symmetries of the square: (N, C, H, W), or (N, C, W, H) for every other number."""
+    """Return one of the eight symmetries of the square: (..., H, W), or (..., W, H) for every other number."""
     flipped = images.flip(-1) if number % 8 >= 4 else images
     return flipped.rot90(number % 4, (-2, -1))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, switch, tunable
+from methods.base import Method, Needs, Progress, SeriesUse, SourceBatch, TargetBatch, switch, tunable
 from methods.parts.class_mixing import class_mask, draw_classes, paste
 from methods.parts.photometric import strong_view
 from methods.parts.pseudo_labels import confident_labels, confident_share
@@ -33,6 +33,7 @@ class DACS(Method):
     """
 
     needs = Needs.TARGET_IMAGES
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters:

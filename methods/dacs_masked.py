@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Progress, SourceBatch, TargetBatch, tunable
+from methods.base import Progress, SeriesUse, SourceBatch, TargetBatch, tunable
 from methods.dacs import DACS
 from methods.parts.masking import hide_blocks
 from methods.parts.photometric import strong_view
@@ -22,6 +22,8 @@ class DACSMasked(DACS):
     Departures: those of the two methods that it joins.
     Mixtures and masked images pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
+
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters(DACS.Hyperparameters):

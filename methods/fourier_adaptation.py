@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.base import Method, Needs, Progress, SeriesUse, SourceBatch, TargetBatch, choice, tunable
 from methods.parts.entropy import normalized_entropy
 from methods.parts.fourier import SceneStyle
 from methods.parts.scenes import EXTENTS
@@ -28,6 +28,7 @@ class FourierAdaptation(Method):
     """
 
     needs = Needs.TARGET_IMAGES
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters:

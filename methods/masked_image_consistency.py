@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch, tunable
+from methods.base import Method, Needs, Progress, SeriesUse, SourceBatch, TargetBatch, tunable
 from methods.parts.masking import hide_blocks
 from methods.parts.photometric import strong_view
 from methods.parts.pseudo_labels import confident_labels, confident_share
@@ -27,6 +27,7 @@ class MaskedImageConsistency(Method):
     """
 
     needs = Needs.TARGET_IMAGES
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from methods.base import Method, Progress, SourceBatch, TargetBatch, tunable
+from methods.base import Method, Progress, SeriesUse, SourceBatch, TargetBatch, tunable
 
 SIDES = (1, 3, 5, 7)  # of a kernel, in pixels
 
@@ -27,6 +27,8 @@ class RandConv(Method):
     scale, since the network here normalises for itself. All views are of the original image, as in the paper; in the
     released code the others are made from the first.
     """
+
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from methods.base import Method, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.base import Method, Progress, SeriesUse, SourceBatch, TargetBatch, choice, tunable
 from methods.parts.partners import other_domain_partners
 from methods.parts.photometric import blur, jitter, match_histograms, value_shares
 from methods.parts.scenes import EXTENTS, SceneStatistics, whole_images
@@ -30,6 +30,7 @@ class SourceOnlyAugmented(Method):
     """
 
     control_for = "augmentation alone"
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters:

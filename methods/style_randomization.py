@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from methods.base import Method, Progress, SourceBatch, TargetBatch, choice, tunable
+from methods.base import Method, Progress, SeriesUse, SourceBatch, TargetBatch, choice, tunable
 from methods.parts.fourier import SceneStyle
 from methods.parts.partners import other_domain_partners
 from methods.parts.scenes import EXTENTS
@@ -21,6 +21,8 @@ class StyleRandomization(Method):
     training, and only bands that hold light are touched: a height has no style. With a single source domain the
     images of the batch are exchanged.
     """
+
+    series_use = SeriesUse.LEFT
 
     @dataclass(frozen=True)
     class Hyperparameters:

@@ -4,10 +4,13 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from benchmark.models.settings import SERIES
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("method", nargs="*", help="as for run: name, name[...], package.module:Class (default: all)")
+    parser.add_argument("--series", choices=SERIES[1:], default="", help="check with a network that sees series, too")
 
 
 def check(options: argparse.Namespace) -> int:
@@ -15,8 +18,9 @@ def check(options: argparse.Namespace) -> int:
     import torch
 
     from benchmark.common.console import FileBar, print_rows
-    from benchmark.conformance import Fixtures, check_method
+    from benchmark.conformance import Fixtures, check_method, recipe_with
     from benchmark.experiments.labels import control_label, parse_label
+    from benchmark.experiments.listing import reason_to_skip
     from methods.registry import available, broken, find
 
     torch.set_num_threads(1)  # sums in another order are other bits
@@ -26,9 +30,12 @@ def check(options: argparse.Namespace) -> int:
         failed += 1
     parsed = {label: parse_label(label) for label in options.method or available()}
     with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder:
-        fixtures = Fixtures(Path(folder), find(control_label()))
+        fixtures = Fixtures(Path(folder), find(control_label()), recipe_with(options.series))
         for label, setting in parsed.items():
             method = setting.method
+            if reason := reason_to_skip(method, fixtures.recipe.network, adapt=True, few=True, masks=True):
+                print(f"{label}: {reason}\n")
+                continue
             with FileBar(f"checking {label}") as bar:
                 results = check_method(method, setting.hyperparameters, fixtures, bar)
             print(f"{label} (sees {method.needs.value})")

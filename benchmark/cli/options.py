@@ -23,6 +23,15 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "momentum": (float, "of sgd"),
     "schedule": (str, "of the learning rate: one-cycle, poly, plateau or constant"),
     "checkpoints": (int, "how often weights are kept and scored on source validation"),
+    "series": (
+        str,
+        "see a Sentinel-2 year beside the image: late, corrected or published (U-T&T); alone: without image",
+    ),
+    "series_dropout": (float, "probability that the series of a patch is dropped in training"),
+    "series_loss": (float, "weight of an auxiliary loss on what the series alone predicts"),
+    "series_side": (int, "side of the series around a patch, pixels of the series"),
+    "dates": (str, "dates that are kept by their clouds and snow: all, flair2 or flairhub"),
+    "monthly": (bool, "average the dates of a month: true or false"),
     "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
 }
 

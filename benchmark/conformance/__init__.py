@@ -6,12 +6,12 @@ from typing import Any
 
 from benchmark.common.errors import LandshiftError
 from benchmark.conformance.checks import CHECKS, Failed, NotApplicable
-from benchmark.conformance.fixtures import Fixtures
+from benchmark.conformance.fixtures import Fixtures, recipe_with
 from benchmark.conformance.subject import Subject
 from methods.base import Method, MethodError
 from methods.sources import blamed
 
-__all__ = ["CHECKS", "Fixtures", "Result", "check_method"]
+__all__ = ["CHECKS", "Fixtures", "Result", "check_method", "recipe_with"]
 
 
 @dataclass(frozen=True)

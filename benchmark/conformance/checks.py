@@ -157,10 +157,12 @@ def batches_stay_as_they_are(subject: Subject) -> None:
 def predicts_each_patch_by_itself(subject: Subject) -> None:
     """Check that a prediction does not depend on the other patches of its batch, unless the method says so."""
     method = subject.reference.method
-    together = predict_of(method, subject.images)
+    series = subject.fixtures.series(len(subject.images))
+    together = predict_of(method, subject.images, series)
     if not torch.isfinite(together).all():
         raise Failed("predict() gives numbers that are not finite")
-    alone = torch.cat([predict_of(method, image[None]) for image in subject.images])
+    rows = [slice(number, number + 1) for number in range(len(subject.images))]
+    alone = torch.cat([predict_of(method, subject.images[row], series and series.take(row)) for row in rows])
     alike = torch.allclose(together, alone, rtol=1e-3, atol=1e-3)
     if method.depends_on_batch:
         raise NotApplicable(
@@ -178,9 +180,10 @@ def mixed_precision(subject: Subject) -> None:
 
 def survives_saving(subject: Subject) -> None:
     """Check that predictions are the same after the state was saved and loaded."""
-    fresh = subject.stepper().method
+    fresh, series = subject.stepper().method, subject.fixtures.series(len(subject.images))
     load_state(fresh, state_of(subject.reference.method))
-    if not torch.equal(predict_of(subject.reference.method, subject.images), predict_of(fresh, subject.images)):
+    before, after = (predict_of(each, subject.images, series) for each in (subject.reference.method, fresh))
+    if not torch.equal(before, after):
         raise Failed("what is predicted differs after the state was saved and loaded: keep it in modules and buffers")
 
 
@@ -210,7 +213,8 @@ CHECKS: dict[str, Callable[[Subject], str | None]] = {
 
 
 def _tensors_of(batch: SourceBatch | TargetBatch | None) -> dict[str, Tensor]:
-    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)} if batch else {}
+    held = {**vars(batch), **(vars(batch.series) if batch.series else {})} if batch else {}
+    return {name: value for name, value in held.items() if isinstance(value, Tensor)}
 
 
 def _require_labels(subject: Subject) -> None:
@@ -249,6 +253,7 @@ def _require_finite(stepper: Stepper) -> None:
         if not torch.isfinite(value).all():
             raise Failed(f"{name} is not finite afterwards")
     batch = first_batches(stepper)
-    images = (batch[1] or batch[0]).images  # type: ignore[union-attr]
-    if not torch.isfinite(predict_of(stepper.method, images)).all():
+    seen = batch[1] or batch[0]
+    assert seen is not None
+    if not torch.isfinite(predict_of(stepper.method, seen.images, seen.series)).all():
         raise Failed("what is predicted is not finite afterwards")

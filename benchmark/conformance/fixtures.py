@@ -6,6 +6,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.conformance.world import open_world
@@ -15,17 +17,25 @@ from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FEW, FoldData, batches_of
 from benchmark.training.savepoints import read, write
 from benchmark.training.trainer import Stepper, network_weights, state_of
-from methods.base import Method, Needs, Progress
+from methods.base import Method, Needs, Progress, SeriesBatch
 
 STEPS = 4
 RECIPE = TrainingConfig(
-    network=NetworkSettings(encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8)),
+    network=NetworkSettings(
+        encoder="tu-test_resnet", encoder_depth=2, decoder_channels=(8, 8), series_widths=(8, 8), series_loss=0.5
+    ),
     steps=STEPS,
     batch_size=4,
     crop=32,
     checkpoints=2,
     learning_rate=1e-2,
+    series_side=8,
 )
+
+
+def recipe_with(series: str) -> TrainingConfig:
+    """Return the recipe of the checks with a network that sees series so (`benchmark.models.settings.SERIES`)."""
+    return replace(RECIPE, network=replace(RECIPE.network, series=series))
 
 
 class Fixtures:
@@ -64,7 +74,8 @@ class Fixtures:
 
     def _open(self, name: str, hidden: set[str], shown: set[str]) -> FoldData:
         if name not in self._worlds:
-            self._worlds[name] = open_world(self._folder / name, hidden, shown, self._patch_size)
+            view = self.recipe.series_view
+            self._worlds[name] = open_world(self._folder / name, hidden, shown, self._patch_size, view)
         return self._worlds[name]
 
     @cached_property
@@ -82,7 +93,15 @@ class Fixtures:
     @cached_property
     def images(self) -> Tensor:
         """Four test patches (4, C, H, W)."""
-        return self.data.images(self.data.parts["target_test"].rows[:4])
+        return self.data.images(self._test_rows)
+
+    def series(self, count: int) -> SeriesBatch | None:
+        """Return the series of as many of these patches; None where the network sees none."""
+        return self.data.series_of(self._test_rows[:count])
+
+    @property
+    def _test_rows(self) -> NDArray[np.int64]:
+        return self.data.parts["target_test"].rows[:4]
 
 
 def train(stepper: Stepper, first: int = 0, end: int | None = None) -> Stepper:

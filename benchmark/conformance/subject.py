@@ -9,7 +9,7 @@ from torch import Tensor
 from benchmark.conformance.fixtures import STEPS, Fixtures, ignore, train
 from benchmark.training.fold_data import FoldData, batches_of
 from benchmark.training.trainer import Stepper
-from methods.base import Method, Needs, Progress, SourceBatch, TargetBatch
+from methods.base import Method, Needs, Progress, SeriesBatch, SourceBatch, TargetBatch
 from methods.parts.metadata import Metadata
 
 BatchPair = tuple[SourceBatch | None, TargetBatch | None]
@@ -53,8 +53,9 @@ class Subject:
     def learn_from(self, images: Tensor, labels: Tensor) -> Stepper:
         """Take one step, or one update, on a batch made here."""
         stepper, count = self.stepper(), len(images)
-        target = TargetBatch(images, Metadata.unknown(count))
-        source = SourceBatch(images, labels, torch.arange(count) % 2, Metadata.unknown(count))
+        series = self.fixtures.series(count)
+        target = TargetBatch(images, Metadata.unknown(count), series=series)
+        source = SourceBatch(images, labels, torch.arange(count) % 2, Metadata.unknown(count), series=series)
         needs = self.method.needs
         sees_images = needs.trains_on_target or needs is Needs.TEST_STREAM
         for step in range(STEPS):  # of a schedule too, the middle and the end
@@ -67,7 +68,7 @@ def first_batches(stepper: Stepper) -> BatchPair:
     """Return the first batches of the training, or of the stream."""
     if stepper.method.needs is Needs.TEST_STREAM:
         rows = stepper.data.parts["target_test"].rows[:4]
-        return None, TargetBatch(stepper.data.images(rows), Metadata.unknown(4))
+        return None, TargetBatch(stepper.data.images(rows), Metadata.unknown(4), series=stepper.data.series_of(rows))
     return next(batches_of(stepper.fabric, stepper.method, stepper.data, stepper.recipe, 0))
 
 
@@ -86,6 +87,6 @@ def work(stepper: Stepper, batches: BatchPair, step: int = STEPS - 1) -> None:
 
 
 @torch.no_grad()
-def predict_of(method: Method, images: Tensor) -> Tensor:
-    """Return the logits of patches of which nothing else is known."""
-    return method.eval().checked_logits(TargetBatch(images, Metadata.unknown(len(images))))
+def predict_of(method: Method, images: Tensor, series: SeriesBatch | None = None) -> Tensor:
+    """Return the logits of patches of which nothing but their series is known."""
+    return method.eval().checked_logits(TargetBatch(images, Metadata.unknown(len(images)), series=series))

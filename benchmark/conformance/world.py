@@ -9,6 +9,8 @@ import rasterio
 
 from benchmark.data.flair import read_flair
 from benchmark.data.metadata import cameras_of, metadata_of
+from benchmark.data.series.dates import SeriesView
+from benchmark.data.series.patches import open_patch_series
 from benchmark.data.store import open_store
 from benchmark.data.synthetic import World, generate
 from benchmark.training.fold_data import FEW, FoldData, Part
@@ -22,7 +24,7 @@ CLASSES = 12
 
 
 def open_world(
-    folder: Path, hidden: Collection[str], shown: Collection[str], patch_size: int, series: bool = False
+    folder: Path, hidden: Collection[str], shown: Collection[str], patch_size: int, view: SeriesView | None = None
 ) -> FoldData:
     """Make the world in a folder, and open its first fold.
 
@@ -31,9 +33,9 @@ def open_world(
         hidden: parts whose masks are noise.
         shown: parts of these whose masks are not.
         patch_size: side of a patch, in pixels.
-        series: whether its zones have series of satellite images.
+        view: what of series of satellite images is seen; None for a world without any.
     """
-    generate(replace(WORLD, patch_size=patch_size, series=series), folder / "world")
+    generate(replace(WORLD, patch_size=patch_size, series=view is not None), folder / "world")
     catalog = read_flair(folder / "world", name="check")
     fold = cut(PROTOCOL, catalog.patches)[0]
     members = {**fold.parts, FEW: fold.few}
@@ -47,7 +49,8 @@ def open_world(
         rows = patches.loc[list(ids)]
         domains, zones = (rows[column].to_numpy(dtype=str) for column in ("domain", "zone"))
         parts[part] = Part(store.rows(list(ids)), domains, zones, metadata_of(rows, cameras_of(patches)))
-    return FoldData(store, parts, Task(tuple(catalog.classes.names), catalog.bands))
+    series = open_patch_series(catalog, store.ids, folder / "stores", view) if view else None
+    return FoldData(store, parts, Task(tuple(catalog.classes.names), catalog.bands), series=series)
 
 
 def _spoil(mask: Path, random: np.random.Generator) -> None:

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor
 
 from benchmark.data.scaling import AS_STORED, Scaling
+from benchmark.data.series.patches import PatchSeries
+from benchmark.data.series.series import turn
 from benchmark.data.store import Images, Labels, Store
 from methods.parts.metadata import Metadata
 from methods.parts.origin import Origin
 from methods.parts.randomness import numpy_generator
+from methods.parts.series import SeriesBatch
 
-Batch = tuple[Tensor, Tensor | None, Tensor, Metadata, Origin]
-"""Stored images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata and origin."""
+Batch = tuple[Tensor, Tensor | None, Tensor, Metadata, Origin, SeriesBatch | None]
+"""Stored images (N, C, S, S), labels (N, S, S) uint8 or None, domains (N,) int64, metadata, origin and series."""
 
 
 class BalancedSampler:
@@ -88,6 +91,7 @@ class Batches:
         seed, purpose: address of all draws; the purpose is also the pool's name.
         zones: (n,) zone index of each patch; None for each patch a zone of its own.
         scaling: scaling of the whole patches of an origin; a batch is as stored, and is scaled on the device.
+        series: series of the patches of the store; None for batches without any.
     """
 
     def __init__(
@@ -106,10 +110,11 @@ class Batches:
         purpose: str,
         zones: np.ndarray | None = None,
         scaling: Scaling = AS_STORED,
+        series: PatchSeries | None = None,
     ) -> None:
         self._scaling = scaling
         self._images, self._size = store.images_of(rows), store.size
-        self._rows, self._labels = rows, labels
+        self._rows, self._labels, self._series = rows, labels, series
         self._metadata = metadata
         self._zone_of = torch.from_numpy(np.arange(len(rows)) if zones is None else zones)
         self._domain_of = torch.from_numpy(domains)
@@ -137,7 +142,12 @@ class Batches:
         # A method gets the origin, which therefore must not refer to these batches: they hold a reader of labels.
         whole = partial(_whole, self._images, self._scaling)
         origin = Origin(self._address[1], positions, self._zone_of, self._domain_of, whole, cut)
-        return torch.from_numpy(images), labels, self._domain_of[positions], self._metadata.take(positions), origin
+        series = None
+        if self._series is not None:
+            corners = np.stack([tops, lefts], 1)
+            series = self._series.read(self._rows[chosen], self._size, corners, self._crop, symmetries)
+        metadata = self._metadata.take(positions)
+        return torch.from_numpy(images), labels, self._domain_of[positions], metadata, origin, series
 
 
 def ahead(batches: Batches, steps: Sequence[int]) -> Iterator[Batch]:
@@ -161,8 +171,7 @@ def _view(arrays: np.ndarray, tops: np.ndarray, lefts: np.ndarray, crop: int, sy
     """Cut and turn each array of (N, ..., S, S) its own way."""
     out = np.empty((*arrays.shape[:-2], crop, crop), dtype=arrays.dtype)
     for index, (top, left, symmetry) in enumerate(zip(tops, lefts, symmetries, strict=True)):
-        cut = np.rot90(arrays[index, ..., top : top + crop, left : left + crop], symmetry % 4, axes=(-2, -1))
-        out[index] = cut[..., ::-1] if symmetry >= 4 else cut
+        out[index] = turn(arrays[index, ..., top : top + crop, left : left + crop], int(symmetry))
     return out
 
 

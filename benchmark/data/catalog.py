@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -56,6 +57,8 @@ class Catalog:
         polygons: meaning of masks that are polygons; None if masks are images.
         heights: whether the last of the further files holds elevations, of which the last band is made (see
             `benchmark.data.heights`).
+        series: layout of series of satellite images, if there are any (``flair`` or ``hub``, see
+            `benchmark.data.series.patches`), and folder that is searched for them; None in other layouts.
 
     Raises:
         DataError: on construction; no patches, missing columns, empty or repeated ids, values outside their range.
@@ -75,6 +78,7 @@ class Catalog:
     members: Mapping[str, "Catalog"] = field(default_factory=dict)
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     heights: bool = False
+    series: tuple[str, Path] | None = None
 
     def __post_init__(self) -> None:
         problem = self._settings_problem() or _table_problem(self.patches)

@@ -66,7 +66,7 @@ def read_flair(
         raise DataError(f"class set {class_set!r} is unknown; allowed are {', '.join(CLASS_SETS)}")
     root = Path(root).resolve()
     patches, size = cached((str(root), numbers), lambda: _make_table(root, numbers))
-    return Catalog(name=name, classes=CLASS_SETS[class_set], bands=BANDS, patch_size=size, patches=patches)
+    return Catalog(name, CLASS_SETS[class_set], BANDS, size, patches, series=("flair", root))
 
 
 def _make_table(root: Path, numbers: Sequence[range] | None) -> Made:

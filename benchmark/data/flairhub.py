@@ -138,6 +138,7 @@ def read_flairhub(root: Path, name: str = "flairhub") -> Catalog:
         if content.heights
         else {},
         heights=content.heights,
+        series=("hub", root),
     )
 
 

@@ -13,6 +13,7 @@ from benchmark.data.catalog import COLUMNS, Catalog
 from benchmark.data.classes import slug
 from benchmark.data.datasets import open_catalog
 from benchmark.data.metadata import cameras_of, metadata_of
+from benchmark.data.series.patches import PatchSeries, open_patch_series
 from benchmark.data.store import Store, open_store
 from benchmark.evaluation.selection import DEFAULT_RULE
 from benchmark.experiments.identity import comparison_of, identity_of
@@ -22,6 +23,7 @@ from benchmark.experiments.listing import chosen_folds, list_jobs, reason_to_ski
 from benchmark.experiments.provenance import Provenance, code_version
 from benchmark.models.packaged import PACKAGED, packaged_digest
 from benchmark.models.segmentation import check_network
+from benchmark.models.settings import modality_of
 from benchmark.tracking import DatasetFact, Fact
 from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import make_fabric
@@ -88,6 +90,10 @@ class Bench:
         # Domains that no fold uses are neither decoded nor part of what the result depends on.
         self.catalog: Catalog = whole.of_domains(whole.domain[whole.patches["id"].isin(used)])
         self.store: Store = open_store(self.catalog, plan.stores, progress)
+        view = plan.recipe.series_view
+        self.series: PatchSeries | None = (
+            open_patch_series(self.catalog, self.store.ids, plan.stores, view, progress) if view else None
+        )
         check_ground(self.protocol, self.folds.values(), self._ground())
 
     def _check_labelled(self, folds: Sequence[str]) -> None:
@@ -149,7 +155,8 @@ class Bench:
         if device:
             self._check_device()
         recipe = self.plan.recipe
-        check_network(recipe.network, len(self.catalog.bands), len(self.task.classes), recipe.crop)
+        series = self.fold_data(next(iter(self.folds))).series_input()
+        check_network(recipe.network, len(self.catalog.bands), len(self.task.classes), recipe.crop, series)
 
     def _check_device(self) -> None:
         plan = self.plan
@@ -172,7 +179,7 @@ class Bench:
             zones = (rows["domain"] + "|" + rows["zone"]).to_numpy(dtype=str)
             metadata = metadata_of(rows, cameras)
             parts[part] = Part(self.store.rows(ids), rows["domain"].to_numpy(dtype=str), zones, metadata)
-        return FoldData(self.store, parts, self.task)
+        return FoldData(self.store, parts, self.task, series=self.series)
 
     def jobs(
         self, labels: Sequence[str], seeds: Sequence[int], folds: Sequence[str] = (), *, nested: bool = False
@@ -213,6 +220,7 @@ class Bench:
         return {
             "protocol": self.fingerprint,
             "data": self.store.digest,
+            **({"series": self.series.digest} if self.series else {}),
             "catalog": hashlib.sha256(columns.to_csv(index=False).encode()).hexdigest(),
             "classes": self.catalog.classes.names,
             "bands": self.catalog.bands,
@@ -245,6 +253,7 @@ class Bench:
         network = recipe.pop("network")
         return {
             "network": f"{network['architecture']} {network['encoder']}",
+            "modality": modality_of(network["series"]),
             "encoder_weights": network["encoder_weights"] or "random",
             "encoder_depth": network["encoder_depth"],
             **recipe,
@@ -308,10 +317,16 @@ def selection_rule(method: type[Method]) -> str:
 def recipe_content(recipe: TrainingConfig) -> dict[str, Any]:
     """Return what of a recipe a result depends on. Weights from a file are known by their bytes, wherever it is.
 
+    Settings of series are left out where the network sees none.
+
     Raises:
         NetworkError: the recipe starts from packaged weights that are not installed.
     """
     values = asdict(recipe)
+    if not recipe.network.series:
+        for settings in (values, values["network"]):
+            for name in {"dates", "monthly", *(key for key in settings if key.startswith("series"))} & settings.keys():
+                del settings[name]
     weights = Path(values["network"]["encoder_weights"])
     if recipe.network.encoder_weights == PACKAGED:
         values["network"]["encoder_weights"] = packaged_digest(recipe.network.encoder)

@@ -10,10 +10,10 @@ from benchmark.common.errors import SettingsError
 from benchmark.experiments.identity import identity_of
 from benchmark.experiments.labels import canonical_label, control_label, parse_label
 from benchmark.experiments.trial import Trial
-from benchmark.models.settings import NetworkSettings
+from benchmark.models.settings import ALONE, NetworkSettings
 from benchmark.training.config import TrainingConfig
 from benchmark.training.stages import against, changes_features, has_stages
-from methods.base import Method, Needs
+from methods.base import Method, Needs, SeriesUse
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,12 @@ def reason_to_skip(
         return f"needs {needs.value}, and no pixel of target_adapt is labelled"
     if method.needs_metadata and not metadata:
         return "needs metadata, and of no patch a date, coordinates or a camera is known"
+    if method.needs_series and not network.series:
+        return "needs series of satellite images, and the config's network sees none (--series)"
+    if network.series == ALONE and method.series_use is SeriesUse.LEFT:
+        return "changes images alone, and the config's network sees the series alone"
     if changes_features(method) and not has_stages(network):
-        return against(network.encoder)
+        return against(network)
     return ""
 
 

@@ -197,6 +197,10 @@ def load_run(record: RunRecord, accelerator: str = "auto", coding: str = MASKS) 
     legend, values = legend_for(images.classes, coding)
     setting = parse_label(record.facts["method"])
     recipe = _recipe(record.artifacts)
+    if recipe.network.series:
+        raise SettingsError(
+            f"{record.facts['method']} sees series of satellite images, and maps are made of images alone"
+        )
     stepper = Stepper(
         _fabric(accelerator, recipe.precision),
         setting.method,

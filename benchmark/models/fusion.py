@@ -1,8 +1,8 @@
 """Networks for an aerial image and the series of satellite images around it: both, or the series alone.
 
-All take (images, series, days, valid), normalised: images (N, C, H, W), series (N, T, bands, h, w), days (N, T) from a
-reference date (see `benchmark.models.temporal.encode_days`), and valid (N, T) bool. The image covers the middle of the
-series. All return a `Prediction` for the image's pixels.
+All take images (N, C, H, W), series (N, T, bands, h, w), days (N, T) from a reference date (see
+`benchmark.models.temporal.encode_days`), and valid (N, T) bool; images and series are normalised. The image covers the
+middle of the series. All return a `Prediction` for the image's pixels.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,9 @@ from torch.nn import functional as F
 from benchmark.common.errors import NetworkError
 from benchmark.models.temporal import UTAE
 
+Size = Sequence[int]
+"""Rows and columns."""
+
 
 class Prediction(NamedTuple):
     """Logits for the image's pixels.
@@ -22,12 +25,39 @@ class Prediction(NamedTuple):
     Attributes:
         logits: (N, classes, H, W).
         auxiliary: logits (N, classes, H, W) of the series alone, for an auxiliary loss; None where there are no others.
-        empty: (N,) bool, of samples without a valid date, to be counted: their logits are those of the image alone.
     """
 
     logits: Tensor
     auxiliary: Tensor | None
-    empty: Tensor
+
+
+class SeriesEncoder(nn.Module):
+    """A U-TAE in the place of an image's encoder.
+
+    Args:
+        series: network of the series.
+        cells: side of an image's pixel in pixels of the series (FLAIR #2: 0.2 m / 10 m = 0.02).
+    """
+
+    def __init__(self, series: UTAE, cells: float) -> None:
+        super().__init__()
+        self.series = series
+        self.cells = cells
+
+    def forward(self, images: Tensor, series: Tensor, days: Tensor, valid: Tensor) -> list[Tensor]:
+        """Return the finest map, of the ground of the series, and the coarsest, of the ground of the image.
+
+        Args:
+            images: (N, C, H, W), whose size alone is used.
+        """
+        maps = self.series(series, days, valid).maps
+        size, times = images.shape[-2:], 2 ** (len(maps) - 1)
+        # The coarsest map also covers what the series was padded by below and to the right.
+        ground = F.interpolate(maps[-1], scale_factor=times, mode="bilinear")[
+            ..., : series.shape[-2], : series.shape[-1]
+        ]
+        coarse = [max(1, round(side * self.cells / times)) for side in size]
+        return [maps[0], resample(ground, self.cells, size, size, coarse)]
 
 
 class SeriesNetwork(nn.Module):
@@ -38,83 +68,74 @@ class SeriesNetwork(nn.Module):
     Args:
         series: network of the series.
         classes: number of outputs.
-        cells: side of an image's pixel in pixels of the series (FLAIR #2: 0.2 m / 10 m = 0.02).
+        cells: see `SeriesEncoder`.
     """
 
     def __init__(self, series: UTAE, classes: int, cells: float) -> None:
         super().__init__()
-        self.series = series
-        self.cells = cells
-        self.head = nn.Sequential(
+        self.encoder = SeriesEncoder(series, cells)
+        self.segmentation_head = nn.Sequential(
             nn.Conv2d(series.channels, 32, kernel_size=3, padding=1, padding_mode="reflect"),
             nn.BatchNorm2d(32),
             nn.ReLU(),
             nn.Conv2d(32, classes, kernel_size=3, padding=1, padding_mode="reflect"),
         )
 
-    def forward(self, images: Tensor | None, series: Tensor, days: Tensor, valid: Tensor) -> Prediction:
-        """Return the logits; of images the size alone is used. Without images they are of the series' own pixels."""
-        found = self.series(series, days, valid)
-        logits = self.head(found.maps[0])
-        if images is not None:
-            size = images.shape[-2:]
-            logits = resample(logits, self.cells, size, size, size)
-        return Prediction(logits, None, found.empty)
+    def forward(self, images: Tensor, series: Tensor, days: Tensor, valid: Tensor) -> Tensor:
+        """Return the logits (N, classes, H, W); of images (N, C, H, W) the size alone is used."""
+        size = images.shape[-2:]
+        logits = self.segmentation_head(self.encoder(images, series, days, valid)[0])
+        return resample(logits, self.encoder.cells, size, size, size)
 
 
 class LateFusion(nn.Module):
-    """An image's network and a U-TAE whose logits are added.
+    """A U-TAE whose logits are added to those of an image's network.
 
     Samples without a valid date, and those whose series is dropped in training, get the image's logits alone.
 
     Args:
-        image: network of smp's kind, with an attribute ``encoder``: images -> logits.
+        encoder: encoder of the image's network.
         series: network of the series.
         classes: number of outputs.
-        cells: side of an image's pixel in pixels of the series (FLAIR #2: 0.2 m / 10 m = 0.02).
-        multiple: number that the sides of what ``image`` sees are multiples of; images are padded to it.
+        cells: see `SeriesEncoder`.
         dropout: probability that the series of a sample is dropped in training (modality dropout).
     """
 
-    def __init__(
-        self, image: Any, series: UTAE, classes: int, cells: float, multiple: int, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, encoder: Any, series: UTAE, classes: int, cells: float, dropout: float = 0.0) -> None:
         super().__init__()
-        self.image = image
         self.series = series
         self.head = nn.Conv2d(series.channels, classes, kernel_size=1)
         self.cells = cells
-        self.multiple = multiple
         self.dropout = dropout
 
-    def forward(self, images: Tensor, series: Tensor, days: Tensor, valid: Tensor) -> Prediction:
-        """Return the logits of both, and of the series alone."""
+    def forward(
+        self, image: Any, images: Tensor, size: Size, series: Tensor, days: Tensor, valid: Tensor
+    ) -> Prediction:
+        """Return the logits of both, and of the series alone.
+
+        Args:
+            image: network of smp's kind, with an attribute ``encoder``: images -> logits.
+            images: (N, C, H', W'), padded below and to the right to what the image's network takes.
+            size: rows and columns of the images without the padding.
+        """
         found = self.series(series, days, valid)
         kept = ~found.empty
-        if self.training:
+        if self.training and self.dropout:
             kept = kept & (torch.rand(len(kept), device=kept.device) >= self.dropout)
-        size = images.shape[-2:]
         auxiliary = resample(self.head(found.maps[0]), self.cells, size, size, size)
-        logits = self._fuse(images, found.maps[0], kept[:, None, None, None], auxiliary)
-        return Prediction(logits, auxiliary, found.empty)
+        logits = self._fuse(image, images, size, found.maps[0], kept[:, None, None, None], auxiliary)
+        return Prediction(logits, auxiliary)
 
-    def _fuse(self, images: Tensor, maps: Tensor, kept: Tensor, auxiliary: Tensor) -> Tensor:
+    def _fuse(self, image: Any, images: Tensor, size: Size, maps: Tensor, kept: Tensor, auxiliary: Tensor) -> Tensor:
         """Return the logits (N, classes, H, W).
 
         Args:
-            images: (N, C, H, W).
+            image, images, size: see `forward`.
             maps: (N, channels, h, w), the series' finest.
             kept: (N, 1, 1, 1) bool, the samples whose series is used.
             auxiliary: (N, classes, H, W), logits of the series.
         """
-        return self._predict(images) + kept * auxiliary
-
-    def _predict(self, images: Tensor) -> Tensor:
-        """Return the logits of the image's network."""
-        height, width = images.shape[-2:]
-        padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple), mode="replicate")
-        logits: Tensor = self.image(padded.contiguous(memory_format=torch.channels_last))[..., :height, :width]
-        return logits
+        return _cut(image(images), size) + kept * auxiliary
 
 
 class StageFusion(LateFusion):
@@ -123,27 +144,27 @@ class StageFusion(LateFusion):
     To each stage come the part of the map that the image covers, brought to its channels and its size, and the average
     of the whole map through a small network. The published code also adds both to the input, which no decoder uses.
 
-    Args: as of `LateFusion`; ``image`` has an encoder that gives a list of features, the input first.
+    Args: as of `LateFusion`; ``encoder`` gives a list of features, the input first.
 
     Raises:
         NetworkError: the encoder has no such stages (the ViTs of the head dpt).
     """
 
-    def __init__(self, image: Any, *arguments: Any, **options: Any) -> None:
-        super().__init__(image, *arguments, **options)
-        if getattr(image.encoder, "output_strides", None):
+    def __init__(self, encoder: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(encoder, *arguments, **options)
+        if getattr(encoder, "output_strides", None):
             raise NetworkError("series are added to the stages of a pyramid, which ViTs lack; take the fusion late")
         # Some encoders have no channels at half size.
-        widths = {stage: width for stage, width in enumerate(image.encoder.out_channels) if stage and width}
+        widths = {stage: width for stage, width in enumerate(encoder.out_channels) if stage and width}
         channels = self.series.channels
         self.cropped = nn.ModuleDict({str(at): nn.Conv2d(channels, width, 1) for at, width in widths.items()})
         self.collapsed = nn.ModuleDict({str(at): _summarize(channels, width) for at, width in widths.items()})
 
-    def _fuse(self, images: Tensor, maps: Tensor, kept: Tensor, auxiliary: Tensor) -> Tensor:
+    def _fuse(self, image: Any, images: Tensor, size: Size, maps: Tensor, kept: Tensor, auxiliary: Tensor) -> Tensor:
         average = self._average(maps)
 
         def add(encoder: nn.Module, inputs: Any, features: Sequence[Tensor]) -> list[Tensor]:
-            fused, size, padded = list(features), images.shape[-2:], inputs[0].shape[-2:]
+            fused, padded = list(features), inputs[0].shape[-2:]
             for stage, crop in self.cropped.items():
                 feature = fused[int(stage)]
                 part = resample(crop(maps), self.cells, size, padded, feature.shape[-2:])
@@ -152,9 +173,9 @@ class StageFusion(LateFusion):
             return fused
 
         # First of all hooks, so that all others see the fused features.
-        hook = self.image.encoder.register_forward_hook(add, prepend=True)
+        hook = image.encoder.register_forward_hook(add, prepend=True)
         try:
-            return self._predict(images)
+            return _cut(image(images), size)
         finally:
             hook.remove()
 
@@ -171,6 +192,11 @@ class PublishedFusion(StageFusion):
 
 
 FUSIONS = {"corrected": StageFusion, "published": PublishedFusion, "late": LateFusion}
+
+
+def _cut(logits: Tensor, size: Size) -> Tensor:
+    """Return logits without those of the padding."""
+    return logits[..., : size[0], : size[1]]
 
 
 def _summarize(inputs: int, outputs: int) -> nn.Sequential:

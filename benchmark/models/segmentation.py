@@ -1,11 +1,10 @@
 """Segmentation networks from segmentation-models-pytorch with any smp or timm encoder."""
 
 import inspect
+import math
 import socket
-import warnings
-import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,56 +14,85 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmark.common.errors import DataError, NetworkError
-from benchmark.common.files import read_tensors
+from benchmark.common.errors import NetworkError
 from benchmark.models import encoders, light_fpn
+from benchmark.models.encoder_weights import load_encoder
+from benchmark.models.fusion import FUSIONS, SeriesNetwork
 from benchmark.models.packaged import PACKAGED, packaged_file, timm_names
-from benchmark.models.settings import NetworkSettings
-from methods.base import SourceBatch, TargetBatch
+from benchmark.models.settings import ALONE, NetworkSettings, SeriesInput
+from benchmark.models.temporal import UTAE
+from methods.base import IGNORE, SeriesBatch, SourceBatch, TargetBatch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-MOST_TIMES = 4  # bytes in memory to bytes on disk
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}  # by the name of Fabric's precision
 HUB = ("huggingface.co", 443)
 _NO_PASS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)  # as encoders refuse sizes
 _ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
-# Where training code puts a network beside its optimiser.
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "encoder", "backbone", "weights")
 
 
 class SegmentationNetwork(nn.Module):
     """An smp network that takes batches of raw pixel values of any image size, and normalises them itself.
+
+    Where its settings say so, it sees the batch's series of satellite images, too, or these alone. A batch without
+    series is one without any valid date.
 
     Args:
         settings: settings of the network. Random weights come from torch's global generator: seed it before.
         bands: number of image bands.
         classes: number of outputs.
         mean, std: (bands,) of the raw pixel values of the source domains.
+        series: what it must know of the series; None where there are none.
 
     Attributes:
         stages: the encoder's stages by name, shallowest first, whose output can be changed (see ``perturbation``);
-            none where they are unknown.
+            none where they are unknown, and of a network of the series alone.
         perturbation: called with (stage, features), and gives the features to continue with; None for none.
         multiple: number of pixels that divides the sides of what the encoder sees; images are padded to it.
         autocast: the lower precision of a pass, where it is mixed; None for that of the weights.
+
+    Raises:
+        NetworkError: the settings say that it sees series, and there are none.
     """
 
     mean: Tensor
     std: Tensor
+    series_mean: Tensor
+    series_std: Tensor
 
-    def __init__(self, settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray) -> None:
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        bands: int,
+        classes: int,
+        mean: np.ndarray,
+        std: np.ndarray,
+        series: SeriesInput | None = None,
+    ) -> None:
         super().__init__()
-        self.model = _build(settings, bands, classes)
-        self.multiple = encoders.multiple_of(self.model.encoder, settings.encoder_depth)
-        self.stages = _stages(self.model.encoder, bands, self.multiple)
+        if settings.series and series is None:
+            raise NetworkError("this network sees a series of satellite images, and there is none")
+        alone = settings.series == ALONE
+        self.model = (
+            _series_network(settings, classes, series) if alone and series else _build(settings, bands, classes)
+        )
+        self.multiple = 1 if alone else encoders.multiple_of(self.model.encoder, settings.encoder_depth)
+        self.stages = {} if alone else _stages(self.model.encoder, bands, self.multiple)
         self.perturbation: Callable[[str, Tensor], Tensor] | None = None
         self.autocast: torch.dtype | None = None
         for name, stage in self.stages.items():
             stage.register_forward_hook(partial(self._perturb, name))
+        self.fusion: nn.Module | None = None
+        self._cells, self._series_loss, self._last = series.cells if series else 0.0, settings.series_loss, _LastPass()
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        if settings.series and series is not None:
+            if not alone:
+                fuse, utae = FUSIONS[settings.series], _utae(settings, series)
+                self.fusion = fuse(self.model.encoder, utae, classes, series.cells, settings.series_dropout)
+            for name, values in (("series_mean", series.mean), ("series_std", series.std)):
+                self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(
         self, batch: SourceBatch | TargetBatch, return_features: bool = False
@@ -76,20 +104,53 @@ class SegmentationNetwork(nn.Module):
         """
         images = batch.images.to(self.mean.dtype)
         with torch.autocast(images.device.type, self.autocast) if self.autocast else nullcontext():
-            logits, features = self._predict(images)
+            logits, auxiliary, features = self._predict(images, batch.series)
+        if auxiliary is not None and self._series_loss and self.training and torch.is_grad_enabled():
+            self._last.batch, self._last.auxiliary = batch, auxiliary
         return (logits, features) if return_features else logits
 
-    def _predict(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = images.shape[-2:]
-        below, right = -height % self.multiple, -width % self.multiple
+    def auxiliary_loss(self, batch: SourceBatch) -> Tensor | None:
+        """Return the weighted cross-entropy of what the series alone predicts, once.
+
+        None where there is no such loss, or where the last pass was on another batch.
+        """
+        auxiliary = self._last.auxiliary if self._last.batch is batch else None
+        self._last = _LastPass()
+        if auxiliary is None:
+            return None
+        total = F.cross_entropy(auxiliary.float(), batch.labels, ignore_index=IGNORE, reduction="sum")
+        return self._series_loss * total / (batch.labels != IGNORE).sum().clamp(min=1)
+
+    def _predict(self, images: Tensor, series: SeriesBatch | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return logits, those of the series alone where there are such, and the deepest features."""
+        size = images.shape[-2:]
+        below, right = (-side % self.multiple for side in size)
         normalized = (images - self.mean) / self.std
         if below or right:
             normalized = F.pad(normalized, (0, right, 0, below), mode="replicate")
-        deepest: list[Tensor] = []
-        hook = self.model.encoder.register_forward_hook(lambda _, inputs, out: deepest.append(encoders.deepest_of(out)))
-        logits: Tensor = self.model(normalized.contiguous(memory_format=torch.channels_last))[..., :height, :width]
-        hook.remove()
-        return logits, deepest[0]
+        normalized = normalized.contiguous(memory_format=torch.channels_last)
+        auxiliary = None
+        with ExitStack() as stack:
+            deepest: list[Tensor] = []
+            hook = self.model.encoder.register_forward_hook(
+                lambda _, inputs, out: deepest.append(encoders.deepest_of(out))
+            )
+            stack.callback(hook.remove)
+            if self.fusion is not None:
+                logits, auxiliary = self.fusion(self.model, normalized, size, *self._normalize(series, images))
+            elif isinstance(self.model, SeriesNetwork):
+                logits = self.model(normalized, *self._normalize(series, images))
+            else:
+                logits = self.model(normalized)[..., : size[0], : size[1]]
+        return logits, auxiliary, deepest[0]
+
+    def _normalize(self, series: SeriesBatch | None, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return normalised values, days and valid of the series of images, empty ones where there are none."""
+        if series is None:
+            side = math.ceil(max(images.shape[-2:]) * self._cells) + 1
+            series = SeriesBatch.empty(len(images), len(self.series_mean), side).to(images.device)
+        values = (series.values.to(self.series_mean.dtype) - self.series_mean) / self.series_std
+        return values, series.days, series.valid
 
     def features(self, images: Tensor) -> Tensor:
         """Return the encoder's deepest features averaged over each image (N, bands, H, W) float32: (N, D)."""
@@ -97,6 +158,17 @@ class SegmentationNetwork(nn.Module):
 
     def _perturb(self, name: str, stage: nn.Module, inputs: Any, features: Tensor) -> Tensor | None:
         return None if self.perturbation is None else self.perturbation(name, features)
+
+
+class _LastPass:
+    """The batch of a network's last pass in training, and the logits of its series; a copy holds none."""
+
+    def __init__(self) -> None:
+        self.batch: SourceBatch | TargetBatch | None = None
+        self.auxiliary: Tensor | None = None
+
+    def __reduce__(self) -> tuple[type["_LastPass"], tuple[()]]:
+        return _LastPass, ()
 
 
 def structure_of(network: nn.Module) -> list[tuple[str, type, list[tuple[int, ...]]]]:
@@ -108,7 +180,13 @@ def structure_of(network: nn.Module) -> list[tuple[str, type, list[tuple[int, ..
 
 
 def build_network(
-    settings: NetworkSettings, bands: int, classes: int, mean: np.ndarray, std: np.ndarray, seed: int
+    settings: NetworkSettings,
+    bands: int,
+    classes: int,
+    mean: np.ndarray,
+    std: np.ndarray,
+    seed: int,
+    series: SeriesInput | None = None,
 ) -> SegmentationNetwork:
     """Return a network whose random weights depend on the seed alone; torch's global generator is left as it was.
 
@@ -118,7 +196,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            network = SegmentationNetwork(settings, bands, classes, mean, std)
+            network = SegmentationNetwork(settings, bands, classes, mean, std, series)
         except _NO_PASS as error:  # of the first pass, by which the stages are found
             raise _cannot_run(settings, error) from error
         return network.to(memory_format=torch.channels_last)
@@ -139,16 +217,19 @@ def set_precision(network: Any, fabric: "Fabric") -> None:
     network.autocast = AUTOCAST.get(str(precision.precision))
 
 
-def check_network(settings: NetworkSettings, bands: int, classes: int, crop: int = 0) -> None:
+def check_network(
+    settings: NetworkSettings, bands: int, classes: int, crop: int = 0, series: SeriesInput | None = None
+) -> None:
     """Build a network and predict one black image, so that what is wrong with the settings fails early.
 
     Args:
         crop: side of the images in training, pixels; 0 if it is not known.
+        series: what it must know of the series; None where there are none.
 
     Raises:
         NetworkError: see `build_network`; or its logits are not of the size of the image.
     """
-    network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0).eval()
+    network = build_network(settings, bands, classes, np.zeros(bands), np.ones(bands), 0, series).eval()
     side = crop or 64
     black = TargetBatch.of(torch.zeros(1, bands, side, side))
     try:
@@ -161,6 +242,18 @@ def check_network(settings: NetworkSettings, bands: int, classes: int, crop: int
             f"{settings.architecture} on {settings.encoder} at depth {settings.encoder_depth} gives logits of "
             f"{shape[-2]} x {shape[-1]} pixels for an image of {side} x {side}"
         )
+
+
+def _utae(settings: NetworkSettings, series: SeriesInput) -> UTAE:
+    """Return the network of the series; it has at most sixteen heads of attention, each of eight channels or more."""
+    widths = settings.series_widths
+    if len(widths) < 2 or any(width % 4 or width <= 0 for width in widths):
+        raise NetworkError(f"series_widths are two or more multiples of 4, not {widths}")
+    return UTAE(len(series.mean), widths, widths[:-1], math.gcd(16, *widths, max(widths[-1] // 8, 1)))
+
+
+def _series_network(settings: NetworkSettings, classes: int, series: SeriesInput) -> Any:
+    return SeriesNetwork(_utae(settings, series), classes, series.cells)
 
 
 def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
@@ -184,7 +277,7 @@ def _build(settings: NetworkSettings, bands: int, classes: int) -> Any:
             f"cannot build {settings.architecture} on {settings.encoder}: {str(error)[:300].rstrip('.')}{advice}"
         ) from error
     if from_file:
-        _load_encoder(model.encoder, file, bands, timm_names if packaged else None)
+        load_encoder(model.encoder, file, bands, timm_names if packaged else None)
     return model
 
 
@@ -251,100 +344,6 @@ def _require_hub(settings: NetworkSettings) -> None:
             f"the weights {settings.encoder_weights!r} of {settings.encoder} are on a model hub that cannot be reached "
             "from here; give the path of a local file with --encoder-weights, or 'none' for random weights"
         ) from error
-
-
-def _load_encoder(
-    encoder: nn.Module,
-    path: Path,
-    bands: int = 3,
-    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
-) -> None:
-    """Load the weights of an encoder for three bands from a local file, and make it one for another number of bands.
-
-    What the file holds beyond the encoder (its stages left out, a classifier) is not used.
-
-    Args:
-        bands: that it is to have. A file for as many is taken as it is; of one for three the first layer is widened.
-        rename: gives the tensors the encoder's names; None to find what is put before these.
-
-    Raises:
-        NetworkError: the file cannot be read, or lacks a tensor of the encoder in its shape, or holds numbers that are
-            not finite.
-    """
-    if not path.is_file():
-        raise NetworkError(f"there is no file {path} with encoder weights")
-    held = _read_weights(path)
-    wanted = getattr(encoder, "model", encoder)
-    expected = wanted.state_dict()
-    state = rename(held) if rename else encoders.named_as(path, held, expected)
-    first = next((name for name, value in expected.items() if value.ndim == 4 and value.shape[1] == 3), "")
-    fits_bands = first in state and state[first].ndim == 4 and state[first].shape[1] == bands != 3
-    if fits_bands:
-        _widen(encoder, bands)
-        expected = wanted.state_dict()
-    fitting = {name: value for name, value in state.items() if name in expected and value.shape == expected[name].shape}
-    missing = sorted(set(expected) - set(fitting))
-    if missing:
-        lost = first if first in missing else missing[0]
-        shapes = f", {tuple(state[lost].shape)} where {tuple(expected[lost].shape)} is needed" if lost in state else ""
-        raise NetworkError(
-            f"{path} does not fit the encoder: {len(missing)} of {len(expected)} weights are missing or of another "
-            f"shape, for example {lost}{shapes}; the file holds {', '.join(sorted(held)[:3]) or 'no tensor'}"
-        )
-    if wrong := [name for name, value in fitting.items() if not bool(torch.isfinite(value).all())]:
-        raise NetworkError(
-            f"{path}: {wrong[0]} holds numbers that are not finite; the training that made it had failed"
-        )
-    try:
-        wanted.load_state_dict(fitting)
-    except RuntimeError as error:  # sparse, quantised or complex weights
-        raise NetworkError(f"{path} does not fit the encoder: {str(error).splitlines()[-1].strip()}") from error
-    if not fits_bands and bands != 3:
-        _widen(encoder, bands)
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Return tensors by name. No object is made of what a file holds but tensors and plain containers."""
-    if path.suffix.lower() == ".safetensors":
-        try:
-            return read_tensors(path)
-        except DataError as error:
-            raise NetworkError(f"cannot read encoder weights from {error}") from error
-    if (declared := _declared(path)) > MOST_TIMES * path.stat().st_size:
-        raise NetworkError(f"cannot read encoder weights from {path}: it says that it holds {declared:,} bytes")
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of pickle protocols, with the advice to file an issue
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle's, zip's and torch's own; torch's text advises to switch the guard off
-        raise NetworkError(
-            f"cannot read encoder weights from {path}: it is damaged, or a pickle that holds more than tensors, which "
-            "could run any code and is never loaded; give a .safetensors file, or a .pth of a state_dict alone"
-        ) from error
-    while isinstance(state, dict) and (
-        inner := next((key for key in _WRAPPERS if isinstance(state.get(key), dict)), "")
-    ):
-        state = state[inner]
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise NetworkError(f"cannot read encoder weights from {path}: no state_dict, but a {type(state).__name__}")
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
-
-
-def _declared(path: Path) -> int:
-    """Return the bytes that torch would take for a file: it does not compress, but unpacks what is."""
-    try:
-        with zipfile.ZipFile(path) as content:
-            return sum(member.file_size for member in content.infolist())
-    except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile):
-        return 0  # of the older kind, or damaged, which torch reports
-
-
-def _widen(encoder: nn.Module, bands: int) -> None:
-    """Repeat the first layer's filters over the extra bands, scaled so that the response keeps its size."""
-    from segmentation_models_pytorch.encoders._utils import patch_first_conv
-
-    patch_first_conv(encoder, bands, pretrained=True)
-    encoder._out_channels = [bands, *list(encoder.out_channels)[1:]]  # type: ignore[assignment,arg-type]
 
 
 def _stages(encoder: nn.Module, bands: int, multiple: int) -> dict[str, nn.Module]:

@@ -2,6 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+SERIES = ("", "alone", "late", "corrected", "published")
+"""How a network sees a series of satellite images: not; without the image; or both, see `benchmark.models.fusion`."""
+
+ALONE = "alone"
+"""A network of the series alone."""
+
 
 @dataclass(frozen=True)
 class NetworkSettings:
@@ -15,6 +24,10 @@ class NetworkSettings:
         encoder_depth: stages of the encoder.
         decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default. The
             light FPN has one width.
+        series: one of `SERIES`. A network of the series alone has neither encoder nor decoder of images.
+        series_widths: channels of the scales of the series' network, finest first; at least two.
+        series_dropout: probability that the series of a patch is dropped in training (modality dropout).
+        series_loss: weight of an auxiliary loss on what the series alone predicts, beside the image; 0 for none.
     """
 
     architecture: str = "unet"
@@ -22,3 +35,28 @@ class NetworkSettings:
     encoder_weights: str = ""
     encoder_depth: int = 5
     decoder_channels: tuple[int, ...] = ()
+    series: str = ""
+    series_widths: tuple[int, ...] = (64, 64, 128, 128)
+    series_dropout: float = 0.0
+    series_loss: float = 0.0
+
+
+@dataclass(frozen=True)
+class SeriesInput:
+    """What a network must know of its series.
+
+    Attributes:
+        cells: side of a pixel of an image in pixels of a series.
+        mean, std: (B,) of the values of the source domains.
+    """
+
+    cells: float
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+
+def modality_of(series: str) -> str:
+    """Return what a network sees: ``image``, ``series`` or ``image + series``."""
+    if not series:
+        return "image"
+    return "series" if series == ALONE else "image + series"

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from benchmark.common.errors import SettingsError
+from benchmark.data.series.dates import DATE_FILTERS, SeriesView
+from benchmark.data.series.series import PATCH
 from benchmark.models.packaged import PACKAGED
-from benchmark.models.settings import NetworkSettings
+from benchmark.models.settings import SERIES, NetworkSettings
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class TrainingConfig:
             1e-7).
         checkpoints: number of checkpoints, evenly spaced, the last at the end, each scored on source validation.
         precision: Lightning Fabric's, for example ``32-true`` or ``bf16-mixed``.
+        series_side: side of what is cut of a series of satellite images around each patch, in pixels of the series.
+        dates: which of its dates are kept: ``all``, or by the rule of ``flair2`` or ``flairhub``.
+        monthly: whether the dates that are kept are averaged month by month.
     """
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -41,6 +46,9 @@ class TrainingConfig:
     schedule: str = "poly"
     checkpoints: int = 4
     precision: str = "32-true"
+    series_side: int = PATCH
+    dates: str = "flair2"
+    monthly: bool = True
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "TrainingConfig":
@@ -56,7 +64,16 @@ class TrainingConfig:
         """
         return max(self.steps // 1000, 1)
 
+    @property
+    def series_view(self) -> SeriesView | None:
+        """What of the series is seen; None where the network sees none."""
+        return SeriesView(self.series_side, self.dates, self.monthly) if self.network.series else None
+
     def __post_init__(self) -> None:
+        if self.series_side < 2 or self.series_side % 2:
+            raise SettingsError(f"series_side must be an even number of pixels, not {self.series_side}")
+        if self.network.series not in SERIES:
+            raise SettingsError(f"series is one of {', '.join(SERIES[1:])}, or empty, not {self.network.series!r}")
         for name in ("steps", "batch_size", "checkpoints"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -67,26 +84,34 @@ class TrainingConfig:
                 raise SettingsError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
 
 
-CHOICES = {"optimizer": ("adamw", "sgd"), "schedule": ("constant", "poly", "one-cycle", "plateau")}
+CHOICES = {
+    "optimizer": ("adamw", "sgd"),
+    "schedule": ("constant", "poly", "one-cycle", "plateau"),
+    "dates": tuple(DATE_FILTERS),
+}
 
 PRESETS = {
     # 0.1 million weights, random at the start: learns the synthetic world on one CPU core in half a minute.
     "tiny": TrainingConfig(
-        network=NetworkSettings("light-fpn", "tu-test_resnet", encoder_depth=3),
+        network=NetworkSettings("light-fpn", "tu-test_resnet", encoder_depth=3, series_widths=(16, 32)),
         steps=2000,
         batch_size=16,
         crop=32,
         learning_rate=1e-2,
         schedule="one-cycle",
+        series_side=12,
     ),
     # 3 million weights, pretrained on ImageNet, from a Python package: real images on CPU cores.
     "small": TrainingConfig(
-        network=NetworkSettings("light-fpn", "tu-tf_efficientnet_lite0", PACKAGED, encoder_depth=4),
+        network=NetworkSettings(
+            "light-fpn", "tu-tf_efficientnet_lite0", PACKAGED, encoder_depth=4, series_widths=(32, 64)
+        ),
         steps=1000,
         batch_size=8,
         crop=96,
         learning_rate=3e-3,
         schedule="one-cycle",
+        series_side=20,
     ),
     # The published baseline of FLAIR #1 (IGNF/FLAIR-1, challenge code): plain SGD at 0.02, halved on a plateau of the
     # validation loss, geometric augmentation. Its batch size, epochs and early stop are not published or not
@@ -147,12 +172,16 @@ def recipe_of(values: Any) -> TrainingConfig:
         item.name for kind in (TrainingConfig, NetworkSettings) for item in fields(kind)
     }:
         raise SettingsError(f"this version of landshift knows no {', '.join(sorted(unknown))} of a recipe")
-    channels = network.get("decoder_channels", ())
+    lists = {name: network[name] for name in ("decoder_channels", "series_widths") if name in network}
     kinds = {name: (int, float) if kind is float else kind for name, kind in option_types().items()}
     of_kind = all(isinstance(value, kinds.get(name, object)) for name, value in {**values, **network}.items())
-    if not of_kind or not isinstance(channels, list | tuple) or not all(isinstance(item, int) for item in channels):
+    if (
+        not of_kind
+        or not all(isinstance(each, list | tuple) for each in lists.values())
+        or not all(isinstance(item, int) for each in lists.values() for item in each)
+    ):
         raise SettingsError("the record holds a recipe with a value of another kind than it should have")
-    network["decoder_channels"] = tuple(channels)
+    network |= {name: tuple(each) for name, each in lists.items()}
     return TrainingConfig(**{**values, "network": NetworkSettings(**network)})
 
 

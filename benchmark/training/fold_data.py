@@ -10,10 +10,13 @@ from torch import Tensor
 
 from benchmark.data.batches import Batches, ahead
 from benchmark.data.scaling import Scaling
+from benchmark.data.series.patches import PatchSeries
 from benchmark.data.store import Store
+from benchmark.models.settings import SeriesInput
 from benchmark.training.config import TrainingConfig
 from methods.base import Method, Needs, SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
+from methods.parts.series import SeriesBatch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -59,12 +62,14 @@ class FoldData:
 
     Attributes:
         scaling: scaling of the images by the source's training patches; made when it is not given.
+        series: series of the patches of the store; None where the config's network sees none.
     """
 
     store: Store
     parts: dict[str, Part]
     task: Task
     scaling: Scaling = None  # type: ignore[assignment]
+    series: PatchSeries | None = None
 
     def __post_init__(self) -> None:
         if self.scaling is None:
@@ -73,6 +78,16 @@ class FoldData:
     def images(self, rows: np.ndarray) -> Tensor:
         """Return the images (n, C, S, S) float32 of some rows of the store, on the scale 0 to 255."""
         return self.scaling(torch.from_numpy(self.store.read(rows)))
+
+    def series_of(self, rows: np.ndarray, corners: np.ndarray | None = None, side: int = 0) -> SeriesBatch | None:
+        """Return the series around some patches, or around windows of them (see `PatchSeries.read`)."""
+        return self.series.read(rows, self.store.size, corners, side) if self.series is not None else None
+
+    def series_input(self) -> SeriesInput | None:
+        """Return what a network must know of the series; None where there are none."""
+        if self.series is None:
+            return None
+        return SeriesInput(self.series.cells, *self.series.moments(self.parts["source_train"].rows))
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation (C,) of the source's training patches, on the scale 0 to 255."""
@@ -124,15 +139,16 @@ def batches_of(
     for labelled, unlabelled in streams:
         source_batch = target_batch = None
         if labelled:
-            images, labels, domains, metadata, origin = labelled
+            images, labels, domains, metadata, origin, series = labelled
             assert labels is not None
-            on_device = metadata.to(fabric.device)
+            on_device, series = metadata.to(fabric.device), series and series.to(fabric.device)
             source_batch = SourceBatch(
-                data.scaling(place(images)), place(labels).long(), place(domains), on_device, origin
+                data.scaling(place(images)), place(labels).long(), place(domains), on_device, origin, series
             )
         if unlabelled:
-            images, _, _, metadata, origin = unlabelled
-            target_batch = TargetBatch(data.scaling(place(images)), metadata.to(fabric.device), origin)
+            images, _, _, metadata, origin, series = unlabelled
+            on_device, series = metadata.to(fabric.device), series and series.to(fabric.device)
+            target_batch = TargetBatch(data.scaling(place(images)), on_device, origin, series)
         yield source_batch, target_batch
 
 
@@ -171,4 +187,5 @@ def _batches(
         purpose=purpose,
         zones=zones,
         scaling=data.scaling,
+        series=data.series,
     )

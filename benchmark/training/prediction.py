@@ -146,7 +146,8 @@ class _Reader:
         images = self._data.scaling(torch.from_numpy(self._data.store.read(rows)).to(self._device))
         metadata = self.part.metadata.take(torch.from_numpy(chosen)).to(self._device)
         truth = torch.from_numpy(self._labels.read(rows)).to(self._device).long()
-        return TargetBatch(images, metadata), truth
+        series = self._data.series_of(rows)
+        return TargetBatch(images, metadata, series=series and series.to(self._device)), truth
 
 
 class _ConfusionSums:

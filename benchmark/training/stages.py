@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 
 from benchmark.models.segmentation import build_network
-from benchmark.models.settings import NetworkSettings
+from benchmark.models.settings import ALONE, NetworkSettings
 from methods.base import Method
 
 
@@ -15,11 +15,13 @@ def changes_features(method: type[Method]) -> bool:
     return (method.perturb, method.fuse) != (Method.perturb, Method.fuse)
 
 
-def against(encoder: str) -> str:
-    """Return why a method that changes features cannot train an encoder whose stages are unknown."""
+def against(settings: NetworkSettings) -> str:
+    """Return why a method that changes features cannot train a network whose encoder's stages are unknown."""
+    if settings.series == ALONE:
+        return "changes features between the stages of an image's encoder, and this network sees the series alone"
     return (
-        f"changes features between the stages of the encoder, and those of {encoder} are unknown; take a ResNet, an "
-        "MiT, a ConvNeXt or an EfficientNet"
+        f"changes features between the stages of the encoder, and those of {settings.encoder} are unknown; take a "
+        "ResNet, an MiT, a ConvNeXt or an EfficientNet"
     )
 
 
@@ -30,5 +32,7 @@ def has_stages(settings: NetworkSettings) -> bool:
     Raises:
         NetworkError: it cannot be built.
     """
-    network = build_network(replace(settings, encoder_weights=""), 3, 2, np.zeros(3), np.ones(3), seed=0)
+    if settings.series == ALONE:
+        return False
+    network = build_network(replace(settings, encoder_weights="", series=""), 3, 2, np.zeros(3), np.ones(3), seed=0)
     return bool(network.stages)

@@ -211,8 +211,9 @@ def _sampled(
 
         images = data.scaling(cut(data.store.read(rows)).to(fabric.device))
         metadata = part.metadata.take(torch.from_numpy(patches[chosen])).to(fabric.device)
+        series = data.series_of(rows, corners[chosen], side)
         with torch.inference_mode(), fabric.autocast(), _watched(encoders) as calls:
-            logits = predict(TargetBatch(images, metadata))
+            logits = predict(TargetBatch(images, metadata, series=series and series.to(fabric.device)))
         labels = np.full(places.numel(), IGNORE, dtype=np.int64)
         if with_labels:
             truth = cut(data.store.labels_of(rows).read(rows)).flatten(1).long()

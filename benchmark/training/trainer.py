@@ -130,11 +130,13 @@ class Stepper:
         while_training()
         bands, classes = len(data.task.bands), len(data.task.classes)
         # The starting weights are the same for every method of a seed.
-        network = build_network(recipe.network, bands, classes, *data.moments(), address(seed, "weights"))
+        network = build_network(
+            recipe.network, bands, classes, *data.moments(), address(seed, "weights"), data.series_input()
+        )
         if weights is not None:
             network.load_state_dict(weights)
         if changes_features(method_class) and not network.stages:
-            raise TrainingError(f"{method_class.__name__} {against(recipe.network.encoder)}")
+            raise TrainingError(f"{method_class.__name__} {against(recipe.network)}")
         built, size = structure_of(network), _count(network.parameters())
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(address(seed, "method"))

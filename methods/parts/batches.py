@@ -7,6 +7,7 @@ from torch import Tensor
 
 from methods.parts.metadata import Metadata
 from methods.parts.origin import Origin
+from methods.parts.series import SeriesBatch
 
 IGNORE = 255  # label of a pixel that counts in no loss and no metric
 
@@ -23,6 +24,8 @@ class SourceBatch:
         metadata: place, time and camera of each patch, as far as they are known; those of the whole
             patch, also where a crop of it is seen.
         origin: the way to whole patches (see :mod:`methods.parts.scenes`); None for a batch made by hand.
+        series: series of satellite images around each; None where the config's network sees none. A method changes
+            images with ``replace(batch, images=...)``, and so keeps it.
     """
 
     images: Tensor
@@ -30,6 +33,7 @@ class SourceBatch:
     domains: Tensor
     metadata: Metadata
     origin: Origin | None = None
+    series: SeriesBatch | None = None
 
 
 @dataclass(frozen=True)
@@ -38,16 +42,18 @@ class TargetBatch:
 
     Attributes:
         images: (N, C, H, W) float32, see `SourceBatch`.
-        metadata, origin: see `SourceBatch`. A target has no domain index: its domains are not those of the source.
+        metadata, origin, series: see `SourceBatch`. A target has no domain index: its domains are not those of the
+            source.
     """
 
     images: Tensor
     metadata: Metadata
     origin: Origin | None = None
+    series: SeriesBatch | None = None
 
     def __getattr__(self, name: str) -> NoReturn:
         no = "; a method never sees labels of the target" if name in ("labels", "domains") else ""
-        raise AttributeError(f"a target batch has no {name}, but images, metadata and origin{no}")
+        raise AttributeError(f"a target batch has no {name}, but images, metadata, origin and series{no}")
 
     @classmethod
     def of(cls, images: Tensor) -> "TargetBatch":

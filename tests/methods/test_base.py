@@ -37,7 +37,7 @@ class Plain(Method):
 
 
 def test_a_target_batch_has_no_place_for_labels():
-    assert {field.name for field in fields(TargetBatch)} == {"images", "metadata", "origin"}
+    assert {field.name for field in fields(TargetBatch)} == {"images", "metadata", "origin", "series"}
     with pytest.raises(AttributeError, match=r"has no labels, but .*; a method never sees labels of the target"):
         print(TargetBatch.of(torch.zeros(1, 2, 4, 4)).labels)
     assert {field.name for field in fields(Origin)} == {"pool", "positions", "zones", "domains", "images", "cut"}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.data.series.series import CLOUD, NO_DATA, SNOW, Series
+from benchmark.data.series.series import CLOUD, NO_DATA, PATCH, SNOW, Series
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,29 @@ FLAIR2 = DateFilter()
 
 FLAIRHUB = DateFilter(probability=2, share=0.05, inclusive=True, union=True, snow_alone=True)
 """Filter of FLAIR-HUB's published code: at most 1 % of both in 95 % of the pixels."""
+
+DATE_FILTERS: dict[str, DateFilter | None] = {"all": None, "flair2": FLAIR2, "flairhub": FLAIRHUB}
+"""Rules by name; None keeps all dates."""
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """What of a series a training sees.
+
+    Attributes:
+        side: even side in pixels of what is cut around the middle of an image.
+        dates: name of a rule of `DATE_FILTERS`.
+        monthly: whether the kept dates are averaged month by month.
+    """
+
+    side: int = PATCH
+    dates: str = "flair2"
+    monthly: bool = False
+
+    @property
+    def rule(self) -> DateFilter | None:
+        """The filter of dates; None for all dates."""
+        return DATE_FILTERS[self.dates]
 
 
 def choose_dates(covers: NDArray[np.uint8], rule: DateFilter = FLAIR2) -> tuple[NDArray[np.int64], bool]:

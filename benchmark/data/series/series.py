@@ -2,7 +2,7 @@
 
 import datetime
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,37 +101,25 @@ def turn(array: NDArray, symmetry: int) -> NDArray:
     return turned[..., ::-1] if symmetry >= 4 else turned
 
 
-def view_together(
-    image: NDArray,
-    series: Series,
-    centre: tuple[int, int],
-    corner: tuple[int, int],
-    side: int,
-    symmetry: int,
-    *,
-    size: int = PATCH,
-    metres: float = 0.2,
-) -> tuple[NDArray, Series]:
-    """Cut an image and its series around the same ground, and turn both alike.
+def centre_of_window(
+    centre: tuple[int, int], corner: tuple[int, int], side: int, whole: int, cells: float, shape: tuple[int, int]
+) -> tuple[int, int]:
+    """Return row and column of the pixel of a series that is nearest to the middle of a window of an image.
 
-    The series is cut around the centre of the image's crop, to the nearest pixel: with 0.2 m and 10 m, one pixel for
-    fifty. (The published code of FLAIR #2 turns the image alone.)
+    A window's series is cut around this pixel and turned as the window is (`turn`), so that both show the same ground.
+    (The published code of FLAIR #2 turns the image alone.)
 
     Args:
-        image: (..., S, S) image or mask, whole.
-        series: series that holds the ground of the image.
-        centre: row and column of the image's centre in the series.
-        corner: upper row and left column of the image's crop.
-        side: side of that crop in pixels of the image.
-        symmetry: see `turn`.
-        size: side of the series' crop in its own pixels.
-        metres: side of a pixel of the image.
+        centre: row and column of the whole image's centre in the series.
+        corner: upper row and left column of the window.
+        side: side of the window in pixels of the image.
+        whole: side of the image in its pixels.
+        cells: side of a pixel of the image in pixels of the series: with 0.2 m and 10 m, 0.02.
+        shape: rows and columns of the series; the result is inside.
     """
-    whole = image.shape[-1]
-    offsets = ((start + side / 2 - whole / 2) * metres / METRES for start in corner)
-    moved = [place + math.floor(offset + 0.5) for place, offset in zip(centre, offsets, strict=True)]
-    row, column = (min(max(place, 0), edge - 1) for place, edge in zip(moved, series.values.shape[-2:], strict=True))
-    part = crop(series, (row, column), size)
-    seen = image[..., corner[0] : corner[0] + side, corner[1] : corner[1] + side]
-    turned = replace(part, values=turn(part.values, symmetry), covers=turn(part.covers, symmetry))
-    return turn(seen, symmetry), turned
+    moved = (
+        place + math.floor((start + side / 2 - whole / 2) * cells + 0.5)
+        for place, start in zip(centre, corner, strict=True)
+    )
+    row, column = (min(max(place, 0), edge - 1) for place, edge in zip(moved, shape, strict=True))
+    return row, column

@@ -9,13 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from benchmark.common.errors import DataError
 from benchmark.common.files import read_text
 from benchmark.data.classes import slug
+from benchmark.data.series.dates import FLAIR2
 from benchmark.data.series.files import KINDS, PARTS, SeriesFiles, read_series
 from benchmark.data.series.series import Series
 from benchmark.data.shards import FORMAT
@@ -42,6 +45,14 @@ class SeriesSource:
     read: Callable[[], Series]
 
 
+class _Stored(NamedTuple):
+    """A series, its digest and its sums (3, C), see `_sums_of`."""
+
+    series: Series
+    digest: str
+    sums: NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False)
 class SeriesStore:
     """Series, memory-mapped; one file stays open a domain.
@@ -54,6 +65,7 @@ class SeriesStore:
     places: tuple[Path, ...]
     digest: str
     _series: Mapping[str, Series]
+    _sums: Mapping[str, NDArray[np.float64]]
 
     def __reduce__(self) -> tuple[Callable[[Sequence[Path]], "SeriesStore"], tuple[Sequence[Path]]]:
         return _reopen, (self.places,)  # another process maps the files itself
@@ -70,6 +82,22 @@ class SeriesStore:
             KeyError: there is no such series.
         """
         return self._series[key]
+
+    def moments(self, keys: Iterable[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation (C,) of the pixels of some series without cloud and snow."""
+        count, sums, squares = np.sum([self._sums[key] for key in keys], axis=0)
+        mean = sums / np.maximum(count, 1)
+        return mean, np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 1.0))
+
+
+def _sums_of(series: Series) -> NDArray[np.float64]:
+    """Return (3, C): number, sum and sum of squares of the pixels that neither cloud nor snow covers."""
+    clear = np.asarray((series.covers < FLAIR2.probability).all(1))
+    sums = np.zeros((3, series.values.shape[1]))
+    for image, seen in zip(series.values, clear, strict=True):
+        pixels = image[:, seen].astype(np.float64)
+        sums += np.stack([np.full(len(pixels), pixels.shape[1]), pixels.sum(1), (pixels**2).sum(1)])
+    return sums
 
 
 def zone_sources(files: SeriesFiles, zones: Iterable[str]) -> list[SeriesSource]:
@@ -142,7 +170,7 @@ def open_series_store(
     places, done = [], 0
     for domain, members in sorted(by_domain.items()):
         of_files = {file: stamps[file] for source in members for path in source.files for file in files_of(path)}
-        content = (FORMAT, [(source.key, source.files) for source in members])
+        content = (FORMAT, "sums", [(source.key, source.files) for source in members])
         changed = sorted((file, stamp[:2]) for file, stamp in of_files.items())
         key = hashlib.sha256(repr((content, changed)).encode()).hexdigest()[:16]
         places.append(folder / f"{name}-series" / f"{slug(domain)[:60]}-{key}")
@@ -190,28 +218,38 @@ def _write(half: Path, sources: Sequence[SeriesSource], stamps: Mapping[str, Sta
                 digest.update(content := np.ascontiguousarray(array).data)
                 file.write(content)
                 file.write(bytes(-file.tell() % _ALIGNED))
-            entries.append([source.key, start, kind, shape, days, digest.hexdigest()])
+            entries.append([source.key, start, kind, shape, days, digest.hexdigest(), _sums_of(series).tolist()])
         written = file.tell()
     # The keys that `benchmark.data.prune` looks for: it removes shards of other formats, and of files that are gone.
     about = {"format": FORMAT, "bytes": written, "sources": digests, "patches": entries}
     (half / "shard.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _open(place: Path, stamps: Mapping[str, Stamp] | None = None) -> dict[str, tuple[Series, str]] | None:
-    """Return the series of a shard with their digests; None where it is not there, damaged or of other files."""
+def _open(place: Path, stamps: Mapping[str, Stamp] | None = None) -> dict[str, _Stored] | None:
+    """Return the series of a shard; None where it is not there, damaged or of other files."""
     try:
         about = json.loads(read_text(place / "shard.json"))
         file = place / "series.bin"
         if file.stat().st_size != about["bytes"] or (stamps is not None and not are_same(place, about, stamps)):
             return None
         content = np.asarray(np.memmap(file, np.uint8, "r"))
-        return {entry[0]: (_mapped(content, *entry[1:5]), str(entry[5])) for entry in about["patches"]}
+        return {
+            entry[0]: _Stored(_mapped(content, *entry[1:5]), str(entry[5]), _table(entry)) for entry in about["patches"]
+        }
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:  # such as too many open files: it says nothing of the shard
         raise
     except Exception:  # JSON and numpy have a dozen kinds of errors for damaged content
         return None
+
+
+def _table(entry: Sequence[Any]) -> NDArray[np.float64]:
+    """Return the sums of an entry, if they are (3, C)."""
+    sums = np.array(entry[6], np.float64)
+    if sums.shape != (3, entry[3][1]) or not np.isfinite(sums).all():
+        raise ValueError("damaged")
+    return sums
 
 
 def _mapped(content: np.ndarray, start: int, kind: str, shape: Sequence[int], days: Sequence[int]) -> Series:
@@ -226,12 +264,13 @@ def _mapped(content: np.ndarray, start: int, kind: str, shape: Sequence[int], da
 
 
 def _reopen(places: Sequence[Path]) -> SeriesStore:
-    series: dict[str, Series] = {}
+    stored: dict[str, _Stored] = {}
     digest = hashlib.sha256()
     for place in places:
         shard = _open(place)
         if shard is None:
             raise DataError(f"{place}: the stored series were removed or damaged meanwhile; start again")
-        series |= {key: each for key, (each, _) in shard.items()}
-        digest.update("\0".join(f"{key}\0{of_series}" for key, (_, of_series) in shard.items()).encode())
-    return SeriesStore(tuple(places), digest.hexdigest(), dict(sorted(series.items())))
+        stored |= shard
+        digest.update("\0".join(f"{key}\0{each.digest}" for key, each in shard.items()).encode())
+    series = {key: each.series for key, each in sorted(stored.items())}
+    return SeriesStore(tuple(places), digest.hexdigest(), series, {key: each.sums for key, each in stored.items()})

@@ -14,7 +14,7 @@ from benchmark.experiments.jobs import Bench, recipe_content
 from benchmark.models import packaged
 from benchmark.models.segmentation import NetworkSettings
 from benchmark.training import stages
-from benchmark.training.config import TrainingConfig
+from benchmark.training.config import TrainingConfig, make_recipe
 from methods.base import Needs
 from protocols.base import ProtocolError
 
@@ -38,6 +38,15 @@ OTHER_NETWORKS = {
     "encoder_weights": "imagenet",
     "encoder_depth": 3,
     "decoder_channels": (16, 8),
+}
+OF_SERIES = {
+    "series": "alone",
+    "series_widths": (8, 16),
+    "series_dropout": 0.5,
+    "series_loss": 0.5,
+    "series_side": 8,
+    "dates": "all",
+    "monthly": False,
 }
 
 
@@ -68,17 +77,31 @@ def test_what_a_result_depends_on_changes_the_identity(bench, plan, monkeypatch)
     assert len(identities) == 9
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(TrainingConfig) if field.name != "network"])
+@pytest.mark.parametrize("name", [name for name in vars(TrainingConfig()) if name not in ("network", *OF_SERIES)])
 def test_each_value_of_the_recipe_changes_the_identity(plan, bench, name):
     other = Bench(replace(plan, recipe=replace(plan.recipe, **{name: OTHER_RECIPES[name]})))
     assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(NetworkSettings)])
+@pytest.mark.parametrize("name", [field.name for field in fields(NetworkSettings) if field.name not in OF_SERIES])
 def test_each_setting_of_the_network_changes_the_identity(plan, bench, name):
     network = replace(plan.recipe.network, **{name: OTHER_NETWORKS[name]})
     other = Bench(replace(plan, recipe=replace(plan.recipe, network=network)))
     assert _identity(other) != _identity(bench) and other.comparison != bench.comparison
+
+
+@pytest.mark.parametrize("name", OF_SERIES)
+def test_settings_of_series_count_where_the_network_sees_some(name):
+    changed = {name: OF_SERIES[name]}
+    plain, late = TrainingConfig(), make_recipe("tiny", {"series": "late"})
+    network = {name} & {field.name for field in fields(NetworkSettings)}
+
+    def changed_content(recipe):
+        other = replace(recipe, network=replace(recipe.network, **changed)) if network else replace(recipe, **changed)
+        return recipe_content(other)
+
+    assert changed_content(late) != recipe_content(late)
+    assert (changed_content(plain) == recipe_content(plain)) == (name != "series")
 
 
 @pytest.mark.parametrize("column", [column for column in COLUMNS if column not in PLACES_OF_PIXELS])

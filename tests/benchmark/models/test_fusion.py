@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from benchmark.common.errors import NetworkError
@@ -26,9 +27,23 @@ def _image_network(encoder="tu-test_resnet"):
     return smp.Unet(encoder, in_channels=5, classes=4, **options)
 
 
+class _Both(nn.Module):
+    """A fusion with its image's network, whose images are padded to multiples of four."""
+
+    def __init__(self, fusion, dropout, image):
+        super().__init__()
+        self.image = image
+        self.fusion = FUSIONS[fusion](image.encoder, _series_network(), 4, CELLS, dropout)
+
+    def forward(self, images, *series):
+        height, width = size = images.shape[-2:]
+        padded = F.pad(images, (0, -width % 4, 0, -height % 4), mode="replicate")
+        return self.fusion(self.image, _as_in_training(padded), size, *series)
+
+
 def _network(fusion, dropout=0.0, image=_image_network):
     torch.manual_seed(0)
-    return FUSIONS[fusion](image(), _series_network(), 4, CELLS, multiple=4, dropout=dropout).eval()
+    return _Both(fusion, dropout, image()).eval()
 
 
 def _inputs(size=(32, 32)):
@@ -83,7 +98,7 @@ def test_without_a_valid_date_the_image_alone_decides(fusion):
     valid[1] = False
     network = _network(fusion)
     found, image = network(images, series, DAYS, valid), network.image(_as_in_training(images))
-    assert found.empty.tolist() == [False, True, False] and bool(torch.isfinite(found.auxiliary).all())
+    assert bool(torch.isfinite(found.auxiliary).all())
     assert torch.equal(found.logits[1], image[1]) and not torch.allclose(found.logits[0], image[0], atol=1e-3)
 
 
@@ -92,7 +107,7 @@ def test_a_dropped_series_leaves_the_image_alone_and_only_in_training(fusion):
     network, images_and_series = _network(fusion, dropout=1.0), _inputs()
     kept = _network(fusion)(*images_and_series, DAYS, ALL)
     assert torch.equal(network(*images_and_series, DAYS, ALL).logits, kept.logits)
-    network.training = True  # not its parts, whose batch statistics would differ
+    network.fusion.training = True  # not its parts, whose batch statistics would differ
     found = network(*images_and_series, DAYS, ALL)
     assert torch.equal(found.logits, network.image(_as_in_training(images_and_series[0])))
     assert torch.equal(found.auxiliary, kept.auxiliary), "the auxiliary loss still trains the series' network"
@@ -102,17 +117,17 @@ def test_stages_get_the_map_where_the_image_is_and_the_average_of_the_whole():
     """Of one stage, by hand: the middle 8 × 8 pixels of the map through a 1 × 1 convolution, enlarged, and the mean."""
     network, seen = _network("corrected"), []
     images, series = _inputs()
-    maps = network.series(series, DAYS, ALL).maps[0]
+    maps = network.fusion.series(series, DAYS, ALL).maps[0]
     raw = network.image.encoder(images)
     network.image.encoder.register_forward_hook(lambda module, inputs, features: seen.append(features))
     network(images, series, DAYS, ALL)
     assert torch.equal(seen[0][0], raw[0]), "the input is left as it was: no decoder uses it"
     for stage in (1, 2):
-        middle = network.cropped[str(stage)](maps)
+        middle = network.fusion.cropped[str(stage)](maps)
         enlarged = F.interpolate(middle, scale_factor=raw[stage].shape[-1] / 8, mode="bilinear")
         start, side = enlarged.shape[-1] // 4, raw[stage].shape[-1]
         expected = raw[stage] + enlarged[..., start : start + side, start : start + side]
-        expected = expected + network.collapsed[str(stage)](maps.mean((2, 3)))[..., None, None]
+        expected = expected + network.fusion.collapsed[str(stage)](maps.mean((2, 3)))[..., None, None]
         torch.testing.assert_close(seen[0][stage], expected)
 
 
@@ -122,16 +137,17 @@ def test_late_fusion_adds_the_logits():
     torch.testing.assert_close(found.logits, network.image(images) + found.auxiliary)
 
 
-def test_series_network_predicts_its_own_pixels_or_those_of_an_image():
+def test_series_network_predicts_the_pixels_of_an_image():
     torch.manual_seed(0)
     network = SeriesNetwork(_series_network(), 4, CELLS).eval()
     images, series = _inputs()
-    own = network(None, series, DAYS, ALL)
-    assert own.logits.shape == (3, 4, 16, 16) and own.auxiliary is None
-    found = network(images, series, DAYS, ALL).logits
-    enlarged = F.interpolate(own.logits, scale_factor=4, mode="bilinear")[..., 16:48, 16:48]
+    fine, coarse = network.encoder(images, series, DAYS, ALL)
+    assert fine.shape == (3, 8, 16, 16) and coarse.shape == (3, 8, 4, 4)  # of the middle 8 x 8 pixels, at half size
+    found = network(images, series, DAYS, ALL)
+    enlarged = F.interpolate(network.segmentation_head(fine), scale_factor=4, mode="bilinear")[..., 16:48, 16:48]
     torch.testing.assert_close(found, enlarged)
-    network.train()(images, series, DAYS, ALL).logits.square().mean().backward()
+    assert torch.equal(found, network(torch.zeros_like(images), series, DAYS, ALL)), "no image is seen"
+    network.train()(images, series, DAYS, ALL).square().mean().backward()
     assert all(value.grad is not None and value.grad.any() for value in network.parameters())
 
 
@@ -161,8 +177,7 @@ def test_images_larger_than_their_series_are_refused():
     ],
 )  # fmt: skip
 def test_any_pyramid_takes_a_series(image):
-    torch.manual_seed(0)
-    network = FUSIONS["corrected"](image(), _series_network(), 4, CELLS, multiple=32).eval()
+    network = _network("corrected", image=image)
     images, series = _inputs((64, 64))
     found = network(images, series, DAYS, ALL)
     assert found.logits.shape == (3, 4, 64, 64) and not torch.equal(found.logits, network.image(images))
@@ -171,7 +186,7 @@ def test_any_pyramid_takes_a_series(image):
 def test_vits_are_refused_at_the_stages():
     vit = smp.DPT("tu-vit_tiny_patch16_224", encoder_depth=4, encoder_weights=None, in_channels=5, classes=4)
     with pytest.raises(NetworkError, match="take the fusion late"):
-        FUSIONS["corrected"](vit, _series_network(), 4, CELLS, multiple=32)
+        FUSIONS["corrected"](vit.encoder, _series_network(), 4, CELLS)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -188,9 +203,9 @@ def test_lower_precision_runs(fusion):
 def test_size_with_the_published_settings():
     """24.4 million parameters of the U-Net, as published, and the fusion's by hand: stages of 64, 64, 128, 256, 512."""
     image = smp.Unet("resnet34", encoder_weights=None, in_channels=5, classes=13)
-    network = FUSIONS["corrected"](image, UTAE(10), 13, 0.02, multiple=32)
+    network = FUSIONS["corrected"](image.encoder, UTAE(10), 13, 0.02)
     count = {name: sum(value.numel() for value in part.parameters()) for name, part in network.named_children()}
-    assert round(count["image"] / 1e5) == 244
+    assert round(sum(value.numel() for value in image.parameters()) / 1e5) == 244
     assert count["cropped"] == (64 + 1) * (64 + 64 + 128 + 256 + 512)
     widths = [(128, 128, 64), (128, 128, 64), (85, 106, 128), (128, 192, 256), (213, 362, 512)]
     layers = [pair for of_stage in widths for pair in pairwise((64, *of_stage))]

@@ -1,12 +1,13 @@
 """Crops, turns and positions of a series."""
 
 import datetime
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from benchmark.data.batches import _view
-from benchmark.data.series.series import NO_DATA, Series, crop, turn, view_together
+from benchmark.data.series.series import NO_DATA, Series, centre_of_window, crop, turn
 
 
 def _series(rows: int = 50, columns: int = 60) -> Series:
@@ -67,7 +68,11 @@ def test_image_and_series_show_the_same_ground_after_crop_and_turn(symmetry: int
     rows, columns = np.divmod(np.arange(512 * 512).reshape(512, 512), 512)
     # The row and column of the series that each pixel of the image is in; the centre of the image is the edge 40, 45.
     image = np.stack([40 + (rows + 0.5 - 256) * 0.02, 45 + (columns + 0.5 - 256) * 0.02])
-    seen, part = view_together(image, series, (40, 45), corner, 256, symmetry, size=40)
+    cut = image[:, corner[0] : corner[0] + 256, corner[1] : corner[1] + 256]
+    centre = centre_of_window((40, 45), corner, 256, 512, 0.02, series.values.shape[-2:])
+    around = crop(series, centre, 40)
+    seen = turn(cut, symmetry)
+    part = replace(around, values=turn(around.values, symmetry), covers=turn(around.covers, symmetry))
     assert seen.shape == (2, 256, 256) and part.values.shape == part.covers[:, :1].shape == (1, 1, 40, 40)
     assert (part.covers == part.values % 100)[:, :, part.valid[0]].all()
     for place in ((10, 20), (128, 128), (250, 3), (200, 220)):
