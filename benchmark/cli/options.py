@@ -25,7 +25,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "checkpoints": (int, "how often weights are kept and scored on source validation"),
     "series": (
         str,
-        "see a Sentinel-2 year beside the image: late, corrected or published (U-T&T); alone: without image",
+        "see a Sentinel-2 year beside the image: late, corrected or published (U-T&T); alone, without it; or none",
     ),
     "series_dropout": (float, "probability that the series of a patch is dropped in training"),
     "series_loss": (float, "weight of an auxiliary loss on what the series alone predicts"),

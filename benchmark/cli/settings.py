@@ -33,8 +33,7 @@ def make_plan(options: argparse.Namespace) -> Any:
 
     changes = {name: getattr(options, f"recipe_{name}") for name in RECIPE_OPTIONS}
     changes = {name: value for name, value in changes.items() if value is not None}
-    if changes.get("encoder_weights") == "none":
-        changes["encoder_weights"] = ""
+    changes |= {name: "" for name in ("encoder_weights", "series") if changes.get(name) == "none"}
     recipe = make_recipe(options.preset, changes)
     return ExperimentPlan(
         options.protocol,

@@ -19,6 +19,7 @@ from benchmark.experiments.listing import Job, list_jobs, reason_to_skip, wanted
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
 from benchmark.experiments.session import Work, sort_out
+from benchmark.models.settings import name_of_network
 from benchmark.training.config import TrainingConfig
 from methods.base import Method, Needs
 from protocols.cutting import cut
@@ -165,7 +166,7 @@ class Timing:
     def _counts(self, record: RunRecord) -> bool:
         config, network = self._config, self._config.network
         wanted = {name: getattr(config, name) for name in ("batch_size", "crop", "precision")}
-        wanted |= {"network": f"{network.architecture} {network.encoder}", "encoder_depth": network.encoder_depth}
+        wanted |= {"network": name_of_network(network), "encoder_depth": network.encoder_depth}
         wanted["fingerprint"] = self._outline.fingerprint
         same = all(record.facts.get(name) == str(value) for name, value in wanted.items())
         finished = record.status == "FINISHED" and record.facts.get("fold") in self._outline.sizes

@@ -23,7 +23,7 @@ from benchmark.experiments.listing import chosen_folds, list_jobs, reason_to_ski
 from benchmark.experiments.provenance import Provenance, code_version
 from benchmark.models.packaged import PACKAGED, packaged_digest
 from benchmark.models.segmentation import check_network
-from benchmark.models.settings import modality_of
+from benchmark.models.settings import modality_of, name_of_network
 from benchmark.tracking import DatasetFact, Fact
 from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import make_fabric
@@ -252,7 +252,7 @@ class Bench:
         recipe = asdict(self.plan.recipe)
         network = recipe.pop("network")
         return {
-            "network": f"{network['architecture']} {network['encoder']}",
+            "network": name_of_network(self.plan.recipe.network),
             "modality": modality_of(network["series"]),
             "encoder_weights": network["encoder_weights"] or "random",
             "encoder_depth": network["encoder_depth"],

@@ -60,3 +60,9 @@ def modality_of(series: str) -> str:
     if not series:
         return "image"
     return "series" if series == ALONE else "image + series"
+
+
+def name_of_network(settings: NetworkSettings) -> str:
+    """Return the name of a network in tables and facts, such as ``unet resnet34 + series (late)``."""
+    image, series = f"{settings.architecture} {settings.encoder}", f"series ({settings.series})"
+    return {"image": image, "series": series}.get(modality_of(settings.series), f"{image} + {series}")

@@ -126,6 +126,18 @@ PRESETS = {
         schedule="plateau",
         checkpoints=100,
     ),
+    # The published baseline of FLAIR #2 with its series, U-T&T (IGNF/FLAIR-2): plain SGD at 0.001, a loss on each of
+    # the two branches, clear dates averaged by month. As long as the one of FLAIR #1, where its code may stop early.
+    "flair2-baseline": TrainingConfig(
+        network=NetworkSettings(encoder="resnet34", encoder_weights="imagenet", series="corrected", series_loss=1.0),
+        steps=475_000,
+        batch_size=10,
+        optimizer="sgd",
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        schedule="constant",
+        checkpoints=100,
+    ),
 }
 
 

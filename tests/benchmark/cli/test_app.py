@@ -193,7 +193,7 @@ def test_a_file_in_the_working_folder_is_a_method_that_may_be_meant(plan, tmp_pa
         (["--method", "source-olny"], "there is no method 'source-olny'; did you mean source-only? There are"),
         (["--method", "entropy-minimization[wait=1]"], "has no hyperparameter 'wait'; it has weight"),
         (["--folds", "1999"], "has no fold 1999; it has 2019, 2020"),
-        (["--preset", "huge"], "there is no preset 'huge'; there are tiny, small, flair-baseline"),
+        (["--preset", "huge"], "there is no preset 'huge'; there are tiny, small, flair-baseline, flair2-baseline"),
         (["--encoder", "resnet3", "--method", "source-only", "--folds", "2020"], "cannot build light-fpn on resnet3"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from benchmark.cli.options import RECIPE_OPTIONS
 from benchmark.common.errors import SettingsError
+from benchmark.data.series.dates import SeriesView
 from benchmark.training.config import PRESETS, TrainingConfig, make_recipe, option_types, preset_and_changes, recipe_of
 
 
@@ -19,7 +20,7 @@ def test_changes_reach_the_recipe_and_its_network():
 @pytest.mark.parametrize(
     ("preset", "changes", "message"),
     [
-        ("huge", {}, "tiny, small, flair-baseline"),
+        ("huge", {}, "tiny, small, flair-baseline, flair2-baseline"),
         ("tiny", {"steps": 0}, "steps must be at least 1"),
         ("tiny", {"optimizer": "lion"}, "adamw, sgd"),
         ("tiny", {"steps": 2}, "checkpoints must be at most the steps"),
@@ -49,6 +50,21 @@ def test_the_baseline_is_the_published_one():
     assert (baseline.network.architecture, baseline.network.encoder) == ("unet", "resnet34")
     assert baseline.schedule == "plateau"
     assert isinstance(baseline, TrainingConfig)
+
+
+def test_the_baseline_with_series_is_the_published_one():
+    baseline = PRESETS["flair2-baseline"]
+    network = baseline.network
+    assert (baseline.optimizer, baseline.learning_rate, baseline.batch_size, baseline.schedule) == (
+        "sgd",
+        1e-3,
+        10,
+        "constant",
+    )
+    assert (network.series, network.series_loss, network.series_widths) == ("corrected", 1.0, (64, 64, 128, 128))
+    assert baseline.series_view == SeriesView(40, "flair2", monthly=True)
+    without = make_recipe("flair2-baseline", {"series": ""})
+    assert without.series_view is None and without.network.encoder == "resnet34"
 
 
 @pytest.mark.parametrize("preset", PRESETS)
