@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 SERIES = ("", "alone", "late", "corrected", "published")
 """How a network sees a series of satellite images: not; without the image; or both, see `benchmark.models.fusion`."""
 
@@ -43,7 +40,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class SeriesInput:
-    """What a network must know of its series.
+    """Facts of a series that its network is built for.
 
     Attributes:
         cells: side of a pixel of an image in pixels of a series.
@@ -51,8 +48,8 @@ class SeriesInput:
     """
 
     cells: float
-    mean: NDArray[np.float64]
-    std: NDArray[np.float64]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def modality_of(series: str) -> str:

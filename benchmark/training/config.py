@@ -66,7 +66,7 @@ class TrainingConfig:
 
     @property
     def series_view(self) -> SeriesView | None:
-        """What of the series is seen; None where the network sees none."""
+        """The part of the series that is seen; None where the network sees none."""
         return SeriesView(self.series_side, self.dates, self.monthly) if self.network.series else None
 
     def __post_init__(self) -> None:

@@ -84,10 +84,11 @@ class FoldData:
         return self.series.read(rows, self.store.size, corners, side) if self.series is not None else None
 
     def series_input(self) -> SeriesInput | None:
-        """Return what a network must know of the series; None where there are none."""
+        """Return the facts of the series that a network is built for; None where there are none."""
         if self.series is None:
             return None
-        return SeriesInput(self.series.cells, *self.series.moments(self.parts["source_train"].rows))
+        mean, std = self.series.moments(self.parts["source_train"].rows)
+        return SeriesInput(self.series.cells, tuple(mean.tolist()), tuple(std.tolist()))
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation (C,) of the source's training patches, on the scale 0 to 255."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class SeriesUse(StrEnum):
-    """What a method that changes the input does to the series beside an image."""
+    """The effect of a method that changes the input on the series beside an image."""
 
     NO_CHANGE = "it does not change the input"
     LEFT = "it changes images, and leaves their series as they are"

@@ -39,7 +39,7 @@ DATE_FILTERS: dict[str, DateFilter | None] = {"all": None, "flair2": FLAIR2, "fl
 
 @dataclass(frozen=True)
 class SeriesView:
-    """What of a series a training sees.
+    """The part of a series that a training sees.
 
     Attributes:
         side: even side in pixels of what is cut around the middle of an image.

@@ -22,7 +22,7 @@ SEEN = SERIES[1:]
 
 def _network(series, **changes):
     settings = replace(SETTINGS, series=series, **changes)
-    known = SeriesInput(0.25, np.full(3, 1000.0), np.full(3, 500.0))
+    known = SeriesInput(0.25, (1000.0,) * 3, (500.0,) * 3)
     return build_network(settings, 5, 4, np.full(5, 100.0), np.full(5, 50.0), 0, known)
 
 
