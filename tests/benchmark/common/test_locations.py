@@ -46,8 +46,15 @@ def _run(place, *command):
     )
 
 
-@pytest.mark.parametrize("regular", [True, False])
-@pytest.mark.parametrize("command", [["../bin/landshift"], ["-m", "benchmark"]])
+@pytest.mark.parametrize(
+    ("command", "regular"),
+    [
+        (["../bin/landshift"], False),
+        (["-m", "benchmark"], True),
+        pytest.param(["../bin/landshift"], True, marks=pytest.mark.slow),
+        pytest.param(["-m", "benchmark"], False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_folder_called_methods_hides_no_method(place, command, regular):
     if regular:
         (place / "methods/__init__.py").touch()
@@ -59,7 +66,7 @@ def test_a_folder_called_methods_hides_no_method(place, command, regular):
     assert "world-leave-places-out" in _run(place, *command, "protocols", "list").stdout
 
 
-@pytest.mark.parametrize("regular", [True, False])
+@pytest.mark.parametrize("regular", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_folder_called_benchmark_does_not_hide_the_command(place, regular):
     (place / "benchmark").mkdir()
     if regular:
