@@ -5,6 +5,7 @@ import sys
 import textwrap
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -142,8 +143,28 @@ def test_a_class_that_no_name_reaches_is_refused(plan, arguments):
         landshift.run(plan.protocol, ["source-onl"], **arguments)
 
 
-def test_a_class_of_a_script_is_trained_and_another_version_of_it_anew(plan, tmp_path):
+def _run_here(script):
+    """As ``python script.py`` does, without another import of torch."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = module = ModuleType("__main__")
+    module.__file__ = str(script)
+    try:
+        exec(compile(script.read_text(encoding="utf-8"), script, "exec"), vars(module))
+    finally:
+        sys.modules["__main__"] = before
+
+
+def _run_process(script):
+    environment = {"PYTHONPATH": str(Path(landshift.__file__).parent), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+
+
+@pytest.mark.parametrize("run", [_run_here, pytest.param(_run_process, marks=pytest.mark.slow)])
+def test_a_class_of_a_script_is_trained_and_another_version_of_it_anew(run, plan, tmp_path, monkeypatch, capsys):
     """Of a script, since a test's module can be imported."""
+    monkeypatch.chdir(tmp_path)
     script = """
         import landshift
 
@@ -167,12 +188,8 @@ def test_a_class_of_a_script_is_trained_and_another_version_of_it_anew(plan, tmp
     for factor in (2, 2, 3):
         text = script.format(factor=factor, protocol=plan.protocol, data=str(plan.data), stores=str(plan.stores))
         (tmp_path / "script.py").write_text(textwrap.dedent(text))
-        environment = {"PYTHONPATH": str(Path(landshift.__file__).parent), "PATH": "/usr/bin:/bin"}
-        done = subprocess.run(
-            [sys.executable, "script.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        told.append(done.stdout)
+        run(tmp_path / "script.py")
+        told.append(capsys.readouterr().out)
     assert "one worker: only this process knows a class" in told[0]
     assert ["0 done before, 0 skipped, 1 to do" in one for one in told] == [True, False, True]
 
