@@ -11,6 +11,8 @@ from protocols.cutting import cut
 from protocols.files import FOLDER, load, names
 
 PROTOCOLS = [name for name in names() if name.startswith("flairhub-")]
+MANY_FOLDS = "flairhub-leave-departments-out"  # seventy
+QUICK = [name for name in PROTOCOLS if name != MANY_FOLDS]
 SPLITS = ("split_flairhub", "split_flairchallenge", "split_toy", *(f"split_{number}" for number in range(1, 6)))
 
 
@@ -41,7 +43,7 @@ def hub_listing() -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", [*QUICK, pytest.param(MANY_FOLDS, marks=pytest.mark.slow)])
 def test_every_protocol_builds_on_the_whole_listing(name, hub_listing):
     protocol = load(name)
     folds = cut(protocol, hub_listing)

@@ -58,6 +58,7 @@ def _work(session, *more):
     return main(["worker", "--results", str(session.results.folder), *more])
 
 
+@pytest.mark.slow  # other tests train in this process
 def test_processes_train_what_is_queued_with_the_data_of_this_machine(plan, tmp_path, capsys):
     there = Path(shutil.copytree(plan.data, tmp_path / "there"))
     session = Session(replace(plan, data=there, results=tmp_path / "results"))

@@ -55,7 +55,7 @@ def test_the_interval_covers(zones, size):
     assert 0.93 <= np.mean(hits) <= (0.975 if size == 1 else 1)
 
 
-@pytest.mark.parametrize("zones", [5, 12, 40])
+@pytest.mark.parametrize("zones", [5, 12, pytest.param(40, marks=pytest.mark.slow)])
 def test_the_interval_covers_or_is_silent_where_zones_are_of_unequal_size(zones):
     """Large zones are of many parts whose errors are their own: small ones err more than the labelled zones did."""
 

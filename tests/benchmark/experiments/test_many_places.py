@@ -67,6 +67,7 @@ def test_a_fold_of_two_hundred_places_is_run_and_reported(open_bench):
     assert {cell.status for cell in state.cells} == {"done"} and len(state.grid.held_out) == 2
 
 
+@pytest.mark.slow
 def test_a_comparison_of_two_hundred_folds_is_remembered_with_tuned_rows_and_reasons(open_bench):
     bench = open_bench('hold_out = ["place"]\n[split]\nadapt_share = 0\n')
     session = Session(bench.plan, bench=bench)

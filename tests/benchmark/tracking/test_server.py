@@ -103,5 +103,9 @@ def test_serve_until_interrupted(folder, tmp_path, capsys):
     assert list(place.iterdir()) == []
     with pytest.raises(TrackingError, match=r"nobody:\*\*\*@.* cannot be used"):
         serve(remote)
-    with serving(folder, place, "starting", signal.SIGTERM):
+
+
+@pytest.mark.slow
+def test_a_server_that_is_ended_while_it_starts_leaves_nothing_behind(folder, tmp_path):
+    with serving(folder, tmp_path, "starting", signal.SIGTERM):
         pass
