@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+# Before torch and NumPy are imported, also by child processes: on data so small, threads only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
