@@ -30,6 +30,7 @@ from protocols.cutting import cut
 
 WORLD = World(places=2, times=2, zones=4, zone_side=1, patch_size=32)
 OTHER = 19  # in FLAIR's masks
+BUILT: dict[tuple[object, ...], torch.nn.Module] = {}  # networks, by what they are built of and the seed
 
 
 @pytest.fixture(scope="session")
@@ -129,13 +130,13 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def networks_once() -> Iterator[None]:
     """Builds each network once and then copies it, because smp takes longer to build one than the tests to train it."""
-    build, built = networks._build, {}
+    build = networks._build
 
     def copied(*what):
         key = *what, torch.initial_seed()
-        if key not in built:
-            built[key] = build(*what)
-        return copy.deepcopy(built[key])
+        if key not in BUILT:
+            BUILT[key] = build(*what)
+        return copy.deepcopy(BUILT[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks, "_build", copied)
@@ -167,7 +168,7 @@ def results(tmp_path: Path) -> ResultsFolder:
 AddRun = Callable[..., str]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def add_run() -> AddRun:
     """Add a job and end it without any training; returns its key."""
 

@@ -2,13 +2,16 @@
 
 import base64
 import json
+import shutil
 import zlib
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from benchmark.experiments.forgetting import Selection, find, forget
 from benchmark.experiments.request import PREFIX, keys
+from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RunFolder
 from benchmark.experiments.session import Session
 from benchmark.reporting.collect import collect
@@ -41,41 +44,45 @@ def _asked(key):
     return {"methods": methods, "folds": list(FOLDS), "seeds": [0], "skipped": {}, "facts": facts}
 
 
-@pytest.fixture
-def run(results, add_run):
+def _run(results, add_run, key, method, fold):
     """Run a job of a comparison, and publish it."""
-
-    def run(key, method, fold):
-        of = key.partition("-")[0]
-        facts = {**FACTS, "method": method, "fold": fold, "seed": 0, "comparison": of, "steps": STEPS[key]}
-        job = f"{of}{method}{fold}".encode().hex()
-        if job not in results.queue.states():
-            add_run(results, EXPERIMENT, job, facts, metrics={"target/miou": 0.5, "selected/source_val_miou": 0.6})
-            (record,) = results.runs(EXPERIMENT, [job])
-            RunFolder(results.folder, job, 1, RunInfo(f"{of} {method} {fold}", record.facts, {KIND: "cell"})).commit("")
-            assert results.deliver(EXPERIMENT, [job]) == ""
-
-    return run
+    of = key.partition("-")[0]
+    facts = {**FACTS, "method": method, "fold": fold, "seed": 0, "comparison": of, "steps": STEPS[key]}
+    job = f"{of}{method}{fold}".encode().hex()
+    if job not in results.queue.states():
+        add_run(results, EXPERIMENT, job, facts, metrics={"target/miou": 0.5, "selected/source_val_miou": 0.6})
+        (record,) = results.runs(EXPERIMENT, [job])
+        RunFolder(results.folder, job, 1, RunInfo(f"{of} {method} {fold}", record.facts, {KIND: "cell"})).commit("")
+        assert results.deliver(EXPERIMENT, [job]) == ""
 
 
-@pytest.fixture
-def publish_one(results, run):
+def _publish_one(results, add_run, key):
     """Run what a comparison asks for, and publish it."""
-
-    def publish_one(key):
-        results.database.edit(EXPERIMENT, PREFIX + key, lambda old: _asked(key))
-        for row in ROWS[key]:
-            for fold in FOLDS:
-                run(key, TUNED.get(row, {}).get(fold, row), fold)
-        publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, key), f"table of {key}")
-
-    return publish_one
+    results.database.edit(EXPERIMENT, PREFIX + key, lambda old: _asked(key))
+    for row in ROWS[key]:
+        for fold in FOLDS:
+            _run(results, add_run, key, TUNED.get(row, {}).get(fold, row), fold)
+    publish(results, EXPERIMENT, PROTOCOL, collect(results, EXPERIMENT, key), f"table of {key}")
 
 
 @pytest.fixture
-def all_published(results, publish_one):
+def publish_one(results, add_run):
+    return partial(_publish_one, results, add_run)
+
+
+@pytest.fixture(scope="module")
+def published_once(stores_copied, add_run, tmp_path_factory):
+    """A results folder in which all are published."""
+    results = ResultsFolder(tmp_path_factory.mktemp("published") / "results")
     for key in ROWS:
-        publish_one(key)
+        _publish_one(results, add_run, key)
+    return results.folder
+
+
+@pytest.fixture
+def all_published(results, published_once):
+    """A copy of it: MLflow takes seconds to get it all."""
+    shutil.copytree(published_once, results.folder, dirs_exist_ok=True)
 
 
 def _tags(results):
