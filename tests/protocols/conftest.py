@@ -1,6 +1,7 @@
-"""All 77,412 patches of FLAIR #1 as a table: numbers and departments as published, the rest made up where it is not."""
+"""All patches of FLAIR #1 and of #2 as tables: numbers and departments as published, and what is not made up."""
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -9,31 +10,54 @@ import pytest
 from protocols.columns import read_table
 from protocols.files import FOLDER
 
-PATCHES = 77_412
-ZONE = 100  # patches of a made-up zone
+PATCHES, PATCHES_2 = 77_412, 77_762
+ZONE = 100  # patches of a made-up zone of FLAIR #1
+TRAINING, TEST_2 = (1, 61_712), (77_413, 93_462)  # numbers of FLAIR #2's patches, first and last
+ZONES = {TRAINING: 757, TEST_2: 159}  # #1 has 950 zones, of which 193 are its test's, and #2 has 916
 CAMERAS = ("UCE-M3-f120-s06", "UCE-M3-f100", "CAMERA#020", "CAMERA#030")
 
 
 @pytest.fixture(scope="session")
 def listing() -> pd.DataFrame:
     """Columns of a catalog. Departments whose share of a group's numbers is unknown get equal ones."""
-    header, rows = read_table(FOLDER / "tables" / "flair1-departments.csv")
-    table = pd.DataFrame(rows, columns=header).astype({"first_id": int, "last_id": int})
     parts = [
-        _department(row.place, row.time, numbers, index)
-        for (first, last), group in table.groupby(["first_id", "last_id"])
-        for (index, row), numbers in zip(
-            group.iterrows(), np.array_split(np.arange(first, last + 1), len(group)), strict=True
-        )
+        _department(place, time, numbers, index, np.arange(len(numbers)) // ZONE)
+        for index, place, time, numbers in _published("flair1")
     ]
+    return _one(parts, PATCHES)
+
+
+@pytest.fixture(scope="session")
+def flair2_listing() -> pd.DataFrame:
+    """The same of FLAIR #2, whose 916 zones are dealt to the departments of either part by their patches."""
+    parts = []
+    for index, place, time, numbers in _published("flair2"):
+        (first, last), zones = next(item for item in ZONES.items() if item[0][0] <= numbers[0] <= item[0][1])
+        before, after = (round((end - first) / (last + 1 - first) * zones) for end in (numbers[0], numbers[-1] + 1))
+        parts.append(
+            _department(place, time, numbers, index, np.arange(len(numbers)) * (after - before) // len(numbers))
+        )
+    return _one(parts, PATCHES_2)
+
+
+def _published(name: str) -> Iterator[tuple[int, str, str, np.ndarray]]:
+    """Number, place, year and the patches' numbers of each department."""
+    header, rows = read_table(FOLDER / "tables" / f"{name}-departments.csv")
+    table = pd.DataFrame(rows, columns=header).astype({"first_id": int, "last_id": int})
+    for (first, last), group in table.groupby(["first_id", "last_id"]):
+        shares = np.array_split(np.arange(first, last + 1), len(group))
+        for (index, row), numbers in zip(group.iterrows(), shares, strict=True):
+            yield index, row.place, row.time, numbers
+
+
+def _one(parts: list[pd.DataFrame], patches: int) -> pd.DataFrame:
     listed = pd.concat(parts).sort_values("id").reset_index(drop=True)
-    assert len(listed) == PATCHES and listed["id"].is_unique
+    assert len(listed) == patches and listed["id"].is_unique
     return listed
 
 
-def _department(place: str, time: str, numbers: np.ndarray, index: int) -> pd.DataFrame:
-    zones = np.arange(len(numbers)) // ZONE
-    within = np.arange(len(numbers)) % ZONE
+def _department(place: str, time: str, numbers: np.ndarray, index: int, zones: np.ndarray) -> pd.DataFrame:
+    within = np.arange(len(numbers)) - np.searchsorted(zones, zones)  # as they are numbered in their zone
     names = [f"{place}/Z{zone + 1}_UU" for zone in zones]
     months = [4 + hashlib.sha256(name.encode()).digest()[0] % 7 for name in names]
     ids = [f"IMG_{number:06d}" for number in numbers]

@@ -26,7 +26,7 @@ def test_every_shipped_protocol_can_be_read(name):
     protocol = files.load(name)
     assert protocol.name == name and protocol.version >= 1
     assert protocol.title and protocol.description and protocol.confounds
-    assert len(protocol.fingerprint) == 64 or protocol.dataset in ("flair1", "flairhub")
+    assert len(protocol.fingerprint) == 64 or protocol.dataset in ("flair1", "flair2", "flairhub")
 
 
 def test_a_file_of_ones_own_is_read_and_pinned(tmp_path):
