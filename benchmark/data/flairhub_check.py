@@ -10,6 +10,7 @@ import pandas as pd
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair_check import Check, DomainCheck, Expected, read_all
 from benchmark.data.flairhub import AERIAL, CONTENTS, ELEVATION, IMAGES, domain_of, find_hub_files, read_flairhub
+from benchmark.data.series.hub_check import check_hub_series
 from protocols.columns import read_table
 from protocols.files import FOLDER
 from protocols.ground import overlaps
@@ -20,7 +21,7 @@ SAME, OTHER = 0.95, 0.05  # shares of the ground from which, and up to which, it
 def check_flairhub(
     root: Path, name: str, progress: Callable[[int, int], None] | None = None, *, names_only: bool = False
 ) -> Check:
-    """Walk a copy, read every file of a data set, and measure the ground of departments that were flown twice.
+    """Walk a copy, read every file of a data set and the series, and measure the ground of departments flown twice.
 
     Args:
         root: folder of the copy, unpacked or in its zip files; some of the domains are enough.
@@ -57,6 +58,9 @@ def check_flairhub(
             domains[domain_of(patch)].fault(kind, fault)
     faulty = any(loose.values()) or any(kind != "missing masks" for each in domains.values() for kind in each.faults)
     whole = None if names_only or faulty else read_flairhub(root, name)
+    found, series_notes = check_hub_series(root, images, progress, names_only=names_only)
+    for domain, kind, fault in found:
+        (domains[domain].faults if domain else loose).setdefault(kind, []).append(fault)
     published = {row[0].replace("@", "-") for row in read_table(FOLDER / "tables" / "flairhub-domains.csv")[1]}
     notes = [f"{len(published & domains.keys())} of {len(published)} published domains are here"]
     if strange := sorted(domains.keys() - published):
@@ -68,7 +72,7 @@ def check_flairhub(
         [] if whole is None else whole.patches.loc[whole.patches["date"] == "", "image"].tolist(),
         [],
         0,
-        (*notes, *([] if whole is None else ground_notes(whole))),
+        (*notes, *([] if whole is None else ground_notes(whole)), *series_notes),
     )
 
 

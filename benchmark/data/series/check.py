@@ -1,22 +1,25 @@
 """Check of the series of a copy of FLAIR #2: what is missing, damaged or elsewhere, and what the clouds leave."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.common.errors import DataError
-from benchmark.data.series.dates import FLAIR2, choose_dates
+from benchmark.data.series.dates import FLAIR2, DateFilter, choose_dates
 from benchmark.data.series.files import PARTS, find_series, read_centroids, read_series
-from benchmark.data.series.series import CLOUD, SNOW, Series, crop
+from benchmark.data.series.series import CLOUD, NO_DATA, SNOW, Series, crop
 
 Fault = tuple[str, str, str]
 """Domain, or "" where the fault is of none; kind of fault; path, or what else names it."""
 
 
+NO_SERIES = "no Sentinel-2 series here; no training uses them yet"
+
+
 @dataclass(frozen=True)
-class _Zone:
+class CoverCounts:
     """Counts of one series: dates, first and last day, pixels, those with clouds and snow; dates kept, by patch."""
 
     dates: int
@@ -51,7 +54,7 @@ def check_series(
     faults: list[Fault] = [("", "series files in another zone's folder", text) for text in files.misplaced]
     faults += [("", "files that are there twice", path) for path in files.walked.twice]
     if not files.zones:
-        return faults, ["no Sentinel-2 series here; no training uses them yet"]
+        return faults, [NO_SERIES]
     patches: dict[str, list[str]] = {zone: [] for zone in sorted({*zones.values()})}
     for patch, zone in sorted(zones.items()):
         patches[zone].append(patch)
@@ -74,7 +77,7 @@ def check_series(
             faults += [(_domain(zone), "missing files of series", name + part) for part in missing]
         if not missing:
             whole.append(zone)
-    counts: list[_Zone] = []
+    counts: list[CoverCounts] = []
     for number, zone in enumerate([] if names_only else whole, 1):
         paths = files.zones[zone]
         try:
@@ -88,24 +91,29 @@ def check_series(
                 row, column = centres.pop(patch)
                 text = f"{patch}: row {row}, column {column} of {rows} x {columns} pixels in {paths[PARTS[0]]}"
                 faults.append((_domain(zone), "centroids outside of their series", text))
-            counts.append(_count(series, centres))
+            counts.append(count_covers(series, (crop(series, centre) for centre in centres.values()), FLAIR2))
         if progress:
             progress(number, len(whole))
-    return faults, [f"Sentinel-2 series of {len(whole)} of {len(patches)} zones", *_notes(counts)]
+    return faults, [
+        f"Sentinel-2 series of {len(whole)} of {len(patches)} zones",
+        *cover_notes(counts, FLAIR2, "FLAIR #2", "zone"),
+    ]
 
 
 def _domain(zone: str) -> str:
     return zone.partition("/")[0]
 
 
-def _count(series: Series, centres: Mapping[str, tuple[int, int]]) -> _Zone:
-    chosen = [choose_dates(crop(series, centre).covers) for centre in centres.values()]
-    covered = (series.covers >= FLAIR2.probability).sum((0, 2, 3))
-    return _Zone(
+def count_covers(series: Series, parts: Iterable[Series], rule: DateFilter) -> CoverCounts:
+    """Count the dates and covers of a series, and the dates that a rule keeps of the parts that belong to patches."""
+    chosen = [choose_dates(part.covers, rule) for part in parts]
+    known = series.covers != NO_DATA
+    covered = ((series.covers >= rule.probability) & known).sum((0, 2, 3))
+    return CoverCounts(
         dates=len(series.days),
         first=int(series.days.min()),
         last=int(series.days.max()),
-        pixels=series.covers[:, CLOUD].size,
+        pixels=int(known[:, CLOUD].sum()),
         clouds=int(covered[CLOUD]),
         snow=int(covered[SNOW]),
         kept=[len(kept) for kept, _ in chosen],
@@ -113,23 +121,26 @@ def _count(series: Series, centres: Mapping[str, tuple[int, int]]) -> _Zone:
     )
 
 
-def _notes(zones: list[_Zone]) -> list[str]:
-    if not zones:
+def cover_notes(counts: Sequence[CoverCounts], rule: DateFilter, of: str, each: str) -> list[str]:
+    """Return lines about all series: their dates, clouds and snow, and what a rule keeps.
+
+    Args:
+        of: data set whose rule it is.
+        each: what has a series of its own.
+    """
+    if not counts:
         return []
-    first, last = np.array([min(zone.first for zone in zones), max(zone.last for zone in zones)]).astype(
-        "datetime64[D]"
-    )
-    dates = [zone.dates for zone in zones]
-    pixels = sum(zone.pixels for zone in zones)
-    clouds, snow = (100 * sum(getattr(zone, cover) for zone in zones) / pixels for cover in ("clouds", "snow"))
+    first, last = np.array([min(one.first for one in counts), max(one.last for one in counts)]).astype("datetime64[D]")
+    pixels = max(sum(one.pixels for one in counts), 1)
+    clouds, snow = (100 * sum(getattr(one, cover) for one in counts) / pixels for cover in ("clouds", "snow"))
     lines = [
-        f"{_span(dates)} dates a zone, from {first} to {last}; {clouds:.0f} % of the pixels are clouds, "
-        f"{snow:.0f} % snow (probability {FLAIR2.probability} % and above)"
+        f"{_span([one.dates for one in counts])} dates a {each}, from {first} to {last}; {clouds:.0f} % of the pixels "
+        f"are clouds, {snow:.0f} % snow (probability {rule.probability} % and above)"
     ]
-    if kept := [count for zone in zones for count in zone.kept]:
+    if kept := [count for one in counts for count in one.kept]:
         lines.append(
-            f"FLAIR #2's filter keeps {_span(kept)} dates a patch, {np.mean(kept):.1f} on average; of "
-            f"{sum(zone.fallbacks for zone in zones)} patches it keeps none: the clearest date is taken"
+            f"{of}'s filter keeps {_span(kept)} dates a patch, {np.mean(kept):.1f} on average; of "
+            f"{sum(one.fallbacks for one in counts)} patches it keeps none: the clearest date is taken"
         )
     return lines
 

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,33 @@ PACKAGE = "GLOBAL_SENTINEL2_MTD_DATES.gpkg"
 _FILE = re.compile(rf"(D[0-9]+-[0-9]{{4}})_({VALUES}|{COVERS})_([A-Za-z0-9-]+_[0-9]+-[0-9]+)\.tif")
 
 
+@dataclass(frozen=True)
+class HubSeriesFiles:
+    """Files of FLAIR-HUB's series below a folder, in zip archives or not.
+
+    Attributes:
+        rasters: path by modality (`VALUES` and `COVERS`) and by id of the patch.
+        packages: paths of the GeoPackage of dates, by its name; empty if it is not there.
+        walked: archives that cannot be read, and files that are there twice.
+    """
+
+    rasters: dict[str, dict[str, str]] = field(default_factory=lambda: {kind: {} for kind in (VALUES, COVERS)})
+    packages: dict[str, str] = field(default_factory=dict)
+    walked: FlairFiles = field(default_factory=FlairFiles)
+
+
+def find_hub_series(root: Path) -> HubSeriesFiles:
+    """Walk a folder of FLAIR-HUB, and the zip archives in it, for its series and their dates."""
+    files = HubSeriesFiles()
+    for path in walk(Path(root).resolve(), files.walked):
+        name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
+        if match := _FILE.fullmatch(name):
+            keep(files.rasters[match[2]], f"{match[1]}_{match[3]}", path, files.walked.twice)
+        elif name == PACKAGE:
+            keep(files.packages, name, path, files.walked.twice)
+    return files
+
+
 def hub_sources(root: Path, patches: Iterable[str]) -> list[SeriesSource]:
     """Return the sources of patches of FLAIR-HUB, each of which has a series of its own.
 
@@ -34,27 +62,22 @@ def hub_sources(root: Path, patches: Iterable[str]) -> list[SeriesSource]:
     Raises:
         DataError: a patch lacks a raster or its dates, a file is there twice, or an archive cannot be read.
     """
-    walked, packages, rasters = FlairFiles(), list[str](), {kind: dict[str, str]() for kind in (VALUES, COVERS)}
-    for path in walk(Path(root).resolve(), walked):
-        name = path[max(path.rfind("/"), path.rfind(os.sep)) + 1 :]
-        if match := _FILE.fullmatch(name):
-            keep(rasters[match[2]], f"{match[1]}_{match[3]}", path, walked.twice)
-        elif name == PACKAGE:
-            packages.append(path)
-    if faults := [*walked.unreadable, *(f"{path}: is there twice" for path in walked.twice)]:
+    files = find_hub_series(root)
+    if faults := [*files.walked.unreadable, *(f"{path}: is there twice" for path in files.walked.twice)]:
         raise DataError(faults[0])
-    if not packages:
+    if not files.packages:
         raise DataError(f"{root}: has no {PACKAGE} (of GLOBAL_ALL_MTD.zip), which says the dates of the series")
-    days, sources = read_hub_days(packages[0]), []
+    package, rasters = files.packages[PACKAGE], files.rasters
+    days, sources = read_hub_days(package), []
     for patch in sorted(set(patches)):
         if missing := [kind for kind in rasters if patch not in rasters[kind]]:
             raise DataError(f"{root}: {patch} has no {missing[0]}; get {patch.partition('_')[0]}_{missing[0]}.zip")
-        dates = days.get(patch, days.get(patch.rpartition("_")[0]))
+        dates = days_of(patch, days)
         if dates is None:
-            raise DataError(f"{packages[0]}: has no dates of {patch}")
+            raise DataError(f"{package}: has no dates of {patch}")
         paths = rasters[VALUES][patch], rasters[COVERS][patch]
         read = partial(read_rasters, *paths, dates)
-        sources.append(SeriesSource(patch, patch.partition("_")[0], (*paths, packages[0]), read))
+        sources.append(SeriesSource(patch, patch.partition("_")[0], (*paths, package), read))
     return sources
 
 
@@ -100,3 +123,8 @@ def read_hub_days(package: str) -> dict[str, NDArray[np.int32]]:
         ordered = (entry[str(number + 1)] for number in range(len(entry)))
         days[str(patch)] = np.array([day_of(origin, date) for date in ordered], np.int32)
     return days
+
+
+def days_of(patch: str, days: Mapping[str, NDArray[np.int32]]) -> NDArray[np.int32] | None:
+    """Return the dates of a patch, or else of its region; None if neither has any."""
+    return days.get(patch, days.get(patch.rpartition("_")[0]))
