@@ -15,7 +15,7 @@ Fault = tuple[str, str, str]
 """Domain, or "" where the fault is of none; kind of fault; path, or what else names it."""
 
 
-NO_SERIES = "no Sentinel-2 series here; no training uses them yet"
+NO_SERIES = "no Sentinel-2 series here; only networks with a series need them"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def check_series(
         names_only: whether only names and centroids are looked at, and no series is opened.
 
     Returns:
-        faults, and lines about what is no fault. A copy without any series has no fault: nothing needs them yet.
+        faults, and lines about what is no fault. A copy without any series has no fault.
     """
     files = find_series(root)
     faults: list[Fault] = [("", "series files in another zone's folder", text) for text in files.misplaced]

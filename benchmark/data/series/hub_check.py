@@ -34,7 +34,7 @@ def check_hub_series(
         names_only: whether only names and dates are looked at, and no raster is opened.
 
     Returns:
-        faults, and lines about what is no fault. A copy without any series has no fault: nothing needs them yet.
+        faults, and lines about what is no fault. A copy without any series has no fault.
     """
     files, patches = find_hub_series(root), sorted(patches)
     faults: list[Fault] = [("", "files that are there twice", path) for path in files.walked.twice]

@@ -10,7 +10,7 @@ import pytest
 from benchmark.data import flair_check
 from benchmark.data.flair import TEST_2, TRAINING
 from benchmark.data.flair_check import check_flair
-from benchmark.data.series.check import Fault, check_series
+from benchmark.data.series.check import NO_SERIES, Fault, check_series
 
 ZONES = {"IMG_000001": "D004_2021/Z10_AU", "IMG_000002": "D004_2019/Z10_AU", "IMG_061713": "D012_2019/Z2_UU"}
 
@@ -90,7 +90,7 @@ def test_by_the_names_alone_no_series_is_opened(flair2: Path) -> None:
 
 
 def test_a_copy_without_series_has_no_fault(flair: Path) -> None:
-    assert check_series(flair, ZONES) == ([], ["no Sentinel-2 series here; no training uses them yet"])
+    assert check_series(flair, ZONES) == ([], [NO_SERIES])
 
 
 def test_the_check_of_flair2_has_the_series_and_that_of_flair1_not(
