@@ -1,6 +1,7 @@
 """Texts that come from data: what no name may hold, and how the others are shown in a terminal and in Markdown."""
 
 import logging
+import math
 import re
 import traceback
 from collections.abc import Iterable, Sequence
@@ -55,6 +56,11 @@ def markdown_table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
     """Return a Markdown table whose first column holds names, and whose others hold numbers."""
     alignment = f"|---{'|--:' * (len(header) - 1)}|"
     return "\n".join([markdown_row(header), alignment, *map(markdown_row, rows)])
+
+
+def percent(value: float, sign: bool = False) -> str:
+    """Return a share in percent with one digit; a dash for what is not finite."""
+    return "–" if not math.isfinite(value) else f"{100 * value:{'+' if sign else ''}.1f}"
 
 
 def one_line(error: BaseException) -> str:

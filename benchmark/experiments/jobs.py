@@ -25,7 +25,7 @@ from benchmark.models.packaged import PACKAGED, packaged_digest
 from benchmark.models.segmentation import check_network
 from benchmark.models.settings import modality_of, name_of_network
 from benchmark.tracking import DatasetFact, Fact
-from benchmark.training.config import TrainingConfig
+from benchmark.training.config import TrainingConfig, without_series
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Method, Needs, Task
@@ -324,9 +324,7 @@ def recipe_content(recipe: TrainingConfig) -> dict[str, Any]:
     """
     values = asdict(recipe)
     if not recipe.network.series:
-        for settings in (values, values["network"]):
-            for name in {"dates", "monthly", *(key for key in settings if key.startswith("series"))} & settings.keys():
-                del settings[name]
+        values = without_series(values)
     weights = Path(values["network"]["encoder_weights"])
     if recipe.network.encoder_weights == PACKAGED:
         values["network"]["encoder_weights"] = packaged_digest(recipe.network.encoder)

@@ -22,6 +22,7 @@ from benchmark.common.errors import LandshiftError, SettingsError, TrainingError
 from benchmark.data.classes import slug
 from benchmark.data.patch_images import choose_patches, prediction_panel
 from benchmark.data.scaling import Scaling
+from benchmark.data.series.corruptions import CORRUPTIONS, MISSING
 from benchmark.evaluation.selection import RULES, Record, select
 from benchmark.experiments.checkpoint_records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
 from benchmark.experiments.jobs import Bench, Job, selection_rule
@@ -35,7 +36,7 @@ from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import device_name, make_fabric
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
-from benchmark.training.prediction import METRICS, Scores, by_domain, named_metrics, target_metrics
+from benchmark.training.prediction import METRICS, Scores, by_domain, missing_metrics, named_metrics, target_metrics
 from benchmark.training.savepoints import Savepoints
 from benchmark.training.target_sample import Look, look, scores_of_all
 from benchmark.training.trainer import Stepper, evaluate_part, network_weights, state_of
@@ -55,6 +56,8 @@ class Outcome:
         steps: step of each checkpoint.
         source_val, target: scores of each checkpoint.
         after_update: scores of the target predicted again after the method had learned from it (test stream only).
+        missing: scores of the chosen checkpoint on the target with series of which something is missing, by what is
+            (`CORRUPTIONS`); none where the network sees no series.
         records: what the selection rules know of each checkpoint.
         samples: (n, C) probabilities of each for the fixed sample of the target; none where there is no sample.
         selected: index of the checkpoint that each selection rule takes, where it takes one.
@@ -73,6 +76,7 @@ class Outcome:
     source_val: list[Scores]
     target: list[Scores]
     after_update: Scores | None
+    missing: Mapping[str, Scores]
     records: list[Record]
     samples: list[np.ndarray]
     selected: dict[str, int]
@@ -210,11 +214,15 @@ def train_and_score(
         selected = {name: index for name, index in taken.items() if index is not None}
         chosen = selected[selection_rule(method)]
         trained.load(trained.checkpoints[chosen])
+        missing = _scores_of_missing(fabric, trained.method, data)
+        if missing:
+            trained.load(trained.checkpoints[chosen])  # what is predicted may leave traces in a method
         return Outcome(
             steps=[checkpoint.step for checkpoint in trained.checkpoints],
             source_val=source_val,
             target=target,
             after_update=after_update,
+            missing=missing,
             records=records,
             samples=[softmax(each.evidence.target, axis=1) for each in looks if each.evidence],
             selected=selected,
@@ -230,6 +238,20 @@ def train_and_score(
         )
 
 
+def _scores_of_missing(fabric: Fabric, method: Method, data: FoldData) -> dict[str, Scores]:
+    """Return the scores of the test with each of `CORRUPTIONS`; none where the network sees no series.
+
+    There are none of the methods of the test stream, either: their result is what they learn from the stream, so that
+    another one is another training, and what they have learned from the whole series says nothing of missing ones.
+    """
+    if data.series is None or method.needs is Needs.TEST_STREAM:
+        return {}
+    return {
+        name: evaluate_part(fabric, method, data.with_missing(each), "target_test")
+        for name, each in CORRUPTIONS.items()
+    }
+
+
 def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     """Return the run's final metrics, of the chosen checkpoint unless the name says otherwise."""
     index = outcome.chosen
@@ -243,6 +265,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
         metrics[f"selection/{rule}/target_miou"] = METRICS["miou"](outcome.target[selected].total())
     if outcome.after_update:
         metrics |= named_metrics("target_after_update", outcome.after_update.total())
+    metrics |= missing_metrics(outcome.missing)
     metrics["time/training_seconds"] = outcome.seconds
     metrics["time/scoring_seconds"] = outcome.scoring_seconds
     metrics["time/images_per_second"] = outcome.images_per_second
@@ -254,10 +277,13 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
 def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, scaling: Scaling, folder: Path) -> None:
     """Write the record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
     arrays: dict[str, Any] = {}
-    for part, scores in (("source_val", outcome.source_val), ("target_test", outcome.target)):
-        zones = sorted(scores[0].confusions)  # the same at all steps
+    whole = {"source_val": outcome.source_val, "target_test": outcome.target}
+    tests = {part: dict(zip(outcome.steps, scores, strict=True)) for part, scores in whole.items()}
+    tests |= {f"{MISSING}/{name}": {outcome.steps[outcome.chosen]: score} for name, score in outcome.missing.items()}
+    for part, by_step in tests.items():
+        zones = sorted(next(iter(by_step.values())).confusions)  # the same at all steps
         arrays[f"{ZONES}/{part}"] = np.array(zones)
-        for step, score in zip(outcome.steps, scores, strict=True):
+        for step, score in by_step.items():
             arrays[f"{step}/{part}"] = np.stack([score.confusions[zone] for zone in zones])
     np.savez_compressed(folder / CONFUSIONS, **arrays)
     save_file(outcome.weights, folder / WEIGHTS, scaling.as_texts() or None)

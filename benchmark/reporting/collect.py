@@ -1,9 +1,9 @@
 """The state of a comparison: from its request and its runs to all that a report shows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from benchmark.experiments.request import (
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import Files
 from benchmark.experiments.run_record import RunRecord
+from benchmark.reporting.modalities import Modalities, compare_modalities, siblings
 from methods.sources import file_digest, is_imported
 
 HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
@@ -70,6 +71,7 @@ class ComparisonState:
         pixels: mean IoU of the per-pixel baseline on each fold, NaN where it has none; empty where no fold has one.
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         shares: errors of class shares of each method; none where the confusion matrices are not known.
+        modalities: the comparisons that differ from it in series settings alone beside it; None where there are none.
         replaced: finished runs by label that a later run with other code of the method takes the place of.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: facts that all its runs share; and, as ``networks``, those with another network.
@@ -89,6 +91,7 @@ class ComparisonState:
     pixels: Mapping[str, float]
     rules: list[RuleLine]
     shares: list[ShareLine]
+    modalities: Modalities | None
     replaced: Mapping[str, int]
     others: Mapping[str, Aside]
     facts: dict[str, str]
@@ -121,22 +124,14 @@ def collect(
     comparisons = keys(results, experiment)
     if comparison not in comparisons:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(comparisons) or 'none'}")
-    own = key_of_runs(comparison)
-    request = read_request(results, experiment, comparison)
-    of_comparison = [record for record in records if record.facts.get("comparison") == own]
-    best = runs_of(request, best_record(of_comparison))
-    grid = replace(request.grid, held_out=_held_out(best))
-    folders = {place: record.artifacts for place, record in best.items()}
-    cells = with_records([cell_of(request, place, best.get(place)) for place in places_of(grid)], grid, folders)
-    inside: list[RunRecord] = []
-    if inner := results.runs(experiment + INNER):
-        runs = best_record([run for run in inner if run.facts.get("comparison") == own])
-        inside = [run for run in runs.values() if run.status == "FINISHED"]
-        cells = with_nested(cells, [(run.facts, run.artifacts) for run in inside], request.label)
-    if rule:
-        from benchmark.reporting.reselection import by_rule  # needs torch, which a report can do without
+    requests = {key: read_request(results, experiment, key) for key in comparisons}
+    request, inner = requests[comparison], results.runs(experiment + INNER)
+    of_comparison = [record for record in records if record.facts.get("comparison") == key_of_runs(comparison)]
 
-        cells = by_rule(cells, grid, folders, rule)
+    def fill(key: str) -> _Filled:
+        return _filled(key, requests[key], records, inner, rule)
+
+    grid, best, folders, cells, inside = own = fill(comparison)
     target = {row: table(cells, grid, row, "target/miou") for row in grid.methods}
     rows = [row for row in grid.methods if row != grid.control]
     control = target.get(grid.control, np.nan)
@@ -165,8 +160,9 @@ def collect(
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
         shares=compare_shares(zonal_errors(cells, folders), {line.method: line.target.mean for line in lines}, grid),
+        modalities=_modalities(requests, comparison, own, fill, mixed),
         replaced=_replaced(of_comparison, best),
-        others=_others({key: read_request(results, experiment, key) for key in comparisons}, comparison, records, best),
+        others=_others(requests, comparison, records, best),
         facts=request.facts | {"code_version": _code(best) or request.facts["code_version"]} | _networks(best),
         folders=folders,
         runs=best,
@@ -186,6 +182,74 @@ def collect(
             ),
         ],
     )
+
+
+class _Filled(NamedTuple):
+    """The grid of a comparison with its runs.
+
+    Attributes:
+        best: run behind each place; ``folders`` are their artifacts.
+        cells: every place of the grid.
+        inside: finished runs inside its folds.
+    """
+
+    grid: Grid
+    best: Mapping[CellKey, RunRecord]
+    folders: Mapping[CellKey, Files]
+    cells: list[Cell]
+    inside: list[RunRecord]
+
+
+def _filled(
+    comparison: str, request: ComparisonRequest, records: Sequence[RunRecord], inner: Sequence[RunRecord], rule: str
+) -> _Filled:
+    """Return the grid of a comparison with its runs at the checkpoints of a rule.
+
+    Args:
+        records, inner: all runs of the experiment, and of the folds inside its folds.
+    """
+    own = key_of_runs(comparison)
+    best = runs_of(request, best_record([run for run in records if run.facts.get("comparison") == own]))
+    grid = replace(request.grid, held_out=_held_out(best))
+    folders = {place: record.artifacts for place, record in best.items()}
+    cells = with_records([cell_of(request, place, best.get(place)) for place in places_of(grid)], grid, folders)
+    inside: list[RunRecord] = []
+    if inner:
+        runs = best_record([run for run in inner if run.facts.get("comparison") == own])
+        inside = [run for run in runs.values() if run.status == "FINISHED"]
+        cells = with_nested(cells, [(run.facts, run.artifacts) for run in inside], request.label)
+    if rule:
+        from benchmark.reporting.reselection import by_rule  # needs torch, which a report can do without
+
+        cells = by_rule(cells, grid, folders, rule)
+    return _Filled(grid, best, folders, cells, inside)
+
+
+def _modalities(
+    requests: Mapping[str, ComparisonRequest],
+    comparison: str,
+    own: _Filled,
+    fill: Callable[[str], _Filled],
+    mixed: bool,
+) -> Modalities | None:
+    """Return a comparison beside those that differ from it in series settings alone; None where there are none.
+
+    Those that could not share a table with it are left out, with the reason.
+
+    Args:
+        fill: gives the grid of another comparison with its runs, by its key.
+    """
+    seen: dict[str, tuple[Grid, Sequence[Cell]]] = {}
+    left_out: dict[str, str] = {}
+    for name, key in siblings({key: request.facts for key, request in requests.items()}, comparison).items():
+        try:
+            filled = own if key == comparison else fill(key)
+            if any(cell.status == "done" for cell in filled.cells):
+                _provenance([*own.best.values(), *filled.best.values()], mixed)
+                seen[name] = filled.grid, filled.cells
+        except TrackingError as error:
+            left_out[name] = str(error)
+    return compare_modalities(own.grid, seen, left_out)
 
 
 def newest_comparison(results: ResultsFolder, experiment: str, runs: Sequence[RunRecord]) -> str:

@@ -10,6 +10,7 @@ from benchmark.common.errors import DataError
 from benchmark.common.files import read_json
 from benchmark.experiments.checkpoint_records import SETTINGS
 from benchmark.reporting.collect import ComparisonState
+from benchmark.reporting.series_tables import series_record
 from protocols.base import PARTIAL
 
 TABLE = "comparison.json"
@@ -106,7 +107,7 @@ def as_json(state: ComparisonState) -> str:
         )
         cells.append(asdict(entry))
     facts = {name: state.facts[name] for name in FACTS}
-    head = json.dumps(facts | {"shared": shared, "environments": environments}, indent=1)
+    head = json.dumps(facts | {"shared": shared, "environments": environments} | series_record(state), indent=1)
     lines = ",\n".join(f"  {json.dumps(cell)}" for cell in cells)
     return f'{head.removesuffix("}").rstrip()},\n "cells": [\n{lines}\n ]\n}}\n'
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmark.common.texts import markdown, markdown_row, shown
 from benchmark.common.texts import markdown_table as text_table
+from benchmark.common.texts import percent as _percent
 from benchmark.evaluation.comparison import Cell, Grid, Line, table
 from benchmark.evaluation.selection_rules import RuleLine
 from benchmark.evaluation.shares import ShareLine, rank_correlation
@@ -297,6 +298,7 @@ def markdown_page(
     tuned: Mapping[str, Mapping[str, str]] | None = None,
     pixels: Mapping[str, float] | None = None,
     shares: Sequence[ShareLine] = (),
+    more: Sequence[str] = (),
 ) -> str:
     """Return all the tables with what they mean.
 
@@ -308,6 +310,7 @@ def markdown_page(
         tuned: label behind each tuned row on each fold.
         pixels: mean IoU of the per-pixel baseline on each fold.
         shares: lines of `benchmark.evaluation.shares.compare_shares`.
+        more: further tables with what they mean.
     """
     empty = "\n".join(map(markdown, empty_cells(cells).splitlines()))
     parts = [
@@ -325,6 +328,7 @@ def markdown_page(
             if shares
             else ()
         ),
+        *more,
         f"Cells without a result:\n\n{empty}" if empty else "Every cell of the grid holds a result.",
         f"*{markdown(shared)}*",
     ]
@@ -360,10 +364,6 @@ def cells_csv(cells: Sequence[Cell]) -> str:
         values = [f"{cell.metrics[n]:.6g}" if cell.metrics and n in cell.metrics else "" for n in names]
         writer.writerow([cell.method, cell.fold, cell.seed, cell.status, cell.reason, *values])
     return text.getvalue()
-
-
-def _percent(value: float, sign: bool = False) -> str:
-    return "–" if not math.isfinite(value) else f"{100 * value:{'+' if sign else ''}.1f}"
 
 
 def _correlation(value: float) -> str:

@@ -171,6 +171,15 @@ def _value(recipe: TrainingConfig, name: str) -> Any:
     return getattr(recipe, name) if hasattr(recipe, name) else getattr(recipe.network, name)
 
 
+def without_series(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was written down of a recipe without its settings of series."""
+
+    def others(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in settings.items() if not name.startswith(("series", "dates", "monthly"))}
+
+    return others({**values, "network": others(values["network"])})
+
+
 def recipe_of(values: Any) -> TrainingConfig:
     """Return a recipe from what a run wrote down of it; what this version of landshift added since has its default.
 

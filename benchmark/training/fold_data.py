@@ -10,6 +10,7 @@ from torch import Tensor
 
 from benchmark.data.batches import Batches, ahead
 from benchmark.data.scaling import Scaling
+from benchmark.data.series.corruptions import Corruption
 from benchmark.data.series.patches import PatchSeries
 from benchmark.data.store import Store
 from benchmark.models.settings import SeriesInput
@@ -82,6 +83,10 @@ class FoldData:
     def series_of(self, rows: np.ndarray, corners: np.ndarray | None = None, side: int = 0) -> SeriesBatch | None:
         """Return the series around some patches, or around windows of them (see `PatchSeries.read`)."""
         return self.series.read(rows, self.store.size, corners, side) if self.series is not None else None
+
+    def with_missing(self, corruption: Corruption) -> "FoldData":
+        """Return the same fold with something missing of all series, if it has any."""
+        return replace(self, series=self.series and replace(self.series, corruption=corruption))
 
     def series_input(self) -> SeriesInput | None:
         """Return the facts of the series that a network is built for; None where there are none."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmark.data.classes import IGNORE, slug
+from benchmark.data.series.corruptions import MISSING
 from benchmark.training.fold_data import FoldData, Part
 from methods.base import Progress, TargetBatch
 
@@ -257,6 +258,11 @@ def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
     for domain, confusion in by_domain(test).items():
         metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
     return metrics
+
+
+def missing_metrics(tests: Mapping[str, Scores]) -> dict[str, float]:
+    """Return the mean IoU of tests with something missing, by what is missing."""
+    return {f"{MISSING}/{name}/miou": miou(test.total()) for name, test in tests.items()}
 
 
 def by_domain(scores: Scores) -> dict[str, Confusion]:

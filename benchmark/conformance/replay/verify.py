@@ -18,6 +18,7 @@ from benchmark.common.files import read_text
 from benchmark.common.texts import markdown
 from benchmark.conformance.replay.recorded import Stored, accelerator_of, jobs_of, stored_run
 from benchmark.data.datasets import is_here, open_catalog
+from benchmark.data.series.corruptions import CORRUPTIONS, MISSING
 from benchmark.experiments.checkpoint_records import read_confusions
 from benchmark.experiments.identity import comparison_of, identity_of
 from benchmark.experiments.jobs import Bench, ExperimentPlan, Job, job_content
@@ -29,7 +30,7 @@ from benchmark.experiments.run_record import RunRecord
 from benchmark.models.packaged import PACKAGED
 from benchmark.reporting.table_file import Table, TableCell
 from benchmark.training.config import recipe_of
-from benchmark.training.prediction import METRICS, Scores, target_metrics
+from benchmark.training.prediction import METRICS, Scores, missing_metrics, target_metrics
 from methods.base import MethodError
 from methods.parts.randomness import numpy_generator
 from protocols.base import ProtocolError, fingerprint
@@ -243,11 +244,14 @@ def runs_of(table: Table, results: ResultsFolder) -> dict[str, Stored]:
 def metrics_of(run: Stored, step: int) -> dict[str, float]:
     """Return the metrics of a checkpoint by its confusion matrices; none where they are missing."""
     places = [f"{step}/{part}" for part in ("target_test", "source_val")]
-    confusions = read_confusions(run.record.artifacts, *places)
+    missing = {name: f"{step}/{MISSING}/{name}" for name in CORRUPTIONS}
+    confusions = read_confusions(run.record.artifacts, *places, *missing.values())
     test, source = (confusions.get(place, {}) for place in places)
     if not test:
         return {}
-    metrics = target_metrics(Scores(test, float("nan")), run.settings["classes"])
+    metrics = target_metrics(Scores(test, float("nan")), run.settings["classes"]) | missing_metrics(
+        {name: Scores(confusions[place], float("nan")) for name, place in missing.items() if place in confusions}
+    )
     if source:
         metrics["selected/source_val_miou"] = METRICS["miou"](np.sum(list(source.values()), axis=0))
     return metrics

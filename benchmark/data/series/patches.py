@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.raster import image_header
+from benchmark.data.series.corruptions import Corruption
 from benchmark.data.series.dates import SeriesView, select
 from benchmark.data.series.files import find_series, read_centroids, zone_of
 from benchmark.data.series.hub import hub_sources
@@ -35,6 +36,7 @@ class PatchSeries:
         centres: (n, 2) int64, row and column of each patch's centre in its series.
         cells: side of a pixel of an image in pixels of a series.
         view: what of a series a training sees.
+        corruption: what is missing of all series; None for nothing.
     """
 
     store: SeriesStore
@@ -42,6 +44,7 @@ class PatchSeries:
     centres: NDArray[np.int64]
     cells: float
     view: SeriesView
+    corruption: Corruption | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -70,12 +73,14 @@ class PatchSeries:
             side: side of the windows, in pixels.
             symmetries: (N,) 0 to 7, how each window is turned (see `benchmark.data.series.series.turn`); None for not.
         """
+        if self.corruption and not self.corruption.choose:
+            return SeriesBatch.empty(len(rows), len(BANDS), self.view.side)
         found = []
         for number, row in enumerate(rows.tolist()):
             upper, left = (0, 0) if corners is None else corners[number].tolist()
             series, centre = self.store.read(self.keys[row]), (int(self.centres[row, 0]), int(self.centres[row, 1]))
             centre = centre_of_window(centre, (upper, left), side or whole, whole, self.cells, series.values.shape[-2:])
-            kept, _ = select(crop(series, centre, self.view.side), self.view.rule, monthly=self.view.monthly)
+            kept = self._kept(crop(series, centre, self.view.side), row)
             symmetry = 0 if symmetries is None else int(symmetries[number])
             found.append((_filled(kept, symmetry), _positions(kept), kept.valid.any((1, 2))))
         most = max(len(days) for _, days, _ in found)
@@ -85,6 +90,15 @@ class PatchSeries:
             values[number, : len(positions)], days[number, : len(positions)] = images, positions
             valid[number, : len(positions)] = seen
         return SeriesBatch(*map(torch.from_numpy, (values, days, valid)))
+
+    def _kept(self, window: Series, row: int) -> Series:
+        """Return the dates that are seen of a patch's crop, or the means of their months."""
+        rule = self.view.rule
+        if self.corruption and self.corruption.choose:
+            patch = f"{self.keys[row]} {self.centres[row].tolist()}"
+            window = window.take(self.corruption.choose(window, patch))
+            rule = rule if self.corruption.filtered else None
+        return select(window, rule, monthly=self.view.monthly)[0]
 
 
 def _filled(series: Series, symmetry: int) -> NDArray:
