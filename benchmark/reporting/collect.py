@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmark.common.errors import TrackingError
+from benchmark.common.errors import LandshiftError, TrackingError
 from benchmark.evaluation.comparison import Cell, Grid, Line, compare, rarer_half, table
 from benchmark.evaluation.sanity_checks import alarms
 from benchmark.evaluation.selection import RULES
@@ -247,7 +247,7 @@ def _modalities(
             if any(cell.status == "done" for cell in filled.cells):
                 _provenance([*own.best.values(), *filled.best.values()], mixed)
                 seen[name] = filled.grid, filled.cells
-        except TrackingError as error:
+        except LandshiftError as error:
             left_out[name] = str(error)
     return compare_modalities(own.grid, seen, left_out)
 

@@ -8,6 +8,7 @@ import torch
 
 from benchmark.conformance.fixtures import recipe_with
 from benchmark.conformance.world import open_world
+from benchmark.data.series.corruptions import CORRUPTIONS
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import batches_of
 from benchmark.training.prediction import evaluate
@@ -66,6 +67,21 @@ def test_evaluation_passes_the_series_of_the_whole_patches(data):
     rows = data.parts["source_val"].rows
     expected = data.series.read(rows[:2], 32)
     assert torch.equal(seen[0].values, expected.values) and sum(len(each.days) for each in seen) == len(rows)
+
+
+def test_something_is_missing_of_the_series_alone_and_of_one_evaluation(data):
+    seen = []
+
+    def predict(batch):
+        seen.append(batch)
+        return torch.zeros(len(batch.images), len(data.task.classes), 32, 32)
+
+    for fold in (data, data.with_missing(CORRUPTIONS["no-series"]), data):
+        evaluate(make_fabric("cpu", "32-true"), predict, fold, "target_test")
+    whole, missing, again = seen
+    assert torch.equal(whole.images, missing.images) and not missing.series.valid.any()
+    assert torch.equal(whole.series.values, again.series.values) and whole.series.valid.any()
+    assert replace(data, series=None).with_missing(CORRUPTIONS["no-series"]).series is None
 
 
 def test_without_a_series_batches_have_none(data):

@@ -12,6 +12,7 @@ from rasterio.transform import from_origin
 from benchmark.common.errors import DataError
 from benchmark.data.catalog import Catalog
 from benchmark.data.flair import read_flair
+from benchmark.data.series.corruptions import CORRUPTIONS
 from benchmark.data.series.dates import SeriesView
 from benchmark.data.series.patches import PatchSeries, open_patch_series
 from benchmark.data.series.series import BANDS
@@ -148,3 +149,31 @@ def test_data_without_series_are_refused(root: Path, fault: str, monkeypatch: py
         DataError, match={"no series": "has no Sentinel-2", "no layout": "has no series"}.get(fault, fault[3:])
     ):
         open_patch_series(catalog, ["IMG_000001"], root / "stores", SeriesView(4))
+
+
+@pytest.mark.parametrize("name", ["half-of-the-dates", "a-tenth-of-the-dates"])
+def test_dates_that_are_left_are_filtered_and_the_same_ones_each_time(root: Path, name: str) -> None:
+    series, rows = _open(root, SeriesView(6, "all")), np.array([0])
+    missing = replace(series, corruption=CORRUPTIONS[name])
+    whole, left = series.read(rows, PIXELS), missing.read(rows, PIXELS)
+    assert left.valid.sum() == {"half-of-the-dates": 2, "a-tenth-of-the-dates": 1}[name]
+    assert set(left.values[0, :, 2].unique().tolist()) < set(whole.values[0, :, 2].unique().tolist())
+    assert np.array_equal(left.values, missing.read(rows, PIXELS).values)
+    (chosen,) = [CORRUPTIONS[name].choose(series.store.read(ZONE), f"{ZONE} {list(CENTRE)}")]
+    assert left.values[0, :, 2, 0, 0].tolist() == [1000 * (date + 1) for date in chosen]
+    filtered = replace(missing, view=SeriesView(6, "flair2")).read(rows, PIXELS)
+    assert 1000 * (CLOUDY + 1) not in filtered.values[0, :, 2, 0, 0].tolist() or filtered.valid.sum() == 1
+
+
+@pytest.mark.parametrize("monthly", [False, True])
+def test_clouds_alone_are_the_date_that_the_filter_drops(root: Path, monthly: bool) -> None:
+    series = replace(_open(root, SeriesView(6, "flair2", monthly)), corruption=CORRUPTIONS["clouds-alone"])
+    read = series.read(np.array([0]), PIXELS)
+    assert read.valid.tolist() == [[True]] and (read.values[0, 0, 2] == 1000 * (CLOUDY + 1)).all()
+
+
+def test_no_series_is_one_without_a_valid_date(root: Path) -> None:
+    series = _open(root, SeriesView(6, "flair2", True))
+    read = replace(series, corruption=CORRUPTIONS["no-series"]).read(np.array([0, 0]), PIXELS)
+    assert read.values.shape == (2, 1, 10, 6, 6) and not read.valid.any() and not read.values.any()
+    assert series.digest == replace(series, corruption=CORRUPTIONS["no-series"]).digest
