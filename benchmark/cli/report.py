@@ -27,6 +27,10 @@ SHOWN = 4  # folds in the gallery
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
+    parser.epilog = (
+        "Comparisons of the results folder that differ from it in series settings alone (landshift run --series) are "
+        "beside it in one table, Modalities."
+    )
     shared.add_protocol(parser)
     parser.add_argument("--comparison", default="", metavar="KEY", help="another than the newest comparison")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: RESULTS/PROTOCOL)")

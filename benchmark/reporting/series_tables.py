@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.common.texts import markdown, markdown_table, percent
 from benchmark.data.series.corruptions import CORRUPTIONS
-from benchmark.evaluation.missing_series import MissingLine, compare_missing
+from benchmark.reporting.missing_series import MissingLine, compare_missing
 from benchmark.reporting.modalities import Modalities
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What may be missing of a series where a map is made: its dates, its clear sky, all of it; pure functions.
+"""Series of which something is missing where a map is made: dates, a clear sky, or all of it; pure functions.
 
 A run whose network sees series predicts its test once more with each of these, after its checkpoint is chosen.
 """
@@ -20,18 +20,16 @@ MISSING = "target_missing"
 
 @dataclass(frozen=True)
 class Corruption:
-    """What is left of a series.
+    """Loss of a part of a series, before the config filters its dates; where a single one is left, that is kept.
 
     Attributes:
         words: description, as a table has it.
         choose: gives the numbers (k,) int64 of the dates that are left, at least one, of a crop and the name of its
             patch; None where no date is left.
-        filtered: whether the config's filter of dates goes over what is left.
     """
 
     words: str
     choose: Callable[[Series, str], NDArray[np.int64]] | None
-    filtered: bool = True
 
 
 def draw_dates(series: Series, patch: str, share: float) -> NDArray[np.int64]:
@@ -63,10 +61,8 @@ CORRUPTIONS = {
         "a random half of each patch's dates is left, before the config filters and averages them",
         partial(draw_dates, share=0.5),
     ),
-    "a-tenth-of-the-dates": Corruption("the same with a tenth, and at least one date", partial(draw_dates, share=0.1)),
-    "clouds-alone": Corruption(
-        "only the date is left that shows most clouds, and it is not filtered", most_clouded, filtered=False
-    ),
+    "a-tenth-of-the-dates": Corruption("the same with a tenth, at least one date", partial(draw_dates, share=0.1)),
+    "clouds-alone": Corruption("only the date is left that shows most clouds", most_clouded),
     "no-series": Corruption("no date is left", None),
 }
 """By the name in metrics; with spaces, it is the heading of a column."""

@@ -93,12 +93,10 @@ class PatchSeries:
 
     def _kept(self, window: Series, row: int) -> Series:
         """Return the dates that are seen of a patch's crop, or the means of their months."""
-        rule = self.view.rule
         if self.corruption and self.corruption.choose:
             patch = f"{self.keys[row]} {self.centres[row].tolist()}"
             window = window.take(self.corruption.choose(window, patch))
-            rule = rule if self.corruption.filtered else None
-        return select(window, rule, monthly=self.view.monthly)[0]
+        return select(window, self.view.rule, monthly=self.view.monthly)[0]
 
 
 def _filled(series: Series, symmetry: int) -> NDArray:

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.data.series.corruptions import CORRUPTIONS
 from benchmark.evaluation.comparison import Cell, Grid
-from benchmark.evaluation.missing_series import compare_missing
+from benchmark.reporting.missing_series import compare_missing
 
 NEEDS = {"source-only": "", "idea": "", "stream": "", "oracle": "", "blind": ""}
 GRID = Grid(tuple(NEEDS), ("north", "south"), (0, 1), NEEDS, frozenset({"oracle"}), "source-only")

@@ -1,4 +1,4 @@
-"""What methods lose where something is missing of the test's series."""
+"""Loss of each method where something is missing of the test's series."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
