@@ -315,7 +315,7 @@ def _html(
         about = _plain(tables.about_shares(state.shares))
         sections.append(Section("Class shares", tables.SHARE_HEADER, tables.share_rows(state.shares), note=about))
     sections += [
-        Section(each.title, each.header, each.rows, note=" ".join([_plain(each.about), *each.lines]))
+        Section(each.title, each.header, each.rows, note=f"{_plain(each.about)} {'; '.join(each.lines)}")
         for each in series_tables(state)
     ]
     if state.calls:
