@@ -25,7 +25,7 @@ from benchmark.models.packaged import PACKAGED, packaged_digest
 from benchmark.models.segmentation import check_network
 from benchmark.models.settings import modality_of, name_of_network
 from benchmark.tracking import DatasetFact, Fact
-from benchmark.training.config import TrainingConfig, without_series
+from benchmark.training.config import TrainingConfig, as_written
 from benchmark.training.devices import make_fabric
 from benchmark.training.fold_data import FEW, FoldData, Part
 from methods.base import Method, Needs, Task
@@ -322,9 +322,7 @@ def recipe_content(recipe: TrainingConfig) -> dict[str, Any]:
     Raises:
         NetworkError: the recipe starts from packaged weights that are not installed.
     """
-    values = asdict(recipe)
-    if not recipe.network.series:
-        values = without_series(values)
+    values = as_written(recipe)
     weights = Path(values["network"]["encoder_weights"])
     if recipe.network.encoder_weights == PACKAGED:
         values["network"]["encoder_weights"] = packaged_digest(recipe.network.encoder)

@@ -1,7 +1,7 @@
 """Recipes: everything about a training that is the same for every method of a comparison."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, get_type_hints
 
 from benchmark.common.errors import SettingsError
@@ -169,6 +169,12 @@ def preset_and_changes(recipe: TrainingConfig) -> tuple[str, dict[str, Any]] | N
 
 def _value(recipe: TrainingConfig, name: str) -> Any:
     return getattr(recipe, name) if hasattr(recipe, name) else getattr(recipe.network, name)
+
+
+def as_written(recipe: TrainingConfig) -> dict[str, Any]:
+    """Return all values of a recipe; without those of series where its network sees none."""
+    values = asdict(recipe)
+    return values if recipe.network.series else without_series(values)
 
 
 def without_series(values: Mapping[str, Any]) -> dict[str, Any]:

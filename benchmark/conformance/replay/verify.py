@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_record import RunRecord
 from benchmark.models.packaged import PACKAGED
 from benchmark.reporting.table_file import Table, TableCell
-from benchmark.training.config import recipe_of
+from benchmark.training.config import as_written, recipe_of
 from benchmark.training.prediction import METRICS, Scores, missing_metrics, target_metrics
 from methods.base import MethodError
 from methods.parts.randomness import numpy_generator
@@ -113,7 +113,7 @@ def why_other(table: Table, cell: TableCell) -> str:
     if is_foreign(cell.setting):
         return f"not known of {cell.setting.partition('[')[0]}, a module that a check never imports"
     try:
-        recipe = asdict(recipe_of(table.shared["recipe"]))
+        recipe = as_written(recipe_of(table.shared["recipe"]))
         content = job_content({**table.shared, "recipe": recipe}, cell.setting, cell.fold, cell.seed)
     except (SettingsError, MethodError) as error:
         return str(error)
