@@ -20,6 +20,7 @@ The hooks (each does nothing unless overridden):
 ``after_step``            touch the weights after a step (moving averages, restarts)
 ``validate``              look at losses on source validation, ``validations`` times in a training
 ``predict``               logits at test time
+``predict_source``        logits of source validation, where these are another matter than those of the target
 ``adapt``                 learn from a batch of the test stream, after it was predicted
 ``state`` and             save, and put back, what a later step depends on and is no module, parameter or buffer
 ``load_state``            (a count, a queue), for a training that is interrupted
@@ -287,6 +288,10 @@ class Method(nn.Module):
         """Return logits (N, classes, H, W) for test patches; everything is in eval mode, and no gradient is kept."""
         logits: Tensor = self.network(batch)
         return logits
+
+    def predict_source(self, batch: TargetBatch) -> Tensor:
+        """Return logits for patches of source validation: as `predict`, but where a method treats the sides apart."""
+        return self.predict(batch)
 
     def adapt(self, batch: TargetBatch) -> None:
         """Learn from a batch of the test stream that was predicted just before (``Needs.TEST_STREAM`` only).

@@ -55,7 +55,12 @@ class Evidence:
 
 
 def gather(
-    fabric: "Fabric", predict: Predict, data: FoldData, window: int = 0, encoders: Sequence[nn.Module] = ()
+    fabric: "Fabric",
+    predict: Predict,
+    data: FoldData,
+    window: int = 0,
+    encoders: Sequence[nn.Module] = (),
+    predict_source: Predict | None = None,
 ) -> Evidence | None:
     """Predict the sample, which is the same for every method, seed and checkpoint of a fold.
 
@@ -64,6 +69,7 @@ def gather(
             training crops the sample costs a few steps, however large the patches are.
         encoders: encoders that may run inside the prediction, and give a list of feature maps, deepest last. If several
             run, or one several times, the features are those of the last call.
+        predict_source: prediction of ``source_val``; None for the same.
 
     Returns:
         None where the fold has no unlabelled target images: what would be looked at then is the test.
@@ -71,7 +77,7 @@ def gather(
     if not len(data.parts["target_adapt"].rows):
         return None
     target = _sampled(fabric, predict, data, "target_adapt", window, encoders, with_labels=False)
-    source = _sampled(fabric, predict, data, "source_val", window, encoders, with_labels=True)
+    source = _sampled(fabric, predict_source or predict, data, "source_val", window, encoders, with_labels=True)
     counts = 1.0 + data.store.class_counts(data.parts["source_train"].rows)[:, :-1].sum(0)
     valid = source.labels != IGNORE
     features = None
@@ -119,7 +125,7 @@ def look(fabric: "Fabric", method: Method, data: FoldData, window: int) -> Look:
     method.eval()
     # Not of method.network alone: a teacher, or an average of the weights, may be what predicts.
     encoders = [module.model.encoder for module in method.modules() if isinstance(module, SegmentationNetwork)]
-    evidence, few = gather(fabric, method.predict, data, window, encoders), math.nan
+    evidence, few = gather(fabric, method.predict, data, window, encoders, method.predict_source), math.nan
     if FEW in data.parts and method.needs not in (Needs.FEW_TARGET_LABELS, Needs.TARGET_LABELS):
         few = miou(evaluate(fabric, method.predict, data, FEW).total())
     method.train()

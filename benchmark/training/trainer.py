@@ -96,8 +96,9 @@ def _require_plain(value: Any, where: str) -> None:
 
 def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
     """Score the method's prediction on one labelled part of the fold."""
+    predict = method.predict_source if part == "source_val" else method.predict
     method.eval()
-    scores = evaluate(fabric, method.checked_logits, data, part, keep=keep)
+    scores = evaluate(fabric, lambda batch: method.require_logits(predict(batch), batch), data, part, keep=keep)
     method.train()
     return scores
 
