@@ -11,29 +11,28 @@ from methods.parts.entropy import entropy
 from methods.parts.pseudo_labels import confident_labels
 from methods.parts.teacher import blend, make_teacher, warm_decay
 
-ROUNDS = 10  # of a training, evenly long; at the end of each the days are estimated again
+ROUNDS = 5  # of a training, evenly long; at the end of each the days are estimated again
 BATCHES = 4  # of target patches, the last of a round, that an estimate is made on
 
 
 class TemporalShift(Method):
-    """Move the target's dates by the days that its season is early, and learn from it (Nyborg et al., 2022, "TimeMatch").
+    """Move the target's dates by the days that its season is early, and learn from it (TimeMatch, Nyborg et al., 2022).
 
-    ``L = CE(source) + weight * CE(network(target, days moved), teacher's labels)`` over the target pixels that the
-    teacher is sure of; it sees all dates and the network a random share of them. The days are those of all candidates
-    with the lowest ``KL(source's class shares || mean p) + mean H(p)``, p the teacher's probabilities of target patches
-    with dates moved so: sure predictions, and classes in the shares they should have (activation maximisation). First
-    the network learns from the source alone (``warm_up``). With ``weight=0`` the days are all that is adapted: the
-    weights are source-only's, and the target is predicted with its dates moved.
+    ``L = CE(source) + weight * CE(network(target, moved), teacher's labels)``, over target pixels that the teacher is
+    sure of; it sees all dates, and the network a random share of them. The days are the candidate with the lowest
+    ``KL(source's class shares || mean p) + mean H(p)``, p the teacher's probabilities of target patches moved by it:
+    sure predictions, and classes in the shares they should have (activation maximisation). During ``warm_up`` the
+    network learns from the source alone. With ``weight=0`` it always does: weights are source-only's, and only the days
+    are adapted.
 
-    There is one number of days, of all of the target: sources of several years share one network, which knows the
-    calendar of each, and the days lead to whichever fits best. Everything but source validation is predicted as target,
-    with moved dates; checkpoints are chosen by the source with its dates as they are. The days of a trained method are
-    the buffer ``days`` (``days`` in its weights, too), above 0 where the target is early.
+    There is one number of days for the whole target: all source domains share one network, which knows the calendar of
+    each, and the days lead to the one that fits best. Everything but source validation is predicted as target, with
+    moved dates. The days are the buffer ``days`` of the trained method and its weights, above 0 for an early target.
 
-    Departures: the paper moves the source's dates to the target instead, by the same days, for a network that goes on
-    from a source-trained one; here it stays in the source's calendar, and learns nothing again. Class shares are the
-    source's, where the paper takes them from predictions at a shift that is estimated by the inception score. The
-    teacher follows faster than the paper's (0.9999), source classes are not balanced, and there is no focal loss.
+    Departures: the paper moves the source's dates to the target, and goes on from a finished source-trained network;
+    here that network's calendar is kept, and nothing is learned twice. Class shares are the source's, where the paper
+    takes them from predictions, at days found by the inception score. The teacher follows faster (0.9999 there), the
+    source's classes are not balanced, and its loss is not focal. Candidates are two days apart, and not one.
     Target patches pass in training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
@@ -49,7 +48,7 @@ class TemporalShift(Method):
     @dataclass(frozen=True)
     class Hyperparameters:
         weight: float = tunable(2.0, low=0.1, high=4.0, neutral=0.0)
-        warm_up: float = tunable(0.3, low=0.1, high=0.8)  # share of the training, in whole rounds
+        warm_up: float = tunable(0.4, low=0.2, high=0.8)  # share of the training, in whole rounds
         most: int = tunable(60, low=15, high=90)  # days, to either side
         spacing: int = tunable(2, low=1, high=10)  # of the candidates, days
         dates: float = tunable(0.5, low=0.3, high=1.0)  # share that the network sees
@@ -58,9 +57,10 @@ class TemporalShift(Method):
 
     def setup(self) -> None:
         self.teacher = make_teacher(self.network)
-        steps, classes = self.hyperparameters.most // self.hyperparameters.spacing, len(self.task.classes)
+        spacing, classes = self.hyperparameters.spacing, len(self.task.classes)
+        steps = self.hyperparameters.most // spacing
         # The nearest to 0 first: they win where the score is the same.
-        self._candidates = sorted((k * self.hyperparameters.spacing for k in range(-steps, steps + 1)), key=abs)
+        self._candidates = sorted((k * spacing for k in range(-steps, steps + 1)), key=abs)
         self.register_buffer("days", torch.zeros(()))
         self.register_buffer("class_pixels", torch.zeros(classes, dtype=torch.int64))
         self.register_buffer("likely", torch.zeros(len(self._candidates), classes))
@@ -76,7 +76,7 @@ class TemporalShift(Method):
         left = length - 1 - progress.step % length
         if progress.step >= start - length and left < BATCHES:
             self._measure(target)
-            if not left:
+            if left == 0:
                 self._estimate()
         return losses
 
@@ -84,12 +84,10 @@ class TemporalShift(Method):
         blend(self.teacher, self.network, 1 - warm_decay(self.hyperparameters.decay, progress.step))
 
     def predict(self, batch: TargetBatch) -> Tensor:
-        logits: Tensor = self.network(moved(batch, self.days))
-        return logits
+        return super().predict(moved(batch, self.days))
 
     def predict_source(self, batch: TargetBatch) -> Tensor:
-        logits: Tensor = self.network(batch)
-        return logits
+        return super().predict(batch)
 
     def _target_loss(self, target: TargetBatch) -> Tensor:
         target = moved(target, self.days)
@@ -97,9 +95,8 @@ class TemporalShift(Method):
             confidence, labels = confident_labels(self.teacher.eval()(target))
         labels = labels.masked_fill(confidence <= self.hyperparameters.confidence, IGNORE)
         if target.series:
-            draws = torch.rand(target.series.valid.shape, generator=self.generator("dates"))
-            seen = (draws < self.hyperparameters.dates).to(labels.device)
-            target = replace(target, series=target.series.only(seen))
+            draws = torch.rand(target.series.valid.shape, generator=self.generator("dates")).to(labels.device)
+            target = replace(target, series=target.series.only(draws < self.hyperparameters.dates))
         total = F.cross_entropy(self.network(target), labels, ignore_index=IGNORE, reduction="sum")
         return total / (labels != IGNORE).sum().clamp(min=1)
 
@@ -116,8 +113,8 @@ class TemporalShift(Method):
         shares = self.class_pixels / self.class_pixels.sum().clamp(min=1)
         best = activation_score(self.likely / batches, self.unsure / batches, shares).argmin()
         self.days.copy_(self.days.new_tensor(self._candidates)[best])
-        self.likely.zero_()
-        self.unsure.zero_()
+        for sums in (self.likely, self.unsure):
+            sums.zero_()
 
 
 def moved(batch: TargetBatch, days: Tensor | float) -> TargetBatch:

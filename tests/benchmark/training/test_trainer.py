@@ -23,6 +23,7 @@ from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
 from benchmark.training.losses import LossBuffer
+from benchmark.training.target_sample import look
 from benchmark.training.trainer import Stepper, evaluate_part, state_of
 from methods import registry
 from methods.base import Method, MethodError, Needs
@@ -270,6 +271,26 @@ def test_every_hook_is_called_in_its_place(data, recipe):
 class Plain(Method):
     def losses(self, source, target, progress):
         return {"segmentation": self.segmentation_loss(source)}
+
+
+class Apart(Plain):
+    """Says class 0 of the source, and class 1 of everything else."""
+
+    def predict(self, batch):
+        return torch.stack([0 * batch.images[:, 0] + (index == 1) for index in range(len(self.task.classes))], 1)
+
+    def predict_source(self, batch):
+        return self.predict(batch).roll(-1, 1)
+
+
+def test_source_validation_may_be_predicted_apart(data, recipe):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    method = Stepper(fabric, Apart, None, data, recipe, 0, lambda losses, step: None).method
+    for part, said in (("source_val", 0), ("target_test", 1), ("target_adapt", 1)):
+        predicted = evaluate_part(fabric, method, data, part).total()[:-1].sum(0)
+        assert predicted.nonzero()[0].tolist() == [said]
+    evidence = look(fabric, method, data, 0).evidence
+    assert (evidence.source.argmax(1) == 0).all() and (evidence.target.argmax(1) == 1).all()
 
 
 class Detached(Plain):
