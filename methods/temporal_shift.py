@@ -12,6 +12,7 @@ from methods.parts.pseudo_labels import confident_labels
 from methods.parts.teacher import blend, make_teacher, warm_decay
 
 ROUNDS = 5  # of a training, evenly long; at the end of each the days are estimated again
+CANDIDATES = sorted(range(-60, 61, 2), key=abs)  # days; of equally good ones the first is taken
 BATCHES = 4  # of target patches, the last of a round, that an estimate is made on
 
 
@@ -22,18 +23,17 @@ class TemporalShift(Method):
     sure of; it sees all dates, and the network a random share of them. The days are the candidate with the lowest
     ``KL(source's class shares || mean p) + mean H(p)``, p the teacher's probabilities of target patches moved by it:
     sure predictions, and classes in the shares they should have (activation maximisation). During ``warm_up`` the
-    network learns from the source alone. With ``weight=0`` it always does: weights are source-only's, and only the days
-    are adapted.
+    network learns from the source alone; with ``weight=0`` always, and only the days set it apart from source-only.
 
     There is one number of days for the whole target: all source domains share one network, which knows the calendar of
     each, and the days lead to the one that fits best. Everything but source validation is predicted as target, with
     moved dates. The days are the buffer ``days`` of the trained method and its weights, above 0 for an early target.
 
     Departures: the paper moves the source's dates to the target, and goes on from a finished source-trained network;
-    here that network's calendar is kept, and nothing is learned twice. Class shares are the source's, where the paper
-    takes them from predictions, at days found by the inception score. The teacher follows faster (0.9999 there), the
-    source's classes are not balanced, and its loss is not focal. Candidates are two days apart, and not one.
-    Target patches pass in training mode, which moves batch-norm statistics too, as in most published codes.
+    here its calendar is kept, and nothing learned twice. Class shares are the source's, where the paper takes them from
+    predictions at the days of the best inception score. The teacher follows faster (0.9999 there), candidates are two
+    days apart (one there), the source's classes are not balanced and its loss is not focal. Target patches pass in
+    training mode, which moves batch-norm statistics too, as in most published codes.
     """
 
     needs = Needs.TARGET_IMAGES
@@ -49,22 +49,17 @@ class TemporalShift(Method):
     class Hyperparameters:
         weight: float = tunable(2.0, low=0.1, high=4.0, neutral=0.0)
         warm_up: float = tunable(0.4, low=0.2, high=0.8)  # share of the training, in whole rounds
-        most: int = tunable(60, low=15, high=90)  # days, to either side
-        spacing: int = tunable(2, low=1, high=10)  # of the candidates, days
         dates: float = tunable(0.5, low=0.3, high=1.0)  # share that the network sees
         confidence: float = tunable(0.9, low=0.5, high=0.99)
         decay: float = tunable(0.99, low=0.9, high=0.9999)  # of the teacher
 
     def setup(self) -> None:
         self.teacher = make_teacher(self.network)
-        spacing, classes = self.hyperparameters.spacing, len(self.task.classes)
-        steps = self.hyperparameters.most // spacing
-        # The nearest to 0 first: they win where the score is the same.
-        self._candidates = sorted((k * spacing for k in range(-steps, steps + 1)), key=abs)
+        classes = len(self.task.classes)
         self.register_buffer("days", torch.zeros(()))
         self.register_buffer("class_pixels", torch.zeros(classes, dtype=torch.int64))
-        self.register_buffer("likely", torch.zeros(len(self._candidates), classes))
-        self.register_buffer("unsure", torch.zeros(len(self._candidates)))
+        self.register_buffer("likely", torch.zeros(len(CANDIDATES), classes))
+        self.register_buffer("unsure", torch.zeros(len(CANDIDATES)))
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         losses = {"segmentation": self.learn(self.segmentation_loss(source))}
@@ -103,7 +98,7 @@ class TemporalShift(Method):
     @torch.no_grad()
     def _measure(self, target: TargetBatch) -> None:
         self.teacher.eval()
-        for row, days in enumerate(self._candidates):
+        for row, days in enumerate(CANDIDATES):
             logits = self.teacher(moved(target, days)).float()
             self.likely[row] += logits.softmax(1).mean((0, 2, 3))
             self.unsure[row] += entropy(logits).mean()
@@ -112,7 +107,7 @@ class TemporalShift(Method):
         batches = self.likely[0].sum()  # the probabilities of each sum to one
         shares = self.class_pixels / self.class_pixels.sum().clamp(min=1)
         best = activation_score(self.likely / batches, self.unsure / batches, shares).argmin()
-        self.days.copy_(self.days.new_tensor(self._candidates)[best])
+        self.days.copy_(self.days.new_tensor(CANDIDATES)[best])
         for sums in (self.likely, self.unsure):
             sums.zero_()
 
