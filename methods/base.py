@@ -163,8 +163,9 @@ class Method(nn.Module):
         network: maps a `SourceBatch` or `TargetBatch` of raw images to logits (N, classes, H, W) float32; with
             ``return_features=True`` to (logits, deepest features (N, D, h, w) of the encoder). Its encoder's stages are
             the modules ``network.stages``, shallowest first; ``network.model`` has an ``encoder`` and a
-            ``segmentation_head``, and ``network.mean`` (1, C, 1, 1) is the source's. Where the method starts from the
-            source, it has its weights.
+            ``segmentation_head``, and ``network.mean`` (1, C, 1, 1) is the source's; where it sees series,
+            ``network.series_mean`` and ``series_std`` (B, 1, 1) are those of the source's. Where the method starts from
+            the source, it has its weights.
         task: classes, bands and source domains.
         hyperparameters: an instance of the class's own ``Hyperparameters``; None for the defaults.
         seed: address of all of the method's own draws.
