@@ -23,9 +23,9 @@ class SeasonConditioning(Method):
     before the first step.
 
     The state is what the satellite saw around the date of the flight, over the ground of the series: each band's mean,
-    and how far it is from its mean of the year, both normalised as the network's series are. Dates count by
-    ``exp(-days to the flight / reach)``, and those of the year alike. The date itself is not told: another year may be early or late, and a green
-    field in May of the one looks like a green field in June of the other. Where the flight's date is unknown, or the
+    and how far it is from its mean of the year, both normalised as the network's series are. Around the flight a date
+    counts by ``exp(-days to the flight / reach)``, in the year all count alike. The date itself is not told: years may
+    be early or late, and May of the one look like June of the other. Where the date of the flight is unknown, or the
     series has no valid date, the state is 0, as it is for a share of the patches in training (``dropout``).
 
     FiLM conditions on a question; to condition on the series' state at the flight is ours.

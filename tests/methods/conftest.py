@@ -14,6 +14,7 @@ from torch import nn
 from methods.base import IGNORE, Progress, SourceBatch, TargetBatch, Task
 from methods.parts.metadata import Metadata
 from methods.parts.origin import Origin
+from methods.parts.series import SeriesBatch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REFERENCES = REPOSITORY / "docs" / "methods" / "references.json"
@@ -180,6 +181,55 @@ class TinyNetwork(nn.Module):
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class TinySeriesNetwork(TinyNetwork):
+    """Sees series of two bands, too: to the image's logits come those of a layer on all dates, alike everywhere."""
+
+    def __init__(self, dates: int, bands: int = 3, classes: int = 3) -> None:
+        super().__init__(bands, classes)
+        self.of_series = nn.Linear(2 * dates, classes)
+        self.register_buffer("series_mean", torch.tensor([1000.0, 3000.0]).view(2, 1, 1))
+        self.register_buffer("series_std", torch.tensor([200.0, 500.0]).view(2, 1, 1))
+
+    def forward(self, batch: Any, return_features: bool = False) -> Any:
+        logits, features = super().forward(batch, return_features=True)
+        if batch.series is not None:
+            values = (batch.series.values - self.series_mean) / self.series_std
+            seen = values.mean((3, 4)) * batch.series.valid[..., None]
+            logits = logits + self.of_series(seen.flatten(1))[..., None, None]
+        return (logits, features) if return_features else logits
+
+
+@pytest.fixture
+def make_series_network() -> Callable[[int], nn.Module]:
+    """Makes a `TinySeriesNetwork` for a number of dates."""
+
+    def make(dates: int) -> nn.Module:
+        torch.manual_seed(0)
+        return TinySeriesNetwork(dates)
+
+    return make
+
+
+@pytest.fixture
+def make_series() -> Callable[..., SeriesBatch]:
+    """Makes series (N, T) of two bands, of 4 by 4 pixels, around levels (N, T, 2) or what broadcasts to it.
+
+    Args (of the callable):
+        levels: the means of their dates.
+        days: T days from the 15th of May on.
+        spread: standard deviation of the pixels of a date.
+        seed: seed of the pixels.
+    """
+
+    def make(levels: Any, days: list[float], spread: float = 0.0, seed: int = 0) -> SeriesBatch:
+        levels = torch.as_tensor(levels, dtype=torch.float32)
+        noise = torch.randn(*levels.shape, 4, 4, generator=torch.Generator().manual_seed(seed))
+        valid = torch.ones(levels.shape[:2], dtype=torch.bool)
+        return SeriesBatch(levels[..., None, None] + spread * noise, torch.tensor(days).expand(valid.shape), valid)
+
+    return make
 
 
 @pytest.fixture(scope="session")
