@@ -25,6 +25,9 @@ class DateStatistics(Method):
     as frequent in both: else the series of a forest gets a field's mean. Images and the target's series stay.
     """
 
+    dates: Tensor
+    mean: Tensor
+    variance: Tensor
     needs = Needs.TARGET_IMAGES
     needs_series = True
     series_use = SeriesUse.OWN

@@ -24,7 +24,7 @@ class SeasonConditioning(Method):
 
     The state is what the satellite saw around the date of the flight, over the ground of the series: each band's mean,
     and how far it is from its mean of the year, both normalised as the network's series are. Around the flight a date
-    counts by ``exp(-days to the flight / reach)``, in the year all count alike. The date itself is not told: years may
+    counts by ``exp(-days to the flight / reach)``, in the year all count alike. The date itself is not given: years may
     be early or late, and May of the one look like June of the other. Where the date of the flight is unknown, or the
     series has no valid date, the state is 0, as it is for a share of the patches in training (``dropout``).
 
@@ -43,9 +43,8 @@ class SeasonConditioning(Method):
         self.encode = nn.Sequential(nn.Linear(2 * len(self.network.series_mean), WIDTH), nn.ReLU())
         stages = residual_stages(self.network, len(self.task.bands))
         self.films = nn.ModuleDict({name: nn.Linear(WIDTH, 2 * channels) for name, channels in stages.items()})
-        for film in self.films.values():
-            nn.init.zeros_(film.weight)
-            nn.init.zeros_(film.bias)
+        for weights in self.films.parameters():
+            nn.init.zeros_(weights)
         self._state: Tensor | None = None
 
     def fuse(self, stage: str, features: Tensor) -> Tensor:
@@ -64,7 +63,7 @@ class SeasonConditioning(Method):
         return self._logits(batch)
 
     def _logits(self, batch: SourceBatch | TargetBatch, kept: Tensor | float = 1.0) -> Tensor:
-        """Return the network's logits with the states of the season; ``kept`` (N, 1) is 0 for those not told."""
+        """Return the network's logits with the states of the season; ``kept`` (N, 1) is 0 where it is hidden."""
         mean, deviation = self.network.series_mean.flatten(), self.network.series_std.flatten()
         if batch.series is not None:
             flight = days_of_flight(batch.metadata)

@@ -64,8 +64,8 @@ def _index(methods: Mapping[str, type[Method]], costs: Mapping[str, Any]) -> str
         "# Methods",
         "",
         "Made by `make docs`, from the methods' own docstrings and tests. *Time* is that of a step over source-only's",
-        "(of a method that learns from the test stream: of a prediction and an update), on a U-Net with ResNet-34,",
-        "measured side by side on one CPU thread by `results/scripts/method_costs.py`.",
+        "(of a method that learns from the test stream: of a prediction and an update), on a U-Net with ResNet-34",
+        "(of one that needs series: and a U-TAE), side by side on one CPU thread by `results/scripts/method_costs.py`.",
         "",
     ]
     for need in Needs:
@@ -80,15 +80,18 @@ def _index(methods: Mapping[str, type[Method]], costs: Mapping[str, Any]) -> str
 
 
 def _page(name: str, method: type[Method], cost: Any, references: Sequence[Mapping[str, Any]]) -> str:
-    lines = [f"# {name}", "", f"*Sees:* {method.needs.value}", "", inspect.getdoc(method) or "", ""]
+    seen = f"{method.needs.value}{', with series of satellite images' * method.needs_series}"
+    lines = [f"# {name}", "", f"*Sees:* {seen}", "", inspect.getdoc(method) or "", ""]
     if method.depends_on_batch:
         lines += ["What it predicts for a patch depends on the rest of the test batch.", ""]
     if fields(method.Hyperparameters):
         lines += [*_hyperparameters(method), ""]
     if cost:
         what = "A prediction and an update take" if method.needs is Needs.TEST_STREAM else "A step takes"
+        beside = " and a U-TAE" if method.needs_series else ""
         meant = (
-            "U-Net with ResNet-34, one CPU thread; activations are the most bytes kept for the backward pass at once"
+            f"U-Net with ResNet-34{beside}, one CPU thread; activations are the most bytes kept for the backward pass "
+            "at once"
         )
         lines += [f"*Cost:* {what} {cost} ({meant}).", ""]
     if references:

@@ -23,6 +23,7 @@ from methods.base import Method
 from methods.registry import available, find
 
 RESNET = replace(RECIPE, network=NetworkSettings(encoder="resnet34"), crop=64)
+WITH_SERIES = replace(RESNET, network=replace(RESNET.network, series="late"))
 
 
 def measure_methods(
@@ -33,6 +34,8 @@ def measure_methods(
 ) -> dict[str, Cost]:
     """Return the cost of each method with its defaults: U-Net on ResNet-34, 4 patches of 64 pixels, one CPU thread.
 
+    What needs series is measured with a U-TAE beside that network, and so is its source-only.
+
     Args:
         control: source-only.
         pairs: number of pairs of steps, the method's and source-only's in turn.
@@ -41,8 +44,12 @@ def measure_methods(
     torch.set_num_threads(1)
     costs = {}
     with tempfile.TemporaryDirectory(prefix="landshift-bench-") as folder:
-        fixtures = Fixtures(Path(folder), control, RESNET, patch_size=RESNET.crop)
+        plain, with_series = (
+            Fixtures(Path(folder) / name, control, recipe, patch_size=RESNET.crop)
+            for name, recipe in (("plain", RESNET), ("series", WITH_SERIES))
+        )
         for number, (name, method) in enumerate(methods.items()):
+            fixtures = with_series if method.needs_series else plain
             costs[name] = cost_of(Subject(method, None, fixtures), pairs)
             gc.collect()  # a trainer and its method refer to each other: several networks a method would pile up
             progress(number + 1, len(methods))

@@ -79,14 +79,14 @@ def test_features_are_scaled_and_shifted_alike_everywhere(network, task):
     assert method.change_features("stage2", features) is features
 
 
-@pytest.mark.parametrize(("dropout", "told"), [(0.0, 8), (1.0, 0)])
-def test_the_state_is_dropped_of_a_share_of_the_patches(network, task, source, make_series, dropout, told):
+@pytest.mark.parametrize(("dropout", "known"), [(0.0, 8), (1.0, 0)])
+def test_the_state_is_dropped_of_a_share_of_the_patches(network, task, source, make_series, dropout, known):
     method = conditioned(network, task, dropout=dropout)
     seen = []
     method.encode.register_forward_pre_hook(lambda encode, inputs: seen.append(inputs[0]))
     batch = replace(source, series=make_series([[[1400.0, 2000.0]] * 2] * 4, DAYS), metadata=flown(*[(5, 15)] * 4))
     method.step_losses(batch, None, FIRST)
-    assert int((seen[0] != 0).sum()) == told, "two bands of four patches; none differs from the year's mean"
+    assert int((seen[0] != 0).sum()) == known, "two bands of four patches; none differs from the year's mean"
     assert method._state is None, "the state of the last batch is forgotten"
 
 
