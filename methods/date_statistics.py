@@ -21,8 +21,9 @@ class DateStatistics(Method):
 
     AdaBN (Li et al., 2018) gives each domain statistics of its own, and AdaIN (Huang and Belongie, ICCV 2017) replaces
     statistics by those of another style, both of features; to do so with the input, by the time of the year, is ours.
-    A date whose part of the year the target has not shown yet stays as it is. The classes of an alike place have to be
-    as frequent in both: else the series of a forest gets a field's mean. Images and the target's series stay.
+    A date whose part of the year the target has not shown yet stays as it is. All classes of a date are moved alike:
+    soil and water, which have no season, go with the plants, and where places differ in how frequent their classes are,
+    the series of a forest gets a field's mean. Images and the target's series stay.
     """
 
     dates: Tensor
