@@ -148,13 +148,6 @@ SEALED = (
     "change_features",
 )
 
-RENAMED = {
-    "adversary": "make_second_network",
-    "adversary_losses": "second_losses",
-    "adversary_optimizer": "second_optimizer",
-}
-"""Hooks of 0.1, by which a method would quietly train something else."""
-
 
 class Method(nn.Module):
     """Base of all methods; see the module's docstring for the hooks.
@@ -205,9 +198,6 @@ class Method(nn.Module):
         for name in SEALED:
             if name in vars(cls):
                 raise MethodError(f"{cls.__name__} overrides the sealed method {name}(); override a hook instead")
-        for old, new in RENAMED.items():
-            if old in vars(cls):
-                raise MethodError(f"{cls.__name__}.{old}() is never called: the hook is called {new}()")
         if not is_dataclass(cls.Hyperparameters):
             raise MethodError(f"{cls.__name__}.Hyperparameters must be a frozen dataclass")
 

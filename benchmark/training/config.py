@@ -99,7 +99,7 @@ PRESETS = {
         crop=32,
         learning_rate=1e-2,
         schedule="one-cycle",
-        series_side=12,
+        series_side=8,
     ),
     # 3 million weights, pretrained on ImageNet, from a Python package: real images on CPU cores.
     "small": TrainingConfig(

@@ -44,7 +44,7 @@ OF_SERIES = {
     "series_widths": (8, 16),
     "series_dropout": 0.5,
     "series_loss": 0.5,
-    "series_side": 8,
+    "series_side": 6,
     "dates": "all",
     "monthly": False,
 }
