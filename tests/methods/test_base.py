@@ -189,9 +189,3 @@ def test_who_builds_on_the_control_is_not_the_control():
     shown = type("Shown", (Plain,), {"is_target_control": True, "control_for": "one thing"})
     heir = type("Heir", (shown,), {})
     assert shown.is_target_control and not heir.is_target_control and heir.control_for == ""
-
-
-@pytest.mark.parametrize("old", ["adversary", "adversary_losses", "adversary_optimizer"])
-def test_a_hook_by_its_old_name_is_an_error(old):
-    with pytest.raises(MethodError, match=rf"Old\.{old}\(\) is never called: the hook is called \w*second"):
-        type("Old", (Method,), {old: lambda self, *given: None})
