@@ -17,7 +17,13 @@ from methods.base import Method, MethodError, Needs
 pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = registry.available()
 # One of each kind that trains; every method is held to going on in the middle in test_conformance.
-KINDS = sorted({method.needs: name for name, method in ALL.items() if method.needs is not Needs.TEST_STREAM}.values())
+KINDS = sorted(
+    {
+        method.needs: name
+        for name, method in ALL.items()
+        if method.needs is not Needs.TEST_STREAM and not method.needs_series
+    }.values()
+)
 
 
 class Killed(BaseException):
