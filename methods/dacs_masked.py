@@ -37,10 +37,14 @@ class DACSMasked(DACS):
         segmentation = self.learn(self.segmentation_loss(source))
         labels, share = self.teach(target)
         mixed = self.learn(self.mixed_loss(source, target, labels, share))
+        return {"segmentation": segmentation, "mixed": mixed, "masked": self.masked_loss(target, labels, share)}
+
+    def masked_loss(self, target: TargetBatch, labels: Tensor, share: Tensor) -> Tensor:
+        """Return the loss on target images of which most is hidden, by the labels and sure share of `teach`."""
         options = self.hyperparameters
         images = strong_view(
             target.images, options.strength, self.generator("masked view"), self.task.radiometric_bands
         )
         images = hide_blocks(images, self.network.mean, options.block, options.ratio, self.generator("mask"))
-        masked = options.masked_weight * share * F.cross_entropy(self.network(replace(target, images=images)), labels)
-        return {"segmentation": segmentation, "mixed": mixed, "masked": masked}
+        masked: Tensor = F.cross_entropy(self.network(replace(target, images=images)), labels)
+        return options.masked_weight * share * masked
