@@ -46,10 +46,14 @@ class ClassBalancedSelfTraining(Method):
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
         losses = {"segmentation": self.learn(self.segmentation_loss(source))}
         if progress.fraction >= self.hyperparameters.warm_up:
-            labels = self.pseudo_labels(target, self.share(progress))
-            total = F.cross_entropy(self.network(target), labels, ignore_index=IGNORE, reduction="sum")
-            losses["pseudo_labels"] = self.hyperparameters.weight * total / (labels != IGNORE).sum().clamp(min=1)
+            losses["pseudo_labels"] = self.hyperparameters.weight * self.target_loss(target, self.share(progress))
         return losses
+
+    def target_loss(self, target: TargetBatch, share: float) -> Tensor:
+        """Return the loss on the selected pixels, a share of those of each class."""
+        labels = self.pseudo_labels(target, share)
+        total = F.cross_entropy(self.network(target), labels, ignore_index=IGNORE, reduction="sum")
+        return total / (labels != IGNORE).sum().clamp(min=1)
 
     def share(self, progress: Progress) -> float:
         """Return the share of the pixels of a class to select; it grows evenly after the warm-up."""
@@ -60,13 +64,18 @@ class ClassBalancedSelfTraining(Method):
 
     @torch.no_grad()
     def pseudo_labels(self, target: TargetBatch, share: float) -> Tensor:
-        """Return the labels (N, H, W) int64 with `IGNORE` of (N, C, H, W), and move the thresholds by this batch."""
+        """Return the labels (N, H, W) int64 with `IGNORE`, after the thresholds have moved by this batch."""
+        return balanced_labels(self.judge(target, share), self.thresholds)
+
+    @torch.no_grad()
+    def judge(self, target: TargetBatch, share: float) -> Tensor:
+        """Return the teacher's probabilities (N, C, H, W), and move the thresholds by this batch."""
         logits = self.teacher.eval()(target)
         confidence, labels = confident_labels(logits[..., ::2, ::2])
         fresh = class_thresholds(confidence, labels, len(self.thresholds), share)
         moved = fresh.lerp(self.thresholds, self.hyperparameters.momentum)
         self.thresholds.copy_(self.thresholds.where(fresh.isnan(), moved))
-        return balanced_labels(logits.float().softmax(1), self.thresholds)
+        return logits.float().softmax(1)
 
     def after_step(self, progress: Progress) -> None:
         blend(self.teacher, self.network, 1 - warm_decay(self.hyperparameters.decay, progress.step))
