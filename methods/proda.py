@@ -18,7 +18,7 @@ LEAST = math.log(1e-4)  # what the logarithm of a 0 counts for in the reverse cr
 class ProDA(Method):
     """Correct pseudo-labels by the prototypes that a pixel's features are near to (Zhang et al., CVPR 2021, "ProDA").
 
-    ``L = CE(source) + weight * (alpha CE + RCE)(strong view of target, y)`` with ``y = argmax_c w_c p_c`` on all pixels.
+    ``L = CE(source) + weight * (alpha CE + RCE)(strong view of target, y)`` with ``y = argmax_c w_c p_c``.
     p are the teacher's probabilities, and ``w = softmax(-||f - eta_c|| * sharpness)`` over the classes weighs them by
     the distance of the teacher's features f to the prototype eta_c of each class, the mean feature of what is predicted
     as it. RCE is the reverse cross-entropy, whose gradient is small on pixels that contradict their label (symmetric

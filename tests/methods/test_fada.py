@@ -34,9 +34,7 @@ def undecided(network, task, **hyperparameters):
     return method
 
 
-def test_against_an_undecided_adversary_each_loss_is_the_logarithm_of_all_classes(
-    network, task, source, target, agrees
-):
+def test_against_an_undecided_adversary_each_loss_is_a_logarithm(network, task, source, target, agrees):
     method = undecided(network, task, weight=0.5)
     losses = method.step_losses(source, target, FIRST) | method.second_step_losses(FIRST)
     found = torch.stack([losses[name] for name in ("adversarial", "discriminator_source", "discriminator_target")])
