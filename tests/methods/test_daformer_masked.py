@@ -11,9 +11,9 @@ STEP = Progress(3, 10)
 
 
 def test_the_losses_are_those_of_both_methods_by_one_pass_of_one_teacher(make_network, task, source, target, agrees):
-    joined, taught = DAFormerMasked(make_network(), task), []
+    joined, taught = DAFormerMasked(make_network(), task, DAFormerMasked.Hyperparameters(confidence=0.4)), []
     joined.teacher.register_forward_pre_hook(lambda teacher, inputs: taught.append(inputs[0]))
-    apart = [kind(make_network(), task) for kind in (DAFormer, DACSMasked)]
+    apart = [kind(make_network(), task, kind.Hyperparameters(confidence=0.4)) for kind in (DAFormer, DACSMasked)]
     for method in apart:
         method.generator = joined.generator
     with torch.no_grad():

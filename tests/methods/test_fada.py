@@ -22,6 +22,12 @@ def test_soft_labels_and_losses_equal_the_official_ones(network, task, fixture_v
         agrees("fada", f"loss of {quantity} on the target", loss, values[f"out_fada_{name}"], source, rtol=1e-5)
 
 
+def test_soft_labels_are_clipped_without_giving_the_rest_to_others(network, task):
+    labels = FADA(network, task).soft_labels(torch.tensor([9.0, 0.0, 0.0]).view(1, 3, 1, 1))
+    others = 1 / (2 + math.exp(5))
+    torch.testing.assert_close(labels.flatten(), torch.tensor([0.9, others, others]))
+
+
 def test_the_adversary_has_the_published_size(fixture_values):
     size = sum(weights.numel() for weights in class_discriminator(512, 13, 512).parameters())
     assert size == int(fixture_values("clan_fada_proda")["out_fada_pixelD_params_in512_C13"])
