@@ -21,13 +21,8 @@ from methods.base import Method, tunable
 
 pytestmark = pytest.mark.usefixtures("one_thread", "networks_once")
 ALL = registry.available()
-SMALL = {
-    "adversarial-alignment": 8,
-    "clan": 8,
-    "continuous-domain-adversary": 32,
-    "dann": 64,
-    "fada": 32,
-}  # of adversaries
+# Widths of their adversaries.
+SMALL = {"adversarial-alignment": 8, "clan": 8, "continuous-domain-adversary": 32, "dann": 64, "fada": 32}
 
 
 @pytest.fixture(scope="module")

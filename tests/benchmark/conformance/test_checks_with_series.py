@@ -11,13 +11,8 @@ from methods import registry
 
 pytestmark = pytest.mark.usefixtures("one_thread", "networks_once")
 ALL = registry.available()
-SMALL = {
-    "adversarial-alignment": 8,
-    "clan": 8,
-    "continuous-domain-adversary": 32,
-    "dann": 64,
-    "fada": 32,
-}  # of adversaries
+# Widths of their adversaries.
+SMALL = {"adversarial-alignment": 8, "clan": 8, "continuous-domain-adversary": 32, "dann": 64, "fada": 32}
 
 
 @pytest.fixture(scope="module")
