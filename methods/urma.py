@@ -15,7 +15,7 @@ from methods.parts.teacher import make_teacher
 
 
 class URMA(Method):
-    """Learn features of the target from which classes can be told though half of them are missing.
+    """Learn features of the target by which classes are recognised though half of them are missing.
 
     That is, reduce the uncertainty of the source model (Sivaprasad and Fleuret, CVPR 2021):
     ``L = CE(p, y) + entropy * H(p) / ln C + uncertainty * sum over d of mean (q_d - p)^2``. The labels y are those that

@@ -176,6 +176,8 @@ def test_source_images_in_the_light_of_the_target(make_network):
         ("rand-conv", one_band, other_band, 0.5),
         ("dsu", two_lights, dusk, 0.2),
         ("instance-batch-norm", two_lights, dusk, 0.3),
+        ("isw", two_lights, dusk, 0.2),
+        ("batch-style-mixing", liar, lied_to, 0.15),
     ],
 )
 def test_who_changes_light_or_colour_no_longer_relies_on_it(make_network, name, source, target, gain):
