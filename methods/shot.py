@@ -88,10 +88,8 @@ class SHOT(Method):
         for kept, values in ((self.pool, points), (self.probabilities, outputs.float().softmax(1).movedim(1, -1))):
             place = kept[progress.step % STEPS].zero_()
             place[: len(chosen)] = values.flatten(0, 2)[chosen]
-        interval = self.hyperparameters.intervals
-        if not progress.step or interval * progress.step // progress.steps > (
-            interval * (progress.step - 1) // progress.steps
-        ):
+        count, step = self.hyperparameters.intervals, progress.step
+        if count * step // progress.steps > count * (step - 1) // progress.steps:
             self.centroids.copy_(class_centroids(self.pool.flatten(0, 1), self.probabilities.flatten(0, 1)))
         return nearest(points, self.centroids)
 

@@ -15,16 +15,20 @@ def _method(network, task, **values):
     return URMA(network, task, URMA.Hyperparameters(**values))
 
 
+def _unsure(method, features):
+    torch.manual_seed(2)
+    return [each(F.dropout2d(features)) for each in method.classifiers]
+
+
 def test_the_terms_are_those_of_the_paper(network, task, target, agrees):
     network.eval()
     method = _method(network, task, classifiers=2, momentum=0.0, share=0.3)
-    torch.manual_seed(1)
+    torch.manual_seed(2)
     losses = method.step_losses(None, target, NOW)
-    torch.manual_seed(1)
     logits, features, _ = pass_with_features(network, target)
     p = logits.softmax(1)
     coarse = classifier(network)(features).softmax(1)
-    uncertainty = sum(((each(F.dropout2d(features)).softmax(1) - coarse) ** 2).mean() for each in method.classifiers)
+    uncertainty = sum(((q.softmax(1) - coarse) ** 2).mean() for q in _unsure(method, features))
     entropy = -(p * p.log2()).sum(1).mean() / torch.tensor(3.0).log2()
     chosen, names = [], p.argmax(1)
     for name in range(3):
@@ -36,6 +40,10 @@ def test_the_terms_are_those_of_the_paper(network, task, target, agrees):
     found = [losses[name] for name in ("pseudo_labels", "entropy", "uncertainty")]
     quantity = "pseudo-label, entropy and uncertainty loss"
     agrees("urma", quantity, torch.stack(found), torch.stack(expected), rtol=1e-4)
+    encoder = network.model.encoder["layer1"][0].weight
+    alone = sum(((q.softmax(1) - coarse.detach()) ** 2).mean() for q in _unsure(method, features))
+    slopes = [torch.autograd.grad(loss, encoder, retain_graph=True)[0] for loss in (losses["uncertainty"], alone)]
+    torch.testing.assert_close(slopes[0], 0.1 * slopes[1], rtol=1e-4, atol=1e-9)
 
 
 def test_the_head_stands_still_and_new_classifiers_learn_faster(network, task, target):
