@@ -32,6 +32,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "series_side": (int, "side of the series around a patch, pixels of the series"),
     "dates": (str, "dates that are kept by their clouds and snow: all, flair2 or flairhub"),
     "monthly": (bool, "average the dates of a month: true or false"),
+    "stream_order": (str, "order of the test stream: date, place, shuffled or recurring (the dates three times)"),
     "precision": (str, "Lightning Fabric's: 32-true, bf16-mixed, 16-mixed ..."),
 }
 

@@ -182,6 +182,7 @@ def _write_files(
     from benchmark.experiments.experiment_pages import describe
     from benchmark.reporting.latex import latex_table
     from benchmark.reporting.series_tables import series_tables
+    from benchmark.reporting.stream_orders import order_tables
     from benchmark.reporting.table_file import TABLE, as_json
     from benchmark.reporting.tables import cells_csv, markdown_page
 
@@ -205,7 +206,7 @@ def _write_files(
         state.tuned,
         state.pixels,
         state.shares,
-        [each.markdown for each in series_tables(state)],
+        [each.markdown for each in (*series_tables(state), *order_tables(state))],
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
     page = f"# {protocol.label}\n\n{first}{describe(protocol)}\n\n{pictures}\n\n{tables}\n"
@@ -276,6 +277,7 @@ def _html(
     from benchmark.reporting import tables
     from benchmark.reporting.html import Figure, Section, html_page
     from benchmark.reporting.series_tables import series_tables
+    from benchmark.reporting.stream_orders import order_tables
 
     pictures = {name: Figure.of(folder / name, FIGURES[name]) for name in figures}
     header, rows = tables.fold_rows(state.cells, state.grid, state.pixels)
@@ -316,7 +318,7 @@ def _html(
         sections.append(Section("Class shares", tables.SHARE_HEADER, tables.share_rows(state.shares), note=about))
     sections += [
         Section(each.title, each.header, each.rows, note=f"{_plain(each.about)} {'; '.join(each.lines)}")
-        for each in series_tables(state)
+        for each in (*series_tables(state), *order_tables(state))
     ]
     if state.calls:
         calls = [(made, command, ", ".join(rows)) for made, command, rows in state.calls]

@@ -36,7 +36,15 @@ from benchmark.training.config import TrainingConfig
 from benchmark.training.devices import device_name, make_fabric
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
-from benchmark.training.prediction import METRICS, Scores, by_domain, missing_metrics, named_metrics, target_metrics
+from benchmark.training.prediction import (
+    METRICS,
+    Scores,
+    StreamScores,
+    by_domain,
+    missing_metrics,
+    stream_metrics,
+    target_metrics,
+)
 from benchmark.training.savepoints import Savepoints
 from benchmark.training.target_sample import Look, look, scores_of_all
 from benchmark.training.trainer import Stepper, evaluate_part, network_weights, state_of
@@ -55,7 +63,7 @@ class Outcome:
     Attributes:
         steps: step of each checkpoint.
         source_val, target: scores of each checkpoint.
-        after_update: scores of the target predicted again after the method had learned from it (test stream only).
+        stream: scores of the test stream, for a method that learns from it.
         missing: scores of the chosen checkpoint on the target with series of which something is missing, by what is
             (`CORRUPTIONS`); none where the network sees no series.
         records: what the selection rules know of each checkpoint.
@@ -75,7 +83,7 @@ class Outcome:
     steps: list[int]
     source_val: list[Scores]
     target: list[Scores]
-    after_update: Scores | None
+    stream: StreamScores | None
     missing: Mapping[str, Scores]
     records: list[Record]
     samples: list[np.ndarray]
@@ -189,13 +197,14 @@ def train_and_score(
         panel_rows = test_rows[choose_patches(data.store.class_counts(test_rows)[:, :-1], PANEL_PATCHES)]
         keep = panel_rows.tolist()
         source_val = [checkpoint.source_val for checkpoint in trained.checkpoints]
-        target, after_update, seconds, images = [], None, trained.seconds, trained.images
+        target, stream, seconds, images = [], None, trained.seconds, trained.images
         looks: list[Look] = []
         for checkpoint in trained.checkpoints:
             trained.load(checkpoint)
             if method.needs is Needs.TEST_STREAM:
                 started = time.perf_counter()
-                scores, after_update = stepper.stream(recipe.batch_size, keep)
+                stream = stepper.stream(recipe.batch_size, keep)
+                scores = stream.before
                 seconds, images = time.perf_counter() - started, len(data.parts["target_test"].rows)
             else:
                 scores = evaluate_part(fabric, trained.method, data, "target_test", keep)
@@ -221,7 +230,7 @@ def train_and_score(
             steps=[checkpoint.step for checkpoint in trained.checkpoints],
             source_val=source_val,
             target=target,
-            after_update=after_update,
+            stream=stream,
             missing=missing,
             records=records,
             samples=[softmax(each.evidence.target, axis=1) for each in looks if each.evidence],
@@ -263,8 +272,8 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     metrics["selected/drop"] = metrics["selected/source_val_miou"] - metrics["target/miou"]
     for rule, selected in outcome.selected.items():
         metrics[f"selection/{rule}/target_miou"] = METRICS["miou"](outcome.target[selected].total())
-    if outcome.after_update:
-        metrics |= named_metrics("target_after_update", outcome.after_update.total())
+    if outcome.stream:
+        metrics |= stream_metrics(outcome.stream)
     metrics |= missing_metrics(outcome.missing)
     metrics["time/training_seconds"] = outcome.seconds
     metrics["time/scoring_seconds"] = outcome.scoring_seconds

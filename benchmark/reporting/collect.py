@@ -39,6 +39,7 @@ from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import Files
 from benchmark.experiments.run_record import RunRecord
 from benchmark.reporting.modalities import Modalities, compare_modalities, siblings
+from benchmark.reporting.stream_orders import order_siblings
 from methods.sources import file_digest, is_imported
 
 HELD_OUT = "held_out_"  # how the facts begin that say what a run's fold holds out
@@ -72,6 +73,7 @@ class ComparisonState:
         rules: one a selection rule; none where the runs have no record of their checkpoints.
         shares: errors of class shares of each method; none where the confusion matrices are not known.
         modalities: the comparisons that differ from it in series settings alone beside it; None where there are none.
+        orders: the comparisons that differ from it in the order of the test stream alone, by order, likewise.
         replaced: finished runs by label that a later run with other code of the method takes the place of.
         others: comparisons of the same protocol that have finished runs which are not in this one, by their key.
         facts: facts that all its runs share; and, as ``networks``, those with another network.
@@ -92,6 +94,7 @@ class ComparisonState:
     rules: list[RuleLine]
     shares: list[ShareLine]
     modalities: Modalities | None
+    orders: Modalities | None
     replaced: Mapping[str, int]
     others: Mapping[str, Aside]
     facts: dict[str, str]
@@ -125,6 +128,7 @@ def collect(
     if comparison not in comparisons:
         raise TrackingError(f"there is no comparison {comparison!r}; there are {', '.join(comparisons) or 'none'}")
     requests = {key: read_request(results, experiment, key) for key in comparisons}
+    facts = {key: request.facts for key, request in requests.items()}
     request, inner = requests[comparison], results.runs(experiment + INNER)
     of_comparison = [record for record in records if record.facts.get("comparison") == key_of_runs(comparison)]
 
@@ -160,7 +164,8 @@ def collect(
         pixels=pixels if np.isfinite(list(pixels.values())).any() else {},
         rules=compare_rules(cells, grid),
         shares=compare_shares(zonal_errors(cells, folders), {line.method: line.target.mean for line in lines}, grid),
-        modalities=_modalities(requests, comparison, own, fill, mixed),
+        modalities=_beside(siblings(facts, comparison), comparison, own, fill, mixed),
+        orders=_beside(order_siblings(facts, comparison), comparison, own, fill, mixed),
         replaced=_replaced(of_comparison, best),
         others=_others(requests, comparison, records, best),
         facts=request.facts | {"code_version": _code(best) or request.facts["code_version"]} | _networks(best),
@@ -225,23 +230,24 @@ def _filled(
     return _Filled(grid, best, folders, cells, inside)
 
 
-def _modalities(
-    requests: Mapping[str, ComparisonRequest],
+def _beside(
+    alike: Mapping[str, str],
     comparison: str,
     own: _Filled,
     fill: Callable[[str], _Filled],
     mixed: bool,
 ) -> Modalities | None:
-    """Return a comparison beside those that differ from it in series settings alone; None where there are none.
+    """Return a comparison beside those that are alike but for one thing; None where there are none.
 
     Those that could not share a table with it are left out, with the reason.
 
     Args:
+        alike: their keys, by name; its own is among them.
         fill: gives the grid of another comparison with its runs, by its key.
     """
     seen: dict[str, tuple[Grid, Sequence[Cell]]] = {}
     left_out: dict[str, str] = {}
-    for name, key in siblings({key: request.facts for key, request in requests.items()}, comparison).items():
+    for name, key in alike.items():
         try:
             filled = own if key == comparison else fill(key)
             if any(cell.status == "done" for cell in filled.cells):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,8 +55,7 @@ def siblings(facts: Mapping[str, Mapping[str, str]], comparison: str) -> dict[st
     Args:
         facts: facts of all comparisons of an experiment, by key, in the order in which they were requested.
     """
-    own = _shared(facts[comparison])
-    recipes = {key: json.loads(of["recipe"]) for key, of in facts.items() if own and _shared(of) == own}
+    recipes = alike(facts, comparison, without_series)
     settings = {key: {**recipe, **recipe["network"]} for key, recipe in recipes.items()}
     seen = [each for each in settings.values() if each.get("series")]
     names = sorted({name for each in seen for name in each if name not in ("network", "series")})
@@ -65,10 +64,22 @@ def siblings(facts: Mapping[str, Mapping[str, str]], comparison: str) -> dict[st
     return {_name(settings[key], varied): key for key in order}
 
 
-def _shared(facts: Mapping[str, str]) -> Any:
+def alike(
+    facts: Mapping[str, Mapping[str, str]], comparison: str, without: Callable[[Mapping[str, Any]], Any]
+) -> dict[str, dict[str, Any]]:
+    """Return the recipes of the comparisons that differ from one in some settings alone, by key; it is among them.
+
+    Args:
+        without: returns a recipe without these settings.
+    """
+    own = _shared(facts[comparison], without)
+    return {key: json.loads(of["recipe"]) for key, of in facts.items() if own and _shared(of, without) == own}
+
+
+def _shared(facts: Mapping[str, str], without: Callable[[Mapping[str, Any]], Any]) -> Any:
     """Return what siblings have in common; None of a comparison that has no recipe written down."""
     recipe = json.loads(facts.get("recipe", "{}"))
-    return ([facts.get(name) for name in SHARED], without_series(recipe)) if "network" in recipe else None
+    return ([facts.get(name) for name in SHARED], without(recipe)) if "network" in recipe else None
 
 
 def _name(settings: Mapping[str, Any], varied: Sequence[str]) -> str:

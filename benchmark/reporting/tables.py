@@ -46,8 +46,9 @@ median, without the source model it starts from, and how often source-only's. *I
 A bound is trained on target labels and is no result. The *per-pixel baseline* is gradient boosting on the values of
 single pixels, fitted once a fold: no method, and in no test.
 
-What sees *the test stream* gets the target in batches, by date and zone, is scored on each batch before it learns from
-it, and starts from the source model in each run; its seconds and images are those of predictions and updates."""
+What sees *the test stream* gets the target in batches, by date and zone where the config has no other order, is scored
+on each batch before it learns from it, and starts from the source model in each run; its seconds and images are those
+of predictions and updates."""
 PIXELS = "per-pixel baseline (no method)"
 
 

@@ -9,6 +9,7 @@ from benchmark.data.series.dates import DATE_FILTERS, SeriesView
 from benchmark.data.series.series import PATCH
 from benchmark.models.packaged import PACKAGED
 from benchmark.models.settings import SERIES, NetworkSettings
+from benchmark.training.arrival import DATE, ORDERS
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class TrainingConfig:
         series_side: side of what is cut of a series of satellite images around each patch, in pixels of the series.
         dates: which of its dates are kept: ``all``, or by the rule of ``flair2`` or ``flairhub``.
         monthly: whether the dates that are kept are averaged month by month.
+        stream_order: order in which the test stream arrives, one of `benchmark.training.arrival.ORDERS`.
     """
 
     network: NetworkSettings = field(default_factory=NetworkSettings)
@@ -49,6 +51,7 @@ class TrainingConfig:
     series_side: int = PATCH
     dates: str = "flair2"
     monthly: bool = True
+    stream_order: str = DATE
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "TrainingConfig":
@@ -88,6 +91,7 @@ CHOICES = {
     "optimizer": ("adamw", "sgd"),
     "schedule": ("constant", "poly", "one-cycle", "plateau"),
     "dates": tuple(DATE_FILTERS),
+    "stream_order": ORDERS,
 }
 
 PRESETS = {
@@ -172,8 +176,11 @@ def _value(recipe: TrainingConfig, name: str) -> Any:
 
 
 def as_written(recipe: TrainingConfig) -> dict[str, Any]:
-    """Return all values of a recipe; without those of series where its network sees none."""
-    values = asdict(recipe)
+    """Return all values of a recipe; without those of series where its network sees none, and the order by date.
+
+    So runs of versions that knew no other order keep their keys.
+    """
+    values = without_order(asdict(recipe)) if recipe.stream_order == DATE else asdict(recipe)
     return values if recipe.network.series else without_series(values)
 
 
@@ -184,6 +191,11 @@ def without_series(values: Mapping[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in settings.items() if not name.startswith(("series", "dates", "monthly"))}
 
     return others({**values, "network": others(values["network"])})
+
+
+def without_order(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was written down of a recipe without the order of the test stream."""
+    return {name: value for name, value in values.items() if name != "stream_order"}
 
 
 def recipe_of(values: Any) -> TrainingConfig:

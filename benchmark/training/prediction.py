@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from benchmark.data.classes import IGNORE, slug
 from benchmark.data.series.corruptions import MISSING
-from benchmark.training.fold_data import FoldData, Part
+from benchmark.training.arrival import arrival
+from benchmark.training.fold_data import FoldData
 from methods.base import Progress, TargetBatch
 
 if TYPE_CHECKING:
@@ -76,6 +77,24 @@ def evaluate(
     return counts.scores()
 
 
+@dataclass(frozen=True)
+class StreamScores:
+    """Scores of a test stream.
+
+    Attributes:
+        before: of what was predicted before the method had learned from the patch, which is what counts.
+        after: of the same patches predicted once more right after.
+        rounds: like ``before``, round by round, where the stream has several.
+        kept: of the first round's patches, what was predicted right after the method had learned from each, and at the
+            end of the stream; None where there is one round.
+    """
+
+    before: Scores
+    after: Scores
+    rounds: Sequence[Scores] = ()
+    kept: tuple[Scores, Scores] | None = None
+
+
 def evaluate_stream(
     fabric: "Fabric",
     predict: Predict,
@@ -85,32 +104,47 @@ def evaluate_stream(
     batch_size: int,
     keep: Sequence[int] = (),
     arrive: Callable[[Progress], None] = lambda progress: None,
-) -> tuple[Scores, Scores]:
-    """Predict a part batch by batch as it would arrive, by date and zone, and let the method learn from each batch.
+    rounds: Sequence[NDArray[np.int64]] = (),
+) -> StreamScores:
+    """Predict a part batch by batch as it would arrive, and let the method learn from each batch.
 
     Args:
         keep: see `evaluate`.
         arrive: called with the number of the next batch, and of all.
-
-    Returns:
-        the scores of what was predicted before the method had learned from the patch, which is what counts, and of the
-        same patches predicted once more right after.
+        rounds: positions in the part, in the order of arrival (`arrival`); none for the order by date. No batch has
+            patches of two rounds.
     """
     reader = _Reader(fabric, data, part)
-    before, after = (_ConfusionSums(fabric.device, reader.zones, data, keep) for _ in range(2))
-    order = arrival(reader.part)
-    starts = range(0, len(order), batch_size)
-    for number, start in enumerate(starts):
-        arrive(Progress(number, len(starts)))
-        chosen = order[start : start + batch_size]
+    rounds = rounds or arrival(reader.part)
+
+    def sums(count: int) -> list[_ConfusionSums]:
+        return [_ConfusionSums(fabric.device, reader.zones, data, keep) for _ in range(count)]
+
+    def add(batch: TargetBatch, truth: Tensor, chosen: NDArray[np.int64], *counts: _ConfusionSums) -> None:
+        with weights_as_they_are(), fabric.autocast(), torch.no_grad():  # no inference mode: it may be learned from
+            logits = predict(batch)
+            for each in counts:
+                each.add(logits, truth, reader.part.rows[chosen], reader.numbers[chosen])
+
+    before, after, first, end, *of_rounds = sums(4 + len(rounds))
+    batches = [
+        (number, order[start : start + batch_size])
+        for number, order in enumerate(rounds)
+        for start in range(0, len(order), batch_size)
+    ]
+    for place, (number, chosen) in enumerate(batches):
+        arrive(Progress(place, len(batches)))
         batch, truth = reader.read(chosen)
+        add(batch, truth, chosen, before, of_rounds[number])
         with weights_as_they_are(), fabric.autocast():
-            for counts in (before, after):
-                with torch.no_grad():  # no inference mode: what is predicted with may be learned from
-                    counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
-                if counts is before:
-                    adapt(batch)
-    return before.scores(), after.scores()
+            adapt(batch)
+        add(batch, truth, chosen, after, *[first] * (number == 0))
+    if len(rounds) == 1:
+        return StreamScores(before.scores(), after.scores())
+    for chosen in (chosen for number, chosen in batches if number == 0):
+        add(*reader.read(chosen), chosen, end)
+    kept = first.scores(), end.scores()
+    return StreamScores(before.scores(), after.scores(), [each.scores() for each in of_rounds], kept)
 
 
 @contextmanager
@@ -122,14 +156,6 @@ def weights_as_they_are() -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_cache_enabled(before)
-
-
-def arrival(part: Part) -> NDArray[np.int64]:
-    """Return the positions in a part in the order of date, zone and row; patches without a date come first."""
-    times = [getattr(part.metadata, name).nan_to_num(-1).numpy() for name in ("month", "day")]
-    year = part.metadata.year.nan_to_num(-1).numpy()
-    _, zones = np.unique(part.zones, return_inverse=True)
-    return np.lexsort((part.rows, zones, times[1], times[0], year))
 
 
 class _Reader:
@@ -257,6 +283,20 @@ def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
         metrics[f"target/iou/{slug(name)}"] = float(value)
     for domain, confusion in by_domain(test).items():
         metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
+    return metrics
+
+
+def stream_metrics(stream: StreamScores) -> dict[str, float]:
+    """Return the metrics of a stream: of the second prediction, of each round, and what is forgotten of the first.
+
+    Forgotten is the mean IoU of the first round's patches right after the method had learned from each, minus the one
+    of the same patches at the end of the stream.
+    """
+    metrics = named_metrics("target_after_update", stream.after.total())
+    metrics |= {f"stream_round/{number}/miou": miou(one.total()) for number, one in enumerate(stream.rounds, 1)}
+    if stream.kept:
+        learned, end = (miou(scores.total()) for scores in stream.kept)
+        metrics["stream_round/forgotten"] = learned - end
     return metrics
 
 

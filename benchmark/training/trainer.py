@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from benchmark.common.errors import TrainingError
 from benchmark.common.garbage import while_training
 from benchmark.models.segmentation import build_network, set_precision, structure_of
+from benchmark.training.arrival import arrival
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData, Part
 from benchmark.training.losses import Log, LossBuffer, require_reach
 from benchmark.training.optimizers import make_optimizer, make_scheduler
-from benchmark.training.prediction import Predict, Scores, evaluate, evaluate_stream, named_metrics
+from benchmark.training.prediction import Predict, Scores, StreamScores, evaluate, evaluate_stream, named_metrics
 from benchmark.training.savepoints import write
 from benchmark.training.stages import against, changes_features
 from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
@@ -213,11 +214,12 @@ class Stepper:
         if self.recipe.schedule != "plateau" and self._scheduler:
             self._scheduler.step()
 
-    def stream(self, batch_size: int, keep: Sequence[int] = ()) -> tuple[Scores, Scores]:
-        """Let the method learn from the test stream; its scores before and after each batch (`evaluate_stream`)."""
-        method = self.method.eval()
+    def stream(self, batch_size: int, keep: Sequence[int] = ()) -> StreamScores:
+        """Let the method learn from the test stream, in the recipe's order; return its scores (`evaluate_stream`)."""
+        method, part = self.method.eval(), "target_test"
+        rounds = arrival(self.data.parts[part], self.recipe.stream_order, self.seed)
         return evaluate_stream(
-            self.fabric, method.checked_logits, method.adapt, self.data, "target_test", batch_size, keep, self.arrive
+            self.fabric, method.checked_logits, method.adapt, self.data, part, batch_size, keep, self.arrive, rounds
         )
 
     def arrive(self, progress: Progress) -> None:

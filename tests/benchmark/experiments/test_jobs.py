@@ -31,6 +31,7 @@ OTHER_RECIPES = {
     "schedule": "constant",
     "checkpoints": 1,
     "precision": "bf16-mixed",
+    "stream_order": "recurring",
 }
 OTHER_NETWORKS = {
     "architecture": "fpn",
@@ -102,6 +103,11 @@ def test_settings_of_series_count_where_the_network_sees_some(name):
 
     assert changed_content(late) != recipe_content(late)
     assert (changed_content(plain) == recipe_content(plain)) == (name != "series")
+
+
+def test_the_order_by_date_is_left_out_so_that_runs_of_before_keep_their_keys():
+    assert "stream_order" not in recipe_content(TrainingConfig())
+    assert recipe_content(TrainingConfig(stream_order="place"))["stream_order"] == "place"
 
 
 @pytest.mark.parametrize("column", [column for column in COLUMNS if column not in PLACES_OF_PIXELS])

@@ -9,9 +9,8 @@ from lightning_fabric import Fabric
 from sklearn.metrics import confusion_matrix, f1_score, jaccard_score
 
 from benchmark.training import prediction as evaluation
-from benchmark.training.fold_data import Part
+from benchmark.training.arrival import arrival
 from benchmark.training.prediction import (
-    arrival,
     evaluate,
     evaluate_stream,
     f1,
@@ -20,8 +19,8 @@ from benchmark.training.prediction import (
     miou_flair_challenge,
     miou_flair_main,
     overall_accuracy,
+    stream_metrics,
 )
-from methods.parts.metadata import Metadata
 
 
 @pytest.fixture
@@ -138,30 +137,12 @@ def test_a_stream_comes_once_in_the_order_of_date_and_zone(data):
         Fabric(accelerator="cpu", devices=1), _by_brightness, lambda batch: seen.append(batch.images), data,
         "target_test", 3,
     )  # fmt: skip
-    order = arrival(part)
+    (order,) = arrival(part)
     assert [len(images) for images in seen][:-1] == [3] * (len(seen) - 1)
     assert np.array_equal(torch.cat(seen).numpy(), data.store.read(part.rows[order]))
     days = [getattr(part.metadata, name).numpy()[order] for name in ("year", "month", "day")]
     arrived = list(zip(*days, part.zones[order], strict=True))
     assert arrived == sorted(arrived) and sorted(order) == list(range(len(part.rows)))
-
-
-def test_a_day_comes_after_all_earlier_days_whatever_its_number_in_its_month():
-    """By day before month, 1 March would come before 2 January; by month before year, 1 January before 31 December."""
-    dates = ["2020-02-29", "2020-01-02", "", "2019-12-31", "2020-03-01", "2020-01-31", "2021-01-01", "2020-01-02"]
-    zones = ["b", "b", "b", "z", "a", "b", "a", "a"]
-    parts = np.array([date.split("-") if date else [np.nan] * 3 for date in dates], dtype=np.float32)
-    day = {name: torch.from_numpy(parts[:, column]) for column, name in enumerate(("year", "month", "day"))}
-    part = Part(np.arange(8), np.array(["a"] * 8), np.array(zones), replace(Metadata.unknown(8), **day))
-    order = arrival(part)
-    assert [(dates[place], zones[place]) for place in order] == sorted(zip(dates, zones, strict=True))
-    backwards = part.take(np.arange(8)[::-1].copy())
-    assert backwards.rows[arrival(backwards)].tolist() == order.tolist(), "whatever the order of the part"
-
-
-def test_patches_of_one_day_and_zone_come_in_the_order_of_the_store():
-    rows = np.array([5, 1, 3])
-    assert arrival(Part(rows, np.full(3, "a"), np.full(3, "z"), Metadata.unknown(3))).tolist() == [1, 2, 0]
 
 
 def test_what_is_predicted_before_and_after_learning_is_not_confused(data):
@@ -174,11 +155,52 @@ def test_what_is_predicted_before_and_after_learning_is_not_confused(data):
         return logits
 
     fabric = Fabric(accelerator="cpu", devices=1)
-    before, after = evaluate_stream(fabric, predict, learned.append, data, "target_test", 2)
+    scores = evaluate_stream(fabric, predict, learned.append, data, "target_test", 2)
+    before, after = scores.before, scores.after
     patches, pixels = len(data.parts["target_test"].rows), data.store.size**2
     batches = [min(2, patches - start) * pixels for start in range(0, patches, 2)]
     assert before.total().sum(0).tolist()[: len(batches) + 1] == [*batches, 0]
     assert after.total().sum(0).tolist()[: len(batches) + 1] == [0, *batches]
+    assert not scores.rounds and scores.kept is None and "stream_round/forgotten" not in stream_metrics(scores)
+
+
+def test_each_round_is_scored_and_the_first_one_again_at_the_end(data):
+    """A method that knows the truth of what it has learned from, and forgets all in the last batch."""
+    classes, part, known, learned = len(data.task.classes), data.parts["target_test"], {}, []
+    rounds = np.array_split(np.arange(len(part.rows)), 2)
+    truth = torch.from_numpy(data.store.labels_of(part.rows).read(part.rows)).long()
+    images = torch.from_numpy(data.store.read(part.rows)).float()
+
+    def predict(batch):
+        logits = torch.zeros(len(batch.images), classes, *batch.images.shape[-2:])
+        logits[:, -1] = 1
+        for place, image in enumerate(batch.images):
+            key = image.sum().item()
+            if key in known:
+                logits[place] = 9 * torch.nn.functional.one_hot(known[key], classes).permute(2, 0, 1)
+        return logits
+
+    def adapt(batch):
+        learned.append(len(batch.images))
+        for image in batch.images:
+            (place,) = [number for number in range(len(images)) if torch.equal(images[number], image)]
+            known[image.sum().item()] = truth[place].clamp(max=classes - 1)
+        if sum(learned) == len(images):
+            known.clear()
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    scores = evaluate_stream(fabric, predict, adapt, data, "target_test", 3, rounds=rounds)
+    sizes = [len(order) for order in rounds]
+    assert learned == [min(3, size - start) for size in sizes for start in range(0, size, 3)], "no batch of two rounds"
+    assert [each.total().sum() for each in scores.rounds] == [size * data.store.size**2 for size in sizes]
+    assert np.array_equal(sum(each.total() for each in scores.rounds), scores.before.total())
+    metrics = stream_metrics(scores)
+    assert [metrics[f"stream_round/{number}/miou"] for number in (1, 2)] == [
+        miou(each.total()) for each in scores.rounds
+    ]
+    learned_once, end = (miou(each.total()) for each in scores.kept)
+    assert learned_once == 1 and end == metrics["stream_round/1/miou"] < 0.5, "it knows nothing of them any more"
+    assert metrics["stream_round/forgotten"] == 1 - end
 
 
 def test_what_was_learned_is_predicted_with_under_mixed_precision_too(data):
@@ -192,5 +214,5 @@ def test_what_was_learned_is_predicted_with_under_mixed_precision_too(data):
             network.bias.neg_()
 
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
-    before, after = evaluate_stream(fabric, lambda batch: network(batch.images), adapt, data, "target_test", 2)
-    assert not np.array_equal(before.total(), after.total())
+    scores = evaluate_stream(fabric, lambda batch: network(batch.images), adapt, data, "target_test", 2)
+    assert not np.array_equal(scores.before.total(), scores.after.total())

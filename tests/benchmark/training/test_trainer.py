@@ -19,6 +19,7 @@ from benchmark.common.garbage import USUAL, while_loading, while_training
 from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
+from benchmark.training import trainer
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
@@ -674,3 +675,11 @@ def test_the_draws_of_a_stream_are_addressed_by_its_batches(data, recipe):
     assert [draw[:2] for draw in once[::2]] == [(number, batches) for number in range(batches)]
     assert once == drawn(), "whatever was drawn before the stream"
     assert [len({draw[kind] for draw in once}) for kind in (2, 3)] == [batches, 2 * batches]
+
+
+@pytest.mark.parametrize("order", ["place", "shuffled", "recurring"])
+def test_the_stream_comes_in_the_order_of_the_recipe(order, data, recipe, monkeypatch):
+    """In the tiny world all orders are the same, so another one is put in its place."""
+    monkeypatch.setattr(trainer, "arrival", lambda part, asked, seed: asked == order and seed == 5 and [np.array([1])])
+    stepper = _stepper(Noting, data, replace(recipe, stream_order=order), seed=5)
+    assert stepper.stream(batch_size=2).before.total().sum() == data.store.size**2
