@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -82,6 +83,38 @@ def mixed_statistics(network: nn.Module, prior: float) -> Iterator[None]:
         for layer, hook, (mean, variance) in zip(layers, hooks, stored, strict=True):
             hook.remove()
             layer.running_mean, layer.running_var = mean, variance
+
+
+@contextmanager
+def following_statistics(network: nn.Module, share: float) -> Iterator[None]:
+    """Move the stored statistics to those of each batch by a share, and normalise by the result, for a block.
+
+    The stored mean and variance are changed for good; gradients flow through the share that is of the batch, with its
+    biased variance ("robust batch normalisation", Yuan et al., CVPR 2023). The network is in eval mode, and a single
+    value a channel is treated as in `batch_statistics`.
+
+    Args:
+        share: from 0, as stored, to 1, the batch alone.
+    """
+    hooks = [layer.register_forward_pre_hook(partial(_follow, share)) for layer in batch_norms(network)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _follow(share: float, layer: Any, inputs: tuple[Tensor]) -> Tensor | None:
+    """Store the moved statistics, and return the input again, now with the gradient that flows through them."""
+    if not _has_variance(inputs[0]):
+        return None
+    features, shape = inputs[0].to(layer.running_mean.dtype), [1, -1, *[1] * (inputs[0].ndim - 2)]
+    batch_variance, batch_mean = torch.var_mean(features, [0, *range(2, features.ndim)], correction=0)
+    mean, variance = layer.running_mean.lerp(batch_mean, share), layer.running_var.lerp(batch_variance, share)
+    layer.running_mean, layer.running_var = mean.detach(), variance.detach()
+    scale = ((variance.detach() + layer.eps) / (variance + layer.eps)).sqrt()
+    again = (features - mean.view(shape)) * scale.view(shape) + mean.detach().view(shape)
+    return again.to(inputs[0].dtype)
 
 
 def _train_on_several(layer: nn.Module, inputs: tuple[Tensor]) -> None:
