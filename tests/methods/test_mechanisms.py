@@ -201,7 +201,7 @@ def source_network(striped_network):
     return deepcopy(striped_network)
 
 
-@pytest.mark.parametrize("name", ["batch-norm-target", "batch-norm-adaptation", "tent", "sar", "cotta"])
+@pytest.mark.parametrize("name", ["batch-norm-target", "batch-norm-adaptation", "tent", "sar", "cotta", "eata", "roid"])
 def test_statistics_of_the_target_undo_a_change_of_band_statistics(source_network, name):
     random = torch.Generator().manual_seed(5)
     before = accuracy(find("source-only")(source_network, STRIPES).eval(), dazzled(random))

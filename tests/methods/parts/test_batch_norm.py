@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 from methods.base import TargetBatch
-from methods.parts.batch_norm import batch_norms, batch_statistics, mixed_statistics, train_only_affine
+from methods.parts.batch_norm import (
+    batch_norms,
+    batch_statistics,
+    following_statistics,
+    mixed_statistics,
+    train_only_affine,
+)
 
 
 @pytest.fixture
@@ -88,3 +94,27 @@ def test_only_scales_and_shifts_are_trained():
     assert trained == ["1.weight", "1.bias", "2.weight", "2.bias", "4.0.weight", "4.0.bias"]
     assert trained == [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert batch_norms(network) == [network[1], network[3]]
+
+
+def test_following_statistics_move_the_stored_ones_and_the_output_is_by_them(layer):
+    before = layer(FEATURES)
+    with following_statistics(nn.Sequential(layer), 0.25):
+        found = layer(FEATURES)
+    torch.testing.assert_close(layer.running_mean, torch.tensor([0.75 * 1 + 0.25 * 3, 0.75 * 2 + 0.25 * 30]))
+    torch.testing.assert_close(layer.running_var, torch.tensor([0.75 * 4 + 0.25 * 5, 0.75 * 9 + 0.25 * 500]))
+    torch.testing.assert_close(found, layer(FEATURES))
+    assert not torch.allclose(found, before) and not layer._forward_pre_hooks
+
+
+def test_following_the_batch_alone_has_its_gradients_and_a_single_value_moves_nothing(layer):
+    gradients = []
+    for block in (batch_statistics(layer), following_statistics(layer, 1.0)):
+        features = FEATURES.clone().requires_grad_()
+        with block:
+            (layer(features) ** 3).sum().backward()
+        gradients.append(features.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+    stored = layer.running_mean.clone()
+    with following_statistics(layer, 0.5):
+        layer(torch.ones(1, 2, 1, 1))
+    assert torch.equal(layer.running_mean, stored)
