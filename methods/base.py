@@ -308,7 +308,7 @@ class Method(nn.Module):
         """Return the cross-entropy averaged over the valid pixels of the batch, 0 if there are none.
 
         Where the config has an auxiliary loss of the series (``series_loss``), it is added, if the network's last pass
-        was on this batch.
+        on labelled patches was on these.
 
         Args:
             batch: images and labels.

@@ -180,6 +180,8 @@ def _write_files(
     from benchmark.common.texts import markdown
     from benchmark.experiments.checkpoint_records import class_shares
     from benchmark.experiments.experiment_pages import describe
+    from benchmark.reporting.confidence_table import confidence_tables
+    from benchmark.reporting.decision_table import decision_tables
     from benchmark.reporting.latex import latex_table
     from benchmark.reporting.series_tables import series_tables
     from benchmark.reporting.stream_orders import order_tables
@@ -206,7 +208,15 @@ def _write_files(
         state.tuned,
         state.pixels,
         state.shares,
-        [each.markdown for each in (*series_tables(state), *order_tables(state))],
+        [
+            each.markdown
+            for each in (
+                *confidence_tables(state),
+                *decision_tables(state),
+                *series_tables(state),
+                *order_tables(state),
+            )
+        ],
     )
     pictures = "\n\n".join(f"![{FIGURES[name]}]({name})" for name in figures)
     page = f"# {protocol.label}\n\n{first}{describe(protocol)}\n\n{pictures}\n\n{tables}\n"
@@ -275,6 +285,8 @@ def _html(
     commands: Sequence[str],
 ) -> str:
     from benchmark.reporting import tables
+    from benchmark.reporting.confidence_table import confidence_tables
+    from benchmark.reporting.decision_table import decision_tables
     from benchmark.reporting.html import Figure, Section, html_page
     from benchmark.reporting.series_tables import series_tables
     from benchmark.reporting.stream_orders import order_tables
@@ -318,7 +330,12 @@ def _html(
         sections.append(Section("Class shares", tables.SHARE_HEADER, tables.share_rows(state.shares), note=about))
     sections += [
         Section(each.title, each.header, each.rows, note=f"{_plain(each.about)} {'; '.join(each.lines)}")
-        for each in (*series_tables(state), *order_tables(state))
+        for each in (
+            *confidence_tables(state),
+            *decision_tables(state),
+            *series_tables(state),
+            *order_tables(state),
+        )
     ]
     if state.calls:
         calls = [(made, command, ", ".join(rows)) for made, command, rows in state.calls]

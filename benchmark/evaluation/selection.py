@@ -65,6 +65,10 @@ RULES: dict[str, Rule] = {
     "ensemble-agreement": _measured("ensemble-agreement", "target images and the other candidates"),
     "deep-embedded-validation": _measured("deep-embedded-validation", "source labels and target images"),
     "thresholded-confidence": _measured("thresholded-confidence", "source labels and target images"),
+    "difference-of-confidences": _measured("difference-of-confidences", "source labels and target images"),
+    "confidence-optimal-transport": _measured("confidence-optimal-transport", "source labels and target images"),
+    "transfer-score": _measured("transfer-score", "target images"),
+    "mixup-validation": _measured("mixup-validation", "target images and the other candidates"),
     "leave-one-source-domain-out": _measured(
         "leave-one-source-domain-out", "source labels, in trainings of its own", own_trainings=True
     ),

@@ -4,14 +4,20 @@ All take NumPy arrays, compute in float64, and are the better the higher. Which 
 shows; over a million checkpoints none was reliable everywhere (Musgrave et al., arXiv 2208.07360).
 """
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import entr, rel_entr, softmax
 
+from benchmark.evaluation.statistics import average_ranks
+
 Array = NDArray[np.floating]
-AGREEMENT = "ensemble-agreement"  # the rule that hangs on what else there is to choose from
+# The rules that hang on what else there is to choose from, and the two scores that the second is made of.
+AGREEMENT = "ensemble-agreement"
+MIXUP = "mixup-validation"
+MIXUP_PARTS = (f"{MIXUP}-intra", f"{MIXUP}-inter")
 MeanAndDeviation = tuple[float, float]
 """Mean and standard deviation."""
 
@@ -191,6 +197,36 @@ def ensemble_agreement(candidates: NDArray[np.floating]) -> NDArray[np.float64]:
     """
     together = np.asarray(candidates, np.float64).mean(0).argmax(1)
     return np.asarray((candidates.argmax(2) == together).mean(1), np.float64)
+
+
+def mixup_consistency(mixed: Array, labels: NDArray[np.integer], partners: NDArray[np.integer]) -> tuple[float, float]:
+    """Return the consistency of predictions of mixed images (Hu et al., MixVal, NeurIPS 2023).
+
+    Two images are mixed, one of them with more than half of the weight, and the mixture is to be predicted as that one.
+
+    Args:
+        mixed: (n, C) logits of pixels of the mixtures.
+        labels: (n,) predicted classes of these pixels in the image with the larger weight.
+        partners: (n,) the same in the other image.
+
+    Returns:
+        shares of pixels that are predicted as ``labels``: of those with one class in both images (intra-cluster), and
+        of those with two (inter-cluster). NaN where there are none, as of a network that predicts one class alone.
+    """
+    right, same = np.asarray(mixed).argmax(1) == labels, labels == partners
+    intra, inter = (float(right[pixels].mean()) if pixels.any() else np.nan for pixels in (same, ~same))
+    return intra, inter
+
+
+def mixup_ranks(scores: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Return the rule's score of each of k candidates, its mean rank by both consistencies, as MixVal joins them.
+
+    From 1 / k to 1; of equal ones each has the mean of their ranks. A candidate that lacks one of the two has no score.
+    """
+    able = [each for each in scores if all(part in each for part in MIXUP_PARTS)]
+    ranks = [average_ranks(np.array([each[part] for each in able])) for part in MIXUP_PARTS]
+    means = iter(np.mean(ranks, axis=0) / max(len(able), 1))
+    return [{MIXUP: float(next(means))} if all(part in each for part in MIXUP_PARTS) else {} for each in scores]
 
 
 def _probabilities(logits: Array) -> NDArray[np.float64]:

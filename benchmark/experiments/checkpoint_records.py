@@ -17,7 +17,7 @@ from benchmark.evaluation.sanity_checks import majority_miou
 from benchmark.evaluation.selection import Record
 from benchmark.evaluation.shares import ShareErrors, share_errors
 from benchmark.evaluation.significance import patch_noise
-from benchmark.evaluation.validators import AGREEMENT, ensemble_agreement
+from benchmark.evaluation.validators import AGREEMENT, ensemble_agreement, mixup_ranks
 from benchmark.experiments.run_folder import Files
 
 RECORDS = "checkpoints.json"
@@ -226,8 +226,11 @@ def read_records(folder: Files) -> tuple[Record, ...]:
 def pooled(runs: Sequence[Sequence[Record]], folders: Sequence[Files]) -> list[list[Record]]:
     """Return the records of runs of one fold and seed with scores that can be compared between the runs.
 
-    All scores but one are as they are: agreement with the other candidates is that with the candidates of all runs.
+    All scores but two are as they are: agreement with the other candidates, and the rank among them, are those with the
+    candidates of all runs.
     """
+    ranks = iter(mixup_ranks([record.scores for records in runs for record in records]))
+    runs = [[replace(record, scores={**record.scores, **next(ranks)}) for record in records] for records in runs]
     samples = [
         read_arrays(path).get("probabilities") if path.is_file() else None
         for path in (folder / SAMPLE for folder in folders)

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from benchmark.data.scaling import Scaling
 from benchmark.data.series.corruptions import CORRUPTIONS, MISSING
 from benchmark.evaluation.selection import RULES, Record, select
 from benchmark.experiments.checkpoint_records import CHANGED_NETWORK, CONFUSIONS, PANEL, SETTINGS, ZONES, write_records
+from benchmark.experiments.confidence_record import write_confidences
 from benchmark.experiments.jobs import Bench, Job, selection_rule
 from benchmark.experiments.labels import parse_label
 from benchmark.experiments.provenance import Provenance, environment
@@ -32,23 +33,28 @@ from benchmark.experiments.queue import DONE, LeaseLost
 from benchmark.experiments.results import ResultsFolder
 from benchmark.experiments.run_folder import RunFolder, folder_of, savepoints_of
 from benchmark.experiments.run_record import run_name
+from benchmark.training.confidence_sums import confidence_sums
 from benchmark.training.config import TrainingConfig
+from benchmark.training.decisions import PRIOR, RANKSEG, STRENGTHS, Decision, adjust_by_prior, rank_pixels
 from benchmark.training.devices import device_name, make_fabric
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
 from benchmark.training.prediction import (
+    DECISION,
     METRICS,
     Scores,
     StreamScores,
     by_domain,
+    decision_metrics,
+    evaluate_decisions,
     missing_metrics,
     stream_metrics,
     target_metrics,
 )
 from benchmark.training.savepoints import Savepoints
-from benchmark.training.target_sample import Look, look, scores_of_all
+from benchmark.training.target_sample import Look, look, scores_of_all, source_shares
 from benchmark.training.trainer import Stepper, evaluate_part, network_weights, state_of
-from methods.base import Method, MethodError, Needs
+from methods.base import Method, MethodError, Needs, TargetBatch
 from methods.sources import blamed
 
 PANEL_PATCHES = 4
@@ -66,6 +72,7 @@ class Outcome:
         stream: scores of the test stream, for a method that learns from it.
         missing: scores of the chosen checkpoint on the target with series of which something is missing, by what is
             (`CORRUPTIONS`); none where the network sees no series.
+        decisions: scores of the chosen checkpoint by decisions other than argmax, by name.
         records: what the selection rules know of each checkpoint.
         samples: (n, C) probabilities of each for the fixed sample of the target; none where there is no sample.
         selected: index of the checkpoint that each selection rule takes, where it takes one.
@@ -85,6 +92,7 @@ class Outcome:
     target: list[Scores]
     stream: StreamScores | None
     missing: Mapping[str, Scores]
+    decisions: Mapping[str, Scores]
     records: list[Record]
     samples: list[np.ndarray]
     selected: dict[str, int]
@@ -201,15 +209,16 @@ def train_and_score(
         looks: list[Look] = []
         for checkpoint in trained.checkpoints:
             trained.load(checkpoint)
+            sums = confidence_sums(fabric, trained.method, data, checkpoint.source_val.temperature)
             if method.needs is Needs.TEST_STREAM:
                 started = time.perf_counter()
-                stream = stepper.stream(recipe.batch_size, keep)
+                stream = stepper.stream(recipe.batch_size, keep, sums.add)
                 scores = stream.before
                 seconds, images = time.perf_counter() - started, len(data.parts["target_test"].rows)
             else:
-                scores = evaluate_part(fabric, trained.method, data, "target_test", keep)
+                scores = evaluate_part(fabric, trained.method, data, "target_test", keep, sums.add)
                 looks.append(look(fabric, trained.method, data, recipe.crop))
-            target.append(scores)
+            target.append(replace(scores, confidence=sums.confidence()))
         started = time.perf_counter()
         by_validator = scores_of_all(looks) if looks else [{} for _ in target]
         scoring = time.perf_counter() - started + sum(each.seconds for each in looks)
@@ -224,7 +233,8 @@ def train_and_score(
         chosen = selected[selection_rule(method)]
         trained.load(trained.checkpoints[chosen])
         missing = _scores_of_missing(fabric, trained.method, data)
-        if missing:
+        decisions = _scores_of_decisions(fabric, trained.method, data)
+        if missing or decisions:
             trained.load(trained.checkpoints[chosen])  # what is predicted may leave traces in a method
         return Outcome(
             steps=[checkpoint.step for checkpoint in trained.checkpoints],
@@ -232,6 +242,7 @@ def train_and_score(
             target=target,
             stream=stream,
             missing=missing,
+            decisions=decisions,
             records=records,
             samples=[softmax(each.evidence.target, axis=1) for each in looks if each.evidence],
             selected=selected,
@@ -261,6 +272,28 @@ def _scores_of_missing(fabric: Fabric, method: Method, data: FoldData) -> dict[s
     }
 
 
+def _scores_of_decisions(fabric: Fabric, method: Method, data: FoldData) -> dict[str, Scores]:
+    """Return the scores of the test by each decision other than argmax; none of the methods of the test stream.
+
+    The strength of the prior is chosen on source validation, so that what sees no source data has none.
+    """
+    if method.needs is Needs.TEST_STREAM:
+        return {}
+    decisions: dict[str, Decision] = {RANKSEG: rank_pixels}
+    method.eval()
+    if not method.needs.starts_from_source:
+
+        def predict_source(batch: TargetBatch) -> Tensor:
+            return method.require_logits(method.predict_source(batch), batch)
+
+        by_strength = {f"{each}": adjust_by_prior(source_shares(data), each) for each in STRENGTHS}
+        tried = evaluate_decisions(fabric, predict_source, data, "source_val", by_strength)
+        decisions[PRIOR] = by_strength[max(tried, key=lambda name: METRICS["miou"](tried[name].total()))]
+    scores = evaluate_decisions(fabric, method.checked_logits, data, "target_test", decisions)
+    method.train()
+    return scores
+
+
 def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
     """Return the run's final metrics, of the chosen checkpoint unless the name says otherwise."""
     index = outcome.chosen
@@ -274,7 +307,7 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
         metrics[f"selection/{rule}/target_miou"] = METRICS["miou"](outcome.target[selected].total())
     if outcome.stream:
         metrics |= stream_metrics(outcome.stream)
-    metrics |= missing_metrics(outcome.missing)
+    metrics |= missing_metrics(outcome.missing) | decision_metrics(outcome.decisions)
     metrics["time/training_seconds"] = outcome.seconds
     metrics["time/scoring_seconds"] = outcome.scoring_seconds
     metrics["time/images_per_second"] = outcome.images_per_second
@@ -284,17 +317,22 @@ def run_metrics(bench: Bench, outcome: Outcome) -> dict[str, float]:
 
 
 def _write_artifacts(bench: Bench, job: Job, outcome: Outcome, scaling: Scaling, folder: Path) -> None:
-    """Write the record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at."""
+    """Write the record of the run: one confusion matrix a zone, part and checkpoint; and what a person looks at.
+
+    Beside them, the counts of the test by confidence.
+    """
     arrays: dict[str, Any] = {}
     whole = {"source_val": outcome.source_val, "target_test": outcome.target}
     tests = {part: dict(zip(outcome.steps, scores, strict=True)) for part, scores in whole.items()}
     tests |= {f"{MISSING}/{name}": {outcome.steps[outcome.chosen]: score} for name, score in outcome.missing.items()}
+    tests |= {f"{DECISION}/{name}": {outcome.steps[outcome.chosen]: score} for name, score in outcome.decisions.items()}
     for part, by_step in tests.items():
         zones = sorted(next(iter(by_step.values())).confusions)  # the same at all steps
         arrays[f"{ZONES}/{part}"] = np.array(zones)
         for step, score in by_step.items():
             arrays[f"{step}/{part}"] = np.stack([score.confusions[zone] for zone in zones])
     np.savez_compressed(folder / CONFUSIONS, **arrays)
+    write_confidences(folder, {step: test.confidence for step, test in tests["target_test"].items()})
     save_file(outcome.weights, folder / WEIGHTS, scaling.as_texts() or None)
     write_records(folder, outcome.records, outcome.samples)
     settings = {

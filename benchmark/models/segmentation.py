@@ -105,16 +105,18 @@ class SegmentationNetwork(nn.Module):
         images = batch.images.to(self.mean.dtype)
         with torch.autocast(images.device.type, self.autocast) if self.autocast else nullcontext():
             logits, auxiliary, features = self._predict(images, batch.series)
-        if auxiliary is not None and self._series_loss and self.training and torch.is_grad_enabled():
-            self._last.batch, self._last.auxiliary = batch, auxiliary
+        labelled = isinstance(batch, SourceBatch) and self.training and torch.is_grad_enabled()
+        if labelled and auxiliary is not None and self._series_loss:
+            self._last.labels, self._last.auxiliary = batch.labels, auxiliary
         return (logits, features) if return_features else logits
 
     def auxiliary_loss(self, batch: SourceBatch) -> Tensor | None:
         """Return the weighted cross-entropy of what the series alone predicts, once.
 
-        None where there is no such loss, or where the last pass was on another batch.
+        None where there is no such loss, or where the last pass on labelled patches was on other ones. Those with other
+        images (another view) are the same, as long as they have the same labels.
         """
-        auxiliary = self._last.auxiliary if self._last.batch is batch else None
+        auxiliary = self._last.auxiliary if self._last.labels is batch.labels else None
         self._last = _LastPass()
         if auxiliary is None:
             return None
@@ -161,10 +163,10 @@ class SegmentationNetwork(nn.Module):
 
 
 class _LastPass:
-    """The batch of a network's last pass in training, and the logits of its series; a copy holds none."""
+    """The labels of a network's last pass on some in training, and the logits of its series; a copy holds none."""
 
     def __init__(self) -> None:
-        self.batch: SourceBatch | TargetBatch | None = None
+        self.labels: Tensor | None = None
         self.auxiliary: Tensor | None = None
 
     def __reduce__(self) -> tuple[type["_LastPass"], tuple[()]]:

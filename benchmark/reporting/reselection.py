@@ -8,6 +8,7 @@ from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.evaluation.selection import select
 from benchmark.experiments.checkpoint_records import LEFT_OUT, Key, class_names, matrices_at
+from benchmark.experiments.confidence_record import read_confidence
 from benchmark.experiments.run_folder import Files
 from benchmark.training.prediction import Scores, target_metrics
 
@@ -41,7 +42,9 @@ def _chosen(cell: Cell, folders: Mapping[Key, Files], rule: str) -> Cell:
     if not matrices:
         return cell
     kept = {name: value for name, value in cell.metrics.items() if not name.startswith(("target", "selected/"))}
-    metrics = kept | target_metrics(Scores(matrices, nan), class_names(folder))
+    metrics = kept | target_metrics(
+        Scores(matrices, nan, confidence=read_confidence(folder, record.step)), class_names(folder)
+    )
     metrics |= {
         "selected/step": record.step,
         "selected/source_val_miou": record.source_val_miou,

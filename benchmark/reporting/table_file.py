@@ -10,6 +10,8 @@ from benchmark.common.errors import DataError
 from benchmark.common.files import read_json
 from benchmark.experiments.checkpoint_records import SETTINGS
 from benchmark.reporting.collect import ComparisonState
+from benchmark.reporting.confidence_table import confidence_record
+from benchmark.reporting.decision_table import decision_record
 from benchmark.reporting.series_tables import series_record
 from benchmark.reporting.stream_orders import order_record
 from protocols.base import PARTIAL
@@ -108,8 +110,8 @@ def as_json(state: ComparisonState) -> str:
         )
         cells.append(asdict(entry))
     facts = {name: state.facts[name] for name in FACTS}
-    tables = series_record(state) | order_record(state)
-    head = json.dumps(facts | {"shared": shared, "environments": environments} | tables, indent=1)
+    more = confidence_record(state) | decision_record(state) | series_record(state) | order_record(state)
+    head = json.dumps(facts | {"shared": shared, "environments": environments} | more, indent=1)
     lines = ",\n".join(f"  {json.dumps(cell)}" for cell in cells)
     return f'{head.removesuffix("}").rstrip()},\n "cells": [\n{lines}\n ]\n}}\n'
 

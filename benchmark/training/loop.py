@@ -104,6 +104,7 @@ def _content(stepper: Stepper, step: int, checkpoints: Sequence[Checkpoint], sec
             {
                 "step": checkpoint.step,
                 "loss": checkpoint.source_val.loss,
+                "temperature": checkpoint.source_val.temperature,
                 "confusions": {zone: torch.from_numpy(m) for zone, m in checkpoint.source_val.confusions.items()},
             }
             for checkpoint in checkpoints
@@ -123,7 +124,11 @@ def _resumed(stepper: Stepper, savepoints: Savepoints) -> tuple[int, list[Checkp
     checkpoints = [
         Checkpoint(
             checkpoint["step"],
-            Scores({zone: matrix.numpy() for zone, matrix in checkpoint["confusions"].items()}, checkpoint["loss"]),
+            Scores(
+                {zone: matrix.numpy() for zone, matrix in checkpoint["confusions"].items()},
+                checkpoint["loss"],
+                temperature=checkpoint["temperature"],
+            ),
             savepoints.folder / file,
         )
         for checkpoint, file in zip(content["checkpoints"], content["files"], strict=True)

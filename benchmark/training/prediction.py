@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from benchmark.data.classes import IGNORE, slug
 from benchmark.data.series.corruptions import MISSING
+from benchmark.evaluation.confidence import Confidence, confidence_metrics
 from benchmark.training.arrival import arrival
 from benchmark.training.fold_data import FoldData
 from methods.base import Progress, TargetBatch
@@ -33,11 +34,15 @@ class Scores:
         confusions: confusion matrix by zone.
         loss: mean cross-entropy over the valid pixels.
         kept: (H, W) uint8 predicted classes of the patches in ``keep``, by row of the store.
+        temperature: temperature that was fitted; NaN where there was none.
+        confidence: counts of the pixels by confidence, where they were counted.
     """
 
     confusions: Mapping[str, Confusion]
     loss: float
     kept: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    temperature: float = float("nan")
+    confidence: Confidence | None = None
 
     def total(self, zones: Iterable[str] | None = None) -> Confusion:
         """Return the sum over some zones, or all."""
@@ -46,6 +51,15 @@ class Scores:
 
 Predict = Callable[[TargetBatch], Tensor]
 """Logits (N, classes, H, W) of raw images, on the device."""
+
+DECISION = "target_decision"  # begins the names of what another decision than argmax gives
+Count = Callable[[Tensor, Tensor, Tensor, NDArray[np.int64]], None]
+"""Takes logits (N, C, H, W), predicted and true classes (N, H, W), and each patch's number among the sorted zones."""
+
+
+def count_nothing(logits: Tensor, predicted: Tensor, truth: Tensor, zones: NDArray[np.int64]) -> None:
+    """Count nothing beside the confusion matrices."""
+
 
 PIXELS_AT_ONCE = 2**22  # of a batch that is only predicted: 16 patches of 512 x 512, some 2 GiB of a U-Net
 AT_ONCE = 32  # patches of it, at most
@@ -57,13 +71,20 @@ def most_at_once(side: int) -> int:
 
 
 def evaluate(
-    fabric: "Fabric", predict: Predict, data: FoldData, part: str, batch_size: int = AT_ONCE, keep: Sequence[int] = ()
+    fabric: "Fabric",
+    predict: Predict,
+    data: FoldData,
+    part: str,
+    batch_size: int = AT_ONCE,
+    keep: Sequence[int] = (),
+    count: Count = count_nothing,
 ) -> Scores:
     """Predict a labelled part and count, on the device; one transfer at the end.
 
     Args:
         batch_size: patches of a batch, fewer where they are large (`most_at_once`).
         keep: rows of the store whose predicted classes are kept.
+        count: called with every batch, for what else is counted.
     """
     batch_size = min(batch_size, most_at_once(data.store.size))
     reader = _Reader(fabric, data, part)
@@ -73,8 +94,30 @@ def evaluate(
         chosen = order[start : start + batch_size]
         batch, truth = reader.read(chosen)
         with torch.inference_mode(), fabric.autocast():
-            counts.add(predict(batch), truth, reader.part.rows[chosen], reader.numbers[chosen])
+            logits = predict(batch)
+            predicted = counts.add(logits, truth, reader.part.rows[chosen], reader.numbers[chosen])
+        with torch.inference_mode():
+            count(logits, predicted, truth, reader.numbers[chosen])
     return counts.scores()
+
+
+def evaluate_decisions(
+    fabric: "Fabric", predict: Predict, data: FoldData, part: str, decisions: Mapping[str, Callable[[Tensor], Tensor]]
+) -> dict[str, Scores]:
+    """Predict a labelled part once, and count what each decision makes of the logits.
+
+    Args:
+        decisions: functions of logits (N, C, H, W) float32 to scores whose argmax is what counts, by name.
+    """
+    zones = np.unique(data.parts[part].zones)
+    sums = {name: _ConfusionSums(fabric.device, zones, data, ()) for name in decisions}
+
+    def count(logits: Tensor, predicted: Tensor, truth: Tensor, numbers: NDArray[np.int64]) -> None:
+        for name, decide in decisions.items():
+            sums[name].add(decide(logits.float()), truth, numbers[:0], numbers)
+
+    evaluate(fabric, predict, data, part, count=count)
+    return {name: each.scores() for name, each in sums.items()}
 
 
 @dataclass(frozen=True)
@@ -105,6 +148,7 @@ def evaluate_stream(
     keep: Sequence[int] = (),
     arrive: Callable[[Progress], None] = lambda progress: None,
     rounds: Sequence[NDArray[np.int64]] = (),
+    count: Count = count_nothing,
 ) -> StreamScores:
     """Predict a part batch by batch as it would arrive, and let the method learn from each batch.
 
@@ -113,20 +157,28 @@ def evaluate_stream(
         arrive: called with the number of the next batch, and of all.
         rounds: positions in the part, in the order of arrival (`arrival`); none for the order by date. No batch has
             patches of two rounds.
+        count: see `evaluate`; called before the method learns.
     """
     reader = _Reader(fabric, data, part)
     rounds = rounds or arrival(reader.part)
 
-    def sums(count: int) -> list[_ConfusionSums]:
-        return [_ConfusionSums(fabric.device, reader.zones, data, keep) for _ in range(count)]
+    def make_sums(number: int) -> list[_ConfusionSums]:
+        return [_ConfusionSums(fabric.device, reader.zones, data, keep) for _ in range(number)]
 
-    def add(batch: TargetBatch, truth: Tensor, chosen: NDArray[np.int64], *counts: _ConfusionSums) -> None:
+    def add(
+        batch: TargetBatch,
+        truth: Tensor,
+        chosen: NDArray[np.int64],
+        *sums: _ConfusionSums,
+        count: Count = count_nothing,
+    ) -> None:
+        numbers = reader.numbers[chosen]
         with weights_as_they_are(), fabric.autocast(), torch.no_grad():  # no inference mode: it may be learned from
             logits = predict(batch)
-            for each in counts:
-                each.add(logits, truth, reader.part.rows[chosen], reader.numbers[chosen])
+            predicted, *_ = (each.add(logits, truth, reader.part.rows[chosen], numbers) for each in sums)
+            count(logits, predicted, truth, numbers)
 
-    before, after, first, end, *of_rounds = sums(4 + len(rounds))
+    before, after, first, end, *of_rounds = make_sums(4 + len(rounds))
     batches = [
         (number, order[start : start + batch_size])
         for number, order in enumerate(rounds)
@@ -135,7 +187,7 @@ def evaluate_stream(
     for place, (number, chosen) in enumerate(batches):
         arrive(Progress(place, len(batches)))
         batch, truth = reader.read(chosen)
-        add(batch, truth, chosen, before, of_rounds[number])
+        add(batch, truth, chosen, before, of_rounds[number], count=count)
         with weights_as_they_are(), fabric.autocast():
             adapt(batch)
         add(batch, truth, chosen, after, *[first] * (number == 0))
@@ -187,7 +239,8 @@ class _ConfusionSums:
         self._loss = torch.zeros(2, dtype=torch.float64, device=device)
         self._kept: dict[int, NDArray[np.uint8]] = {}
 
-    def add(self, logits: Tensor, truth: Tensor, rows: NDArray[np.int64], zones: NDArray[np.int64]) -> None:
+    def add(self, logits: Tensor, truth: Tensor, rows: NDArray[np.int64], zones: NDArray[np.int64]) -> Tensor:
+        """Add a batch, and return the predicted classes (N, H, W) int64."""
         logits = logits.float()
         valid, classes = truth != IGNORE, self._classes
         self._loss[0] += F.cross_entropy(logits, truth, ignore_index=IGNORE, reduction="sum").double()
@@ -198,6 +251,7 @@ class _ConfusionSums:
         self._cells += torch.bincount(cell.flatten(), minlength=len(self._cells))
         for place in [place for place, row in enumerate(rows.tolist()) if row in self._keep]:
             self._kept[int(rows[place])] = predicted[place].to(torch.uint8).cpu().numpy()
+        return predicted
 
     def scores(self) -> Scores:
         """Return the scores of all that was added."""
@@ -276,14 +330,14 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def target_metrics(test: Scores, classes: Sequence[str]) -> dict[str, float]:
-    """Return the metrics of the confusion matrices of a test: together, of each class and of each domain."""
+    """Return the metrics of a test: of the confusion matrices together, of each class and domain, and of confidence."""
     total = test.total()
     metrics = named_metrics("target", total)
     for name, value in zip(classes, iou(total), strict=True):
         metrics[f"target/iou/{slug(name)}"] = float(value)
     for domain, confusion in by_domain(test).items():
         metrics |= named_metrics(f"target_domain/{slug(domain)}", confusion)
-    return metrics
+    return metrics | (confidence_metrics(test.confidence) if test.confidence else {})
 
 
 def stream_metrics(stream: StreamScores) -> dict[str, float]:
@@ -303,6 +357,11 @@ def stream_metrics(stream: StreamScores) -> dict[str, float]:
 def missing_metrics(tests: Mapping[str, Scores]) -> dict[str, float]:
     """Return the mean IoU of tests with something missing, by what is missing."""
     return {f"{MISSING}/{name}/miou": miou(test.total()) for name, test in tests.items()}
+
+
+def decision_metrics(tests: Mapping[str, Scores]) -> dict[str, float]:
+    """Return the mean IoU of tests by another decision than argmax, by its name."""
+    return {f"{DECISION}/{name}/miou": miou(test.total()) for name, test in tests.items()}
 
 
 def by_domain(scores: Scores) -> dict[str, Confusion]:

@@ -3,9 +3,10 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from scipy.special import log_softmax, softmax
 from torch import Tensor, nn
 
 from benchmark.data.classes import IGNORE
-from benchmark.evaluation import validators
-from benchmark.evaluation.validators import AGREEMENT, Sample
+from benchmark.evaluation import accuracy_estimates, validators
+from benchmark.evaluation.transfer_score import transfer_score
+from benchmark.evaluation.validators import AGREEMENT, MIXUP_PARTS, Sample
 from benchmark.models.encoders import deepest_of
 from benchmark.models.segmentation import SegmentationNetwork
 from benchmark.training.fold_data import FEW, FoldData
@@ -32,6 +34,7 @@ PATCHES = 64  # of a part
 PIXELS = 16  # of a patch; neighbours are nearly alike
 REPEATS = 5  # of the density ratio, which is noisy
 DIMENSIONS = 8  # of the features, at most: with 16 to 64 the mean weight, which should be 1, was up to 250
+MIXING = 0.55  # weight of the first of two images that are mixed, as in MixVal
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,10 @@ class Evidence:
         prior: (C,) class shares of the source's training patches, one pixel added to each class.
         features: features of the pixels of ``source`` and ``target`` by the encoder that predicted, in their first
             `DIMENSIONS` principal components; None where no encoder is known.
+        classifier: (C, K) weights of the last layer behind that encoder; None where none is known.
+        mixed: (n, C) logits of the pixels of ``target`` where their patches are mixed with others; None where there
+            is one patch alone, or series, which cannot be mixed.
+        partners: (n,) predicted classes of the other patches at these pixels; None as ``mixed``.
     """
 
     target: NDArray[np.float32]
@@ -52,6 +59,9 @@ class Evidence:
     labels: NDArray[np.int64]
     prior: NDArray[np.float64]
     features: tuple[Sample, Sample] | None = None
+    classifier: NDArray[np.float32] | None = None
+    mixed: NDArray[np.float32] | None = None
+    partners: NDArray[np.int64] | None = None
 
 
 def gather(
@@ -61,6 +71,7 @@ def gather(
     window: int = 0,
     encoders: Sequence[nn.Module] = (),
     predict_source: Predict | None = None,
+    classifiers: Mapping[nn.Module, Tensor] | None = None,
 ) -> Evidence | None:
     """Predict the sample, which is the same for every method, seed and checkpoint of a fold.
 
@@ -70,21 +81,38 @@ def gather(
         encoders: encoders that may run inside the prediction, and give a list of feature maps, deepest last. If several
             run, or one several times, the features are those of the last call.
         predict_source: prediction of ``source_val``; None for the same.
+        classifiers: weights (C, K) of the last layer behind each encoder, where they are known.
 
     Returns:
         None where the fold has no unlabelled target images: what would be looked at then is the test.
     """
     if not len(data.parts["target_adapt"].rows):
         return None
-    target = _sampled(fabric, predict, data, "target_adapt", window, encoders, with_labels=False)
-    source = _sampled(fabric, predict_source or predict, data, "source_val", window, encoders, with_labels=True)
-    counts = 1.0 + data.store.class_counts(data.parts["source_train"].rows)[:, :-1].sum(0)
-    valid = source.labels != IGNORE
-    features = None
+    target_pixels, source_pixels = (_Pixels(data, part, window) for part in ("target_adapt", "source_val"))
+    target = _predicted(fabric, predict, target_pixels, encoders)
+    source, labels = _predicted(fabric, predict_source or predict, source_pixels, encoders), source_pixels.labels()
+    valid, features = labels != IGNORE, None
     if source.features is not None and target.features is not None and valid.any():
         few = principal_components(source.features[valid], target.features, DIMENSIONS)
-        features = Sample(few[0], source.patches[valid]), Sample(few[1], target.patches)
-    return Evidence(target.logits, source.logits[valid], source.labels[valid], counts / counts.sum(), features)
+        features = Sample(few[0], source_pixels.owners[valid]), Sample(few[1], target_pixels.owners)
+    classifier = (classifiers or {}).get(target.encoder) if target.encoder is not None else None
+    can_mix = len(target_pixels.patches) > 1 and data.series is None
+    return Evidence(
+        target.logits,
+        source.logits[valid],
+        labels[valid],
+        source_shares(data),
+        features,
+        None if classifier is None else classifier.detach().float().cpu().numpy(),
+        _predicted(fabric, predict, target_pixels, mixed=True).logits if can_mix else None,
+        target.partners if can_mix else None,
+    )
+
+
+def source_shares(data: FoldData) -> NDArray[np.float64]:
+    """Return the class shares (C,) of the source's training patches, one pixel added to each class."""
+    counts = 1.0 + data.store.class_counts(data.parts["source_train"].rows)[:, :-1].sum(0)
+    return np.asarray(counts / counts.sum())
 
 
 def principal_components(
@@ -124,12 +152,22 @@ def look(fabric: "Fabric", method: Method, data: FoldData, window: int) -> Look:
     started = time.perf_counter()
     method.eval()
     # Not of method.network alone: a teacher, or an average of the weights, may be what predicts.
-    encoders = [module.model.encoder for module in method.modules() if isinstance(module, SegmentationNetwork)]
-    evidence, few = gather(fabric, method.predict, data, window, encoders, method.predict_source), math.nan
+    models = [module.model for module in method.modules() if isinstance(module, SegmentationNetwork)]
+    encoders = [model.encoder for model in models]
+    classifiers = {model.encoder: weights for model in models if (weights := _last_layer(model)) is not None}
+    evidence = gather(fabric, method.predict, data, window, encoders, method.predict_source, classifiers)
+    few = math.nan
     if FEW in data.parts and method.needs not in (Needs.FEW_TARGET_LABELS, Needs.TARGET_LABELS):
         few = miou(evaluate(fabric, method.predict, data, FEW).total())
     method.train()
     return Look(evidence, few, time.perf_counter() - started)
+
+
+def _last_layer(model: nn.Module) -> Tensor | None:
+    """Return the weights (C, K) of the last convolution of a model's head; None where it has none."""
+    head = getattr(model, "segmentation_head", None)
+    layers = [each for each in head.modules() if isinstance(each, nn.Conv2d)] if head is not None else []
+    return layers[-1].weight.flatten(1) if layers else None
 
 
 def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
@@ -138,6 +176,8 @@ def scores_of_all(looks: Sequence[Look]) -> list[dict[str, float]]:
     seen = [look.evidence for look in looks if look.evidence]
     for of_look, value in zip(scores, agreement(seen) if len(seen) == len(looks) else [], strict=False):
         of_look[AGREEMENT] = value
+    for of_look, rank in zip(scores, validators.mixup_ranks(scores), strict=True):
+        of_look |= rank
     for of_look, look in zip(scores, looks, strict=True):
         of_look |= {"few-target-labels": look.few} if math.isfinite(look.few) else {}
     return scores
@@ -156,6 +196,21 @@ def scores_of(evidence: Evidence) -> dict[str, float]:
             evidence.source, evidence.labels, evidence.target
         ),
     }
+    if len(evidence.labels):
+        temperature = accuracy_estimates.fit_temperature(evidence.source, evidence.labels)
+        calm_source, calm_target = (logits / temperature for logits in (evidence.source, evidence.target))
+        rules["difference-of-confidences"] = lambda: accuracy_estimates.difference_of_confidences(
+            calm_source, evidence.labels, calm_target
+        )
+        rules["confidence-optimal-transport"] = lambda: accuracy_estimates.confidence_transport(
+            calm_target, evidence.prior
+        )
+    if evidence.mixed is not None and evidence.partners is not None:
+        consistencies = validators.mixup_consistency(evidence.mixed, evidence.target.argmax(1), evidence.partners)
+        rules |= {name: partial(float, value) for name, value in zip(MIXUP_PARTS, consistencies, strict=True)}
+    if evidence.features is not None and evidence.classifier is not None:
+        of_target, classifier = evidence.features[1], evidence.classifier
+        rules["transfer-score"] = lambda: transfer_score(evidence.target, of_target, classifier, seed=0)
     if evidence.features is not None:
         features = evidence.features
         losses = -np.take_along_axis(source, evidence.labels[:, None], 1)[:, 0]
@@ -181,63 +236,94 @@ def agreement(candidates: Sequence[Evidence]) -> list[float]:
     return validators.ensemble_agreement(probabilities).tolist()
 
 
-@dataclass(frozen=True)
 class _Pixels:
-    """The sampled pixels of a part: (n, C) logits, (n,) labels and patches, (n, D) features if an encoder was seen."""
+    """The sampled pixels of a part: the same windows of the same patches for every method, seed and checkpoint.
+
+    Attributes:
+        patches: (P,) positions in the part.
+        partners: (P,) number of the patch that each is mixed with, itself where there is one patch alone.
+        places: (P, `PIXELS`) the pixels of each window, counted row by row.
+        owners: (n,) patch of each pixel.
+        side: side of the windows, pixels.
+    """
+
+    def __init__(self, data: FoldData, name: str, window: int) -> None:
+        self._data, self._part, random = data, data.parts[name], numpy_generator("evidence", name)
+        self.patches = np.sort(random.permutation(len(self._part.rows))[:PATCHES])
+        self.side = min(window or data.store.size, data.store.size)
+        self._corners = random.integers(data.store.size - self.side + 1, size=(len(self.patches), 2))
+        self.places = torch.from_numpy(random.integers(self.side**2, size=(len(self.patches), PIXELS)))
+        self.owners = np.repeat(self.patches, PIXELS)
+        # Neighbours in the order of rows are often of one zone, and alike.
+        self.partners = np.roll(np.arange(len(self.patches)), len(self.patches) // 2)
+
+    def images(self, chosen: NDArray[np.int64], device: torch.device) -> Tensor:
+        """Return the windows (N, bands, H, W) of some of the patches, on the device."""
+        read = torch.from_numpy(self._cut(self._data.store.read(self._part.rows[self.patches[chosen]]), chosen))
+        return self._data.scaling(read.to(device))
+
+    def batch(self, chosen: NDArray[np.int64], images: Tensor) -> TargetBatch:
+        """Return a batch of windows with what else is known of their patches."""
+        metadata = self._part.metadata.take(torch.from_numpy(self.patches[chosen])).to(images.device)
+        series = self._data.series_of(self._part.rows[self.patches[chosen]], self._corners[chosen], self.side)
+        return TargetBatch(images, metadata, series=series and series.to(images.device))
+
+    def labels(self) -> NDArray[np.int64]:
+        """Return the labels (n,) of all sampled pixels."""
+        rows = self._part.rows[self.patches]
+        truth = self._cut(self._data.store.labels_of(rows).read(rows), np.arange(len(rows)))
+        return torch.from_numpy(truth).flatten(1).long().gather(1, self.places).flatten().numpy()
+
+    def _cut(self, whole: NDArray, chosen: NDArray[np.int64]) -> NDArray:
+        corners = self._corners[chosen].tolist()
+        return np.stack(
+            [patch[..., y : y + self.side, x : x + self.side] for patch, (y, x) in zip(whole, corners, strict=True)]
+        )
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """Predictions at the sampled pixels of a part.
+
+    Attributes:
+        logits: (n, C).
+        features: (n, D), if an encoder was seen.
+        encoder: that encoder.
+        partners: (n,) predicted classes of the partner of each pixel's patch at the pixel's place.
+    """
 
     logits: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    patches: NDArray[np.int64]
     features: NDArray[np.float32] | None
+    encoder: nn.Module | None
+    partners: NDArray[np.int64]
 
 
-def _sampled(
-    fabric: "Fabric",
-    predict: Predict,
-    data: FoldData,
-    name: str,
-    window: int,
-    encoders: Sequence[nn.Module],
-    *,
-    with_labels: bool,
-) -> _Pixels:
-    part, random = data.parts[name], numpy_generator("evidence", name)
-    patches = np.sort(random.permutation(len(part.rows))[:PATCHES])
-    side = min(window or data.store.size, data.store.size)
-    corners = random.integers(data.store.size - side + 1, size=(len(patches), 2))
-    pixels = torch.from_numpy(random.integers(side**2, size=(len(patches), PIXELS)))
+def _predicted(
+    fabric: "Fabric", predict: Predict, pixels: _Pixels, encoders: Sequence[nn.Module] = (), *, mixed: bool = False
+) -> _Predicted:
+    """Predict the sampled pixels of a part.
 
-    def seen(chosen: slice) -> _Pixels:
-        """Return the sampled pixels of some of the patches."""
-        rows, places = part.rows[patches[chosen]], pixels[chosen]
-
-        def cut(whole: NDArray) -> Tensor:
-            windows = zip(whole, corners[chosen].tolist(), strict=True)
-            return torch.from_numpy(np.stack([patch[..., y : y + side, x : x + side] for patch, (y, x) in windows]))
-
-        images = data.scaling(cut(data.store.read(rows)).to(fabric.device))
-        metadata = part.metadata.take(torch.from_numpy(patches[chosen])).to(fabric.device)
-        series = data.series_of(rows, corners[chosen], side)
+    Args:
+        mixed: each window is mixed with that of its patch's partner, of which it is the larger part.
+    """
+    logits, features, others, encoder = [], [], [], None
+    asked_by = np.argsort(pixels.partners)  # the patch whose partner each is
+    size, count = most_at_once(pixels.side), len(pixels.patches)
+    for chosen in (np.arange(start, min(start + size, count)) for start in range(0, count, size)):
+        images = pixels.images(chosen, fabric.device)
+        if mixed:
+            images = MIXING * images + (1 - MIXING) * pixels.images(pixels.partners[chosen], fabric.device)
         with torch.inference_mode(), fabric.autocast(), _watched(encoders) as calls:
-            logits = predict(TargetBatch(images, metadata, series=series and series.to(fabric.device)))
-        labels = np.full(places.numel(), IGNORE, dtype=np.int64)
-        if with_labels:
-            truth = cut(data.store.labels_of(rows).read(rows)).flatten(1).long()
-            labels = truth.gather(1, places).flatten().numpy()
-        features = None
+            maps = predict(pixels.batch(chosen, images))
+        logits.append(_values_at(maps, pixels.places[chosen]))
+        others.append(_values_at(maps, pixels.places[asked_by[chosen]]).argmax(1))
         if calls and len(calls[0].deepest) == len(images):
-            features = _values_at(calls[0].deepest, calls[0].cells_of(places, side))
-        return _Pixels(_values_at(logits, places), labels, np.repeat(patches[chosen], PIXELS), features)
-
-    size = most_at_once(side)
-    batches = [seen(slice(start, start + size)) for start in range(0, len(patches), size)]
-    features = [each.features for each in batches if each.features is not None]
-    return _Pixels(
-        np.concatenate([each.logits for each in batches]),
-        np.concatenate([each.labels for each in batches]),
-        np.concatenate([each.patches for each in batches]),
-        np.concatenate(features) if len(features) == len(batches) else None,
-    )
+            cells = calls[0].cells_of(pixels.places[chosen], pixels.side)
+            features.append(_values_at(calls[0].deepest, cells))
+            encoder = calls[0].encoder
+    partners = np.concatenate(others).reshape(count, PIXELS)[pixels.partners].flatten()
+    whole = len(logits) == len(features)
+    return _Predicted(np.concatenate(logits), np.concatenate(features) if whole else None, encoder, partners)
 
 
 def _values_at(maps: Tensor, places: Tensor) -> NDArray[np.float32]:
@@ -250,6 +336,7 @@ def _values_at(maps: Tensor, places: Tensor) -> NDArray[np.float32]:
 class _Call:
     """One call of an encoder: (height, width) of the images it was given, and its deepest features (N, D, h, w)."""
 
+    encoder: nn.Module
     size: tuple[int, int]
     deepest: Tensor
 
@@ -265,7 +352,7 @@ def _watched(encoders: Sequence[nn.Module]) -> Iterator[list[_Call]]:
     last: list[_Call] = []
 
     def keep(encoder: nn.Module, inputs: tuple[Any, ...], features: Any) -> None:
-        last[:] = [_Call(tuple(inputs[0].shape[-2:]), deepest_of(features))]
+        last[:] = [_Call(encoder, tuple(inputs[0].shape[-2:]), deepest_of(features))]
 
     with ExitStack() as hooks:
         for encoder in encoders:

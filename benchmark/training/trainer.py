@@ -14,11 +14,21 @@ from benchmark.common.errors import TrainingError
 from benchmark.common.garbage import while_training
 from benchmark.models.segmentation import build_network, set_precision, structure_of
 from benchmark.training.arrival import arrival
+from benchmark.training.confidence_sums import TemperatureSums
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData, Part
 from benchmark.training.losses import Log, LossBuffer, require_reach
 from benchmark.training.optimizers import make_optimizer, make_scheduler
-from benchmark.training.prediction import Predict, Scores, StreamScores, evaluate, evaluate_stream, named_metrics
+from benchmark.training.prediction import (
+    Count,
+    Predict,
+    Scores,
+    StreamScores,
+    count_nothing,
+    evaluate,
+    evaluate_stream,
+    named_metrics,
+)
 from benchmark.training.savepoints import write
 from benchmark.training.stages import against, changes_features
 from methods.base import Method, MethodError, Needs, Progress, SourceBatch, TargetBatch
@@ -95,11 +105,20 @@ def _require_plain(value: Any, where: str) -> None:
         )
 
 
-def evaluate_part(fabric: "Fabric", method: Method, data: FoldData, part: str, keep: Sequence[int] = ()) -> Scores:
+def evaluate_part(
+    fabric: "Fabric",
+    method: Method,
+    data: FoldData,
+    part: str,
+    keep: Sequence[int] = (),
+    count: Count = count_nothing,
+) -> Scores:
     """Score the method's prediction on one labelled part of the fold."""
     predict = method.predict_source if part == "source_val" else method.predict
     method.eval()
-    scores = evaluate(fabric, lambda batch: method.require_logits(predict(batch), batch), data, part, keep=keep)
+    scores = evaluate(
+        fabric, lambda batch: method.require_logits(predict(batch), batch), data, part, keep=keep, count=count
+    )
     method.train()
     return scores
 
@@ -214,12 +233,21 @@ class Stepper:
         if self.recipe.schedule != "plateau" and self._scheduler:
             self._scheduler.step()
 
-    def stream(self, batch_size: int, keep: Sequence[int] = ()) -> StreamScores:
+    def stream(self, batch_size: int, keep: Sequence[int] = (), count: Count = count_nothing) -> StreamScores:
         """Let the method learn from the test stream, in the recipe's order; return its scores (`evaluate_stream`)."""
         method, part = self.method.eval(), "target_test"
         rounds = arrival(self.data.parts[part], self.recipe.stream_order, self.seed)
         return evaluate_stream(
-            self.fabric, method.checked_logits, method.adapt, self.data, part, batch_size, keep, self.arrive, rounds
+            self.fabric,
+            method.checked_logits,
+            method.adapt,
+            self.data,
+            part,
+            batch_size,
+            keep,
+            self.arrive,
+            rounds,
+            count,
         )
 
     def arrive(self, progress: Progress) -> None:
@@ -257,7 +285,9 @@ class Stepper:
         method = self.method
         # Before anything is predicted, which might leave traces.
         file = write(folder, f"weights-{step:09d}", held_by(method))
-        scores = evaluate_part(self.fabric, method, self.data, "source_val")
+        losses = TemperatureSums(self.fabric.device)
+        scores = evaluate_part(self.fabric, method, self.data, "source_val", count=losses.add)
+        scores = replace(scores, temperature=losses.temperature())
         self.log(named_metrics("source_val", scores.total()) | {"source_val/loss": scores.loss}, step)
         if not method.needs.starts_from_source and self.recipe.schedule == "plateau" and self._scheduler:
             self._scheduler.step(self._bound_loss() if method.needs.is_bound else scores.loss)

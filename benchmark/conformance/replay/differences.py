@@ -12,6 +12,7 @@ from benchmark.experiments.checkpoint_records import read_confusions
 from benchmark.experiments.run_folder import CURVE, Files
 from benchmark.experiments.run_job import WEIGHTS
 from benchmark.experiments.run_record import RunRecord
+from benchmark.training.prediction import DECISION
 
 CURVES = ("train/", "source_val/", "selection_score/")  # metrics that have a value at several steps
 UNCOMPARED = ("time/",)
@@ -45,12 +46,14 @@ def numbers_of(record: RunRecord) -> Numbers:
     """
     weights, confusions = record.artifacts / WEIGHTS, read_confusions(record.artifacts)
     metrics = {name: value for name, value in record.metrics.items() if not name.startswith((*CURVES, *UNCOMPARED))}
+    matrices = {
+        f"{place}/{zone}": torch.from_numpy(matrix)
+        for place, of_zones in confusions.items()
+        for zone, matrix in of_zones.items()
+    }
     return {
-        "confusion matrices": {
-            f"{place}/{zone}": torch.from_numpy(matrix)
-            for place, matrices in confusions.items()
-            for zone, matrix in matrices.items()
-        },
+        "confusion matrices": {name: matrix for name, matrix in matrices.items() if f"/{DECISION}/" not in name},
+        "matrices of decisions": {name: matrix for name, matrix in matrices.items() if f"/{DECISION}/" in name},
         "metrics": {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()},
         "curves": read_curves(record.artifacts),
         "weights": read_tensors(weights) if weights.is_file() else {},

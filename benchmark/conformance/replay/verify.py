@@ -20,6 +20,7 @@ from benchmark.conformance.replay.recorded import Stored, accelerator_of, jobs_o
 from benchmark.data.datasets import is_here, open_catalog
 from benchmark.data.series.corruptions import CORRUPTIONS, MISSING
 from benchmark.experiments.checkpoint_records import read_confusions
+from benchmark.experiments.confidence_record import read_confidence
 from benchmark.experiments.identity import comparison_of, identity_of
 from benchmark.experiments.jobs import Bench, ExperimentPlan, Job, job_content
 from benchmark.experiments.labels import is_foreign
@@ -30,7 +31,8 @@ from benchmark.experiments.run_record import RunRecord
 from benchmark.models.packaged import PACKAGED
 from benchmark.reporting.table_file import Table, TableCell
 from benchmark.training.config import as_written, recipe_of
-from benchmark.training.prediction import METRICS, Scores, missing_metrics, target_metrics
+from benchmark.training.decisions import PRIOR, RANKSEG
+from benchmark.training.prediction import DECISION, METRICS, Scores, decision_metrics, missing_metrics, target_metrics
 from methods.base import MethodError
 from methods.parts.randomness import numpy_generator
 from protocols.base import ProtocolError, fingerprint
@@ -245,12 +247,17 @@ def metrics_of(run: Stored, step: int) -> dict[str, float]:
     """Return the metrics of a checkpoint by its confusion matrices; none where they are missing."""
     places = [f"{step}/{part}" for part in ("target_test", "source_val")]
     missing = {name: f"{step}/{MISSING}/{name}" for name in CORRUPTIONS}
-    confusions = read_confusions(run.record.artifacts, *places, *missing.values())
+    decisions = {name: f"{step}/{DECISION}/{name}" for name in (RANKSEG, PRIOR)}
+    confusions = read_confusions(run.record.artifacts, *places, *missing.values(), *decisions.values())
     test, source = (confusions.get(place, {}) for place in places)
     if not test:
         return {}
-    metrics = target_metrics(Scores(test, float("nan")), run.settings["classes"]) | missing_metrics(
+    scores = Scores(test, float("nan"), confidence=read_confidence(run.record.artifacts, step))
+    metrics = target_metrics(scores, run.settings["classes"]) | missing_metrics(
         {name: Scores(confusions[place], float("nan")) for name, place in missing.items() if place in confusions}
+    )
+    metrics |= decision_metrics(
+        {name: Scores(confusions[place], float("nan")) for name, place in decisions.items() if place in confusions}
     )
     if source:
         metrics["selected/source_val_miou"] = METRICS["miou"](np.sum(list(source.values()), axis=0))

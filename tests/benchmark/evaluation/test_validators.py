@@ -166,3 +166,25 @@ def test_the_ensemble_prefers_who_agrees_with_all():
     sure, other = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9]]), np.array([[0.4, 0.6], [0.4, 0.6], [0.4, 0.6]])
     scores = v.ensemble_agreement(np.stack((sure, sure, other)))
     assert scores.tolist() == pytest.approx([1, 1, 1 / 3])
+
+
+def test_the_agreement_is_with_the_ensemble_of_probabilities_as_in_the_authors_code():
+    """One sure candidate outweighs two unsure ones: votes would say the opposite."""
+    sure, unsure = [[0.9, 0.1]], [[0.4, 0.6]]
+    assert v.ensemble_agreement(np.array([sure, unsure, unsure])).tolist() == [1, 0, 0]
+
+
+def test_mixtures_are_judged_apart_where_both_images_are_of_one_class_and_of_two():
+    """Of three pixels with one class in both images two are right, of two with two classes one."""
+    mixed = np.eye(3)[[0, 0, 2, 1, 1]]
+    labels, partners = np.array([0, 0, 0, 1, 2]), np.array([0, 0, 0, 2, 1])
+    assert v.mixup_consistency(mixed, labels, partners) == (pytest.approx(2 / 3), 0.5)
+    assert np.isnan(v.mixup_consistency(mixed, labels, labels)[1]), "one class everywhere"
+
+
+def test_the_two_consistencies_are_joined_by_ranks_among_the_candidates():
+    intra, inter = v.MIXUP_PARTS
+    scores = [{intra: 0.9, inter: 0.1}, {intra: 0.5, inter: 0.1}, {intra: 0.6}, {intra: 0.8, inter: 0.7}]
+    ranks = [each.get(v.MIXUP) for each in v.mixup_ranks(scores)]
+    assert ranks == [pytest.approx((3 + 1.5) / 6), pytest.approx((1 + 1.5) / 6), None, pytest.approx((2 + 3) / 6)]
+    assert v.mixup_ranks([{}]) == [{}]

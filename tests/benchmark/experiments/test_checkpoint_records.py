@@ -6,10 +6,13 @@ import pytest
 from benchmark.common.errors import DataError
 from benchmark.evaluation.comparison import Cell, Grid
 from benchmark.evaluation.selection import Record
+from benchmark.evaluation.validators import MIXUP, MIXUP_PARTS
 from benchmark.experiments.checkpoint_records import (
     LEFT_OUT,
     patch_noises,
+    pooled,
     read_confusions,
+    read_records,
     with_nested,
     with_records,
     write_records,
@@ -58,6 +61,20 @@ def test_a_run_without_a_sample_keeps_its_scores(store, tmp_path):
     first, second, _ = with_records(_cells(), GRID, {("a", "north", 0): folder, ("b", "north", 0): tmp_path / "none"})
     assert list(first.records) == list(first.pooled) == [Record(1, 0.5, 0.4)]
     assert not second.records and not second.pooled
+
+
+def test_the_rank_among_the_candidates_is_that_among_those_of_all_runs(tmp_path):
+    """The first run's checkpoints are the best and the worst of three, and were ranked as two."""
+    intra, inter = MIXUP_PARTS
+    shares = {"a": (0.9, 0.1), "b": (0.5,)}
+    for name, values in shares.items():
+        (tmp_path / name).mkdir()
+        scores = [{intra: value, inter: value, MIXUP: 1.0} for value in values]
+        write_records(tmp_path / name, [Record(step, 0.5, 0.4, each) for step, each in enumerate(scores)], [])
+    folders = [tmp_path / name for name in shares]
+    first, second = pooled([read_records(folder) for folder in folders], folders)
+    assert [record.scores[MIXUP] for record in (*first, *second)] == pytest.approx([1, 1 / 3, 2 / 3])
+    assert first[0].scores[intra] == 0.9
 
 
 def test_what_is_held_out_inside_a_fold_scores_the_same_method_fold_seed_and_step(tmp_path):

@@ -3,8 +3,10 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from benchmark.experiments.confidence_record import read_confidence
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.session import Session
 from benchmark.training import savepoints
@@ -17,7 +19,7 @@ LOSS = "train/loss/segmentation"
 def test_a_killed_job_goes_on_where_it_stopped(plan, tmp_path, monkeypatch, caplog):
     """It is shown as KILLED; at the end it has every point of the curves once and the numbers of an unbroken one."""
     monkeypatch.setattr(savepoints, "SHARE", math.inf)
-    curves = []
+    curves, temperatures = [], []
     for name in ("cut", "whole"):
         session = Session(replace(plan, results=tmp_path / name, save_every=0.0))
         jobs = session.bench.jobs(["mmd"], [5], ["2020"])
@@ -44,8 +46,9 @@ def test_a_killed_job_goes_on_where_it_stopped(plan, tmp_path, monkeypatch, capl
         _, _, curve = read_run(folder_of(session.results.folder, run.id))
         api = session.results.client.api
         assert [point.step for point in api.get_metric_history(run.run, LOSS)] == [0, 1, 2, 3]
+        temperatures.append([read_confidence(run.artifacts, step).temperature for step in (2, 4)])
         curves.append([(step, _untimed(metrics)) for step, metrics in curve if _untimed(metrics)])
-    assert curves[0] == curves[1]
+    assert curves[0] == curves[1] and temperatures[0] == temperatures[1] and np.isfinite(temperatures).all()
     assert [step for step, metrics in curves[0] if LOSS in metrics] == [0, 1, 2, 3]
 
 

@@ -53,7 +53,7 @@ def _method(known, needs):
             classes = len(self.task.classes)
             shown = []
             for image in batch.images.byte().numpy():
-                kind, mask = known[image.tobytes()]
+                kind, mask = known.get(image.tobytes(), ("source", np.zeros(image.shape[1:], np.uint8)))  # a mixture
                 truth = torch.from_numpy(np.where(mask == IGNORE, 0, mask)).long()
                 wrong = round((1 - RIGHT[self.done.item()][kind]) * len(truth))
                 truth[:wrong] = (truth[:wrong] + 1) % classes

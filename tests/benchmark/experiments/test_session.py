@@ -11,15 +11,18 @@ from safetensors.numpy import load_file
 
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import summary_metrics
+from benchmark.evaluation.confidence import confidence_metrics
 from benchmark.evaluation.selection import RULES
 from benchmark.experiments.cells import best_record
 from benchmark.experiments.checkpoint_records import read_confusions
+from benchmark.experiments.confidence_record import read_confidence
 from benchmark.experiments.provenance import Provenance
 from benchmark.experiments.request import TunedRows, keys, newest
 from benchmark.experiments.run_folder import folder_of, read_run
 from benchmark.experiments.session import Session
 from benchmark.experiments.worker import entry_of
 from benchmark.reporting.collect import Aside, _code, _networks, _remarks, collect
+from benchmark.reporting.confidence_table import compare_confidence
 from benchmark.reporting.publishing import publish
 from benchmark.tracking import KIND
 from benchmark.training.prediction import miou
@@ -156,7 +159,29 @@ def test_the_metrics_can_be_computed_again_from_the_record(session, ended):
     matrices = confusions[f"{step}/target_test"]
     assert miou(sum(matrices.values())) == pytest.approx(record.metrics["target/miou"])
     assert set(matrices) == set(session.bench.fold_data("2020").parts["target_test"].zones)
-    assert set(confusions) == {f"{step}/{part}" for step in (2, 4) for part in ("source_val", "target_test")}
+    decisions = {f"{step}/target_decision/{name}" for name in ("rankseg", "prior")}
+    assert set(confusions) - decisions == {
+        f"{step}/{part}" for step in (2, 4) for part in ("source_val", "target_test")
+    }
+    for place in decisions:
+        expected = record.metrics[f"{place.partition('/')[2]}/miou"]
+        assert set(confusions[place]) == set(matrices) and miou(sum(confusions[place].values())) == expected
+
+
+def test_the_metrics_of_confidence_can_be_computed_again_from_the_record(session, ended):
+    record = session.results.finished(session.experiment)[ended[0][0].identity]
+    metrics, step = record.metrics, int(record.metrics["selected/step"])
+    again = confidence_metrics(read_confidence(record.artifacts, step))
+    assert again == {name: metrics[name] for name in again} and 0 < again["target/ece"] < 1
+    assert set(again) == {f"target/{name}" for name in ("ece", "ece_temperature", "temperature", "selective_miou")}
+    counts = {step: read_confidence(record.artifacts, step) for step in (2, 4)}
+    for step, matrices in ((step, read_confusions(record.artifacts)[f"{step}/target_test"]) for step in counts):
+        confusions = counts[step].confusions.sum(0)
+        assert np.array_equal(confusions, sum(matrices.values())[:-1])
+        by_zone = [matrices[zone][:-1].sum() for zone in sorted(matrices)]
+        assert counts[step].pixels[..., 0].sum(1).tolist() == by_zone
+    state = collect(session.results, session.experiment)
+    assert {line.method for line in compare_confidence(state.cells, state.grid)} == set(LABELS)
 
 
 def test_the_same_job_gives_the_same_numbers_elsewhere(plan, ended, tmp_path):

@@ -112,9 +112,10 @@ def test_the_auxiliary_loss_is_part_of_the_segmentation_loss(series):
 def test_the_auxiliary_loss_is_of_this_very_batch_and_counts_once():
     method, batch = _method("late"), _batch()
     logits = method.network(batch)
-    other = replace(batch, images=batch.images + 1)
+    other = replace(batch, labels=batch.labels.clone())
     assert method.network.auxiliary_loss(other) is None, "the last pass was on another batch"
-    method.network(batch)
+    method.network(replace(batch, images=batch.images + 1))
+    method.network(TargetBatch(batch.images, batch.metadata, series=batch.series))  # as methods of both sides do
     first, second = (method.segmentation_loss(batch, logits) for _ in range(2))
     assert first > second == F.cross_entropy(logits, batch.labels)
 
@@ -130,9 +131,9 @@ def test_a_pass_that_is_not_trained_keeps_nothing_and_copies_are_free_of_it():
     network, batch = _network("late").train(), _batch()
     with torch.no_grad():
         network(batch)
-    assert network._last.batch is None
+    assert network._last.labels is None
     network(batch)
-    assert copy.deepcopy(network)._last.batch is None
+    assert copy.deepcopy(network)._last.labels is None
     network.eval()(TargetBatch.of(batch.images))
 
 

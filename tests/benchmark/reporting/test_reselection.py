@@ -8,8 +8,10 @@ import pytest
 
 from benchmark.common.errors import TrackingError
 from benchmark.evaluation.comparison import Cell, Grid
+from benchmark.evaluation.confidence import BINS, UNIT, Confidence
 from benchmark.evaluation.selection import Record
 from benchmark.experiments.checkpoint_records import LEFT_OUT
+from benchmark.experiments.confidence_record import write_confidences
 from benchmark.reporting.reselection import by_rule
 from benchmark.training.prediction import METRICS
 
@@ -44,6 +46,17 @@ def test_all_numbers_are_those_of_the_checkpoint_that_the_rule_takes(cell, tmp_p
     assert chosen.metrics["target_domain/n/miou"] == 1.0 and chosen.metrics["time/training_seconds"] == 7.0
     assert chosen.metrics["selected/source_val_miou"] == 0.5 and chosen.metrics["selected/drop"] == -0.5
     assert "target/loss" not in chosen.metrics  # it was measured at the other one
+
+
+def test_the_confidence_is_that_of_the_checkpoint_that_the_rule_takes(cell, tmp_path):
+    """Of a run of an older version it is not known, and that of the other checkpoint does not stay."""
+    logged = replace(cell, metrics=cell.metrics | {"target/ece": 0.4})
+    assert "target/ece" not in _chosen(logged, tmp_path, "nuclear-norm").metrics
+    pixels, confusions = np.zeros((1, BINS, 3), np.int64), np.zeros((BINS, 2, 2), np.int64)
+    pixels[0, -1], confusions[-1] = [8, 8, 8 * UNIT], RIGHT[:-1]
+    write_confidences(tmp_path, {20: Confidence(pixels, confusions, float("nan"), pixels * 0)})
+    metrics = _chosen(logged, tmp_path, "nuclear-norm").metrics
+    assert metrics["target/ece"] == 0 and metrics["target/selective_miou"] == 1
 
 
 def test_the_same_checkpoint_keeps_all_that_was_logged(cell, tmp_path):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from benchmark.data.classes import IGNORE
 from benchmark.evaluation.selection import Record, select
-from benchmark.evaluation.validators import Sample
+from benchmark.evaluation.validators import AGREEMENT, MIXUP, MIXUP_PARTS, Sample
 from benchmark.models.segmentation import build_network
 from benchmark.training import prediction as evaluation
 from benchmark.training import target_sample as module
@@ -39,6 +39,12 @@ def fabric():
 def first_band(classes):
     """Logits that hold the first band's value at each pixel."""
     return lambda batch: batch.images[:, :1].expand(-1, classes, -1, -1) * torch.arange(classes).view(1, -1, 1, 1)
+
+
+def bright_or_dark(data):
+    """Logits of the second class above the first where a pixel of the first band is above the target's median."""
+    middle = float(np.median(data.store.read(data.parts["target_adapt"].rows)[:, 0])) + 0.5
+    return lambda batch: F.pad(batch.images[:, :1] - middle, (0, 0, 0, 0, 1, len(data.task.classes) - 2))
 
 
 def test_the_sample_is_of_the_pixels_it_says(fabric, data, monkeypatch):
@@ -107,16 +113,19 @@ def test_scores_tell_a_sure_checkpoint_from_one_without_an_idea(fabric, data):
 
 
 def test_a_rule_that_cannot_score_is_left_out_and_the_others_score(fabric, data, monkeypatch, caplog):
-    evidence = gather(fabric, first_band(len(data.task.classes)), data)
+    evidence = gather(fabric, bright_or_dark(data), data)
     whole = scores_of(evidence)
+    assert set(MIXUP_PARTS) <= set(whole)
     unlabelled = scores_of(replace(evidence, source=evidence.source[:0], labels=evidence.labels[:0]))
-    assert unlabelled == {name: score for name, score in whole.items() if name != "thresholded-confidence"}
+    by_labels = {"thresholded-confidence", "difference-of-confidences", "confidence-optimal-transport"}
+    assert by_labels < set(whole)
+    assert unlabelled == {name: score for name, score in whole.items() if name not in by_labels}
     monkeypatch.setattr(module.validators, "nuclear_norm", lambda logits: np.linalg.inv(np.zeros((2, 2))))
     monkeypatch.setattr(module.validators, "class_correlation", lambda logits: math.inf)
     few = scores_of(evidence)
     assert few == {name: score for name, score in whole.items() if name not in ("nuclear-norm", "class-correlation")}
     assert "the rule nuclear-norm cannot score a checkpoint: Singular matrix" in caplog.text
-    broken = replace(evidence, target=np.full_like(evidence.target, np.nan))
+    broken = replace(evidence, target=np.full_like(evidence.target, np.nan), mixed=None)
     assert scores_of(broken) == {"thresholded-confidence": 0.0}
 
 
@@ -211,6 +220,35 @@ def test_the_estimate_hangs_on_the_features_and_not_on_the_predictions():
     assert "target-entropy" in scores_of(replace(evidence, features=None))
 
 
+def test_mixtures_are_of_two_patches_and_compared_with_what_both_are_predicted_as(fabric, data):
+    classes, images, predict = len(data.task.classes), [], bright_or_dark(data)
+
+    def noting(batch):
+        images.append(batch.images[:, 0])
+        return predict(batch)
+
+    found = gather(fabric, noting, data)
+    one, _, mixed = images
+    half = len(one) // 2
+    assert half and torch.allclose(mixed, 0.55 * one + 0.45 * one.roll(half, 0))
+    values, partners = found.target[:, 1], (found.mixed[:, 1] - 0.55 * found.target[:, 1]) / 0.45
+    assert found.mixed.shape == (len(one) * module.PIXELS, classes)
+    assert (found.partners == (partners > 0)).all() and 0 < found.partners.mean() < 1
+    scores, differing = scores_of(found), (values > 0) != found.partners
+    assert scores[MIXUP_PARTS[0]] == 1, "a mixture of two bright values is bright"
+    assert scores[MIXUP_PARTS[1]] == pytest.approx(((found.mixed[:, 1] > 0) == (values > 0))[differing].mean())
+    one_patch = data.parts["target_adapt"].take(np.array([0]))
+    assert gather(fabric, predict, replace(data, parts=data.parts | {"target_adapt": one_patch})).mixed is None
+
+
+def test_ranks_and_agreement_are_those_among_the_checkpoints_of_a_run(fabric, data):
+    good = gather(fabric, bright_or_dark(data), data)
+    wrong, none = (replace(good, mixed=mixed) for mixed in (-good.mixed, None))
+    looks = [Look(each, math.nan, 0.0) for each in (good, wrong, none)]
+    first, second, third = scores_of_all(looks)
+    assert first[MIXUP] > second[MIXUP] > 0 and MIXUP not in third and AGREEMENT in third
+
+
 class _Mosaic(nn.Module):
     """An encoder whose deepest features are the first two bands' means over cells of four pixels' side."""
 
@@ -254,11 +292,11 @@ def test_batches_are_bounded_in_pixels_and_the_sample_is_the_same_in_any(fabric,
     for most in (64, 4, 1):
         monkeypatch.setattr(evaluation, "PIXELS_AT_ONCE", most * area + area // 2)
         found.append(gather(fabric, predict, data, side, [encoder]))
-    assert sizes == [9, 9, 4, 4, 1, 4, 4, 1] + [1] * 18
+    assert sizes == [9, 9, 9] + [4, 4, 1] * 3 + [1] * 27
     whole, *others = found
     assert len(np.unique(whole.target)) > 100 and len(whole.features[1].features) == len(whole.target)
     for other in others:
-        for name in ("target", "source", "labels"):
+        for name in ("target", "source", "labels", "mixed", "partners"):
             assert np.array_equal(getattr(other, name), getattr(whole, name))
         for mine, theirs in zip(other.features, whole.features, strict=True):
             assert np.array_equal(mine.features, theirs.features) and np.array_equal(mine.patches, theirs.patches)
@@ -278,14 +316,18 @@ def test_the_features_are_of_the_network_that_predicts(fabric, data, recipe):
     assert np.array_equal(mine.target, theirs.target)
     assert np.array_equal(mine.features[1].features, theirs.features[1].features)
     assert not np.array_equal(mine.features[1].features, other.features[1].features)
+    assert mine.classifier.shape[0] == len(task.classes) and np.array_equal(mine.classifier, theirs.classifier)
+    assert not np.array_equal(mine.classifier, other.classifier)
     assert mine.features[0].features.shape == (len(mine.labels), module.DIMENSIONS)
     scores = scores_of_all([look(fabric, ema, data, 0)])[0]
     assert math.isfinite(scores["deep-embedded-validation"]) and scores["deep-embedded-validation-spread"] > 0
+    assert math.isfinite(scores["transfer-score"])
 
 
 def test_a_prediction_without_a_known_encoder_has_no_such_score(fabric, data):
     found = gather(fabric, first_band(len(data.task.classes)), data, encoders=[_Mosaic()])
     assert found.features is None and "deep-embedded-validation" not in scores_of(found)
+    assert found.classifier is None and "transfer-score" not in scores_of(found)
 
 
 def test_principal_components_keep_the_distances_of_what_varies():

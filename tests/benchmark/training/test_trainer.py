@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from benchmark.data import shards
 from benchmark.data import store as store_module
 from benchmark.data.store import open_store
 from benchmark.training import trainer
+from benchmark.training.confidence_sums import confidence_sums
 from benchmark.training.config import TrainingConfig
 from benchmark.training.fold_data import FoldData
 from benchmark.training.loop import fitted
@@ -683,3 +685,12 @@ def test_the_stream_comes_in_the_order_of_the_recipe(order, data, recipe, monkey
     monkeypatch.setattr(trainer, "arrival", lambda part, asked, seed: asked == order and seed == 5 and [np.array([1])])
     stepper = _stepper(Noting, data, replace(recipe, stream_order=order), seed=5)
     assert stepper.stream(batch_size=2).before.total().sum() == data.store.size**2
+
+
+@pytest.mark.parametrize("needs", list(Needs))
+def test_the_temperature_is_of_a_network_that_its_method_knows_source_data_of(data, needs):
+    """What trains from a source model has none; before the test stream the network is the source model."""
+    fabric, method = Fabric(accelerator="cpu", devices=1), SimpleNamespace(needs=needs)
+    confidence = confidence_sums(fabric, method, data, 1.5).confidence()
+    assert (confidence.temperature == 1.5) == (needs is not Needs.SOURCE_MODEL)
+    assert len(confidence.pixels) == len(set(data.parts["target_test"].zones))

@@ -47,7 +47,11 @@ def test_a_run_inside_a_fold_whose_confusions_were_changed_is_told_and_all_else_
     shutil.copy(path, path.with_suffix(".true"))
     matrices[name][0] = np.roll(matrices[name][0], 1, axis=1)  # of the first zone
     first = f"{name}/{matrices['zones/target_test'][0]}"
-    count = sum(len(found) for place, found in matrices.items() if not place.startswith("zones/"))
+    count = sum(
+        len(found)
+        for place, found in matrices.items()
+        if place.endswith(("_val", "_test")) and not place.startswith("zones/")
+    )
     np.savez_compressed(path, **matrices)
     try:
         assert main(["replay", run.record.id, *trained.options]) == 1
