@@ -27,5 +27,7 @@ class BatchNormTarget(Method):
             layer.momentum = None  # all batches count the same
 
     def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
+        for layer in batch_norms(self.network):
+            layer.train()  # a frozen encoder is in eval mode
         with torch.no_grad():
             return {"entropy": entropy(self.network(target).float()).mean()}

@@ -11,6 +11,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("method", nargs="*", help="as for run: name, name[...], package.module:Class (default: all)")
     parser.add_argument("--series", choices=SERIES[1:], default="", help="check with a network that sees series, too")
+    parser.add_argument("--frozen", action="store_true", help="check with a frozen encoder")
 
 
 def check(options: argparse.Namespace) -> int:
@@ -30,7 +31,7 @@ def check(options: argparse.Namespace) -> int:
         failed += 1
     parsed = {label: parse_label(label) for label in options.method or available()}
     with tempfile.TemporaryDirectory(prefix="landshift-check-") as folder:
-        fixtures = Fixtures(Path(folder), find(control_label()), recipe_with(options.series))
+        fixtures = Fixtures(Path(folder), find(control_label()), recipe_with(options.series, options.frozen))
         for label, setting in parsed.items():
             method = setting.method
             if reason := reason_to_skip(method, fixtures.recipe.network, adapt=True, few=True, masks=True):

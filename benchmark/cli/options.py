@@ -13,6 +13,7 @@ RECIPE_OPTIONS: dict[str, tuple[type, str]] = {
     "encoder": (str, "one of smp (resnet34) or, behind tu-, of timm (tu-convnext_tiny)"),
     "encoder_weights": (str, "none, packaged (of tu-tf_efficientnet_lite0), a name the encoder knows, or a file"),
     "encoder_depth": (int, "stages of the encoder"),
+    "frozen": (bool, "train the decoder and the head alone, and leave the encoder as it is: true or false"),
     "steps": (int, "optimiser steps"),
     "batch_size": (int, "labelled patches a step"),
     "crop": (int, "side of the square cut from each training patch, pixels; 0: the whole patch"),

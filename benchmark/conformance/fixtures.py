@@ -33,9 +33,13 @@ RECIPE = TrainingConfig(
 )
 
 
-def recipe_with(series: str) -> TrainingConfig:
-    """Return the recipe of the checks with a network that sees series so (`benchmark.models.settings.SERIES`)."""
-    return replace(RECIPE, network=replace(RECIPE.network, series=series))
+def recipe_with(series: str, frozen: bool = False) -> TrainingConfig:
+    """Return the recipe of the checks with a network that sees series so (`benchmark.models.settings.SERIES`).
+
+    Args:
+        frozen: whether its encoder is frozen.
+    """
+    return replace(RECIPE, network=replace(RECIPE.network, series=series, frozen=frozen))
 
 
 class Fixtures:

@@ -41,6 +41,7 @@ def load_encoder(
     wanted = getattr(encoder, "model", encoder)
     expected = wanted.state_dict()
     state = rename(held) if rename else encoders.named_as(path, held, expected)
+    state = encoders.with_larger_patches(wanted, state)
     first = next((name for name, value in expected.items() if value.ndim == 4 and value.shape[1] == 3), "")
     fits_bands = first in state and state[first].ndim == 4 and state[first].shape[1] == bands != 3
     if fits_bands:

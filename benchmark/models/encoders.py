@@ -16,19 +16,24 @@ _NEEDS_FOUR = "intermediate_channels must have the same length"
 _NEEDS_TIMM = "Only Timm encoders are supported for DPT"
 
 
+DINOV2_PATCH, LARGER_PATCH = 14, 16  # pixels
+
+
 def for_any_size(encoder: str, build: Callable[..., Any]) -> Any:
     """Return what ``build`` makes with options that let an encoder take images of any size, where it has some.
 
     A Swin then makes its masks, and a ViT interpolates its positions, for the size of each image (timm's
-    ``dynamic_img_size``); both would else take one size alone.
+    ``dynamic_img_size``); both would else take one size alone. DINOv2, with patches of 14 pixels, gets patches of 16,
+    which the DPT head takes, see `with_larger_patches`.
     """
     from timm.models import get_pretrained_cfg  # importing it takes seconds
 
     published = get_pretrained_cfg(encoder.removeprefix("tu-")) if encoder.startswith("tu-") else None
     if published is None or not published.fixed_input_size:
         return build()
+    larger = {"patch_size": LARGER_PATCH} if encoder.endswith("dinov2") else {}
     try:
-        return build(dynamic_img_size=True, num_classes=0)
+        return build(dynamic_img_size=True, num_classes=0, **larger)
     except TypeError as error:
         if "dynamic_img_size" not in str(error):
             raise
@@ -45,6 +50,27 @@ def multiple_of(encoder: nn.Module, depth: int) -> int:
     if odd := [stride for stride in strides if 32 % stride]:
         raise NetworkError(f"the head dpt takes ViTs with patches of 4, 8, 16 or 32 pixels, and not of {odd[0]}")
     return 32 if strides else 2**depth
+
+
+def with_larger_patches(vit: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a ViT with patches of 14 pixels for a ViT with those of 16; those of others as they are.
+
+    The embedding of patches is resampled so that it gives the same for an image that is enlarged (Beyer et al., CVPR
+    2023), and the positions are interpolated, both by timm.
+    """
+    embedding, positions = state.get("patch_embed.proj.weight"), state.get("pos_embed")
+    patches = getattr(getattr(vit, "patch_embed", None), "patch_size", None)
+    if embedding is None or positions is None or patches != (LARGER_PATCH,) * 2:
+        return state
+    if embedding.ndim != 4 or embedding.shape[-1] != DINOV2_PATCH:
+        return state
+    from timm.layers import resample_abs_pos_embed, resample_patch_embed
+
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    return state | {
+        "patch_embed.proj.weight": resample_patch_embed(embedding, list(patches)),
+        "pos_embed": resample_abs_pos_embed(positions, list(vit.patch_embed.grid_size), num_prefix_tokens=prefix),
+    }
 
 
 def deepest_of(features: Any) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from benchmark.models.packaged import PACKAGED, packaged_file, timm_names
 from benchmark.models.settings import ALONE, NetworkSettings, SeriesInput
 from benchmark.models.temporal import UTAE
 from methods.base import IGNORE, SeriesBatch, SourceBatch, TargetBatch
+from methods.parts.frozen_encoder import freeze
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -78,6 +79,7 @@ class SegmentationNetwork(nn.Module):
             _series_network(settings, classes, series) if alone and series else _build(settings, bands, classes)
         )
         self.multiple = 1 if alone else encoders.multiple_of(self.model.encoder, settings.encoder_depth)
+        self._frozen = settings.frozen and not alone
         self.stages = {} if alone else _stages(self.model.encoder, bands, self.multiple)
         self.perturbation: Callable[[str, Tensor], Tensor] | None = None
         self.autocast: torch.dtype | None = None
@@ -93,6 +95,16 @@ class SegmentationNetwork(nn.Module):
                 self.fusion = fuse(self.model.encoder, utae, classes, series.cells, settings.series_dropout)
             for name, values in (("series_mean", series.mean), ("series_std", series.std)):
                 self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32).view(-1, 1, 1))
+        if self._frozen:
+            freeze(self.model.encoder)
+            self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules; a frozen encoder is always in eval mode."""
+        super().train(mode)
+        if self._frozen:
+            self.model.encoder.eval()
+        return self
 
     def forward(
         self, batch: SourceBatch | TargetBatch, return_features: bool = False

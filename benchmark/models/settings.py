@@ -19,6 +19,8 @@ class NetworkSettings:
         encoder_weights: "" for random weights, a name the encoder knows (``imagenet``), the path of a local file
             (.pth, .pt, .safetensors), or ``packaged`` (see `benchmark.models.packaged`).
         encoder_depth: stages of the encoder.
+        frozen: whether training leaves the encoder of images as it is: no weight of it has a gradient, and it is in
+            eval mode, so that its batch-norm statistics stay.
         decoder_channels: channels of the decoder's stages, deepest first; empty for the last of smp's default. The
             light FPN has one width.
         series: one of `SERIES`. A network of the series alone has neither encoder nor decoder of images.
@@ -31,6 +33,7 @@ class NetworkSettings:
     encoder: str = "resnet34"
     encoder_weights: str = ""
     encoder_depth: int = 5
+    frozen: bool = False
     decoder_channels: tuple[int, ...] = ()
     series: str = ""
     series_widths: tuple[int, ...] = (64, 64, 128, 128)
@@ -60,6 +63,7 @@ def modality_of(series: str) -> str:
 
 
 def name_of_network(settings: NetworkSettings) -> str:
-    """Return the name of a network in tables and facts, such as ``unet resnet34 + series (late)``."""
+    """Return the name of a network in tables and facts, such as ``unet resnet34 (frozen) + series (late)``."""
     image, series = f"{settings.architecture} {settings.encoder}", f"series ({settings.series})"
+    image += " (frozen)" if settings.frozen else ""
     return {"image": image, "series": series}.get(modality_of(settings.series), f"{image} + {series}")

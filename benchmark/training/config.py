@@ -8,7 +8,7 @@ from benchmark.common.errors import SettingsError
 from benchmark.data.series.dates import DATE_FILTERS, SeriesView
 from benchmark.data.series.series import PATCH
 from benchmark.models.packaged import PACKAGED
-from benchmark.models.settings import SERIES, NetworkSettings
+from benchmark.models.settings import ALONE, SERIES, NetworkSettings
 from benchmark.training.arrival import DATE, ORDERS
 
 
@@ -77,6 +77,8 @@ class TrainingConfig:
             raise SettingsError(f"series_side must be an even number of pixels, not {self.series_side}")
         if self.network.series not in SERIES:
             raise SettingsError(f"series is one of {', '.join(SERIES[1:])}, or empty, not {self.network.series!r}")
+        if self.network.frozen and self.network.series == ALONE:
+            raise SettingsError("frozen is of the encoder of images, and a network of the series alone has none")
         for name in ("steps", "batch_size", "checkpoints"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -178,9 +180,12 @@ def _value(recipe: TrainingConfig, name: str) -> Any:
 def as_written(recipe: TrainingConfig) -> dict[str, Any]:
     """Return all values of a recipe; without those of series where its network sees none, and the order by date.
 
-    So runs of versions that knew no other order keep their keys.
+    ``frozen`` is left out where it is not so, too. So runs of versions that knew no other order, and no frozen encoder,
+    keep their keys.
     """
     values = without_order(asdict(recipe)) if recipe.stream_order == DATE else asdict(recipe)
+    if not recipe.network.frozen:
+        del values["network"]["frozen"]
     return values if recipe.network.series else without_series(values)
 
 

@@ -217,10 +217,15 @@ class Stepper:
         if self._optimizer:
             self._optimizer.zero_grad(set_to_none=True)
             method.take_gradient, self._learned = self._take_gradient, []
-        with self.fabric.autocast():
-            losses = method.step_losses(source, target, progress)
-        method.take_gradient = None
-        self._descend(self._optimizer, losses, "losses")
+        try:
+            with self.fabric.autocast():
+                losses = method.step_losses(source, target, progress)
+            method.take_gradient = None
+            self._descend(self._optimizer, losses, "losses")
+        except MethodError as error:
+            if not self.recipe.network.frozen:
+                raise
+            raise MethodError(f"{error}; the config's encoder is frozen, and this may be all it teaches") from error
         if second is not None:
             second.requires_grad_(True)
             with self.fabric.autocast():

@@ -38,6 +38,7 @@ OTHER_NETWORKS = {
     "encoder": "resnet34",
     "encoder_weights": "imagenet",
     "encoder_depth": 3,
+    "frozen": True,
     "decoder_channels": (16, 8),
 }
 OF_SERIES = {

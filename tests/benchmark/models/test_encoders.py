@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmark.common.errors import NetworkError
+from benchmark.models.encoders import with_larger_patches
 from benchmark.models.segmentation import NetworkSettings, SegmentationNetwork, build_network, check_network
 from methods.base import TargetBatch
 
@@ -65,13 +66,40 @@ def test_a_head_on_an_encoder_is_built_and_run_or_refused_in_one_line(head, enco
             "build dpt on tu-test_vit: .*; the head dpt takes four stages: --encoder-depth 4",
         ),
         ("light-fpn", "tu-test_vit", 4, FOR_DPT),
-        ("dpt", "tu-vit_small_patch14_dinov2", 4, "ViTs with patches of 4, 8, 16 or 32 pixels, and not of 14"),
+        ("dpt", "tu-eva02_tiny_patch14_224", 4, "ViTs with patches of 4, 8, 16 or 32 pixels, and not of 14"),
         ("unet", "tu-maxvit_pico_rw_256", 5, "on tu-maxvit_pico_rw_256 at depth 5 cannot predict: .*; take another"),
     ],
 )
 def test_what_does_not_fit_says_what_would(head, encoder, depth, message):
     with pytest.raises(NetworkError, match=message):
         _build(head, encoder, depth=depth)
+
+
+def test_patches_of_14_pixels_become_such_of_16_that_give_the_same_for_an_enlarged_image():
+    """On a slope of light, which any enlargement leaves one, in the middle of each patch."""
+    vit = timm.create_model("test_vit", num_classes=0, img_size=64)
+    random = torch.Generator().manual_seed(0)
+    embedding = torch.randn(64, 3, 14, 14, generator=random)
+    positions = torch.arange(1.0 + 5 * 5).view(1, -1, 1).expand(1, 26, 64)
+    state = {"patch_embed.proj.weight": embedding, "pos_embed": positions, "other": torch.ones(1)}
+    larger = with_larger_patches(vit, state)
+    assert larger["patch_embed.proj.weight"].shape == (64, 3, 16, 16) and larger["other"] is state["other"]
+    slope, enlarged = (((torch.arange(side) + 0.5) / side).expand(1, 3, side, side) for side in (14, 16))
+    before, after = ((image * weight).sum((1, 2, 3)) for image, weight in (
+        (slope, embedding), (enlarged, larger["patch_embed.proj.weight"])
+    ))  # fmt: skip
+    assert (before - after).norm() < 0.1 * before.norm()
+    assert larger["pos_embed"].shape == (1, 1 + 4 * 4, 64) and larger["pos_embed"][0, 0, 0] == 0
+    assert larger["pos_embed"][0, 1:].mean().item() == pytest.approx(positions[0, 1:].mean().item(), rel=1e-3)
+    assert with_larger_patches(vit, larger) is larger and with_larger_patches(torch.nn.Identity(), state) is state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2"])
+def test_dinov2_is_loaded_with_patches_of_16_pixels(encoder, tmp_path):
+    save_file(timm.create_model(encoder, num_classes=0).state_dict(), tmp_path / "w.safetensors")
+    network = _build("dpt", f"tu-{encoder}", str(tmp_path / "w.safetensors")).eval()
+    assert network(TargetBatch.of(torch.rand(1, 4, 96, 96))).shape == (1, 3, 96, 96)
 
 
 @pytest.mark.slow
