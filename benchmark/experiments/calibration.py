@@ -125,11 +125,15 @@ def config_of(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with every value of today's recipes; one that was added after it was written has its default."""
-    from benchmark.training.config import TrainingConfig  # which loads torch
+    """Return a config with every value of today's recipes; one that was added after it was written has its default.
+
+    Settings of series are left out where the network sees none.
+    """
+    from benchmark.training.config import TrainingConfig, without_series  # which load torch
 
     defaults = config_of(asdict(TrainingConfig()))
-    return {**defaults, **config, "network": {**defaults["network"], **config["network"]}}
+    whole = {**defaults, **config, "network": {**defaults["network"], **config["network"]}}
+    return whole if whole["network"]["series"] else without_series(whole)
 
 
 def is_same_config(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -136,6 +136,9 @@ class _NoImages:
         """Return any: those of the source are among the weights."""
         return np.zeros(len(self.task.bands)), np.ones(len(self.task.bands))
 
+    def series_input(self) -> None:
+        """Return nothing: maps are made of images alone."""
+
 
 def find_run(results: ResultsFolder, name: str, protocol: str = "", comparison: str = "") -> RunRecord:
     """Return a finished run.

@@ -59,10 +59,10 @@ def _flair(folder: Path) -> str:
 def _weights(folder: Path) -> str:
     from torch import nn
 
-    from benchmark.models.segmentation import _load_encoder
+    from benchmark.models.encoder_weights import load_encoder
 
     (path,) = folder.glob("weights.*")
-    _load_encoder(nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3, bias=False))), path)
+    load_encoder(nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 4, 3, bias=False))), path)
     return ""
 
 

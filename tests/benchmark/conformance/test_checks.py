@@ -327,7 +327,7 @@ def test_the_command_tells_what_fails(fixtures, monkeypatch, capsys, only):
     import sys
 
     monkeypatch.setitem(sys.modules, "tests_conformance", sys.modules[__name__])
-    monkeypatch.setattr(conformance, "Fixtures", lambda folder, control: fixtures)
+    monkeypatch.setattr(conformance, "Fixtures", lambda folder, control, recipe: fixtures)
     only("losses are finite", "what it means to train moves, nothing else", "with its weight at zero it is source-only")
     assert main(["check", "tests_conformance:IdleHead", "tests_conformance:Plain"]) == 1
     text = capsys.readouterr().out

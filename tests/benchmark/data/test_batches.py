@@ -107,7 +107,7 @@ def test_making_batches_ahead_changes_nothing(store):
 
 
 def test_each_patch_brings_its_own_metadata(store):
-    images, _, _, metadata, _ = _batches(store, np.arange(8), crop=32, turn=False).at(0)
+    images, _, _, metadata, *_ = _batches(store, np.arange(8), crop=32, turn=False).at(0)
     for image, row in zip(images, metadata.x.tolist(), strict=True):
         assert np.array_equal(image, store.read(np.array([int(row)]))[0])
 
@@ -123,7 +123,7 @@ def test_the_origin_leads_from_crops_to_whole_patches_and_back(store, crop, monk
         return read_images(images, positions)
 
     monkeypatch.setattr(Images, "read", counted)
-    images, _, domains, metadata, origin = batches.at(2)
+    images, _, domains, metadata, origin, _ = batches.at(2)
     assert len(read) == 1, "a batch reads its own images, and nothing for its origin"
     whole = origin.images(origin.positions)
     assert whole.dtype == torch.float32 and torch.equal(origin.cut(whole), images.float())

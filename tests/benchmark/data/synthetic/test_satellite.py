@@ -15,6 +15,7 @@ from benchmark.cli.app import main
 from benchmark.conformance.world import open_world
 from benchmark.data.flair_files import find_files
 from benchmark.data.series.check import check_series
+from benchmark.data.series.dates import SeriesView
 from benchmark.data.series.files import PARTS, find_series, read_centroids, read_series, zone_of
 from benchmark.data.series.series import CLOUD, SNOW, Series, crop
 from benchmark.data.series.store import centres_of, open_series_store, zone_sources
@@ -334,5 +335,5 @@ def test_the_command_makes_series(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_the_checked_world_can_have_series(tmp_path: Path) -> None:
-    open_world(tmp_path, (), (), 32, series=True)
+    open_world(tmp_path, (), (), 32, SeriesView(8))
     assert len(find_series(tmp_path / "world").zones) == 2 * 2 * 8
