@@ -4,16 +4,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from methods.base import Method, Needs, Progress, SeriesBatch, SeriesUse, SourceBatch, TargetBatch, tunable
-from methods.parts.pseudo_labels import confident_labels, confident_share
-from methods.parts.teacher import follow, make_teacher, warm_decay
+from methods.base import SeriesBatch, SeriesUse, TargetBatch, tunable
+from methods.masked_image_consistency import MaskedImageConsistency
 
 YEAR = 365.25  # days
 
 
-class MaskedDates(Method):
+class MaskedDates(MaskedImageConsistency):
     """Predict from some dates of a target series what a teacher sees in all of them.
 
     Masked image consistency (Hoyer et al., CVPR 2023, "MIC") in time instead of space:
@@ -26,7 +24,6 @@ class MaskedDates(Method):
     MIC fills what it hides. Masked target series pass in training mode, which moves batch-norm statistics too.
     """
 
-    needs = Needs.TARGET_IMAGES
     needs_series = True
     series_use = SeriesUse.OWN
 
@@ -38,21 +35,9 @@ class MaskedDates(Method):
         confidence: float = tunable(0.968, low=0.5, high=0.99)
         decay: float = tunable(0.999, low=0.9, high=0.9999)  # of the teacher
 
-    def setup(self) -> None:
-        self.teacher = make_teacher(self.network)
-
-    def losses(self, source: SourceBatch, target: TargetBatch, progress: Progress) -> dict[str, Tensor]:
-        segmentation = self.learn(self.segmentation_loss(source))
-        with torch.no_grad():
-            confidence, labels = confident_labels(self.teacher(target))
+    def hide(self, target: TargetBatch) -> TargetBatch:
         options = self.hyperparameters
-        share = confident_share(confidence, options.confidence)
-        series = hide_dates(target.series, options.window, options.ratio, self.generator("dates"))
-        masked = options.weight * share * F.cross_entropy(self.network(replace(target, series=series)), labels)
-        return {"segmentation": segmentation, "masked": masked}
-
-    def after_step(self, progress: Progress) -> None:
-        follow(self.teacher, self.network, warm_decay(self.hyperparameters.decay, progress.step))
+        return replace(target, series=hide_dates(target.series, options.window, options.ratio, self.generator("dates")))
 
 
 def hide_dates(

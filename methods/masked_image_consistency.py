@@ -45,12 +45,17 @@ class MaskedImageConsistency(Method):
         segmentation = self.learn(self.segmentation_loss(source))
         with torch.no_grad():
             confidence, labels = confident_labels(self.teacher(target))
-        share = confident_share(confidence, self.hyperparameters.confidence)
+        options = self.hyperparameters
+        share = confident_share(confidence, options.confidence)
+        masked = options.weight * share * F.cross_entropy(self.network(self.hide(target)), labels)
+        return {"segmentation": segmentation, "masked": masked}
+
+    def hide(self, target: TargetBatch) -> TargetBatch:
+        """Return what the student sees of a batch."""
         options, bands = self.hyperparameters, self.task.radiometric_bands
         images = strong_view(target.images, options.strength, self.generator("view"), bands)
         images = hide_blocks(images, self.network.mean, options.block, options.ratio, self.generator("mask"))
-        masked = options.weight * share * F.cross_entropy(self.network(replace(target, images=images)), labels)
-        return {"segmentation": segmentation, "masked": masked}
+        return replace(target, images=images)
 
     def after_step(self, progress: Progress) -> None:
         follow(self.teacher, self.network, warm_decay(self.hyperparameters.decay, progress.step))

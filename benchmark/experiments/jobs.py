@@ -155,7 +155,7 @@ class Bench:
         if device:
             self._check_device()
         recipe = self.plan.recipe
-        series = self.fold_data(next(iter(self.folds))).series_input()
+        series = self.fold_data(next(iter(self.folds))).series_input() if self.series else None
         check_network(recipe.network, len(self.catalog.bands), len(self.task.classes), recipe.crop, series)
 
     def _check_device(self) -> None:

@@ -1,4 +1,4 @@
-"""Held against numbers of the official code (mr-eggplant/EATA, eata.py); which pixels teach, what is not forgotten."""
+"""Held against transcribed official steps (mr-eggplant/EATA, eata.py); which pixels teach, what is not forgotten."""
 
 import math
 
@@ -14,7 +14,7 @@ FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
 # forward_and_adapt_eata on rows of pixels over the batches of the fixture "tent": margin 0.8 ln 5, cosine 0.97, SGD
 # with 0.05 and momentum 0.9, fisher_alpha 2 and the Fisher information, computed as in main.py, of the batches so far,
 # of two at most. After each batch scales and shifts, and the moving average. (44, 5 and 5 of 128 pixels are used.)
-OFFICIAL = "mr-eggplant/EATA@3b64ddf"
+OFFICIAL = "mr-eggplant/EATA@3b64ddf, its steps transcribed"
 # fmt: off
 WEIGHTS = [
     [1.2987099885940552, 1.1528310775756836, 0.9351972937583923, 0.7478601336479187,

@@ -1,4 +1,4 @@
-"""Held against numbers of the official code (mariodoebler/test-time-adaptation, roid.py); weights and shares."""
+"""Held against transcribed official steps (mariodoebler/test-time-adaptation, roid.py); weights and shares."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ FIVE = Task(classes=("a", "b", "c", "d", "e"), bands=("red", "green", "blue"))
 
 # forward_and_adapt on rows of pixels over the batches of the fixture "tent": SGD 0.05 with momentum 0.9, the one view
 # x + 0.5 sin(0.9 k). After each batch scales and shifts, the moving average of probabilities, and the smoothed shares.
-OFFICIAL = "mariodoebler/test-time-adaptation@376ef2a"
+OFFICIAL = "mariodoebler/test-time-adaptation@376ef2a, its steps transcribed"
 # fmt: off
 WEIGHTS = [
     [1.5344318151474, 1.3267766237258911, 0.9539546966552734, 0.600219190120697,

@@ -1,4 +1,4 @@
-"""Held against numbers of the official code (BIT-DA/RoTTA): memory, normalisation, weights; one-sided streams."""
+"""Held against transcribed official steps (BIT-DA/RoTTA): memory, normalisation, weights; one-sided streams."""
 
 import math
 from dataclasses import replace
@@ -12,7 +12,7 @@ from methods.parts.memory import BalancedMemory, Remembered, split_batch
 from methods.parts.metadata import Metadata
 from methods.rotta import RoTTA
 
-OFFICIAL = "BIT-DA/RoTTA@df6feda"
+OFFICIAL = "BIT-DA/RoTTA@df6feda, its steps transcribed"
 ONE = TargetBatch(torch.zeros(1, 1, 1, 1), Metadata.unknown(1))
 
 # CSTU with room for 8 of 3 classes over 60 instances k: class 0, from the 20th on class 1, from the 40th on k mod 3;
